@@ -10,7 +10,7 @@ from textual.content import Content
 
 from sealyard.model.formatting import format_duration
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import DetailedStatus, Result, ResultState, Task, TaskStatus
+from sealyard.model.tasks import DetailedStatus, Result, ResultState, Task, TaskStatus, Verdict
 
 _STATUS: dict[DetailedStatus, tuple[str, str]] = {
     DetailedStatus.CREATED: ("○", "$text-muted"),
@@ -117,6 +117,20 @@ def progress_bar(done: int, total: int, width: int) -> Content:
 def task_title(task: Task) -> str:
     """Return, as safe text, the task's name or, if it has none, the name of its first file or its id."""
     return escape_text(task.name or (task.inputs[0].name if task.inputs else task.id))
+
+
+def short_reason(task: Task) -> str:
+    """Return the reason for the task's status, without what the status says already: that it was rejected, and so on.
+
+    This leaves room for the part of the reason that the requester looks for. It is untrusted text.
+    """
+    match task.detailed_status:
+        case DetailedStatus.REJECTED:
+            rejections = (each.reason for each in reversed(task.approvals) if each.verdict is Verdict.REJECTED)
+            return next(rejections, task.reason)
+        case DetailedStatus.WITHDRAWN:
+            return task.reason.removeprefix(f"Withdrawn by {task.created_by}: ")
+    return task.reason
 
 
 def format_path(path: Path) -> str:

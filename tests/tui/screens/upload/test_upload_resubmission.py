@@ -93,7 +93,9 @@ async def test_rejected_package_is_submitted_again(workspace: TuiWorkspace, fold
         assert last_request(workspace).justification == "fixes the watchdog"
         await press_resubmit(pilot, earlier.id)
         await wait_for_uploads(pilot)
-        await assert_visible(pilot, "Resubmission of fw.bin (REJECTED)", "fixes the watchdog", "● ready")
+        await assert_visible(
+            pilot, "Resubmission of fw.bin, REJECTED: wrong bootloader", "fixes the watchdog", "● ready"
+        )
         form = upload_screen(pilot).form
         assert [(each.role, each.path) for each in form.entries] == [
             (FileRole.FIRMWARE, folder / "fw.bin"),

@@ -13,7 +13,8 @@ import msgspec
 from sealyard.model.base import FrozenStruct
 from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import DetailedStatus, Result, ResultState, RunProgress, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.tasks import DetailedStatus, Result, ResultState, RunProgress, Task, TaskKind, TaskStatus
+from sealyard_tui.formatting import short_reason
 
 MAX_REASON_LENGTH = 80
 
@@ -84,7 +85,7 @@ def create_row(task: Task) -> TaskRow:
         approval_count=len(task.approvals),
         approvals_required=task.approvals_required,
         has_warning=bool(task.warning),
-        reason=_shorten_reason(task)[:MAX_REASON_LENGTH],
+        reason=short_reason(task)[:MAX_REASON_LENGTH],
         state=result.state if result is not None else None,
         link_until=result.expires_at if result is not None else None,
         retained_until=result.retained_until if result is not None else None,
@@ -92,20 +93,6 @@ def create_row(task: Task) -> TaskRow:
         self_approved=task.self_approved or (result is not None and result.self_approved),
         live=task.live,
     )
-
-
-def _shorten_reason(task: Task) -> str:
-    """Return the reason for the task's status, without what the status says already: that it was rejected, and so on.
-
-    This leaves room for the part of the reason that the requester looks for.
-    """
-    match task.detailed_status:
-        case DetailedStatus.REJECTED:
-            rejections = (each.reason for each in reversed(task.approvals) if each.verdict is Verdict.REJECTED)
-            return next(rejections, task.reason)
-        case DetailedStatus.WITHDRAWN:
-            return task.reason.removeprefix(f"Withdrawn by {task.created_by}: ")
-    return task.reason
 
 
 def apply_change(row: TaskRow, change: TaskChanged) -> TaskRow:

@@ -11,8 +11,16 @@ from sealyard.client.watch_folder.events import DropDeferred, DropRejected, Pack
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import Task, TaskKind
-from sealyard_tui.formatting import format_age, format_path, progress_bar, safe_content, short_duration, shorten_middle
+from sealyard.model.tasks import TaskKind
+from sealyard_tui.formatting import (
+    format_age,
+    format_path,
+    progress_bar,
+    safe_content,
+    short_duration,
+    short_reason,
+    shorten_middle,
+)
 from sealyard_tui.screens.upload.form_model import FileRole, FormFile, UploadForm
 from sealyard_tui.session.hints import app_hint, error_text
 from sealyard_tui.session.state import SessionState
@@ -100,13 +108,8 @@ def format_title(form: UploadForm) -> Content:
     task = form.earlier_task
     if task is None:
         return Content("New task")
-    return Content(f"Resubmission of {_format_earlier_task(task)}")
-
-
-def _format_earlier_task(task: Task) -> str:
-    """Return name, status and reason of an earlier task, as safe text."""
     name = shorten_middle(escape_text(task.name), MAX_TITLE_NAME_LENGTH)
-    return f"{name} ({task.detailed_status}): {escape_text(task.reason)}"
+    return Content(f"Resubmission of {name}, {task.detailed_status}: {escape_text(short_reason(task))}")
 
 
 def format_summary(
