@@ -19,6 +19,7 @@ from sealyard.cli.commands.tasks import (
     check_wait_options,
     create_and_report,
     read_message,
+    remember_paths,
     upload,
 )
 from sealyard.cli.context import Context
@@ -79,17 +80,23 @@ async def _create_from_files(ctx: Context, client: Client, earlier_task: Task) -
     try:
         for file, source in zip((*earlier_task.inputs, *earlier_task.metadata), sources, strict=True):
             files.append(await _upload(ctx, client, file, source))
-        input_count = len(earlier_task.inputs)
-        fields = _task_fields(ctx, earlier_task)
-        if earlier_task.kind is TaskKind.ENCRYPTION:
-            key = earlier_task.encryption_key
-            return await client.create_encryption(
-                EncryptionRequest(file=files[0], encryption_key=key.uri if key is not None else UNSET, **fields)
-            )
-        firmware, metadata = tuple(files[:input_count]), tuple(files[input_count:])
-        return await client.create_package(PackageRequest(firmware=firmware, metadata=metadata, **fields))
+        task = await _create_task(ctx, client, earlier_task, files)
+        remember_paths(files, [source.path for source in sources])
+        return task
     finally:
         await client.discard_uploads(tuple(files))
+
+
+async def _create_task(ctx: Context, client: Client, earlier_task: Task, files: Sequence[InputFile]) -> Task:
+    fields = _task_fields(ctx, earlier_task)
+    if earlier_task.kind is TaskKind.ENCRYPTION:
+        key = earlier_task.encryption_key
+        return await client.create_encryption(
+            EncryptionRequest(file=files[0], encryption_key=key.uri if key is not None else UNSET, **fields)
+        )
+    input_count = len(earlier_task.inputs)
+    firmware, metadata = tuple(files[:input_count]), tuple(files[input_count:])
+    return await client.create_package(PackageRequest(firmware=firmware, metadata=metadata, **fields))
 
 
 async def _upload(ctx: Context, client: Client, file: InputFile, source: _Source) -> InputFile:

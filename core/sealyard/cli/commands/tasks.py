@@ -170,7 +170,9 @@ async def _create_package(ctx: Context, client: Client) -> Task:
             metadata=tuple(files[len(args.firmware) :]),
             **_task_fields(ctx),
         )
-        return await client.create_package(request)
+        task = await client.create_package(request)
+        remember_paths(files, [path for path, _ in uploads])
+        return task
     finally:
         await client.discard_uploads(tuple(files))
 
@@ -189,6 +191,7 @@ async def _encrypt(ctx: Context) -> int:
                 **_task_fields(ctx),
             )
             task = await client.create_encryption(request)
+            remember_paths(files, (args.file,))
         finally:
             await client.discard_uploads(tuple(files))
         if not args.no_wait:
@@ -211,7 +214,7 @@ async def _sign(ctx: Context) -> int:
     async with ctx.open_writer("sign") as client:
         task = await client.create_signing(request)
         if not is_digest:
-            remember_path(task.inputs[0], args.file)
+            remember_paths(task.inputs, (args.file,))
         await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
     return report_result(ctx, task)
@@ -230,17 +233,16 @@ def _task_fields(ctx: Context) -> dict[str, Any]:
 
 
 async def upload(ctx: Context, client: Client, path: Path, expected_sha256: str | None) -> InputFile:
-    """Upload a file, and remember its path, so that the task can be submitted again."""
     file = await client.upload(path, expected_sha256=expected_sha256, progress=ctx.out.progress.for_file(path.name))
     ctx.out.progress.clear()
-    remember_path(file, path)
     return file
 
 
-def remember_path(file: InputFile, path: Path) -> None:
+def remember_paths(files: Sequence[InputFile], paths: Sequence[Path]) -> None:
+    """Remember where the files of a task are on this machine, so that it can be submitted again."""
     from sealyard.client.source_paths import SourcePaths
 
-    SourcePaths().remember({file.sha256: path})
+    SourcePaths().remember({file.sha256: path for file, path in zip(files, paths, strict=True)})
 
 
 def read_message(path: Path) -> bytes:

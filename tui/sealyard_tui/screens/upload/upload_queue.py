@@ -81,6 +81,13 @@ class UploadQueue:
 
         ``signs_digests``: whether the signing algorithm signs a digest. Raises errors of :mod:`sealyard.model.errors`.
         """
+        sources = {entry.file.sha256: entry.path for entry in self.form.entries if entry.file is not None}
+        task = await self._create_task(signs_digests=signs_digests)
+        # Remember where the files are, so that the task can be submitted again.
+        await asyncio.to_thread(SourcePaths().remember, sources)
+        return task
+
+    async def _create_task(self, *, signs_digests: bool) -> Task:
         form = self.form
         if form.kind is TaskKind.SIGNING:
             return await self._sign(signs_digests=signs_digests)
@@ -124,7 +131,6 @@ class UploadQueue:
                 self._change(entry.key, error=unexpected_error)
             else:
                 self._change(entry.key, file=file, size=file.size, uploaded_bytes=file.size, fingerprint=fingerprint)
-                await asyncio.to_thread(SourcePaths().remember, {file.sha256: entry.path})
 
     def _on_progress(self, key: str, uploaded_bytes: int, total: int) -> None:
         entry = self.form.get_entry(key)
