@@ -111,7 +111,7 @@ def approve(app: TmuxTerminal, device: str, name: str) -> None:
     app.settle()
     app.type(device)
     app.press("Enter")
-    app.wait_for(rf"{re.escape(name)}.* approved .status: ")
+    app.wait_for(rf"Approved: {re.escape(name)}.* .status: ")
 
 
 def test_demo_command_matches_readme() -> None:
@@ -172,10 +172,10 @@ def test_rejection_reason_from_editor_reaches_requester(demo: TmuxTerminal) -> N
     demo.press("C-e")
     demo.wait_for("written in the editor")
     demo.press("C-s")
-    demo.wait_for("reject")
+    demo.wait_for("Rejected: ")
     switch_user(demo, "USER:developer")
     demo.press("1")
-    demo.wait_for("Rejected by Olga Owner: ")
+    demo.wait_for("✗ REJECTED .*not this one")
 
 
 def test_killed_workers_are_replaced(demo: TmuxTerminal, tmp_path: Path) -> None:

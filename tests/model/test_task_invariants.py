@@ -123,5 +123,5 @@ def test_check_key_use_elsewhere_raises(task: Callable[[], Task], fencing_token:
 def test_transition_error_explains_the_current_status() -> None:
     error = transition_error(withdrawn(), Cancelled)
     assert str(error) == (
-        "Cannot cancel task t1: it is CANCELLED (Withdrawn by USER:dev: wrong file). Check the task's current status."
+        "Cannot cancel task t1: it is WITHDRAWN (Withdrawn by USER:dev: wrong file). Check the task's current status."
     )

@@ -232,6 +232,7 @@ class FakeClient:
             name=request.name,
             inputs=request.firmware,
             metadata=request.metadata,
+            justification=request.justification or "",
             client_token=token,
         )
         self.created.append(task)

@@ -512,7 +512,7 @@ async def test_refresh_key_resets_data_age(workspace: TuiWorkspace) -> None:
 async def test_background_failure_is_notified_on_other_screen(workspace: TuiWorkspace) -> None:
     async with open_screen(workspace, "access", "developer") as (app, pilot):
         await workspace.fail("t-running")
-        await wait_until(pilot, lambda: "gateway 1.4.3 ✗ failed" in screen_text(app))
+        await wait_until(pilot, lambda: "✗ Failed: gateway 1.4.3" in screen_text(app))
 
 
 READ_METHODS = {"dashboard": "tasks", "approvals": "tasks", "audit": "audit", "devices": "devices", "access": "access"}

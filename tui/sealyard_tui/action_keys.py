@@ -45,6 +45,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "dashboard.first_steps": "H",
     "dashboard.new": "n",
     "dashboard.renew": "e",
+    "dashboard.resubmit": "a",
     "dashboard.withdraw": "w",
     "devices.create": "n",
     "devices.import_certificate": "I",

@@ -31,6 +31,7 @@ from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.textual_patches import CachedStylesheet, CrashReportingApp
 from sealyard_tui.dialogs.base import BaseDialog
 from sealyard_tui.dialogs.error import ErrorDialog
+from sealyard_tui.messages import LoadTask, ResubmitTask
 from sealyard_tui.session.download_manager import DownloadManager
 from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import DownloadUpdate, EngineState, EngineUpdate, WatchFolderUpdate
@@ -170,6 +171,11 @@ class BaseApp(CrashReportingApp[None]):
         is_shown = any(dialog.error.to_info() == info for dialog in dialogs)
         if self.is_running and not is_shown:
             self.push_screen(ErrorDialog(error, detail))
+
+    @on(ResubmitTask)
+    def _on_resubmit_task(self, message: ResubmitTask) -> None:
+        self.switch_mode("upload")
+        self.call_after_refresh(lambda: self.screen_stack[0].post_message(LoadTask(message.task)))
 
     # ---- changes
 

@@ -12,17 +12,19 @@ from textual.content import Content
 from sealyard.model.display_zone import display_zone
 from sealyard.model.formatting import format_duration
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+from sealyard.model.tasks import DetailedStatus, Result, ResultState, Task, TaskStatus, Verdict
 
-_STATUS: dict[TaskStatus, tuple[str, str]] = {
-    TaskStatus.CREATED: ("○", "$text-muted"),
-    TaskStatus.WAITING: ("◔", "$warning"),
-    TaskStatus.APPROVED: ("◑", "$accent"),
-    TaskStatus.SCHEDULED: ("◕", "$accent"),
-    TaskStatus.RUNNING: ("▸", "$accent"),
-    TaskStatus.DONE: ("✓", "$success"),
-    TaskStatus.FAILED: ("✗", "$error"),
-    TaskStatus.CANCELLED: ("–", "$text-muted"),
+_STATUS: dict[DetailedStatus, tuple[str, str]] = {
+    DetailedStatus.CREATED: ("○", "$text-muted"),
+    DetailedStatus.WAITING: ("◔", "$warning"),
+    DetailedStatus.APPROVED: ("◑", "$accent"),
+    DetailedStatus.SCHEDULED: ("◕", "$accent"),
+    DetailedStatus.RUNNING: ("▸", "$accent"),
+    DetailedStatus.DONE: ("✓", "$success"),
+    DetailedStatus.FAILED: ("✗", "$error"),
+    DetailedStatus.CANCELLED: ("–", "$text-muted"),
+    DetailedStatus.REJECTED: ("✗", "$warning"),
+    DetailedStatus.WITHDRAWN: ("–", "$text-muted"),
 }
 
 _RESULT: dict[ResultState, tuple[str, str]] = {
@@ -43,9 +45,18 @@ def safe_content(text: str, limit: int = 0) -> Content:
     return Content(escape_text(text, limit))
 
 
-def status_icon(status: TaskStatus) -> tuple[str, str]:
+def shorten_middle(text: str, limit: int) -> str:
+    """Return ``text``, shortened in the middle to at most ``limit`` characters, so that both ends stay readable."""
+    if len(text) <= limit:
+        return text
+    tail = max(0, limit - 1) // 2
+    head = max(0, limit - 1 - tail)
+    return f"{text[:head]}…{text[len(text) - tail :]}"
+
+
+def status_icon(status: TaskStatus | DetailedStatus) -> tuple[str, str]:
     """Return the icon for a task status, and the style of the icon."""
-    return _STATUS[status]
+    return _STATUS[DetailedStatus(status)]
 
 
 def result_icon(state: ResultState) -> tuple[str, str]:
@@ -53,8 +64,8 @@ def result_icon(state: ResultState) -> tuple[str, str]:
     return _RESULT[state]
 
 
-def status_badge(status: TaskStatus) -> Content:
-    icon, style = _STATUS[status]
+def status_badge(status: TaskStatus | DetailedStatus) -> Content:
+    icon, style = status_icon(status)
     return Content.styled(f"{icon} {status}", style)
 
 
@@ -69,7 +80,8 @@ def result_badge(result: Result | None, now: datetime) -> Content:
     remaining = max(0.0, (deadline - now).total_seconds()) if deadline is not None else None
     if result.state is ResultState.AVAILABLE and remaining is not None and remaining < EXPIRY_WARNING_SECONDS:
         style = "$warning"
-    time_left = f" {short_duration(remaining)}" if remaining is not None else ""
+    kept = " · kept" if result.state is ResultState.EXPIRED else ""
+    time_left = f"{kept} {short_duration(remaining)}" if remaining is not None else ""
     mark = " TRIAL" if result.self_approved else ""
     return Content.styled(f"{icon} {result.state}{time_left}{mark}", style)
 
@@ -120,6 +132,20 @@ def shorten_name(text: str, cells: int) -> str:
     while cell_len(start) > cells - 1 - cell_len(end):
         start = start[:-1]
     return f"{start}…{end}"
+
+
+def short_reason(task: Task) -> str:
+    """Return the reason for the task's status, without what the status says already: that it was rejected, and so on.
+
+    This leaves room for the part of the reason that the requester looks for. It is untrusted text.
+    """
+    match task.detailed_status:
+        case DetailedStatus.REJECTED:
+            rejections = (each.reason for each in reversed(task.approvals) if each.verdict is Verdict.REJECTED)
+            return next(rejections, task.reason)
+        case DetailedStatus.WITHDRAWN:
+            return task.reason.removeprefix(f"Withdrawn by {task.created_by}: ")
+    return task.reason
 
 
 def format_path(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.message import Message
 
 from sealyard.client.config.profiles import Profile
+from sealyard.model.tasks import Task
 
 
 class ShowScreen(Message):
@@ -21,6 +22,22 @@ class ShowTask(Message):
     def __init__(self, task_id: str) -> None:
         super().__init__()
         self.task_id = task_id
+
+
+class ResubmitTask(Message):
+    """A request to switch to the upload form and load a rejected, cancelled or failed task into it."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+
+class LoadTask(Message):
+    """A request to the upload screen, which is visible, to load a task into its form."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
 
 
 class SwitchProfile(Message):

@@ -76,17 +76,20 @@ def add_command_group(commands: Commands, name: str, description: str) -> Comman
 
 
 class choice(Generic[E]):  # noqa: N801 - used like the functions below
-    """An argument type for the values of an enum. ``values``: the texts that it accepts, for shell completion."""
+    """An argument type for the values of an enum, in upper or lower case.
+
+    ``values``: the texts that it accepts, for shell completion.
+    """
 
     def __init__(self, enum: type[E]) -> None:
-        self._enum = enum
         self.values = tuple(enum)
+        self._values_by_text = {value.casefold(): value for value in enum}
 
     def __call__(self, text: str) -> E:
-        try:
-            return self._enum(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"invalid value {text!r}; use one of {', '.join(self.values)}") from None
+        value = self._values_by_text.get(text.casefold())
+        if value is None:
+            raise argparse.ArgumentTypeError(f"invalid value {text!r}; use one of {', '.join(self.values)}")
+        return value
 
 
 class named(Generic[T]):  # noqa: N801 - used like the functions below

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
 
 from sealyard.cli.output import format_fields, format_table
 from sealyard.model.approval import valid_approvers
@@ -37,7 +40,7 @@ def format_tasks(tasks: Iterable[Task], names: SubjectNames) -> Iterator[str]:
     rows = (
         (
             task.id,
-            task.status,
+            task.detailed_status,
             task.kind,
             task.name,
             f"{task.config_name} v{task.config_version}",
@@ -58,7 +61,7 @@ def format_task(task: Task) -> list[str]:
         f"{task.kind} task {task.id} {task.name}",
         *format_fields(
             (
-                ("status", f"{task.status}{reason}"),
+                ("status", f"{task.detailed_status}{reason}"),
                 ("approvals", _format_approvals(task)),
                 ("approval expires", format_time(task.approval_expires_at) if is_waiting else ""),
             )
@@ -79,8 +82,10 @@ def format_review(review: ApprovalReview, names: SubjectNames) -> list[str]:
             (
                 ("task", f"{task.id}, {task.kind}"),
                 ("name", task.name),
-                ("status", task.status),
+                ("status", task.detailed_status),
                 ("reason", task.reason),
+                ("justification", task.justification),
+                ("resubmission of", _format_resubmission(task, review.resubmission_of)),
                 ("warning", task.warning),
                 ("content type", task.content_type),
                 ("requested by", f"{format_subject(task.created_by, names)} at {format_time(task.created_at)}"),
@@ -112,9 +117,20 @@ def format_review(review: ApprovalReview, names: SubjectNames) -> list[str]:
     return lines + (_format_result(task.result) if task.result is not None else [])
 
 
+def task_value(task: Task) -> dict[str, Any]:
+    """Return a task for JSON output, with its detailed status."""
+    return {**msgspec.to_builtins(task), "detailedStatus": task.detailed_status.value}
+
+
 def printable(preview: bytes) -> str:
     """Decode untrusted bytes to text that cannot control a terminal."""
     return escape_multiline(preview.decode("utf-8", "replace"))
+
+
+def _format_resubmission(task: Task, earlier_task: Task | None) -> str:
+    if earlier_task is None:
+        return task.resubmission_of or ""
+    return f"{earlier_task.id} {earlier_task.name}, {earlier_task.detailed_status}: {earlier_task.reason}"
 
 
 def format_key(key: object) -> str:

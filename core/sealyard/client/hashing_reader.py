@@ -10,7 +10,7 @@ from pathlib import Path
 from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import ProgressCallback
 from sealyard.concurrency.threads import CheckCancelled, run_cancellable
-from sealyard.fs.source_file import SourceFile, verify_digest
+from sealyard.fs.source_file import SourceFile, to_utf8_name, verify_digest
 from sealyard.model.tasks import InputFile
 
 CHUNK_BYTES = 1 << 20
@@ -29,8 +29,7 @@ class HashingFileReader:
         self._hasher = hashlib.sha256()
         self._bytes_hashed = 0
         self._progress = ThrottledProgress(progress, self._source.size)
-        # The server expects JSON, so bytes of the name that are not valid Unicode are escaped.
-        self.name = path.name.encode("utf-8", "backslashreplace").decode()
+        self.name = to_utf8_name(path.name)
 
     @property
     def size(self) -> int:

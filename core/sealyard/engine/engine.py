@@ -131,7 +131,9 @@ class Engine:
         self.repository.add_message_source(self.notifications.outbox)
         auto_transitions = AutoTransitions(self.repository)
         contents = TaskContents(artifacts)
-        self.creation = TaskCreation(self.repository, self.permissions, self.inputs, contents, auto_transitions)
+        self.creation = TaskCreation(
+            self.repository, self.permissions, self.queries, self.inputs, contents, auto_transitions
+        )
         self.request_checks = RequestChecks(self.repository, self.permissions, self.creation, artifacts)
         self.otp = OtpService(self.repository, self.permissions, secret_box, metadata.name)
         self.subject_states = SubjectStates(

@@ -105,3 +105,8 @@ def verify_digest(name: str, sha256: str, expected_sha256: str | None) -> None:
             f"SHA-256 mismatch for {name}: expected {escape_text(expected_sha256, 80)}, got {sha256}.",
             "Check the file or the expected digest.",
         )
+
+
+def to_utf8_name(name: str) -> str:
+    """Return a file name with undecodable bytes escaped, so that it can be encoded as JSON."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -20,7 +20,8 @@ def approval_digest(task: Task) -> str:
 
     The digest covers a fixed label, the task id, kind, requester, name, content type, inputs and metadata (names, sizes
     and digests, in order), configuration id and version, keys, format and the number of required approvals. If one of
-    them changes, earlier approvals do not count.
+    them changes, earlier approvals do not count. The justification is not covered: it does not affect the result, and
+    it never changes.
     """
     content = {
         "label": DIGEST_DOMAIN,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sealyard.model.base import FrozenStruct
-from sealyard.model.tasks import Decision, ResultState, TaskKind, TaskStatus
+from sealyard.model.tasks import Decision, DetailedStatus, ResultState, TaskKind, TaskStatus
 from sealyard.model.webhooks import WebhookEvent
 
 
@@ -16,7 +16,7 @@ class TaskChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A task was created, changed its status or received a decision, or the state of its result changed.
 
     This event is durable. ``decision``: the new decision, if there is one. ``notification``: the event that webhooks
-    receive for this change, if any.
+    receive for this change, if any. ``detailed_status``: None in events that were stored before this field existed.
     """
 
     cursor: int
@@ -30,6 +30,7 @@ class TaskChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
     result_state: ResultState | None = None
     decision: Decision | None = None
     notification: WebhookEvent | None = None
+    detailed_status: DetailedStatus | None = None
 
 
 class TaskProgressed(FrozenStruct, frozen=True, kw_only=True, tag=True):

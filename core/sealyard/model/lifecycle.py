@@ -36,7 +36,18 @@ from sealyard.model.errors import (
     PermissionDeniedError,
     SealyardError,
 )
-from sealyard.model.tasks import Intent, RevokedApproval, StatusChange, Subtask, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.tasks import (
+    REJECTED_CODE,
+    WITHDRAWN_CODE,
+    Intent,
+    RevokedApproval,
+    StatusChange,
+    Subtask,
+    Task,
+    TaskKind,
+    TaskStatus,
+    Verdict,
+)
 from sealyard.model.triggers import (
     ApprovalTimedOut,
     ApproversChanged,
@@ -146,7 +157,7 @@ def transition_error(task: Task, trigger_type: type[Any]) -> InvalidTransitionEr
     """
     reason = f" ({task.reason.rstrip('.')})" if task.reason else ""
     return InvalidTransitionError(
-        f"Cannot {_VERBS[trigger_type]} task {task.id}: it is {task.status}{reason}.",
+        f"Cannot {_VERBS[trigger_type]} task {task.id}: it is {task.detailed_status}{reason}.",
         "Check the task's current status.",
     )
 
@@ -181,7 +192,9 @@ def _on_decision(task: Task, trigger: DecisionMade, now: datetime) -> Task:
         )
     updated_task = msgspec.structs.replace(task, approvals=(*task.approvals, decision), updated_at=now)
     if decision.verdict is Verdict.REJECTED:
-        return _terminate(updated_task, _S.CANCELLED, now, f"Rejected by {decision.by}: {decision.reason}", "rejected")
+        return _terminate(
+            updated_task, _S.CANCELLED, now, f"Rejected by {decision.by}: {decision.reason}", REJECTED_CODE
+        )
     if has_quorum(updated_task):
         return _with_status(updated_task, _S.APPROVED, now, f"approved by {decision.by}")
     return updated_task
@@ -290,7 +303,7 @@ def _on_failed(task: Task, trigger: Failed, now: datetime) -> Task:
 
 
 def _on_withdrawn(task: Task, trigger: Withdrawn, now: datetime) -> Task:
-    return _terminate(task, _S.CANCELLED, now, f"Withdrawn by {trigger.by}: {trigger.reason}", "withdrawn")
+    return _terminate(task, _S.CANCELLED, now, f"Withdrawn by {trigger.by}: {trigger.reason}", WITHDRAWN_CODE)
 
 
 def _on_cancelled(task: Task, trigger: Cancelled | CancellationConfirmed, now: datetime) -> Task:

@@ -19,45 +19,49 @@ from sealyard.model.device_configs import (
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.metadata_changes import MetadataChanges
 from sealyard.model.subject_names import SubjectNames, collect_subject_names
-from sealyard.model.tasks import InputFile, ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.tasks import DetailedStatus, InputFile, ResultState, Task, TaskKind, TaskStatus
 
 
-class PackageRequest(FrozenStruct, frozen=True, kw_only=True):
-    """Requests a package. ``config``: id or name of a device configuration; ``firmware``: files in packing order."""
+class TaskRequest(FrozenStruct, frozen=True, kw_only=True):
+    """The fields that the requests for all kinds of tasks have in common.
+
+    ``config``: id or name of a device configuration. ``justification``: why the task is needed, for its approvers.
+    ``resubmission_of``: id of the rejected, cancelled or failed task that the new one replaces. If unset, these two are
+    not encoded, so that the digests of requests from before these fields remain valid.
+    """
 
     config: str
-    firmware: tuple[InputFile, ...]
-    metadata: tuple[InputFile, ...] = ()
     name: str = ""
     content_type: str = ""
     client_token: str | None = None
+    justification: str | UnsetType = UNSET
+    resubmission_of: str | UnsetType = UNSET
 
 
-class EncryptionRequest(FrozenStruct, frozen=True, kw_only=True):
+class PackageRequest(TaskRequest, frozen=True, kw_only=True):
+    """Requests a package. ``firmware``: files in packing order."""
+
+    firmware: tuple[InputFile, ...]
+    metadata: tuple[InputFile, ...] = ()
+
+
+class EncryptionRequest(TaskRequest, frozen=True, kw_only=True):
     """Requests the encryption of one file.
 
     ``encryption_key``: name or URI of an encryption key of the configuration; by default its first one. If unset, it
     is not encoded, so that the digests of requests from before this field remain valid.
     """
 
-    config: str
     file: InputFile
     encryption_key: str | UnsetType = UNSET
-    name: str = ""
-    content_type: str = ""
-    client_token: str | None = None
 
 
-class SigningRequest(FrozenStruct, frozen=True, kw_only=True):
+class SigningRequest(TaskRequest, frozen=True, kw_only=True):
     """Requests a signature over ``message``. ``is_digest``: ``message`` is a SHA-256 digest of 32 bytes."""
 
-    config: str
     message: bytes
     is_digest: bool = False
     file_name: str = ""
-    name: str = ""
-    content_type: str = ""
-    client_token: str | None = None
 
 
 class RequestCheck(FrozenStruct, frozen=True, kw_only=True):
@@ -167,12 +171,13 @@ class TaskSearchFields(FrozenStruct, frozen=True, kw_only=True):
 class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
     """Selects tasks. A task must match all fields that are set.
 
-    ``config``: a configuration's id or name. ``result_state``: the state of the result at the time of the request.
-    ``text``: searched in name, id and file names, ignoring case. ``awaiting_my_approval``: only tasks on which the
-    requesting subject may still decide. ``oldest_first``: return the oldest tasks first instead of the newest.
+    ``status``: a REJECTED or WITHDRAWN task is also CANCELLED. ``config``: a configuration's id or name.
+    ``result_state``: the state of the result at the time of the request. ``text``: searched in name, id and file names,
+    ignoring case. ``awaiting_my_approval``: only tasks on which the requesting subject may still decide.
+    ``oldest_first``: return the oldest tasks first instead of the newest.
     """
 
-    status: TaskStatus | None = None
+    status: TaskStatus | DetailedStatus | None = None
     kind: TaskKind | None = None
     config: str | None = None
     created_by: str | None = None
@@ -184,7 +189,7 @@ class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
     def matches(self, task: Task) -> bool:
         """Return whether ``task`` matches. Ignores ``awaiting_my_approval``, which only an engine can evaluate."""
         return (
-            self.status in (None, task.status)
+            self.status in (None, task.status, task.detailed_status)
             and self.kind in (None, task.kind)
             and self.config in (None, task.config_id, task.config_name)
             and self.created_by in (None, task.created_by)
@@ -246,7 +251,8 @@ class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
     each metadata file, untrusted and unescaped; truncated only if larger than any file that the ``se-1`` format
     accepts. ``previous``: the last released package of the same configuration. ``newer_version``: the newest version of
     the configuration, if the task uses an older one. ``metadata_changes``: the changed fields of each changed metadata
-    file since ``previous``. ``warnings``: about the files, in addition to those of the task.
+    file since ``previous``. ``warnings``: about the files, in addition to those of the task. ``resubmission_of``: the
+    earlier task that the task replaces, if the requesting subject may view it.
     """
 
     task: Task
@@ -257,6 +263,7 @@ class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
     newer_version: int | None = None
     metadata_changes: tuple[MetadataChanges, ...] = ()
     warnings: tuple[str, ...] = ()
+    resubmission_of: Task | None = None
 
 
 class AccessControlList(FrozenStruct, frozen=True, kw_only=True):

@@ -21,7 +21,9 @@ def require_artifact(task: Task) -> Result:
     """
     if task.status is not TaskStatus.DONE or task.result is None:
         reason = f" {task.reason}" if task.reason else ""
-        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
+        raise ConflictError(
+            f"Task {task.id} is {task.detailed_status}: it has no result.{reason}", "Wait until it is DONE."
+        )
     if task.result.sha256 is None or task.result.size is None:
         raise ConflictError("Signing tasks have no file.", Hint.of(HintCode.SHOW_SIGNATURE, task_id=task.id))
     return task.result

@@ -13,8 +13,8 @@ def check_change(old_task: Task | None, new_task: Task) -> None:
     """Check a change of a task before it is stored, independently of the code that computed the change.
 
     A final status is never left, statuses follow the table of transitions, fencing tokens never decrease, history,
-    approvals and revocations are only appended to, and the approval digest and the digest of the intent do not change.
-    ``old_task`` is None for a new task.
+    approvals and revocations are only appended to, and the approval digest, the digest of the intent, the justification
+    and the earlier task of a resubmission do not change. ``old_task`` is None for a new task.
 
     Raises :class:`InvariantError` if the change violates one of these invariants.
     """
@@ -26,6 +26,11 @@ def check_change(old_task: Task | None, new_task: Task) -> None:
         new_task,
         new_task.id == old_task.id and new_task.approval_digest == old_task.approval_digest,
         "must keep its ID and approval digest",
+    )
+    _require(
+        new_task,
+        (new_task.justification, new_task.resubmission_of) == (old_task.justification, old_task.resubmission_of),
+        "must keep its justification and the task that it replaces",
     )
     _require(new_task, new_task.fencing_token >= old_task.fencing_token, "must not decrease its fencing token")
     _require(new_task, new_task.history[: len(old_task.history)] == old_task.history, "must keep its history")

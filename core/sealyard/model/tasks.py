@@ -32,6 +32,42 @@ class TaskStatus(StrEnum):
 
 FINAL_STATUSES = frozenset({TaskStatus.DONE, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
+RESUBMITTABLE_STATUSES = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED})
+"""The statuses of tasks that can be submitted again as a new task."""
+
+REJECTED_CODE = "rejected"
+"""The :attr:`Task.reason_code` of a task that an approver rejected."""
+
+WITHDRAWN_CODE = "withdrawn"
+"""The :attr:`Task.reason_code` of a task that its requester withdrew."""
+
+
+class DetailedStatus(StrEnum):
+    """The status of a task as people see it: like :class:`TaskStatus`, but says how a CANCELLED task was ended.
+
+    A task that was cancelled in another way, for example because its approval period expired, stays CANCELLED.
+    """
+
+    CREATED = "CREATED"
+    WAITING = "WAITING"
+    APPROVED = "APPROVED"
+    SCHEDULED = "SCHEDULED"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    REJECTED = "REJECTED"
+    WITHDRAWN = "WITHDRAWN"
+
+
+CODES_BY_DETAILED_STATUS = {
+    DetailedStatus.REJECTED: REJECTED_CODE,
+    DetailedStatus.WITHDRAWN: WITHDRAWN_CODE,
+}
+"""The :attr:`Task.reason_code` of each detailed status that is CANCELLED in :class:`TaskStatus`."""
+
+_DETAILED_STATUSES_BY_CODE = {code: status for status, code in CODES_BY_DETAILED_STATUS.items()}
+
 
 class InputFile(FrozenStruct, frozen=True, kw_only=True):
     """An input file: ``name`` as submitted (untrusted text), ``size`` in bytes, ``sha256`` in hex.
@@ -149,7 +185,9 @@ class Task(FrozenStruct, frozen=True, kw_only=True):
     """A packaging, encryption or signing task. Only :mod:`sealyard.model.lifecycle` changes its status.
 
     ``reminder_at`` and ``escalation_at``: when approvers are reminded of the waiting task, and when administrators are
-    notified of it; None once that has happened.
+    notified of it; None once that has happened. ``justification``: why the requester needs the task (untrusted text).
+    ``resubmission_of``: the id of the rejected, cancelled or failed task that this one replaces. Neither is part of the
+    approval digest, whose fields are fixed, but they never change (see :mod:`sealyard.model.task_invariants`).
     """
 
     id: str
@@ -170,6 +208,8 @@ class Task(FrozenStruct, frozen=True, kw_only=True):
     signing_key: SigningKey | None = None
     warnings: tuple[str, ...] = ()
     client_token: str | None = None
+    justification: str = ""
+    resubmission_of: str | None = None
 
     approvals_required: int = 0
     approval_digest: str = ""
@@ -198,6 +238,12 @@ class Task(FrozenStruct, frozen=True, kw_only=True):
     def total_bytes(self) -> int:
         """The total size of the inputs, in bytes."""
         return sum(file.size for file in self.inputs)
+
+    @property
+    def detailed_status(self) -> DetailedStatus:
+        if self.status is TaskStatus.CANCELLED:
+            return _DETAILED_STATUSES_BY_CODE.get(self.reason_code, DetailedStatus.CANCELLED)
+        return DetailedStatus(self.status.value)
 
     def revocation_of(self, decision: int) -> RevokedApproval | None:
         """Return the revocation of the decision at this position in :attr:`approvals`, or None if it still counts."""

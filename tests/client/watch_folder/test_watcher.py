@@ -17,6 +17,7 @@ import watchfiles
 from sealyard.client.config.settings import DropAction
 from sealyard.client.downloads.events import DownloadedFile, VerifiedBy
 from sealyard.client.downloads.history import DownloadHistory
+from sealyard.client.source_paths import SourcePaths
 from sealyard.client.watch_folder import changes
 from sealyard.client.watch_folder.watcher import (
     RESCAN_SECONDS,
@@ -38,6 +39,12 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux repo
 @pytest.fixture
 def client() -> FakeClient:
     return FakeClient()
+
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the record of uploaded paths away from that of the user who runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state home"))
 
 
 @pytest.fixture
@@ -66,6 +73,7 @@ class WatchHarness:
             state=folder.parent / "watch.json",
             rule=rule,
             settle=SETTLE,
+            justification="nightly build",
             clock=clock,
         )
 
@@ -123,6 +131,14 @@ def test_each_existing_file_becomes_package(client: FakeClient, folder: Path, wa
         ("b.bin", ["b.bin"]),
     ]
     assert all(isinstance(each, DropSubmitted) for each in watch.events)
+
+
+def test_package_has_justification_and_known_path(client: FakeClient, folder: Path, watch: WatchHarness) -> None:
+    (folder / "a.bin").write_bytes(b"first")
+    watch.settle()
+    (task,) = client.created
+    assert task.justification == "nightly build"
+    assert SourcePaths().find(task.inputs[0].sha256, 5) == folder / "a.bin"
 
 
 def test_sub_folder_becomes_one_package(client: FakeClient, folder: Path, watch: WatchHarness) -> None:

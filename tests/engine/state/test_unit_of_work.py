@@ -109,5 +109,5 @@ async def test_second_cancel_of_running_task_raises(harness: EngineHarness) -> N
 async def test_decision_on_withdrawn_task_raises(harness: EngineHarness) -> None:
     task = await harness.package()
     await harness.execute(DEV, harness.engine.decisions.withdraw(DEV, task.id, "wrong file"))
-    with pytest.raises(InvalidTransitionError, match=r"Cannot decide on task .*: it is CANCELLED .*wrong file"):
+    with pytest.raises(InvalidTransitionError, match=r"Cannot decide on task .*: it is WITHDRAWN .*wrong file"):
         await harness.decide(task, OWNER, Verdict.APPROVED)

@@ -154,3 +154,17 @@ async def test_hidden_configuration_is_reported_as_unknown(harness: ServerHarnes
     )
     assert known.status_code == unknown.status_code == 404
     assert known.text.replace(GATEWAY, "*") == unknown.text.replace("nothing-like-it", "*")
+
+
+async def test_forms_and_json_take_justification_and_earlier_task(http: httpx.AsyncClient) -> None:
+    earlier = (await post_form(http, "packagingTask", FIRST)).json()["id"]
+    withdrawn = await http.post(f"/api/v1/packagingTask/{earlier}/withdrawal", json={"reason": "not needed"})
+    assert (withdrawn.json()["status"], withdrawn.json()["detailedStatus"]) == ("CANCELLED", "WITHDRAWN")
+    fields = (Field("justification", "fixes ☂".encode()), Field("resubmissionOf", earlier.encode()))
+    package = (await post_form(http, "packagingTask", FIRST, *fields)).json()
+    encryption = (await post_form(http, "encryptionTask", Field("inputFile", b"x", "x.bin"), *fields)).json()
+    signing = (await post_signing_task(http, justification="fixes ☂", resubmissionOf=earlier)).json()
+    for task in (package, encryption, signing):
+        assert (task["justification"], task["resubmissionOf"]) == ("fixes ☂", earlier)
+    rejected = await post_form(http, "packagingTask", FIRST, Field("justification", b"x" * 2001))
+    assert (rejected.status_code, rejected.json()["code"]) == (400, "usage")

@@ -10,7 +10,7 @@ import msgspec
 from sealyard.engine.state.tables import OutboxMessage
 from sealyard.engine.webhooks.outbox import PendingDelivery
 from sealyard.model.events import TaskChanged
-from sealyard.model.tasks import Decision, TaskKind, TaskStatus, Verdict
+from sealyard.model.tasks import Decision, DetailedStatus, TaskKind, TaskStatus, Verdict
 from sealyard.model.webhooks import WebhookEvent
 from sealyard.server.webhooks.payload import encode_payload, signed_headers
 from tests.support.webhook_receiver import Received, signature_is_valid
@@ -47,7 +47,16 @@ def test_payload_names_event_workspace_task() -> None:
     assert value["timestamp"] == "2026-11-23T08:00:00.500000Z"
     data = value["data"]
     assert (data["workspace"], data["cursor"], data["taskId"], data["status"]) == ("w1", 17, "t1", "WAITING")
+    assert data["detailedStatus"] == "WAITING"
     assert (data["decision"]["by"], data["quorumReached"]) == ("USER:owner", False)
+
+
+def test_payload_says_how_task_was_cancelled() -> None:
+    withdrawn = msgspec.structs.replace(
+        APPROVED, status=TaskStatus.CANCELLED, detailed_status=DetailedStatus.WITHDRAWN, decision=None
+    )
+    data = json.loads(encode_payload("w1", withdrawn))["data"]
+    assert (data["status"], data["detailedStatus"]) == ("CANCELLED", "WITHDRAWN")
 
 
 def test_only_final_approval_sets_quorum_reached() -> None:

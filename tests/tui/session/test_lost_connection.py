@@ -124,7 +124,7 @@ async def test_failed_rejection_keeps_reason_for_retry(workspace: TuiWorkspace) 
         await pilot.press("ctrl+s")
         await wait_for_review(app, pilot)
         assert [name for name, _ in workspace.faults.calls] == ["decide", "decide"]
-        await assert_visible(pilot, "rejected")
+        await assert_visible(pilot, "Rejected")
 
 
 async def test_failed_withdrawal_keeps_reason_for_retry(workspace: TuiWorkspace) -> None:
@@ -137,7 +137,7 @@ async def test_failed_withdrawal_keeps_reason_for_retry(workspace: TuiWorkspace)
         assert isinstance(app.screen, ReasonDialog)
         await restore_connection(app, pilot)
         await pilot.press("ctrl+s")
-        await assert_visible(pilot, "withdrawn")
+        await assert_visible(pilot, "Withdrawn")
         assert workspace.task("t-waiting").reason == "Withdrawn by USER:developer: built from the wrong branch"
 
 

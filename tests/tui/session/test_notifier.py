@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from textual.widgets._toast import Toast
 
 from sealyard.client.downloads.downloader import DownloadedFile, DownloadResult, VerifiedBy
 from sealyard.model.access import Action
 from sealyard.model.errors import ResultExpiredError
 from sealyard.model.tasks import ResultState
+from sealyard_tui.screens.dashboard.screen import DashboardScreen
+from sealyard_tui.widgets.status_bar import StatusBar
 from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.workspace import NOW, TuiWorkspace
 
@@ -18,16 +21,16 @@ async def test_finished_own_task_is_notified_once(workspace: TuiWorkspace) -> No
     async with run_app(app) as pilot:
         await pilot.press("4")
         await workspace.fail("t-running")
-        await wait_until(pilot, lambda: "gateway 1.4.3 ✗ failed" in screen_text(app))
+        await wait_until(pilot, lambda: "✗ Failed: gateway 1.4.3" in screen_text(app))
         await wait_for_workers(pilot)
-        assert screen_text(app).count("gateway 1.4.3 ✗ failed") == 1
+        assert screen_text(app).count("✗ Failed: gateway 1.4.3") == 1
 
 
 async def test_expired_link_notification_names_renew_key(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
         workspace.clock.advance(hours=21)
-        await wait_until(pilot, lambda: "link expired: press e" in screen_text(app))
+        await wait_until(pilot, lambda: "to renew it" in screen_text(app))
 
 
 async def test_task_of_other_user_is_not_notified(empty_workspace: TuiWorkspace) -> None:
@@ -38,8 +41,8 @@ async def test_task_of_other_user_is_not_notified(empty_workspace: TuiWorkspace)
     async with run_app(app) as pilot:
         await empty_workspace.fail("t-other")
         await empty_workspace.fail("t-mine")
-        await wait_until(pilot, lambda: "mine ✗ failed" in screen_text(app))
-        assert "not mine ✗ failed" not in screen_text(app)
+        await wait_until(pilot, lambda: "✗ Failed: mine" in screen_text(app))
+        assert "✗ Failed: not mine" not in screen_text(app)
 
 
 async def test_new_pending_approval_notifies_and_alerts(workspace: TuiWorkspace) -> None:
@@ -110,7 +113,7 @@ async def test_profile_switch_clears_notifications(workspace: TuiWorkspace) -> N
     app = make_app(workspace)
     async with run_app(app) as pilot:
         await workspace.fail("t-running")
-        await wait_until(pilot, lambda: "gateway 1.4.3 ✗ failed" in screen_text(app))
+        await wait_until(pilot, lambda: "✗ Failed: gateway 1.4.3" in screen_text(app))
         await pilot.press("f2")
         await wait_until(pilot, lambda: app.state.profile == "owner")
         await wait_for_workers(pilot)
@@ -140,3 +143,45 @@ async def test_download_notification_shows_warnings(workspace: TuiWorkspace) -> 
     async with run_app(app) as pilot:
         app.notifier.on_download_result(DownloadResult(task_id="t-done", name="gateway", downloaded=file))
         await wait_until(pilot, lambda: "! The audit log does not record" in screen_text(app))
+
+
+async def test_rejection_notification_shows_reason(workspace: TuiWorkspace) -> None:
+    name = "gateway with a long name that ends with its version 1.6.0"
+    app = make_app(workspace)
+    async with run_app(app) as pilot:
+        await workspace.reject(await workspace.add_task("t-new", name=name), "wrong [b]key")
+        await wait_until(pilot, lambda: bool(app._notifications))
+        (notification,) = app._notifications
+        assert notification.message == "✗ Rejected: gateway with a long …h its version 1.6.0\nwrong [b]key"
+
+
+async def test_own_withdrawal_and_cancellation_are_not_notified(
+    workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sealyard_tui.session.notifier.BATCH_SECONDS", 0.0)
+    app = make_app(workspace)
+    async with run_app(app) as pilot:
+        await pilot.press("w", *"old", "ctrl+s")
+        await wait_until(pilot, lambda: "✓ Withdrawn: gateway 1.5.0" in screen_text(app))
+        await pilot.press("j", "x", "y")
+        await wait_until(pilot, lambda: "✓ Cancelled: gateway 1.4.3" in screen_text(app))
+        await wait_for_workers(pilot)
+        assert not list(app._notifications)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_notification_covers_neither_short_message_nor_detail(
+    workspace: TuiWorkspace, size: tuple[int, int]
+) -> None:
+    app = make_app(workspace)
+    async with run_app(app, size=size) as pilot:
+        app.notify("In the way\n" * 3)
+        await wait_until(pilot, lambda: "In the way" in screen_text(app))
+        dashboard = app.screen
+        assert isinstance(dashboard, DashboardScreen)
+        dashboard.flash("Copied the id")
+        await wait_until(pilot, lambda: "✓ Copied the id" in screen_text(app))
+        (toast,) = dashboard.query(Toast)
+        assert toast.region.y >= dashboard.query_one(StatusBar).region.bottom
+        if dashboard.pane.display:
+            assert not toast.region.overlaps(dashboard.pane.region)

@@ -116,7 +116,7 @@ class TaskCommands(_LiteralProvider):
             return
         for task in page.tasks:
             text = _task_text(task)
-            suffix = Content.styled(f"  {task.status}", "$text-muted")
+            suffix = Content.styled(f"  {task.detailed_status}", "$text-muted")
             callback = partial(app.post_message, ShowTask(task.id))
             score, content = self.match(query, text)
             yield Hit(max(score, MIN_SCORE), Content.assemble(content, suffix), callback, text)

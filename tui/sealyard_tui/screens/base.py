@@ -20,7 +20,7 @@ from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.textual_patches import BatchedScreen, use_repainting_compositor
 from sealyard_tui.appearance.ui_state import ScreenState
 from sealyard_tui.dialogs.base import Answer, BaseDialog
-from sealyard_tui.formatting import format_clock
+from sealyard_tui.formatting import format_clock, shorten_middle
 from sealyard_tui.messages import ShowScreen
 from sealyard_tui.session.messages import EngineState, EngineUpdate
 from sealyard_tui.session.state import SessionState
@@ -43,6 +43,13 @@ SCREENS = {
     "access": ("6", "Access"),
 }
 """Maps the name of each screen to its key and label, in tab order."""
+
+
+MIN_NAME_WIDTH = 12
+"""Minimum number of characters of a name in a short message."""
+
+FLASH_PADDING = 2
+"""Number of cells of padding beside a short message."""
 
 
 class BaseScreen(BatchedScreen[None]):
@@ -143,6 +150,14 @@ class BaseScreen(BatchedScreen[None]):
     def flash(self, text: str, *, warning: bool = False) -> None:
         """Show a short message. ``text`` may be untrusted."""
         self.query_one(Flash).show(text, warning=warning)
+
+    def flash_outcome(self, outcome: str, name: str, note: str = "") -> None:
+        """Show what was done to a task, such as ``Rejected: gateway 1.5.0``. ``name`` must be safe text.
+
+        The name is shortened in the middle, so that ``outcome`` and ``note`` are always readable.
+        """
+        room = max(MIN_NAME_WIDTH, self.size.width - len(f"✓ {outcome}: {note}") - FLASH_PADDING)
+        self.flash(f"{outcome}: {shorten_middle(name, room)}{note}")
 
     @property
     def saved_state(self) -> ScreenState:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from textual.app import App
 
@@ -14,36 +14,45 @@ from sealyard.client.downloads.events import DownloadResult, VerifiedBy
 from sealyard.model.errors import ResultExpiredError, ResultGoneError
 from sealyard.model.events import TaskChanged
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
+from sealyard.model.tasks import DetailedStatus, ResultState, TaskKind, TaskStatus
 from sealyard_tui.action_keys import action_keys, insert_keys
+from sealyard_tui.formatting import shorten_middle
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 
 BATCH_SECONDS = 1.0
 """Changes within this many seconds are combined, because each notification covers part of the screen."""
 
+MAX_NAME_LENGTH = 40
+MAX_REASON_LENGTH = 160
+"""Maximum length of the reason of a rejection in a notification, in characters."""
+
 APPROVAL_NOTIFICATION_INTERVAL = timedelta(seconds=10)
 """Minimum time between two notifications about pending approvals."""
 
 
 class NotificationKind(Enum):
-    """A kind of notification, with two texts: one that follows the name of a single task, and one for several tasks."""
+    """A kind of notification, with two texts: one for a single task and its name, and one for several tasks."""
 
-    DOWNLOADED = ("✓ downloaded and verified", "✓ {count} downloaded and verified.")
-    ON_DISK = ("✓ already on disk and verified", "✓ {count} already on disk and verified.")
-    DONE = ("✓ is done", "✓ {count} done.")
-    FAILED = ("✗ failed: see the dashboard for the reason", "✗ {count} failed: see the dashboard for the reason.")
+    DOWNLOADED = ("✓ Downloaded and verified: {name}", "✓ {count} downloaded and verified.")
+    ON_DISK = ("✓ Already on disk and verified: {name}", "✓ {count} already on disk and verified.")
+    DONE = ("✓ Done: {name}", "✓ {count} done.")
+    FAILED = (
+        "✗ Failed: {name}. See the dashboard for the reason.",
+        "✗ {count} failed: see the dashboard for the reason.",
+    )
+    REJECTED = ("✗ Rejected: {name}", "✗ {count} rejected: see the dashboard for the reason.")
     CANCELLED = (
-        "– cancelled: see the dashboard for the reason",
+        "– Cancelled: {name}. See the dashboard for the reason.",
         "– {count} cancelled: see the dashboard for the reason.",
     )
     EXPIRED = (
-        "! link expired: press {key[dashboard.renew]} on the dashboard to renew it",
+        "! Link expired: {name}. Press {key[dashboard.renew]} on the dashboard to renew it.",
         "! {count} expired: press {key[dashboard.renew]} on the dashboard to renew the link.",
     )
-    GONE = ("∅ file removed: create a new package", "∅ {count} removed: create a new package for each.")
+    GONE = ("∅ File removed: {name}. Create a new package.", "∅ {count} removed: create a new package for each.")
     DOWNLOAD_FAILED = (
-        "! download failed",
+        "! Download failed: {name}",
         "! {count} not downloaded: press {key[dashboard.downloads]} on the dashboard for the reason.",
     )
 
@@ -51,9 +60,9 @@ class NotificationKind(Enum):
     def is_success(self) -> bool:
         return self in (NotificationKind.DOWNLOADED, NotificationKind.ON_DISK, NotificationKind.DONE)
 
-    def singular(self, keys: Mapping[str, str]) -> str:
+    def singular(self, name: str, keys: Mapping[str, str]) -> str:
         template: str = self.value[0]
-        return template.format(key=keys)
+        return template.format(name=name, key=keys)
 
     def plural(self, count: int, keys: Mapping[str, str]) -> str:
         template: str = self.value[1]
@@ -61,12 +70,24 @@ class NotificationKind(Enum):
 
 
 _FINAL_KINDS = {
-    TaskStatus.DONE: NotificationKind.DONE,
-    TaskStatus.FAILED: NotificationKind.FAILED,
-    TaskStatus.CANCELLED: NotificationKind.CANCELLED,
+    DetailedStatus.DONE: NotificationKind.DONE,
+    DetailedStatus.FAILED: NotificationKind.FAILED,
+    DetailedStatus.REJECTED: NotificationKind.REJECTED,
+    DetailedStatus.CANCELLED: NotificationKind.CANCELLED,
 }
+"""A task that was withdrawn is missing, because its requester has withdrawn it."""
+
 _RESULT_KINDS = {ResultState.EXPIRED: NotificationKind.EXPIRED, ResultState.GONE: NotificationKind.GONE}
 _DOWNLOAD_ERROR_KINDS = {ResultExpiredError.code: NotificationKind.EXPIRED, ResultGoneError.code: NotificationKind.GONE}
+
+
+class _Notification(NamedTuple):
+    """A queued notification. ``name`` and ``detail`` are safe text."""
+
+    kind: NotificationKind
+    name: str
+    result: DownloadResult | None
+    detail: str
 
 
 class Notifier:
@@ -90,8 +111,8 @@ class Notifier:
         self._last_pending: tuple[str, int] = ("", 0)
         self._reported_clock = False
         self._quiet_until = datetime.min.replace(tzinfo=UTC)
-        self._batch: dict[str, tuple[NotificationKind, str, DownloadResult | None]] = {}
-        """The queued notifications by task id: kind, task name, and the download result, if any."""
+        self._batch: dict[str, _Notification] = {}
+        """The queued notifications by task id."""
 
     def on_engine_update(self, update: EngineUpdate) -> None:
         for event in update.tasks.values():
@@ -100,11 +121,16 @@ class Notifier:
 
     def _report_change(self, event: TaskChanged) -> None:
         kind = _RESULT_KINDS.get(event.result_state) if event.result_state is not None else None
-        kind = kind or _FINAL_KINDS.get(event.status)
+        kind = kind or _FINAL_KINDS.get(event.detailed_status or DetailedStatus(event.status))
         if kind is None or self._reported.get(event.task_id) is kind or self._will_download(event):
             return
         self._reported[event.task_id] = kind
-        self._queue(event.task_id, kind, event.name)
+        reason = event.decision.reason if kind is NotificationKind.REJECTED and event.decision is not None else ""
+        self._queue(event.task_id, kind, event.name, detail=escape_text(reason, MAX_REASON_LENGTH))
+
+    def expect_cancellation(self, task_ids: Iterable[str]) -> None:
+        """Do not notify the user of the cancellation of these tasks, because the user is cancelling them."""
+        self._reported.update(dict.fromkeys(task_ids, NotificationKind.CANCELLED))
 
     def on_state_changed(self, state: SessionState) -> None:
         """Notify the user of new tasks awaiting their approval, and administrators of a clock that is not trusted."""
@@ -137,7 +163,7 @@ class Notifier:
     def on_download_result(self, result: DownloadResult) -> None:
         kind = _kind_of(result)
         if self._reported.get(result.task_id) is not kind:
-            self._queue(result.task_id, kind, result.name, result)
+            self._queue(result.task_id, kind, result.name, result=result)
 
     def reset(self) -> None:
         """Discard queued and visible notifications, because they concern the previous identity."""
@@ -145,24 +171,34 @@ class Notifier:
         self._reported_clock = False
         self._app.clear_notifications()
 
-    def _queue(self, task_id: str, kind: NotificationKind, name: str, result: DownloadResult | None = None) -> None:
+    def _queue(
+        self,
+        task_id: str,
+        kind: NotificationKind,
+        name: str,
+        *,
+        result: DownloadResult | None = None,
+        detail: str = "",
+    ) -> None:
         if not self._batch:
             self._app.set_timer(BATCH_SECONDS, self._notify_batch)
-        self._batch[task_id] = (kind, escape_text(name or task_id, 40), result)
+        short_name = shorten_middle(escape_text(name or task_id), MAX_NAME_LENGTH)
+        self._batch[task_id] = _Notification(kind, short_name, result, detail)
 
     def _notify_batch(self) -> None:
         batch = list(self._batch.values())
         self._batch.clear()
         if len(batch) == 1:
-            self._notify_single(*batch[0])
+            self._notify_single(batch[0])
             return
         keys = action_keys(self._app)
-        counts = Counter(kind for kind, _, _ in batch)
+        counts = Counter(each.kind for each in batch)
         lines = [kind.plural(counts[kind], keys) for kind in NotificationKind if counts[kind]]
         if lines:
             self._notify("\n".join(lines), is_success=all(kind.is_success for kind in counts))
 
-    def _notify_single(self, kind: NotificationKind, name: str, result: DownloadResult | None) -> None:
+    def _notify_single(self, notification: _Notification) -> None:
+        kind, name, result, detail = notification
         if result is not None and result.downloaded is not None:
             file = result.downloaded
             proof = "signature and digest" if file.checked is VerifiedBy.SIGNATURE else "digest"
@@ -176,7 +212,8 @@ class Notifier:
                 escape_text(f"{result.error.message}{retry_text}"), is_success=False, title=f"Download of {name} failed"
             )
         else:
-            self._notify(f"{name} {kind.singular(action_keys(self._app))}", is_success=kind.is_success)
+            text = kind.singular(name, action_keys(self._app))
+            self._notify(f"{text}\n{detail}" if detail else text, is_success=kind.is_success)
 
     def _notify(self, text: str, *, is_success: bool, title: str = "") -> None:
         self._app.notify(text, title=title, severity="information" if is_success else "warning", markup=False)

@@ -8,7 +8,7 @@ import os
 from sealyard.cli.arguments import Commands, add_command, add_task_id
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_task
-from sealyard.cli.task_format import format_task
+from sealyard.cli.task_format import format_task, task_value
 from sealyard.model.tasks import DecisionOrigin, Task, Verdict
 
 
@@ -50,7 +50,7 @@ async def _approve(ctx: Context) -> int:
         if wait:
             await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
-    ctx.out.result(task, format_task(task))
+    ctx.out.result(task_value(task), format_task(task))
     return exit_code_for_task(task)
 
 
@@ -93,7 +93,7 @@ async def _cancel(ctx: Context) -> int:
 
 
 def _print_result(ctx: Context, task: Task) -> int:
-    ctx.out.result(task, format_task(task))
+    ctx.out.result(task_value(task), format_task(task))
     return ExitCode.OK
 
 

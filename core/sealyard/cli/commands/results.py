@@ -14,7 +14,7 @@ from sealyard.cli.context import Context
 from sealyard.cli.downloads import download_url, format_download, make_downloader, open_for_download
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
 from sealyard.cli.hints import format_error
-from sealyard.cli.task_format import format_task
+from sealyard.cli.task_format import format_task, task_value
 from sealyard.model.errors import SealyardError, UsageError, error_from_info
 
 if TYPE_CHECKING:
@@ -96,5 +96,5 @@ def _format_results(results: Iterable[DownloadResult]) -> list[str]:
 async def _renew(ctx: Context) -> int:
     async with ctx.open_writer("renew") as client:
         task = await client.renew(ctx.args.id)
-    ctx.out.result(task, format_task(task))
+    ctx.out.result(task_value(task), format_task(task))
     return ExitCode.OK

@@ -7,6 +7,7 @@ import binascii
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import UNSET
 
@@ -36,23 +37,17 @@ def package_files(args: Namespace) -> list[tuple[Path, str | None]]:
 def build_package_request(args: Namespace, files: Sequence[InputFile]) -> PackageRequest:
     """Build the request. ``files``: the files of :func:`package_files`, in the same order."""
     return PackageRequest(
-        config=args.device,
         firmware=tuple(files[: len(args.firmware)]),
         metadata=tuple(files[len(args.firmware) :]),
-        name=args.name,
-        content_type=args.content_type,
-        client_token=args.client_token,
+        **_task_fields(args),
     )
 
 
 def build_encryption_request(args: Namespace, file: InputFile) -> EncryptionRequest:
     return EncryptionRequest(
-        config=args.device,
         file=file,
         encryption_key=args.encryption_key or UNSET,
-        name=args.name,
-        content_type=args.content_type,
-        client_token=args.client_token,
+        **_task_fields(args),
     )
 
 
@@ -63,17 +58,25 @@ def build_signing_request(args: Namespace) -> SigningRequest:
     """
     is_digest = args.file is None
     return SigningRequest(
-        config=args.device,
-        message=_decode_digest(args.digest_base64) if is_digest else _read_message(args.file),
+        message=_decode_digest(args.digest_base64) if is_digest else read_message(args.file),
         is_digest=is_digest,
         file_name="" if is_digest else args.file.name,
-        name=args.name,
-        content_type=args.content_type,
-        client_token=args.client_token,
+        **_task_fields(args),
     )
 
 
-def _read_message(path: Path) -> bytes:
+def _task_fields(args: Namespace) -> dict[str, Any]:
+    """Return the fields that the requests for all kinds of tasks have in common."""
+    return {
+        "config": args.device,
+        "name": args.name,
+        "content_type": args.content_type,
+        "client_token": args.client_token,
+        "justification": UNSET if args.justification is None else args.justification,
+    }
+
+
+def read_message(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             # One byte more than the maximum, so that a longer message is rejected instead of truncated.

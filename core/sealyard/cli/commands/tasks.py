@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +21,14 @@ from sealyard.cli.commands.wait import report_result, wait_and_report
 from sealyard.cli.context import Context
 from sealyard.cli.downloads import download
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.task_format import format_review, format_tasks, printable
+from sealyard.cli.task_format import format_review, format_tasks, printable, task_value
 from sealyard.metadata.formats import looks_like_metadata
 from sealyard.model.digests import parse_sha256
 from sealyard.model.errors import UsageError
 from sealyard.model.formatting import format_count
 from sealyard.model.requests import TaskFilter
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
+from sealyard.model.tasks import DetailedStatus, InputFile, Task, TaskKind, TaskStatus
 
 if TYPE_CHECKING:
     from sealyard.client.protocol import Client
@@ -52,11 +52,7 @@ def add_commands(commands: Commands) -> None:
         help="expected SHA-256 of each firmware file (hex, or sha256:hex), in the same order",
     )
     _add_task_options(package_parser)
-    package_parser.add_argument("--wait", action="store_true", help="wait until the task ends")
-    package_parser.add_argument(
-        "--timeout", metavar="TIME", type=seconds, help="maximum time for --wait (seconds, or 30m, 24h)"
-    )
-    package_parser.add_argument("--out", metavar="DIR", type=Path, help="download the container to this folder")
+    add_wait_options(package_parser)
 
     encrypt_parser = add_command(commands, "encrypt", _encrypt, "Encrypt a file (needs no approval by default)")
     encrypt_parser.add_argument("file", metavar="FILE", type=Path, help="the file to encrypt")
@@ -79,7 +75,12 @@ def add_commands(commands: Commands) -> None:
     _add_task_options(sign_parser)
 
     list_parser = add_command(commands, "tasks", _list_tasks, "List tasks, newest first")
-    list_parser.add_argument("--status", metavar="STATUS", type=choice(TaskStatus), help=", ".join(TaskStatus))
+    list_parser.add_argument(
+        "--status",
+        metavar="STATUS",
+        type=choice(DetailedStatus),
+        help=f"{', '.join(DetailedStatus)}; CANCELLED includes REJECTED and WITHDRAWN",
+    )
     list_parser.add_argument("--kind", metavar="KIND", type=choice(TaskKind), help=", ".join(TaskKind))
     list_parser.add_argument("--device", metavar="NAME", help="device configuration")
     list_parser.add_argument("--mine", action="store_true", help="only your own tasks")
@@ -98,6 +99,7 @@ def _add_task_options(parser: ArgumentParser) -> None:
         "--name", metavar="NAME", default="", help="name of the task; by default derived from its files"
     )
     parser.add_argument("--content-type", metavar="TYPE", default="", help="type of the content, for display")
+    add_justification_option(parser)
     parser.add_argument(
         "--client-token", metavar="TOKEN", help="idempotency key: requests with the same key return the same task"
     )
@@ -106,21 +108,48 @@ def _add_task_options(parser: ArgumentParser) -> None:
     )
 
 
+def add_justification_option(parser: ArgumentParser, note: str = "") -> None:
+    description = "why the task is needed, for its approvers"
+    parser.add_argument("--justification", metavar="TEXT", help=f"{description}; {note}" if note else description)
+
+
+def add_wait_options(parser: ArgumentParser) -> None:
+    """Add the options that :func:`create_and_report` reads."""
+    parser.add_argument("--wait", action="store_true", help="wait until the task ends")
+    parser.add_argument(
+        "--timeout", metavar="TIME", type=seconds, help="maximum time for --wait (seconds, or 30m, 24h)"
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, help="download the container to this folder")
+
+
 # ---- creating tasks
+
+
+def check_wait_options(ctx: Context) -> None:
+    if ctx.args.timeout is not None and not ctx.args.wait:
+        raise UsageError("--timeout requires --wait.")
 
 
 async def _package(ctx: Context) -> int:
     args = ctx.args
-    if args.timeout is not None and not args.wait:
-        raise UsageError("--timeout requires --wait.")
+    check_wait_options(ctx)
     files = package_files(args)
     for path in args.firmware:
         if looks_like_metadata(path.name):
             ctx.out.warn(f"{escape_text(path.name)} looks like metadata; --metadata packs a file as metadata.")
     if args.dry_run:
         return await check_package(ctx)
-    async with ctx.open_writer("package") as client:
-        task = await _create_package(ctx, client, files)
+    return await create_and_report(ctx, "package", lambda client: _create_package(ctx, client, files))
+
+
+async def create_and_report(ctx: Context, purpose: str, create: Callable[[Client], Awaitable[Task]]) -> int:
+    """Create a task, run it as far as possible, print it, and return the exit code.
+
+    The options of :func:`add_wait_options` decide whether to wait for approvals, and where to download the result.
+    """
+    args = ctx.args
+    async with ctx.open_writer(purpose) as client:
+        task = await create(client)
         await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
@@ -137,8 +166,10 @@ async def _create_package(ctx: Context, client: Client, files: Sequence[tuple[Pa
     uploads: list[InputFile] = []
     try:
         for path, digest in files:
-            uploads.append(await _upload(ctx, client, path, digest))
-        return await client.create_package(build_package_request(ctx.args, uploads))
+            uploads.append(await upload(ctx, client, path, digest))
+        task = await client.create_package(build_package_request(ctx.args, uploads))
+        remember_paths(uploads, [path for path, _ in files])
+        return task
     finally:
         await client.discard_uploads(tuple(uploads))
 
@@ -152,8 +183,9 @@ async def _encrypt(ctx: Context) -> int:
     async with ctx.open_writer("encrypt", run_tasks=not args.no_wait) as client:
         files: list[InputFile] = []
         try:
-            files.append(await _upload(ctx, client, args.file, args.sha256))
+            files.append(await upload(ctx, client, args.file, args.sha256))
             task = await client.create_encryption(build_encryption_request(args, files[0]))
+            remember_paths(files, (args.file,))
         finally:
             await client.discard_uploads(tuple(files))
         if not args.no_wait:
@@ -165,20 +197,30 @@ async def _encrypt(ctx: Context) -> int:
 
 
 async def _sign(ctx: Context) -> int:
-    if ctx.args.dry_run:
+    args = ctx.args
+    if args.dry_run:
         return await check_signing(ctx)
-    request = build_signing_request(ctx.args)
+    request = build_signing_request(args)
     async with ctx.open_writer("sign") as client:
         task = await client.create_signing(request)
+        if args.file is not None:
+            remember_paths(task.inputs, (args.file,))
         await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
     return report_result(ctx, task)
 
 
-async def _upload(ctx: Context, client: Client, path: Path, expected_sha256: str | None) -> InputFile:
+async def upload(ctx: Context, client: Client, path: Path, expected_sha256: str | None) -> InputFile:
     file = await client.upload(path, expected_sha256=expected_sha256, progress=ctx.out.progress.for_file(path.name))
     ctx.out.progress.clear()
     return file
+
+
+def remember_paths(files: Sequence[InputFile], paths: Sequence[Path]) -> None:
+    """Remember where the files of a task are on this machine, so that it can be submitted again."""
+    from sealyard.client.source_paths import SourcePaths
+
+    SourcePaths().remember({file.sha256: path for file, path in zip(files, paths, strict=True)})
 
 
 # ---- displaying tasks
@@ -204,7 +246,7 @@ async def _list_tasks(ctx: Context) -> int:
         matching_tasks = [task async for task in iterate_tasks(client, filters, limit=args.limit + 1)]
         names = await client.subject_names()
     tasks = matching_tasks[: args.limit]
-    ctx.out.result(tasks, format_tasks(tasks, names))
+    ctx.out.result([task_value(task) for task in tasks], format_tasks(tasks, names))
     if len(matching_tasks) > len(tasks):
         ctx.out.warn(f"Only the first {format_count(len(tasks), 'task')} shown; increase --limit to see more.")
     return ExitCode.OK
@@ -214,7 +256,7 @@ async def _show(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         review, names = await client.review(ctx.args.id), await client.subject_names()
     value = {
-        **msgspec.to_builtins(review.task),
+        **task_value(review.task),
         "configuration": msgspec.to_builtins(review.configuration),
         "blockedReason": review.blocked_reason,
         "metadataPreviews": [{"name": name, "preview": printable(preview)} for name, preview in review.metadata],
@@ -222,6 +264,7 @@ async def _show(ctx: Context) -> int:
         "newerVersion": review.newer_version,
         "metadataChanges": msgspec.to_builtins(review.metadata_changes),
         "warnings": [*review.task.warnings, *review.warnings],
+        "resubmitted": task_value(review.resubmission_of) if review.resubmission_of is not None else None,
     }
     ctx.out.result(value, format_review(review, names))
     return ExitCode.OK

@@ -12,7 +12,7 @@ from sealyard.cli.context import Context
 from sealyard.cli.downloads import download, download_url, wait_for_download
 from sealyard.cli.exit_codes import exit_code_for_error, exit_code_for_task
 from sealyard.cli.hints import format_error
-from sealyard.cli.task_format import format_task
+from sealyard.cli.task_format import format_task, task_value
 from sealyard.model.errors import WaitTimeoutError
 from sealyard.model.tasks import Task, TaskStatus
 
@@ -53,18 +53,14 @@ async def wait_and_report(ctx: Context, task_id: str) -> int:
 
 def report_result(ctx: Context, task: Task, file: DownloadedFile | None = None) -> int:
     """Print a task, as JSON with its downloaded ``file`` and the URL of its result, and return its exit code."""
-    value = {
-        **msgspec.to_builtins(task),
-        "downloaded": msgspec.to_builtins(file),
-        "downloadUrl": download_url(ctx, task),
-    }
+    value = {**task_value(task), "downloaded": msgspec.to_builtins(file), "downloadUrl": download_url(ctx, task)}
     ctx.out.result(value, format_task(task))
     return exit_code_for_task(task)
 
 
 def _report_timeout(ctx: Context, task: Task, error: WaitTimeoutError) -> int:
     """Print the error and the task, whose id the user needs to continue, and return the exit code."""
-    value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_info())}
+    value = {**task_value(task), "error": msgspec.to_builtins(error.to_info())}
     ctx.out.warn(format_error(error))
     ctx.out.result(value, format_task(task))
     return exit_code_for_error(error)

@@ -31,6 +31,9 @@ def add_commands(commands: Commands) -> None:
         help="time without a change after which a file counts as complete (seconds, or 5m); by default 2",
     )
     parser.add_argument(
+        "--justification", metavar="TEXT", default="", help="why the packages are needed, for their approvers"
+    )
+    parser.add_argument(
         "--polling", action="store_true", help="scan the folder every 2 s, if the system reports no changes in it"
     )
 
@@ -64,6 +67,7 @@ async def _watch(ctx: Context) -> int:
             rule=DropAction.SUBMIT if ctx.args.submit else DropAction.PROPOSE,
             settle=ctx.args.settle,
             force_polling=ctx.args.polling,
+            justification=ctx.args.justification,
         )
         if watcher.warning:
             ctx.out.warn(f"warning: {watcher.warning}")

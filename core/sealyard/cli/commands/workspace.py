@@ -164,7 +164,7 @@ class _TaskReporter:
 
     def _print(self, event: TaskChanged) -> None:
         state = f", {event.result_state}" if event.result_state else ""
-        text = f"{event.task_id}  {event.status}{state}  {event.kind} {event.name}"
+        text = f"{event.task_id}  {event.detailed_status or event.status}{state}  {event.kind} {event.name}"
         self._ctx.out.status(f"{format_time(event.at)}  {text}")
         if event.status.is_final:
             self.final_statuses[event.task_id] = event.status

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import UNSET
+
 from sealyard.client.http.events import EventStream
 from sealyard.client.http.requests import RequestSender, is_outcome_unknown, json_call, path_segment, query_params
 from sealyard.client.http.transport import Request
@@ -24,6 +26,7 @@ from sealyard.model.requests import (
     TaskCounts,
     TaskFilter,
     TaskPage,
+    TaskRequest,
     WorkspaceInfo,
 )
 from sealyard.model.tasks import DecisionOrigin, InputFile, Task, TaskStatus, Verdict
@@ -51,20 +54,16 @@ class TaskCalls(UploadCalls):
 
     async def create_package(self, request: PackageRequest) -> Task:
         body = {
-            "deviceConfigId": request.config,
+            **_task_members(request),
             "inputIds": self.upload_ids(request.firmware),
             "metadataIds": self.upload_ids(request.metadata),
-            "name": request.name,
-            "contentType": request.content_type,
         }
         return await self._create_task("/packagingTask", body, request.client_token)
 
     async def create_encryption(self, request: EncryptionRequest) -> Task:
         body = {
-            "deviceConfigId": request.config,
+            **_task_members(request),
             "inputId": self.upload_ids((request.file,))[0],
-            "name": request.name,
-            "contentType": request.content_type,
         }
         if request.encryption_key:
             body["encryptionKey"] = request.encryption_key
@@ -83,21 +82,14 @@ class TaskCalls(UploadCalls):
 
     async def check_package(self, request: PackageRequest) -> RequestCheck:
         body = {
-            "deviceConfigId": request.config,
+            **_task_members(request),
             "inputs": [_describe_file(file) for file in request.firmware],
             "metadata": [_describe_file(file) for file in request.metadata],
-            "name": request.name,
-            "contentType": request.content_type,
         }
         return await self._check("/packagingTask/check", body, request.client_token)
 
     async def check_encryption(self, request: EncryptionRequest) -> RequestCheck:
-        body = {
-            "deviceConfigId": request.config,
-            "input": _describe_file(request.file),
-            "name": request.name,
-            "contentType": request.content_type,
-        }
+        body = {**_task_members(request), "input": _describe_file(request.file)}
         if request.encryption_key:
             body["encryptionKey"] = request.encryption_key
         return await self._check("/encryptionTask/check", body, request.client_token)
@@ -222,14 +214,24 @@ class TaskCalls(UploadCalls):
                 await backoff.wait(error)
 
 
+def _task_members(request: TaskRequest) -> dict[str, Any]:
+    """Return the members that the request bodies for all kinds of tasks have in common."""
+    members = {
+        "deviceConfigId": request.config,
+        "name": request.name,
+        "contentType": request.content_type,
+        "justification": request.justification,
+        "resubmissionOf": request.resubmission_of,
+    }
+    return {name: value for name, value in members.items() if value is not UNSET}
+
+
 def _signing_body(request: SigningRequest) -> dict[str, Any]:
     return {
-        "deviceConfigId": request.config,
+        **_task_members(request),
         "inputBase64": request.message,
         "isDigest": request.is_digest,
         "fileName": request.file_name,
-        "name": request.name,
-        "contentType": request.content_type,
     }
 
 

@@ -15,12 +15,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET
 
 from sealyard.client.config.settings import DEFAULT_SETTLE_SECONDS, DropAction
 from sealyard.client.config.state_file import StateFile, state_path
 from sealyard.client.downloads.files import resolve_dir
 from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.protocol import Client
+from sealyard.client.source_paths import SourcePaths
 from sealyard.client.watch_folder.changes import wait_for_change, watch_changes
 from sealyard.client.watch_folder.events import (
     PERMANENT_ERRORS,
@@ -102,6 +104,7 @@ class FolderWatcher:
         rule: DropAction = DropAction.PROPOSE,
         settle: float = DEFAULT_SETTLE_SECONDS,
         force_polling: bool = False,
+        justification: str = "",
         clock: Clock | None = None,
     ) -> None:
         """Prepare to watch ``folder`` for the configuration ``device``, with the state file ``state``.
@@ -109,7 +112,8 @@ class FolderWatcher:
         ``state`` is usually :func:`watch_state_file`, ``rule`` the action for an entry that is ready, and ``settle``
         the number of seconds that an entry must remain unchanged before it is processed. ``force_polling`` is for
         folders of which the system does not report changes; most network folders are detected. ``downloads`` is the
-        folder for results; files that are recorded as results in ``downloaded`` are ignored.
+        folder for results; files that are recorded as results in ``downloaded`` are ignored. ``justification``: of all
+        packages that are created.
 
         Raises :class:`UsageError` if the folder's name is not valid Unicode or results would be downloaded into it, and
         :class:`StorageError` if the state file cannot be read.
@@ -127,6 +131,7 @@ class FolderWatcher:
         self._action = rule
         self._settle = settle
         self._force_polling = force_polling
+        self._justification = justification
         self._clock = clock or SystemClock()
         self._config_id = ""
         self._waiting_entries: dict[str, _WaitingEntry] = {}
@@ -200,12 +205,16 @@ class FolderWatcher:
                     firmware=firmware,
                     metadata=metadata,
                     name=proposal.name,
+                    justification=self._justification or UNSET,
                     client_token=self._compute_client_token(proposal, digest),
                 )
             )
         except SealyardError:
             await self._client.discard_uploads(tuple(uploads))
             raise
+        paths = map(Path, (*proposal.firmware, *proposal.metadata))
+        sources = {file.sha256: path for file, path in zip(uploads, paths, strict=True)}
+        await asyncio.to_thread(SourcePaths().remember, sources)
         await self._record_processed(proposal, digest, task.id)
         return task
 

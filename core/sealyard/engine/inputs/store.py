@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from sealyard.fs.source_file import to_utf8_name
 from sealyard.model.clock import Clock
 from sealyard.model.errors import InputMismatchError, InvalidInputError, NotFoundError
 from sealyard.model.safe_text import escape_text
@@ -185,8 +186,3 @@ def check_name_length(name: str) -> None:
         raise InvalidInputError(
             f"A file name can have at most {MAX_FILE_NAME_LENGTH} characters.", "Choose a shorter name."
         )
-
-
-def to_utf8_name(name: str) -> str:
-    """Return a file name with undecodable bytes escaped, so that it can be encoded as JSON."""
-    return name.encode("utf-8", "backslashreplace").decode()

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from sealyard.concurrency.threads import run_uncancellable
-from sealyard.engine.inputs.store import UNCLAIMED_TTL, InputStore, check_name_length, to_utf8_name
+from sealyard.engine.inputs.store import UNCLAIMED_TTL, InputStore, check_name_length
 from sealyard.engine.inputs.stream_writer import write_stream
+from sealyard.fs.source_file import to_utf8_name
 from sealyard.model.clock import Clock
 from sealyard.model.digests import parse_sha256
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, SealyardError, UsageError

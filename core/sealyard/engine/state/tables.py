@@ -143,7 +143,7 @@ POLICY_ID = "policy"
 NOTIFICATION_SETTINGS_ID = "settings"
 
 INDEXES = {
-    TASKS.name: ("status", "configId", "createdBy", "kind", "result.state"),
+    TASKS.name: ("status", "configId", "createdBy", "kind", "result.state", "reasonCode"),
     ACCOUNT_LINKS.name: ("account.issuer", "account.sub"),
     OUTBOX.name: ("webhookId",),
     DEAD_LETTERS.name: ("deadLetter.webhookId",),

@@ -166,6 +166,7 @@ class UnitOfWork:
                 result_state=task.result.state if task.result else None,
                 decision=latest_decision(old_task, task),
                 notification=notification_for(old_task, task),
+                detailed_status=task.detailed_status,
             )
         )
 

@@ -15,7 +15,7 @@ from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput, check_
 from sealyard.crypto.key_purposes import check_key_purpose
 from sealyard.engine.devices.certificates import add_task_warnings
 from sealyard.engine.devices.config_keys import build_warnings
-from sealyard.engine.inputs.store import InputStore, check_name_length, to_utf8_name
+from sealyard.engine.inputs.store import InputStore, check_name_length
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
@@ -23,7 +23,9 @@ from sealyard.engine.state.tables import KEYS, TASKS, TOKENS, StoredClientToken
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.contents import TaskContents
+from sealyard.engine.tasks.query import TaskQueries
 from sealyard.engine.tasks.released_packages import find_last_release
+from sealyard.fs.source_file import to_utf8_name
 from sealyard.model.access import Action
 from sealyard.model.algorithms import KeyType
 from sealyard.model.approval import approval_digest
@@ -35,11 +37,20 @@ from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo
 from sealyard.model.lifecycle import advance
 from sealyard.model.package_checks import default_package_name, duplicate_warnings, repetition_warning
-from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
-from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
+from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskRequest
+from sealyard.model.tasks import (
+    RESUBMITTABLE_STATUSES,
+    InputFile,
+    StatusChange,
+    Subtask,
+    Task,
+    TaskKind,
+    TaskStatus,
+)
 
 MAX_NAME_LENGTH = 200
 MAX_CONTENT_TYPE_LENGTH = 1000
+MAX_JUSTIFICATION_LENGTH = 2000
 MAX_INLINE_BYTES = 4096
 """Signing inputs of up to this many bytes are stored in the task itself."""
 
@@ -54,12 +65,14 @@ class TaskCreation:
         self,
         repository: Repository,
         permissions: Permissions,
+        queries: TaskQueries,
         inputs: InputStore,
         contents: TaskContents,
         auto_transitions: AutoTransitions,
     ) -> None:
         self._repository = repository
         self._permissions = permissions
+        self._queries = queries
         self._inputs = inputs
         self._contents = contents
         self._auto_transitions = auto_transitions
@@ -95,13 +108,12 @@ class TaskCreation:
         key_warnings = build_warnings((device.encryption,), (device.signing,), signing_key.purpose)
         task = self._build_task(
             subject,
+            request,
             TaskKind.PACKAGING,
             device,
             name=request.name or default_package_name([file.name for file in request.firmware]),
             inputs=request.firmware,
             metadata=request.metadata,
-            content_type=request.content_type,
-            client_token=request.client_token,
             format=device.format,
             encryption_key=device.encryption,
             signing_key=device.signing,
@@ -128,12 +140,11 @@ class TaskCreation:
         key = device.find_encryption_key(request.encryption_key) if request.encryption_key else device.encryption
         return self._build_task(
             subject,
+            request,
             TaskKind.ENCRYPTION,
             device,
             name=request.name or request.file.name,
             inputs=(request.file,),
-            content_type=request.content_type,
-            client_token=request.client_token,
             encryption_key=key,
             warnings=CIPHERS[key.algorithm].caveats,
         )
@@ -159,12 +170,11 @@ class TaskCreation:
         message_file = _describe_message(request)
         return self._build_task(
             subject,
+            request,
             TaskKind.SIGNING,
             device,
             name=request.name or message_file.name,
             inputs=(message_file,),
-            content_type=request.content_type,
-            client_token=request.client_token,
             signing_key=device.signing,
             warnings=SIGNATURES[device.signing.algorithm].caveats,
         )
@@ -242,25 +252,26 @@ class TaskCreation:
     def _build_task(
         self,
         subject: str,
+        request: TaskRequest,
         kind: TaskKind,
         device: DeviceConfig,
         *,
         name: str,
-        content_type: str,
         inputs: tuple[InputFile, ...],
         metadata: tuple[InputFile, ...] = (),
         **fields: object,
     ) -> Task:
         """Return a new task. ``fields`` are the fields that depend on the kind of task.
 
-        Raises :class:`UsageError` if the name or content type is too long, and :class:`InvalidInputError` if a file
-        name is too long.
+        Raises :class:`UsageError` if the name, content type or justification is too long or the task to replace cannot
+        be resubmitted, :class:`NotFoundError` if that task does not exist or the subject may not view it, and
+        :class:`InvalidInputError` if a file name is too long.
         """
         now = self._repository.clock.now()
         policy = self._repository.policy()
         if len(name) > MAX_NAME_LENGTH:
             raise UsageError(f"A task name can have at most {MAX_NAME_LENGTH} characters.", "Choose a shorter name.")
-        if len(content_type) > MAX_CONTENT_TYPE_LENGTH:
+        if len(request.content_type) > MAX_CONTENT_TYPE_LENGTH:
             raise UsageError(
                 f"A content type can have at most {MAX_CONTENT_TYPE_LENGTH} characters.", "Shorten the content type."
             )
@@ -279,13 +290,28 @@ class TaskCreation:
             updated_at=now,
             inputs=inputs,
             metadata=metadata,
-            content_type=content_type,
+            content_type=request.content_type,
+            client_token=request.client_token,
+            justification=_validate_justification(request),
+            resubmission_of=self._find_resubmitted_id(subject, request),
             approvals_required=device.approvals_required if kind in policy.requires_approval else 0,
             self_approved=policy.allow_self_approval,
             history=(StatusChange(status=TaskStatus.CREATED, at=now),),
             **fields,  # type: ignore[arg-type]
         )
         return msgspec.structs.replace(task, approval_digest=approval_digest(task))
+
+    def _find_resubmitted_id(self, subject: str, request: TaskRequest) -> str | None:
+        """Return the id of the task that the new one replaces, or None. Raises the errors of :meth:`_build_task`."""
+        if not request.resubmission_of:
+            return None
+        earlier_task = self._queries.get(subject, request.resubmission_of)
+        if earlier_task.status not in RESUBMITTABLE_STATUSES:
+            raise UsageError(
+                f"Task {earlier_task.id} cannot be submitted again: it is {earlier_task.status}.",
+                "Only tasks that were rejected, withdrawn or cancelled, or that failed, can be submitted again.",
+            )
+        return earlier_task.id
 
     def _generate_unused_id(self) -> str:
         while self._repository.get(TASKS, task_id := new_id()) is not None:
@@ -362,6 +388,16 @@ def _build_package_layout(device: DeviceConfig, request: PackageRequest, key_kin
     )
 
 
+def _validate_justification(request: TaskRequest) -> str:
+    """Return the justification without surrounding space. Raises :class:`UsageError` if it is too long."""
+    justification = (request.justification or "").strip()
+    if len(justification) > MAX_JUSTIFICATION_LENGTH:
+        raise UsageError(
+            f"A justification can have at most {MAX_JUSTIFICATION_LENGTH} characters.", "Shorten the justification."
+        )
+    return justification
+
+
 def _compute_request_digest(request: msgspec.Struct) -> str:
     """Return the SHA-256 (hex) of a request, to recognize another request with the same client token."""
     return hashlib.sha256(canonical_json(request)).hexdigest()
@@ -384,6 +420,8 @@ def _audit_creation(unit_of_work: UnitOfWork, task: Task) -> None:
             "signingKey": _describe_key(task.signing_key),
             "approvalDigest": task.approval_digest,
             "approvalsRequired": task.approvals_required,
+            **({"justification": task.justification} if task.justification else {}),
+            **({"resubmissionOf": task.resubmission_of} if task.resubmission_of else {}),
         },
     )
 

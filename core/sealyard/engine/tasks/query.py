@@ -26,7 +26,14 @@ from sealyard.model.events import Event, TaskChanged, TaskProgressed, WorkspaceC
 from sealyard.model.requests import TaskCounts, TaskFilter, TaskPage, TaskSearchFields
 from sealyard.model.results import refreshed
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import ResultState, RunProgress, Task, TaskStatus
+from sealyard.model.tasks import (
+    CODES_BY_DETAILED_STATUS,
+    DetailedStatus,
+    ResultState,
+    RunProgress,
+    Task,
+    TaskStatus,
+)
 from sealyard.storage.documents import DocumentStore
 
 
@@ -107,6 +114,13 @@ class TaskQueries:
             raise task_not_found(task_id)
         return self.refresh(task)
 
+    def get_resubmitted(self, subject: str, task: Task) -> Task | None:
+        """Return the earlier task that ``task`` replaces; None if there is none or the subject may not view it."""
+        earlier_task = self._repository.get(TASKS, task.resubmission_of) if task.resubmission_of else None
+        if earlier_task is None or not self._is_visible(subject, earlier_task.created_by, earlier_task.config_id):
+            return None
+        return self.refresh(earlier_task)
+
     def refresh(self, task: Task) -> Task:
         """Return the task with the current state of its result, requester and certificate, and with its progress."""
         result = refreshed(task.result, self._repository.clock.now()) if task.result is not None else None
@@ -186,7 +200,7 @@ class TaskQueries:
         match decision_blocker(task, subject, self._repository.clock.now(), may_approve=may_approve):
             case DecisionBlocker.NOT_WAITING:
                 reason = f" {task.reason}" if task.reason else ""
-                return f"The task is {task.status}, not waiting for approval.{reason}"
+                return f"The task is {task.detailed_status}, not waiting for approval.{reason}"
             case DecisionBlocker.EXPIRED:
                 return "The approval period has expired."
             case DecisionBlocker.OWN_TASK:
@@ -233,12 +247,14 @@ class TaskQueries:
         Tasks that do not match may have the same values.
         """
         state = filters.result_state if self._records_result_states else None
+        reason_code = CODES_BY_DETAILED_STATUS.get(DetailedStatus(filters.status)) if filters.status else None
         implied_status = TaskStatus.WAITING if filters.awaiting_my_approval else None
         if filters.result_state is not None and state is None:
             implied_status = TaskStatus.DONE
         config = self._resolve_config(subject, filters.config) if filters.config else None
         values = {
-            "status": filters.status or implied_status,
+            "status": TaskStatus.CANCELLED if reason_code else filters.status or implied_status,
+            "reasonCode": reason_code,
             "kind": filters.kind,
             "configId": config,
             "createdBy": filters.created_by,

@@ -49,6 +49,7 @@ class TaskReviews:
             previous=previous,
             newer_version=newest_config.version if newest_config.version > task.config_version else None,
             metadata_changes=contents.changes,
+            resubmission_of=self._queries.get_resubmitted(subject, task),
             warnings=tuple(warning for warning in warnings if warning not in task.warnings),
         )
 

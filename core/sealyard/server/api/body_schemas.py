@@ -17,6 +17,12 @@ FILE_SCHEMA = Schema(
 KEY_NAME_SCHEMA = Schema(
     type=OpenAPIType.STRING, description="name of an encryption key of the configuration; by default the first one"
 )
+RESUBMISSION_PROPERTIES: dict[str, Schema | Reference] = {
+    "justification": Schema(type=OpenAPIType.STRING, description="why the task is needed, for its approvers"),
+    "resubmissionOf": Schema(
+        type=OpenAPIType.STRING, description="id of the rejected, cancelled or failed task that the new one replaces"
+    ),
+}
 DIGEST_SCHEMA = Schema(type=OpenAPIType.STRING, pattern="^[0-9a-fA-F]{64}$")
 
 
@@ -39,6 +45,7 @@ PACKAGE_FORM = form_schema(
         "metadataIds": array_schema(TEXT_SCHEMA, "ids of complete uploads"),
         "name": TEXT_SCHEMA,
         "contentType": TEXT_SCHEMA,
+        **RESUBMISSION_PROPERTIES,
         "sha256checksum": array_schema(DIGEST_SCHEMA, "SHA-256 of each of the inputFiles, in the same order"),
     },
 )
@@ -51,6 +58,7 @@ ENCRYPTION_FORM = form_schema(
         "encryptionKey": KEY_NAME_SCHEMA,
         "name": TEXT_SCHEMA,
         "contentType": TEXT_SCHEMA,
+        **RESUBMISSION_PROPERTIES,
         "sha256checksum": DIGEST_SCHEMA,
     },
 )
@@ -64,6 +72,7 @@ PACKAGE_JSON = form_schema(
         "metadataIds": array_schema(TEXT_SCHEMA, "ids of complete uploads"),
         "name": TEXT_SCHEMA,
         "contentType": TEXT_SCHEMA,
+        **RESUBMISSION_PROPERTIES,
     },
 )
 ENCRYPTION_JSON = form_schema(
@@ -74,6 +83,7 @@ ENCRYPTION_JSON = form_schema(
         "encryptionKey": KEY_NAME_SCHEMA,
         "name": TEXT_SCHEMA,
         "contentType": TEXT_SCHEMA,
+        **RESUBMISSION_PROPERTIES,
     },
 )
 

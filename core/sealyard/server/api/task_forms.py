@@ -20,7 +20,7 @@ from sealyard.server.http.bodies import limited_body
 from sealyard.server.http.multipart import FilePart, TextPart, iter_parts
 
 CHECKSUM_FIELD = "sha256checksum"
-TASK_FIELDS = ("deviceConfigId", "name", "contentType")
+TASK_FIELDS = ("deviceConfigId", "name", "contentType", "justification", "resubmissionOf")
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,9 @@ async def parse_package_form(request: Request[Any, Any, Any], caller: Caller) ->
     """
     async with _receive_form(request, caller, PACKAGE_FIELDS) as form:
         yield PackageBody(
-            device_config_id=form.require("deviceConfigId"),
             input_ids=tuple(form.firmware),
             metadata_ids=tuple(form.metadata),
-            name=form.texts.get("name", ""),
-            content_type=form.texts.get("contentType", ""),
+            **form.task_fields(),
         )
 
 
@@ -68,11 +66,9 @@ async def parse_encryption_form(request: Request[Any, Any, Any], caller: Caller)
                 "Send one inputFile or one inputId.",
             )
         yield EncryptionBody(
-            device_config_id=form.require("deviceConfigId"),
             input_id=form.firmware[0],
             encryption_key=form.texts.get("encryptionKey", UNSET),
-            name=form.texts.get("name", ""),
-            content_type=form.texts.get("contentType", ""),
+            **form.task_fields(),
         )
 
 
@@ -114,6 +110,16 @@ class _Form:
         if not value:
             raise InvalidInputError(f"Missing form field {name}.", "See /docs for the API reference.")
         return value
+
+    def task_fields(self) -> dict[str, Any]:
+        """Return the fields of :class:`TaskBody`. Raises :class:`InvalidInputError` if the configuration is missing."""
+        return {
+            "device_config_id": self.require("deviceConfigId"),
+            "name": self.texts.get("name", ""),
+            "content_type": self.texts.get("contentType", ""),
+            "justification": self.texts.get("justification", UNSET),
+            "resubmission_of": self.texts.get("resubmissionOf", UNSET),
+        }
 
     def add_text(self, part: TextPart) -> None:
         if part.name in self._fields.firmware_ids:

@@ -15,7 +15,7 @@ from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.approval import has_quorum
 from sealyard.model.audit import AuditEntry
 from sealyard.model.base import FrozenStruct, LongText, SecretStruct, ShortText
-from sealyard.model.tasks import DecisionOrigin, Subtask, Task, TaskKind, Verdict
+from sealyard.model.tasks import DecisionOrigin, DetailedStatus, Subtask, Task, TaskKind, Verdict
 
 API = "/api/v1"
 
@@ -32,10 +32,12 @@ class TaskResponse(Task, frozen=True, kw_only=True):
 
     ``outcome``: signature in Base64, for a signing task that is DONE. ``decision``: REJECTED if an approver rejected
     the task, APPROVED if it has all required approvals. ``download_url``: expiring link through which the result can be
-    downloaded without a token.
+    downloaded without a token. ``detailed_status``: the status, but REJECTED or WITHDRAWN for a CANCELLED task that an
+    approver rejected or its requester withdrew.
     """
 
     device_config_id: str
+    detailed_status: DetailedStatus
     packaging_task_id: str | UnsetType = UNSET
     encryption_task_id: str | UnsetType = UNSET
     signing_task_id: str | UnsetType = UNSET
@@ -82,40 +84,45 @@ class ReasonBody(FrozenStruct, frozen=True, kw_only=True):
     reason: LongText
 
 
-class PackageBody(FrozenStruct, frozen=True, kw_only=True):
-    """A package to create from completed uploads. ``input_ids``: ids of the firmware uploads, in packaging order."""
+class TaskBody(FrozenStruct, frozen=True, kw_only=True):
+    """The members that the bodies for all kinds of tasks have in common.
+
+    ``justification``: why the task is needed, for its approvers. ``resubmission_of``: id of the rejected, cancelled or
+    failed task that the new one replaces.
+    """
 
     device_config_id: ShortText
-    input_ids: tuple[ShortText, ...]
-    metadata_ids: tuple[ShortText, ...] = ()
     name: ShortText = ""
     content_type: ShortText = ""
+    justification: LongText | UnsetType = UNSET
+    resubmission_of: ShortText | UnsetType = UNSET
 
 
-class EncryptionBody(FrozenStruct, frozen=True, kw_only=True):
+class PackageBody(TaskBody, frozen=True, kw_only=True):
+    """A package to create from completed uploads. ``input_ids``: ids of the firmware uploads, in packaging order."""
+
+    input_ids: tuple[ShortText, ...]
+    metadata_ids: tuple[ShortText, ...] = ()
+
+
+class EncryptionBody(TaskBody, frozen=True, kw_only=True):
     """A completed upload to encrypt.
 
     ``encryption_key``: name of an encryption key of the device configuration; by default, the first one.
     """
 
-    device_config_id: ShortText
     input_id: ShortText
     encryption_key: ShortText | UnsetType = UNSET
-    name: ShortText = ""
-    content_type: ShortText = ""
 
 
-class SigningBody(FrozenStruct, frozen=True, kw_only=True):
+class SigningBody(TaskBody, frozen=True, kw_only=True):
     """A message or digest to sign.
 
     ``input_base64``: the message or its SHA-256 digest, in Base64. ``is_digest``: whether the input is a digest; if
     omitted, it counts as one if the signing algorithm of the device configuration signs digests.
     """
 
-    device_config_id: ShortText
     input_base64: str
-    name: ShortText = ""
-    content_type: ShortText = ""
     is_digest: bool | None = None
     file_name: ShortText = ""
 
@@ -128,24 +135,18 @@ class CheckedFileBody(FrozenStruct, frozen=True, kw_only=True):
     sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
 
 
-class PackageCheckBody(FrozenStruct, frozen=True, kw_only=True):
+class PackageCheckBody(TaskBody, frozen=True, kw_only=True):
     """A package to check. ``inputs``: firmware files, in packaging order."""
 
-    device_config_id: ShortText
     inputs: tuple[CheckedFileBody, ...]
     metadata: tuple[CheckedFileBody, ...] = ()
-    name: ShortText = ""
-    content_type: ShortText = ""
 
 
-class EncryptionCheckBody(FrozenStruct, frozen=True, kw_only=True):
+class EncryptionCheckBody(TaskBody, frozen=True, kw_only=True):
     """An encryption to check. ``encryption_key``: name of a key of the configuration; by default the first."""
 
-    device_config_id: ShortText
     input: CheckedFileBody
     encryption_key: ShortText | UnsetType = UNSET
-    name: ShortText = ""
-    content_type: ShortText = ""
 
 
 class KeyBody(SecretStruct, frozen=True, kw_only=True):
@@ -220,6 +221,7 @@ def task_response(task: Task, base_url: str) -> TaskResponse:
     return TaskResponse(
         **{**msgspec.structs.asdict(task), f"{task.kind}_task_id": task.id},
         device_config_id=task.config_id,
+        detailed_status=task.detailed_status,
         decision=_decision(task),
         outcome=result.signature if result is not None and result.signature is not None else UNSET,
         download_url=link_url(result.link, base_url) if result is not None and result.link is not None else UNSET,

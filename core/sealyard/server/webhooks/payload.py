@@ -15,7 +15,7 @@ import msgspec
 from sealyard.engine.webhooks.outbox import PendingDelivery
 from sealyard.model.base import FrozenStruct
 from sealyard.model.events import TaskChanged
-from sealyard.model.tasks import Decision, ResultState, TaskKind, TaskStatus
+from sealyard.model.tasks import Decision, DetailedStatus, ResultState, TaskKind, TaskStatus
 from sealyard.model.webhooks import WebhookEvent
 
 
@@ -31,6 +31,7 @@ class WebhookData(FrozenStruct, frozen=True, kw_only=True):
     task_id: str
     kind: TaskKind
     status: TaskStatus
+    detailed_status: DetailedStatus
     name: str
     config_id: str
     created_by: str
@@ -57,6 +58,7 @@ def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
         task_id=change.task_id,
         kind=change.kind,
         status=change.status,
+        detailed_status=change.detailed_status or DetailedStatus(change.status.value),
         name=change.name,
         config_id=change.config_id,
         created_by=change.created_by,

@@ -76,7 +76,7 @@ async def test_approval_summarizes_task_and_requires_device_name(workspace: TuiW
         await pilot.press(*"gateway", "enter")
         await wait_for_review(app, pilot)
         assert requested_decisions(workspace) == [(FIRST, Verdict.APPROVED, "", digest)]
-        await assert_visible(pilot, "gateway 1.5.0 approved (status: SCHEDULED)")
+        await assert_visible(pilot, "Approved: gateway 1.5.0 (status: SCHEDULED)")
         assert listed_ids(app) == [SECOND, SENSOR]
 
 
@@ -123,7 +123,7 @@ async def test_incomplete_quorum_shows_remaining_approvals(workspace: TuiWorkspa
         await paste_text(pilot, "sensor")
         await pilot.press("enter")
         await wait_for_review(app, pilot)
-        assert "sensor 3.1: 1 of 2 approvals" in screen_text(app)
+        assert "Approved: sensor 3.1 (1 of 2 approvals)" in screen_text(app)
         assert SENSOR not in listed_ids(app)
 
 
@@ -173,7 +173,7 @@ async def test_rejection_requires_reason(workspace: TuiWorkspace) -> None:
         await wait_for_review(app, pilot)
         digest = workspace.task(FIRST).approval_digest
         assert requested_decisions(workspace) == [(FIRST, Verdict.REJECTED, "wrong bootloader", digest)]
-        await assert_visible(pilot, "gateway 1.5.0 rejected")
+        await assert_visible(pilot, "Rejected: gateway 1.5.0")
 
 
 async def test_rejection_reason_opens_in_editor(
@@ -218,7 +218,7 @@ async def test_bulk_approval_requires_typed_count(workspace: TuiWorkspace) -> No
         await paste_text(pilot, "approve 3")
         await pilot.press("enter")
         await wait_until(pilot, lambda: len(requested_decisions(workspace)) == 3)
-        await wait_until(pilot, lambda: "3 tasks approved; 1 task still pending" in screen_text(app))
+        await wait_until(pilot, lambda: "Approved: 3 tasks; 1 task still pending" in screen_text(app))
         assert not approvals_table(app).marked_rows
         assert [each[3] for each in requested_decisions(workspace)] == [
             workspace.task(each).approval_digest for each in (FIRST, SECOND, SENSOR)
@@ -257,8 +257,8 @@ async def test_bulk_approval_reports_each_outcome(workspace: TuiWorkspace) -> No
         await workspace.client(DEVELOPER).withdraw(SECOND, "a mistake")
         await pilot.press("enter")
         await wait_until(pilot, lambda: "1 approved, 1 failed" in screen_text(app))
-        assert f"✗ gateway 1.5.1: Cannot decide on task {SECOND}: it is CANCELLED" in screen_text(app)
-        await assert_visible(pilot, "✓ gateway 1.5.0 approved")
+        assert f"✗ gateway 1.5.1: Cannot decide on task {SECOND}: it is WITHDRAWN" in screen_text(app)
+        await assert_visible(pilot, "✓ Approved: gateway 1.5.0")
 
 
 async def test_keys_during_pending_decision_are_harmless(workspace: TuiWorkspace) -> None:
@@ -284,7 +284,7 @@ async def test_task_withdrawn_during_dialog_disables_approval(workspace: TuiWork
         await pilot.press("A")
         await paste_text(pilot, "gateway")
         await workspace.client(DEVELOPER).withdraw(FIRST, "a mistake")
-        await wait_until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in screen_text(app))
+        await wait_until(pilot, lambda: "gateway 1.5.0 is now WITHDRAWN" in screen_text(app))
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("enter")
         await wait_until(pilot, lambda: app.screen is approvals_screen(app))
@@ -323,7 +323,7 @@ async def test_bulk_approval_continues_after_withdrawn_task(workspace: TuiWorksp
         await pilot.press("space", "space", "A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         await workspace.client(DEVELOPER).withdraw(FIRST, "a mistake")
-        await wait_until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in screen_text(app))
+        await wait_until(pilot, lambda: "gateway 1.5.0 is now WITHDRAWN" in screen_text(app))
         await paste_text(pilot, "approve 2")
         await pilot.press("enter")
         await wait_until(pilot, lambda: "1 approved, 1 failed" in screen_text(app))

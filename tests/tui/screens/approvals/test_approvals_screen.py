@@ -106,7 +106,7 @@ async def test_withdrawn_task_leaves_queue_with_notice(workspace: TuiWorkspace) 
     async with open_queue(workspace) as (app, pilot):
         await workspace.client(DEVELOPER).withdraw(FIRST, "a mistake")
         await wait_until(pilot, lambda: FIRST not in approvals_table(app))
-        await assert_visible(pilot, "gateway 1.5.0 is now CANCELLED")
+        await assert_visible(pilot, "gateway 1.5.0 is now WITHDRAWN")
         await wait_for_review(app, pilot)
         assert approvals_table(app).cursor_key == SECOND
 

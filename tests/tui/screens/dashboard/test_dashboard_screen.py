@@ -104,9 +104,10 @@ async def test_states_have_word_and_symbol(workspace: TuiWorkspace, size: tuple[
             "40 % 42s",
             "1 in queue",
             "↓ AVAILABLE 20h",
-            "! EXPIRED",
+            "! EXPIRED · kept 2",
             "∅ GONE",
-            "– CANCELLED",
+            "✗ REJECTED",
+            "wrong bootloader",
             "✗ FAILED",
             "gateway v2",
             "41d",
@@ -394,7 +395,7 @@ async def test_wide_terminal_detail_follows_cursor(workspace: TuiWorkspace) -> N
         await wait_for_workers(pilot)
         dashboard(app).pane.scroll_end(animate=False)
         await pilot.pause()
-        await assert_visible(pilot, "Rejected by USER:owner: wrong bootloader")
+        await assert_visible(pilot, "Rejected by Olga Owner: wrong bootloader")
 
 
 async def test_detail_at_80_columns_replaces_list(workspace: TuiWorkspace) -> None:
@@ -429,7 +430,7 @@ async def test_withdraw_requires_reason(workspace: TuiWorkspace) -> None:
         await assert_visible(pilot, "A reason is required")
         await pilot.press(*"old", "ctrl+s")
         await wait_until(pilot, lambda: ("withdraw", ("t-waiting", "old")) in workspace.faults.calls)
-        await wait_until(pilot, lambda: "gateway 1.5.0 withdrawn" in screen_text(app))
+        await wait_until(pilot, lambda: "✓ Withdrawn: gateway 1.5.0" in screen_text(app))
 
 
 async def test_cancel_requires_confirmation(workspace: TuiWorkspace) -> None:
@@ -450,7 +451,7 @@ async def test_bulk_cancel_skips_other_tasks(workspace: TuiWorkspace) -> None:
         await pilot.press("y")
         await wait_until(pilot, lambda: len(workspace.faults.calls) == 3)
         await wait_for_workers(pilot)
-        await assert_visible(pilot, "3 tasks cancelled")
+        await assert_visible(pilot, "Cancelled: 3 tasks")
 
 
 async def test_action_error_is_shown_in_dialog(workspace: TuiWorkspace) -> None:
@@ -527,7 +528,7 @@ async def test_rows_show_download_state(workspace: TuiWorkspace, tmp_path: Path,
         text = screen_text(app)
         long = size[0] >= 150
         assert ("✓ on disk, signature checked" if long else "✓ on disk") in text
-        assert ("! not downloaded (expired)" if long else "! missing") in text
+        assert ("! not downloaded (expired)" if long else "! no file") in text
         assert "↓ 43 %" in text
 
 

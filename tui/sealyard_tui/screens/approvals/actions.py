@@ -185,9 +185,11 @@ class ApprovalActions:
             text = _format_results(verdict, decided, failures, action_keys(app))
             app.push_screen(TextDialog("Some tasks could not be processed", text))
         elif len(decided) == 1:
-            self._screen.flash(_format_result(verdict, decided[0]))
+            outcome, note = _format_outcome(verdict, decided[0])
+            self._screen.flash_outcome(outcome, task_title(decided[0]), note)
         elif decided:
-            self._screen.flash(f"{len(decided)} tasks {_PAST_TENSE[verdict]}; {_format_pending(decided)}")
+            outcome = _PAST_TENSE[verdict].capitalize()
+            self._screen.flash(f"{outcome}: {len(decided)} tasks; {_format_pending(decided)}")
 
 
 def _add_progress(error: SealyardError, batch: _DecisionBatch) -> SealyardError:
@@ -209,14 +211,19 @@ def _add_reload_hint(error: SealyardError, keys: Mapping[str, str]) -> SealyardE
     return ConflictError(error.message, hint)
 
 
-def _format_result(verdict: Verdict, task: Task) -> str:
-    name = task_title(task)
+def _format_outcome(verdict: Verdict, task: Task) -> tuple[str, str]:
+    """Return what was done to a task, and a note that follows the name of the task."""
     if verdict is Verdict.REJECTED:
-        return f"{name} rejected"
+        return "Rejected", ""
     if task.status is TaskStatus.WAITING:
         count = len(valid_approvers(task, task.approvals))
-        return f"{name}: {count} of {task.approvals_required} approvals"
-    return f"{name} approved (status: {task.status})"
+        return "Approved", f" ({count} of {task.approvals_required} approvals)"
+    return "Approved", f" (status: {task.status})"
+
+
+def _format_result(verdict: Verdict, task: Task) -> str:
+    outcome, note = _format_outcome(verdict, task)
+    return f"{outcome}: {task_title(task)}{note}"
 
 
 def _format_pending(decided_tasks: Sequence[Task]) -> str:

@@ -55,7 +55,7 @@ class TaskWatcher:
     def _on_engine_update(self, update: EngineUpdate) -> None:
         for task_id, change in update.tasks.items():
             if change.status is not TaskStatus.WAITING:
-                self._report(task_id, f"is now {change.status}")
+                self._report(task_id, f"is now {change.detailed_status or change.status}")
 
     def _check_deadlines(self) -> None:
         now = self._app.now()

@@ -20,7 +20,7 @@ from sealyard.model.formatting import (
 from sealyard.model.package_diff import format_key
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_text
-from sealyard.model.subject_names import SubjectNames, format_subject
+from sealyard.model.subject_names import SubjectNames, format_subject, insert_subject_names
 from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus, Verdict
 from sealyard_tui.formatting import format_fields, status_badge, task_title
 from sealyard_tui.screens.approvals.changes_view import render_changes
@@ -108,8 +108,10 @@ def _render_request(review: ApprovalReview, width: int, names: SubjectNames) -> 
         [
             ("name", Content.styled(task_title(task), "bold")),
             ("task", escape_text(f"{task.kind} {task.id}")),
-            ("status", status_badge(task.status) if task.status is not TaskStatus.WAITING else ""),
+            ("status", status_badge(task.detailed_status) if task.status is not TaskStatus.WAITING else ""),
             ("reason", escape_text(task.reason)),
+            ("justification", escape_text(task.justification)),
+            ("resubmission", escape_text(_format_resubmission(review, names))),
             ("requester", escape_text(f"{format_subject(task.created_by, names)} at {format_time(task.created_at)}")),
             ("configuration", escape_text(f"{task.config_name} version {task.config_version}{version_note}")),
             ("description", escape_text(device.description)),
@@ -124,6 +126,15 @@ def _render_request(review: ApprovalReview, width: int, names: SubjectNames) -> 
         width=width,
     )
     return join_lines([fields, digest])
+
+
+def _format_resubmission(review: ApprovalReview, names: SubjectNames) -> str:
+    """Return the earlier task that this one replaces, with the reason why it ended; empty if there is none."""
+    earlier_task = review.resubmission_of
+    if earlier_task is None:
+        return f"of task {review.task.resubmission_of}" if review.task.resubmission_of else ""
+    reason = insert_subject_names(earlier_task.reason, names)
+    return f"of {earlier_task.name} ({earlier_task.id}), {earlier_task.detailed_status}: {reason}"
 
 
 def _format_result(review: ApprovalReview) -> str:

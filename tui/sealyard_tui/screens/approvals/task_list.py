@@ -9,7 +9,7 @@ from datetime import datetime
 from sealyard.client.protocol import Client
 from sealyard.model.errors import NotFoundError
 from sealyard.model.requests import TaskFilter
-from sealyard.model.tasks import Task, TaskStatus
+from sealyard.model.tasks import DetailedStatus, Task, TaskStatus
 from sealyard_tui.formatting import task_title
 from sealyard_tui.screens.approvals.row import EXPIRED_TEXT, get_blocked_reason
 from sealyard_tui.screens.base import BaseScreen
@@ -153,11 +153,11 @@ class PendingTaskList:
                 self._changed_ids.add(task_id)
             else:
                 self._changed_ids.discard(task_id)
-                self._remove_decided(task_id, change.status)
+                self._remove_decided(task_id, change.detailed_status or change.status)
         if (self._changed_ids or self._needs_reload) and not self._is_loading_changes:
             await self._load_changes()
 
-    def _remove_decided(self, task_id: str, status: TaskStatus) -> None:
+    def _remove_decided(self, task_id: str, status: TaskStatus | DetailedStatus) -> None:
         current = self.table.cursor_row
         if current is not None and current.id == task_id and task_id not in self.decided_in_session:
             self._screen.flash(f"{task_title(current)} is now {status}", warning=True)

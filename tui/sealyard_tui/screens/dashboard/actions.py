@@ -17,13 +17,14 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.formatting import format_count
 from sealyard.model.results import state_at
-from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+from sealyard.model.tasks import RESUBMITTABLE_STATUSES, Result, ResultState, Task, TaskStatus
 from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.reason import ReasonDialog
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.formatting import shorten_name
+from sealyard_tui.messages import ResubmitTask
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.session.hints import error_text
@@ -65,6 +66,8 @@ class AvailableActions(FrozenStruct, frozen=True, kw_only=True):
     renew: bool = False
     """Whether the link has expired and can be renewed."""
     folder: bool = False
+    resubmit: bool = False
+    """Whether the task ended without a result and can be submitted again."""
 
 
 def get_available_actions(
@@ -85,6 +88,7 @@ def get_available_actions(
         download=artifact is not None,
         renew=artifact is ResultState.EXPIRED,
         folder=on_disk,
+        resubmit=row.status in RESUBMITTABLE_STATUSES,
     )
 
 
@@ -176,6 +180,12 @@ class TaskActions:
         )
         self._screen.app.push_screen(dialog)
 
+    def resubmit(self) -> None:
+        async def load_into_form(task: Task) -> None:
+            self._screen.post_message(ResubmitTask(task))
+
+        self._run_with_task(load_into_form)
+
     # ---- results
 
     def renew(self) -> None:
@@ -196,7 +206,7 @@ class TaskActions:
             screen.flash(insert_keys(screen.app, _explain_no_download(set(states.values()))), warning=True)
             return
         screen.run_guarded(self._download(ready, len(self._table.selected_rows)), group="fetch")
-        screen.flash(f"Downloading {_format_names(ready)}")
+        screen.flash_outcome("Downloading", ready[0].title if len(ready) == 1 else format_count(len(ready), "file"))
 
     async def _download(self, rows: Sequence[TaskRow], marked: int) -> None:
         """Download the results of ``rows``, which are some of the ``marked`` tasks, and show the outcome."""
@@ -319,11 +329,8 @@ class TaskActions:
                 failures.append((row, error))
         if count := len(rows) - len(failures):
             self._table.clear_marks()
-            self._screen.flash(
-                f"{rows[0].title} {change.outcome}"
-                if len(rows) == 1
-                else f"{format_count(count, 'task')} {change.outcome}"
-            )
+            names = rows[0].title if len(rows) == 1 else format_count(count, "task")
+            self._screen.flash_outcome(change.outcome.capitalize(), names)
         return failures
 
     async def _apply(self, change: _TaskChange, row: TaskRow) -> None:
@@ -333,6 +340,8 @@ class TaskActions:
             is_made=_is_available if change.name == "renew" else _is_cancelled,
             hint=change.hint,
         )
+        if change.name == "cancel":
+            self._screen.app.notifier.expect_cancellation((row.id,))
         await self._screen.app.changes.run(description, lambda client: change.request(client, row))
 
 

@@ -27,7 +27,7 @@ COLUMNS = (
     Column(title="DEVICE", width=11, grow=1),
     Column(title="CREATED BY", width=14, grow=1, from_width=100),
     Column(title="AGE", width=4, right=True),
-    Column(title="RESULT", width=21, grow=1),
+    Column(title="RESULT", width=21, grow=4),
     Column(title="FILE", width=9, below_width=WIDE_COLUMNS_FROM),
     Column(title="FILE", width=30, from_width=WIDE_COLUMNS_FROM),
 )
@@ -64,7 +64,7 @@ class RowRenderer:
         short_status, long_status = self.render_download(row)
         change_mark = self._get_change_mark(row.id)
         return (
-            status_badge(row.status),
+            status_badge(row.detailed_status),
             Content.assemble(Content.styled("! ", "$warning") if row.has_warning else "", row.title),
             escape_text(f"{row.device} v{row.version}"),
             escape_text(format_subject_name(row.creator, names)),
@@ -142,7 +142,7 @@ def _render_on_disk(verified_by: VerifiedBy) -> tuple[Content, Content]:
 
 def _render_not_downloaded(state: str) -> tuple[Content, Content]:
     return _render_short_and_long(
-        "!", "missing", f"not downloaded ({'expired' if state == 'expired' else 'removed'})", "$warning"
+        "!", "no file", f"not downloaded ({'expired' if state == 'expired' else 'removed'})", "$warning"
     )
 
 

@@ -19,12 +19,12 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import TaskFilter
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
+from sealyard.model.tasks import DetailedStatus, ResultState, TaskKind
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 
 FIELDS = ("status", "state", "owner", "kind", "device")
 ME = "me"
-_ALIASES = {"queued": TaskStatus.SCHEDULED, "canceled": TaskStatus.CANCELLED}
+_ALIASES = {"queued": DetailedStatus.SCHEDULED, "canceled": DetailedStatus.CANCELLED}
 _MAX_QUOTE_LENGTH = 16
 """Maximum number of input characters quoted in an error message, which must fit beside the filter."""
 
@@ -43,6 +43,8 @@ QUICK_FILTERS = (
     ("state", "available", "results that can be downloaded"),
     ("state", "expired", "results whose link expired"),
     ("state", "gone", "results whose file was removed"),
+    ("status", "rejected", "rejected by an approver"),
+    ("status", "withdrawn", "withdrawn by the requester"),
 )
 """Field, value and label of each quick filter."""
 
@@ -65,7 +67,7 @@ class Term(FrozenStruct, frozen=True, kw_only=True):
     def _matches_value(self, row: TaskRow, value: str) -> bool:
         match self.field:
             case "status":
-                return row.status == value
+                return value in (row.status, row.detailed_status)
             case "state":
                 return row.state == value
             case "kind":
@@ -109,7 +111,7 @@ _ENGINE_FIELDS = {
     "owner": "created_by",
     "device": "config",
 }
-_FIELD_TYPES = {"status": TaskStatus, "state": ResultState, "kind": TaskKind}
+_FIELD_TYPES = {"status": DetailedStatus, "state": ResultState, "kind": TaskKind}
 
 
 def _is_supported_by_engine(term: Term) -> bool:
@@ -187,7 +189,7 @@ def _parse_term(token: _Token, identity: str, devices: Mapping[str, str]) -> Ter
         raise UsageError(f"{token.field}: expected {_EXAMPLES[token.field]}")
     match token.field:
         case "status":
-            values = _parse_words(values, TaskStatus)
+            values = _parse_words(values, DetailedStatus)
         case "state":
             values = _parse_words(values, ResultState)
         case "kind":
@@ -212,7 +214,9 @@ _EXAMPLES = {
 
 
 def _create_unknown_field_error(token: _Token) -> UsageError:
-    fields_by_value = {each.lower(): "status" for each in TaskStatus} | {each.lower(): "state" for each in ResultState}
+    fields_by_value = {each.lower(): "status" for each in DetailedStatus} | {
+        each.lower(): "state" for each in ResultState
+    }
     matches = difflib.get_close_matches(token.field, FIELDS, 1, 0.7)
     hint = f'to search for the text, write "{escape_text(token.text, _MAX_QUOTE_LENGTH)}"'
     if token.field in fields_by_value:

@@ -71,6 +71,14 @@ class DashboardScreen(BaseScreen):
         Binding("x", "cancel", "Cancel", id="dashboard.cancel", tooltip="Cancel the task, even if it is running"),
         Binding("n", "new", "New", id="dashboard.new", tooltip="Create a package"),
         Binding(
+            "a",
+            "resubmit",
+            "Submit again",
+            id="dashboard.resubmit",
+            show=False,
+            tooltip="Submit a rejected, cancelled or failed task again",
+        ),
+        Binding(
             "s", "pick_status", "Status", id="dashboard.status", show=False, tooltip="Filter by status or result state"
         ),
         Binding(
@@ -376,6 +384,8 @@ class DashboardScreen(BaseScreen):
                 return any(pane.has_open_steps for pane in self.query(FirstStepsPane))
             case "new":
                 return can_write and any(each is Action.USE for _, each in self.state.rights)
+            case "resubmit":
+                return (self._available_actions.resubmit or None) if self.check_action("new", ()) else False
             case "withdraw" | "cancel" | "renew" | "download" | "folder":
                 # Textual may call this method before the table has been composed.
                 has_marks = any(each.marked_rows for each in self.query(VirtualTable))
@@ -415,6 +425,9 @@ class DashboardScreen(BaseScreen):
 
     def action_new(self) -> None:
         self.post_message(ShowScreen("upload"))
+
+    def action_resubmit(self) -> None:
+        self._actions.resubmit()
 
     def action_downloads(self) -> None:
         self.app.push_screen(DownloadsDialog(), lambda task_id: self.show_task(task_id) if task_id else None)

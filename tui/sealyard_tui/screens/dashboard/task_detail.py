@@ -19,8 +19,9 @@ from sealyard.model.formatting import (
 )
 from sealyard.model.results import refreshed
 from sealyard.model.safe_text import escape_text
-from sealyard.model.subject_names import SubjectNames, format_subject
+from sealyard.model.subject_names import SubjectNames, format_subject, insert_subject_names
 from sealyard.model.tasks import (
+    RESUBMITTABLE_STATUSES,
     InputFile,
     Result,
     ResultState,
@@ -51,7 +52,7 @@ def render_task(
     is more recent than that of ``task``. ``file``: the download status of the result file.
     """
     sections = [
-        _render_status(task, now, names, live or task.live),
+        _render_status(task, now, keys, names, live or task.live),
         _render_section("Result", _render_result(task.result, now, file, keys)) if task.result is not None else None,
         _render_section("Firmware" if task.subtasks else "Input", _render_files(task.inputs)),
         _render_section("Metadata", _render_files(task.metadata)) if task.metadata else None,
@@ -60,7 +61,7 @@ def render_task(
         else None,
         _render_section("Sub-tasks", _render_subtasks(task.subtasks)) if task.subtasks else None,
         _render_section("Keys and format", format_fields(_build_configuration_fields(task))),
-        _render_section("History", _render_history(task)) if task.history else None,
+        _render_section("History", _render_history(task, names)) if task.history else None,
     ]
     return Content("\n\n").join([each for each in sections if each is not None])
 
@@ -69,23 +70,29 @@ def _render_section(heading: str, body: Content) -> Content:
     return Content.assemble(Content.styled(heading, "bold $primary"), "\n", body)
 
 
-def _render_status(task: Task, now: datetime, names: SubjectNames, live: RunProgress | None) -> Content:
+def _render_status(
+    task: Task, now: datetime, keys: Mapping[str, str], names: SubjectNames, live: RunProgress | None
+) -> Content:
     reason_style = "$error" if task.status is TaskStatus.FAILED else "$warning"
     lines = [
         Content.assemble(
             Content.styled(task_title(task), "bold"),
             "  ",
-            status_badge(task.status),
+            status_badge(task.detailed_status),
             Content.styled("  TRIAL: self-approved, do not release", "$error bold") if task.self_approved else "",
         )
     ]
     if task.reason:
-        lines.append(Content.styled(f"→ {escape_text(task.reason)}", reason_style))
+        lines.append(Content.styled(f"→ {escape_text(insert_subject_names(task.reason, names))}", reason_style))
+    if task.status in RESUBMITTABLE_STATUSES:
+        lines.append(Content.styled(f"  Press {keys['dashboard.resubmit']} to submit it again.", "$text-muted"))
     if task.warning:
         lines.append(Content.styled(f"! {escape_text(task.warning)}", "$warning"))
     lines += [Content.styled(f"! {escape_text(each)}", "$warning") for each in task.warnings]
     fields: Fields = [
         ("progress", _render_progress(task, live)),
+        ("justification", escape_text(task.justification)),
+        ("resubmission of", escape_text(task.resubmission_of or "")),
         ("requested by", escape_text(f"{format_subject(task.created_by, names)}, {format_time(task.created_at)}")),
         ("device", escape_text(f"{task.config_name} version {task.config_version}")),
         ("kind", f"{task.kind}{escape_text(f', {task.content_type}' if task.content_type else '')}"),
@@ -200,14 +207,14 @@ def _format_key(key: EncryptionKey | SigningKey | None) -> str:
     return escape_text(f"{key.algorithm} with {key.uri} v{key.version}{name}")
 
 
-def _render_history(task: Task) -> Content:
+def _render_history(task: Task, names: SubjectNames) -> Content:
     def render_lines() -> Iterator[Content]:
         for change in task.history:
             yield Content.assemble(
                 Content.styled(format_time(change.at), "$text-muted"),
                 "  ",
                 status_badge(change.status),
-                escape_text(f"  {change.note}") if change.note else "",
+                escape_text(f"  {insert_subject_names(change.note, names)}") if change.note else "",
             )
 
     return Content("\n").join(render_lines())

@@ -14,7 +14,8 @@ from sealyard.model.approval import valid_approvers
 from sealyard.model.base import FrozenStruct
 from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import Result, ResultState, RunProgress, Task, TaskKind, TaskStatus
+from sealyard.model.tasks import DetailedStatus, Result, ResultState, RunProgress, Task, TaskKind, TaskStatus
+from sealyard_tui.formatting import short_reason
 
 MAX_REASON_LENGTH = 80
 
@@ -30,6 +31,7 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
     id: str
     kind: TaskKind
     status: TaskStatus
+    detailed_status: DetailedStatus
     name: str
     files: str
     config_id: str
@@ -73,6 +75,7 @@ def create_row(task: Task) -> TaskRow:
         id=task.id,
         kind=task.kind,
         status=task.status,
+        detailed_status=task.detailed_status,
         name=task.name,
         files="\n".join(each.name for each in (*task.inputs, *task.metadata)),
         config_id=intern(task.config_id),
@@ -83,7 +86,7 @@ def create_row(task: Task) -> TaskRow:
         approval_count=len(valid_approvers(task, task.approvals)) if task.approvals else 0,
         approvals_required=task.approvals_required,
         has_warning=bool(task.warning),
-        reason=task.reason[:MAX_REASON_LENGTH],
+        reason=short_reason(task)[:MAX_REASON_LENGTH],
         state=result.state if result is not None else None,
         link_until=result.expires_at if result is not None else None,
         retained_until=result.retained_until if result is not None else None,
@@ -97,7 +100,8 @@ def apply_change(row: TaskRow, change: TaskChanged) -> TaskRow:
     """Return a copy of the row with the status and result state from an event."""
     live = None if change.status.is_final else row.live
     state = change.result_state if row.state is not None else None
-    return msgspec.structs.replace(row, status=change.status, state=state, live=live)
+    detailed_status = change.detailed_status or DetailedStatus(change.status)
+    return msgspec.structs.replace(row, status=change.status, detailed_status=detailed_status, state=state, live=live)
 
 
 def apply_progress(row: TaskRow, progress: TaskProgressed) -> TaskRow:
@@ -149,7 +153,7 @@ def keeps_position(old_row: TaskRow, new_row: TaskRow, order: SortOrder) -> bool
     return _sort_key(old_row, order) == _sort_key(new_row, order)
 
 
-_STATUS_POSITIONS = {status: position for position, status in enumerate(TaskStatus)}
+_STATUS_POSITIONS = {status: position for position, status in enumerate(DetailedStatus)}
 
 
 def _sort_key(row: TaskRow, order: SortOrder) -> tuple[Any, ...]:
@@ -157,6 +161,6 @@ def _sort_key(row: TaskRow, order: SortOrder) -> tuple[Any, ...]:
         return (row.created_at, row.id)
     recency = -row.created_at.timestamp()
     if order is SortOrder.STATUS:
-        return (_STATUS_POSITIONS[row.status], recency, row.id)
+        return (_STATUS_POSITIONS[row.detailed_status], recency, row.id)
     text = {SortOrder.NAME: row.title, SortOrder.DEVICE: row.device}.get(order, row.creator)
     return (text.casefold(), recency, row.id)

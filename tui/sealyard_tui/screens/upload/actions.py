@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from sealyard.model.tasks import Task
 from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.upload.earlier_files import find_sources
 from sealyard_tui.screens.upload.form_model import UploadForm
 from sealyard_tui.screens.upload.format import format_summary
 from sealyard_tui.screens.upload.upload_queue import UploadQueue
@@ -43,16 +44,19 @@ class UploadActions:
         on_form_changed: Callable[[UploadForm], None],
         on_submitting_changed: Callable[[], None],
         on_submitted: Callable[[UploadForm, Task], None],
+        on_earlier_task_loaded: Callable[[Sequence[str]], None],
     ) -> None:
         """``on_form_changed`` is called after an upload or a removal has changed a form.
 
         ``on_submitting_changed`` is called when a submission starts or ends, and ``on_submitted`` after a task has been
-        created.
+        created. ``on_earlier_task_loaded`` is called after an earlier task was loaded into the current form, with the
+        names, as safe text, of its files that are not on this machine any more.
         """
         self._screen = screen
         self._on_form_changed = on_form_changed
         self._on_submitting_changed = on_submitting_changed
         self._on_submitted = on_submitted
+        self._on_earlier_task_loaded = on_earlier_task_loaded
         self._identity = ""
         self._forms: dict[str, UploadForm] = {}
         self._queues: dict[str, UploadQueue] = {}
@@ -106,6 +110,40 @@ class UploadActions:
             self._on_form_changed(self.form)
         else:
             queue.remove(keys)
+
+    def clear_form(self) -> None:
+        """Remove all files and fields from the current form, and discard the uploads."""
+        self.remove([each.key for each in self.form.entries])
+        self.form.clear()
+
+    # ---- resubmission
+
+    def resubmit(self, task: Task) -> None:
+        """Load an earlier task into the current form. Asks first if the form is not empty."""
+        if self.form.is_empty:
+            self._load(task)
+            return
+
+        def load_if_confirmed(is_confirmed: bool | None) -> None:
+            if is_confirmed:
+                self.clear_form()
+                self._load(task)
+
+        question = "Replace the files and fields of the form by those of the earlier task?"
+        dialog = ConfirmDialog("Submit again", question, yes="Replace", no="Back")
+        self._screen.app.push_screen(dialog, load_if_confirmed)
+
+    def _load(self, task: Task) -> None:
+        self.form.load_task(task)
+        self._screen.run_guarded(self._add_earlier_files(self.form, task), group="resubmit", exclusive=True)
+
+    async def _add_earlier_files(self, form: UploadForm, task: Task) -> None:
+        sources = await asyncio.to_thread(find_sources, task)
+        if form is not self.form or form.earlier_task is not task:
+            return
+        entries = [form.add(each.path, each.role, each.sha256) for each in sources if each.path is not None]
+        self.upload([each.key for each in entries if each is not None])
+        self._on_earlier_task_loaded([each.name for each in sources if each.path is None])
 
     # ---- the task
 

@@ -1,4 +1,4 @@
-"""The fields of the upload form: task type, device configuration, name, content type, and path input."""
+"""The fields of the upload form: task type, device configuration, name, content type, justification, and path input."""
 
 from __future__ import annotations
 
@@ -75,6 +75,14 @@ class UploadFormFields(Vertical):
                     placeholder="content type (optional)", id="content", compact=True, select_on_focus=False
                 )
         with Horizontal(classes="row"):
+            yield Static("Why", classes="label")
+            yield SafeInput(
+                placeholder="justification for the approvers (optional)",
+                id="justification",
+                compact=True,
+                select_on_focus=False,
+            )
+        with Horizontal(classes="row"):
             yield Static("Add", classes="label")
             placeholder = insert_keys(self.app, "paths (Enter: add, {key[path.complete]}: complete)")
             yield PathInput(placeholder=placeholder, id="line")
@@ -90,6 +98,7 @@ class UploadFormFields(Vertical):
         with self.prevent(Input.Changed):
             self.query_one("#name", Input).value = form.name
             self.query_one("#content", Input).value = form.content_type
+            self.query_one("#justification", Input).value = form.justification
             self.path_input.value = form.path_text
         self.show_hint("")
 
@@ -165,6 +174,7 @@ class UploadFormFields(Vertical):
 
     @on(Input.Submitted, "#name")
     @on(Input.Submitted, "#content")
+    @on(Input.Submitted, "#justification")
     def _on_field_submitted(self) -> None:
         self.screen.focus_next()
 
@@ -175,6 +185,8 @@ class UploadFormFields(Vertical):
                 self._form.name = event.value
             case "content":
                 self._form.content_type = event.value
+            case "justification":
+                self._form.justification = event.value
             case "line":
                 self._form.path_text = event.value
         self.post_message(self.FieldChanged())

@@ -6,8 +6,10 @@ import uuid
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from sealyard.client.watch_folder.events import PackageProposal
 from sealyard.metadata.formats import looks_like_metadata
@@ -16,10 +18,13 @@ from sealyard.model.errors import InvalidInputError, SealyardError
 from sealyard.model.package_checks import default_package_name
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import InputFile, TaskKind
+from sealyard.model.tasks import InputFile, Task, TaskKind
 
 MAX_NAME_LENGTH = 200
 """Maximum length of a task name, in characters."""
+
+MAX_JUSTIFICATION_LENGTH = 2000
+"""Maximum length of a justification, in characters."""
 
 TaskRequest = PackageRequest | EncryptionRequest | SigningRequest
 
@@ -91,6 +96,8 @@ class SubmittedSnapshot(FrozenStruct, frozen=True, kw_only=True):
     keys: tuple[str, ...]
     name: str
     content_type: str
+    justification: str
+    earlier_task: Task | None
     proposals: tuple[PackageProposal, ...]
 
 
@@ -102,6 +109,9 @@ class UploadForm:
         self.device = ""
         self.name = ""
         self.content_type = ""
+        self.justification = ""
+        self.earlier_task: Task | None = None
+        """The rejected, cancelled or failed task that the form submits again."""
         self.path_text = ""
         self.hash_file = True
         """Whether to hash the file instead of using its content as the digest, for algorithms that sign digests."""
@@ -145,6 +155,15 @@ class UploadForm:
         if not self.name:
             self.name = escape_text(proposal.name)
 
+    def load_task(self, task: Task) -> None:
+        """Replace the fields by those of an earlier task, which is submitted again. The caller adds its files."""
+        self.earlier_task = task
+        self.kind = task.kind
+        self.device = task.config_id
+        self.name = escape_text(task.name)
+        self.content_type = escape_text(task.content_type)
+        self.justification = escape_text(task.justification)
+
     def change(self, key: str, **changes: object) -> FormFile | None:
         """Change attributes of a file. Returns the changed file, or None if it is no longer in the form."""
         entry = self._entries.get(key)
@@ -177,18 +196,25 @@ class UploadForm:
 
     @property
     def is_empty(self) -> bool:
-        return not (self._entries or self.name or self.content_type or self.path_text)
+        texts = (self.name, self.content_type, self.justification, self.path_text)
+        return not (self._entries or any(texts) or self.earlier_task)
 
     def clear(self) -> None:
         """Remove all files, proposals and text. Keeps the task type and the configuration for the next task."""
         self._entries.clear()
         self.proposals.clear()
-        self.name = self.content_type = self.path_text = ""
+        self.name = self.content_type = self.justification = self.path_text = ""
+        self.earlier_task = None
         self._last_request = None
 
     def take_snapshot(self) -> SubmittedSnapshot:
         return SubmittedSnapshot(
-            keys=tuple(self._entries), name=self.name, content_type=self.content_type, proposals=tuple(self.proposals)
+            keys=tuple(self._entries),
+            name=self.name,
+            content_type=self.content_type,
+            justification=self.justification,
+            earlier_task=self.earlier_task,
+            proposals=tuple(self.proposals),
         )
 
     def clear_submitted(self, snapshot: SubmittedSnapshot) -> None:
@@ -197,6 +223,8 @@ class UploadForm:
         self.proposals = [each for each in self.proposals if each not in snapshot.proposals]
         self.name = "" if self.name == snapshot.name else self.name
         self.content_type = "" if self.content_type == snapshot.content_type else self.content_type
+        self.justification = "" if self.justification == snapshot.justification else self.justification
+        self.earlier_task = None if self.earlier_task is snapshot.earlier_task else self.earlier_task
         self._last_request = None
 
     # ---- the task
@@ -224,6 +252,8 @@ class UploadForm:
             return "choose a device configuration"
         if len(self.name.strip()) > MAX_NAME_LENGTH:
             return f"the name is longer than {MAX_NAME_LENGTH} characters"
+        if len(self.justification.strip()) > MAX_JUSTIFICATION_LENGTH:
+            return f"the justification is longer than {MAX_JUSTIFICATION_LENGTH} characters"
         return ""
 
     def build_request(self, message: bytes = b"") -> TaskRequest:
@@ -237,19 +267,22 @@ class UploadForm:
         return msgspec.structs.replace(request, client_token=self._client_token)
 
     def _build_bare_request(self, message: bytes) -> TaskRequest:
-        name, content_type = self.name.strip(), self.content_type.strip()
         firmware = tuple(each.file for each in self.get_files(FileRole.FIRMWARE) if each.file is not None)
+        fields = self._build_common_fields()
         if self.kind is TaskKind.ENCRYPTION:
-            return EncryptionRequest(config=self.device, file=firmware[0], name=name, content_type=content_type)
+            return EncryptionRequest(file=firmware[0], **fields)
         if self.kind is TaskKind.SIGNING:
-            return SigningRequest(
-                config=self.device,
-                message=message,
-                file_name=firmware[0].name,
-                name=name,
-                content_type=content_type,
-            )
+            return SigningRequest(message=message, file_name=firmware[0].name, **fields)
         metadata = tuple(each.file for each in self.get_files(FileRole.METADATA) if each.file is not None)
-        return PackageRequest(
-            config=self.device, firmware=firmware, metadata=metadata, name=name, content_type=content_type
-        )
+        return PackageRequest(firmware=firmware, metadata=metadata, **fields)
+
+    def _build_common_fields(self) -> dict[str, Any]:
+        """Return the fields that the requests for all kinds of tasks have in common."""
+        justification = self.justification.strip()
+        return {
+            "config": self.device,
+            "name": self.name.strip(),
+            "content_type": self.content_type.strip(),
+            "justification": justification or UNSET,
+            "resubmission_of": self.earlier_task.id if self.earlier_task is not None else UNSET,
+        }

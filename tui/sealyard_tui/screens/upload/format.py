@@ -12,7 +12,15 @@ from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
-from sealyard_tui.formatting import format_age, format_path, progress_bar, safe_content, short_duration
+from sealyard_tui.formatting import (
+    format_age,
+    format_path,
+    progress_bar,
+    safe_content,
+    short_duration,
+    short_reason,
+    shorten_middle,
+)
 from sealyard_tui.screens.upload.form_model import FileRole, FormFile, UploadForm
 from sealyard_tui.session.hints import app_hint, error_text
 from sealyard_tui.session.state import SessionState
@@ -21,6 +29,7 @@ from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager, Wa
 KIND_LABELS = {TaskKind.PACKAGING: "package", TaskKind.ENCRYPTION: "encryption", TaskKind.SIGNING: "signing"}
 BAR_WIDTH = 18
 MAX_LISTED = 5
+MAX_TITLE_NAME_LENGTH = 30
 MAX_WARNINGS = 2
 
 
@@ -113,6 +122,15 @@ def format_totals(form: UploadForm) -> str:
     return f"Files: {firmware} firmware, {metadata} metadata, {format_size(form.total_size)}"
 
 
+def format_title(form: UploadForm) -> Content:
+    """Return the title of the form: for a resubmission with the earlier task and the reason why it ended."""
+    task = form.earlier_task
+    if task is None:
+        return Content("New task")
+    name = shorten_middle(escape_text(task.name), MAX_TITLE_NAME_LENGTH)
+    return Content(f"Resubmission of {name}, {task.detailed_status}: {escape_text(short_reason(task))}")
+
+
 def format_summary(
     form: UploadForm, device: DeviceConfig, warnings: tuple[str, ...], modified_files: list[FormFile]
 ) -> Content:
@@ -122,6 +140,8 @@ def format_summary(
         f"{kind.capitalize()} for {escape_text(device.name)} v{device.version}"
         + (f", {_format_quorum(device)}" if form.kind is not TaskKind.ENCRYPTION else ""),
         f"Name: {escape_text(form.name.strip()) or form.suggested_name}",
+        *([f"Justification: {escape_text(form.justification.strip())}"] if form.justification.strip() else []),
+        *([f"Resubmission of {escape_text(form.earlier_task.name)}"] if form.earlier_task is not None else []),
         "",
         *(_format_summary_line(each, number) for number, each in enumerate(form.entries[:MAX_LISTED], 1)),
     ]

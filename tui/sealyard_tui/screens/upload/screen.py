@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Input, Static
@@ -19,9 +18,10 @@ from sealyard.model.tasks import Task, TaskKind
 from sealyard_tui.action_keys import action_key, action_keys, insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.pick import PickDialog
-from sealyard_tui.messages import ShowTask
+from sealyard_tui.messages import LoadTask, ShowTask
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.actions import Submission, UploadActions
+from sealyard_tui.screens.upload.bindings import EDIT_ACTIONS, UPLOAD_BINDINGS
 from sealyard_tui.screens.upload.device_choice import DeviceChoice
 from sealyard_tui.screens.upload.dialogs import WatchFolderDialog
 from sealyard_tui.screens.upload.file_browser import FileBrowser, Selection
@@ -33,6 +33,7 @@ from sealyard_tui.screens.upload.format import (
     KIND_LABELS,
     format_device_choice,
     format_readiness,
+    format_title,
     format_watch_state,
     get_submit_blocked_reason,
 )
@@ -40,8 +41,6 @@ from sealyard_tui.screens.upload.format_notes import FormatNotes
 from sealyard_tui.screens.upload.watch_pane import WatchFolderPane
 from sealyard_tui.session.messages import EngineState, EngineUpdate
 from sealyard_tui.session.state import SessionState
-
-EDIT_ACTIONS = {"submit", "browse", "add", "device", "kind", "signing_input", "name", "clear", "watch"}
 
 
 class UploadScreen(BaseScreen):
@@ -56,29 +55,7 @@ class UploadScreen(BaseScreen):
         "dropped into the watch folder are proposed below."
     )
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "submit", "Submit", id="upload.submit", tooltip="Submit the task"),
-        Binding("a", "add", "Add", id="upload.add", tooltip="Add files by path"),
-        Binding("b,ctrl+o", "browse", "Browse", id="upload.browse", tooltip="Browse for files"),
-        Binding("d", "device", "Device", id="upload.device", tooltip="Choose the device configuration"),
-        Binding("t", "kind", "Kind", show=False, id="upload.kind", tooltip="Choose the type of task"),
-        Binding(
-            "i",
-            "signing_input",
-            "What is signed",
-            show=False,
-            id="upload.signing_input",
-            tooltip="Choose whether the file is hashed or contains the digest",
-        ),
-        Binding("n", "name", "Name", show=False, id="upload.name", tooltip="Enter a name for the task"),
-        Binding("w", "watch", "Watch", show=False, id="upload.watch", tooltip="Set up the watch folder"),
-        Binding(
-            "X", "clear", "Clear form", show=False, id="upload.clear", tooltip="Clear the form and discard its files"
-        ),
-        Binding("o", "show_task", "Open task", id="upload.show_task", tooltip="Open the task that was just created"),
-        Binding("down", "field(1)", show=False, id="upload.next_field"),
-        Binding("up", "field(-1)", show=False, id="upload.previous_field"),
-    ]
+    BINDINGS = UPLOAD_BINDINGS
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,6 +64,7 @@ class UploadScreen(BaseScreen):
             on_form_changed=self._on_form_changed,
             on_submitting_changed=self._update_readiness,
             on_submitted=self._on_submitted,
+            on_earlier_task_loaded=self._on_earlier_task_loaded,
         )
         self._device_choice = DeviceChoice(self)
         self._last_task_id = ""
@@ -97,7 +75,7 @@ class UploadScreen(BaseScreen):
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(classes="row"):
-            yield Static("New task", id="title", markup=False)
+            yield Static("", id="title", markup=False)
             yield Static("", id="watch", markup=False)
         yield UploadFormFields()
         yield FilesPane()
@@ -183,6 +161,7 @@ class UploadScreen(BaseScreen):
     def _update(self) -> None:
         self._is_update_pending = False
         form, device = self.form, self._device
+        self.query_one("#title", Static).update(format_title(form))
         self._files.show(form)
         self.query_one(WatchFolderPane).show()
         self._notes.check_form(form, device)
@@ -301,6 +280,9 @@ class UploadScreen(BaseScreen):
     def action_name(self) -> None:
         self.set_focus(self.query_one("#name", Input))
 
+    def action_justification(self) -> None:
+        self.set_focus(self.query_one("#justification", Input))
+
     def action_add(self) -> None:
         self.set_focus(self._fields.path_input)
 
@@ -331,8 +313,7 @@ class UploadScreen(BaseScreen):
 
     def _on_clear_confirmed(self, is_confirmed: bool | None) -> None:
         if is_confirmed:
-            self._actions.remove([each.key for each in self.form.entries])
-            self.form.clear()
+            self._actions.clear_form()
             self._show_form()
 
     # ---- the task
@@ -358,6 +339,18 @@ class UploadScreen(BaseScreen):
 
     def action_show_task(self) -> None:
         self.post_message(ShowTask(self._last_task_id))
+
+    @on(LoadTask)
+    def _on_load_task(self, event: LoadTask) -> None:
+        event.stop()
+        self._actions.resubmit(event.task)
+
+    def _on_earlier_task_loaded(self, missing_names: Sequence[str]) -> None:
+        """Show the form with the fields of an earlier task. ``missing_names``: its files that the user must add."""
+        self._show_form()
+        self.set_focus(self._fields.path_input if missing_names else self._files.table)
+        if missing_names:
+            self._fields.show_hint(f"✗ not found on this machine: {', '.join(missing_names)}", is_error=True)
 
     # ---- the watch folder
 

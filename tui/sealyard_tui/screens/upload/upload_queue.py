@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sealyard.client.protocol import Client
+from sealyard.client.source_paths import SourcePaths
 from sealyard.metadata.checks import metadata_warning
 from sealyard.metadata.fields import MAX_BYTES
 from sealyard.metadata.formats import metadata_format
@@ -83,6 +84,13 @@ class UploadQueue:
 
         ``signs_digests``: whether the signing algorithm signs a digest. Raises errors of :mod:`sealyard.model.errors`.
         """
+        sources = {entry.file.sha256: entry.path for entry in self.form.entries if entry.file is not None}
+        task = await self._create_task(signs_digests=signs_digests)
+        # Remember where the files are, so that the task can be submitted again.
+        await asyncio.to_thread(SourcePaths().remember, sources)
+        return task
+
+    async def _create_task(self, *, signs_digests: bool) -> Task:
         form = self.form
         if form.kind is TaskKind.SIGNING:
             return await self._sign(signs_digests=signs_digests)

@@ -27,6 +27,7 @@ from sealyard.server.api.wire import (
     PackageBody,
     PackageCheckBody,
     SigningBody,
+    TaskBody,
     TaskResponse,
     task_response,
 )
@@ -72,12 +73,9 @@ class PackagingTaskController(TaskController):
         self, caller: CallerDependency, data: JSONBody[PackageCheckBody], idempotency_key: IdempotencyKey = None
     ) -> RequestCheck:
         package_request = PackageRequest(
-            config=data.device_config_id,
+            **_task_fields(data, idempotency_key),
             firmware=_parse_files(caller, data.inputs),
             metadata=_parse_files(caller, data.metadata),
-            name=data.name,
-            content_type=data.content_type,
-            client_token=idempotency_key,
         )
         return await caller.client.check_package(package_request)
 
@@ -103,12 +101,7 @@ class EncryptionTaskController(TaskController):
     ) -> RequestCheck:
         (file,) = _parse_files(caller, (data.input,))
         encryption_request = EncryptionRequest(
-            config=data.device_config_id,
-            file=file,
-            encryption_key=data.encryption_key,
-            name=data.name,
-            content_type=data.content_type,
-            client_token=idempotency_key,
+            **_task_fields(data, idempotency_key), file=file, encryption_key=data.encryption_key
         )
         return await caller.client.check_encryption(encryption_request)
 
@@ -147,24 +140,30 @@ async def _build_signing_request(caller: Caller, body: SigningBody, idempotency_
         device = await caller.client.device(body.device_config_id)
         is_digest = signs_digest(device.signing.algorithm)
     return SigningRequest(
-        config=body.device_config_id,
+        **_task_fields(body, idempotency_key),
         message=_decode_base64(body.input_base64),
         is_digest=is_digest,
         file_name=body.file_name,
-        name=body.name,
-        content_type=body.content_type,
-        client_token=idempotency_key,
     )
+
+
+def _task_fields(body: TaskBody, idempotency_key: str | None) -> dict[str, Any]:
+    """Return the fields of a :class:`TaskRequest` from a request body."""
+    return {
+        "config": body.device_config_id,
+        "name": body.name,
+        "content_type": body.content_type,
+        "client_token": idempotency_key,
+        "justification": body.justification,
+        "resubmission_of": body.resubmission_of,
+    }
 
 
 async def _create_package(caller: Caller, body: PackageBody, idempotency_key: str | None) -> Task:
     request = PackageRequest(
-        config=body.device_config_id,
+        **_task_fields(body, idempotency_key),
         firmware=await caller.engine_handle.resolve_uploads(caller.subject, body.input_ids),
         metadata=await caller.engine_handle.resolve_uploads(caller.subject, body.metadata_ids),
-        name=body.name,
-        content_type=body.content_type,
-        client_token=idempotency_key,
     )
     task = await caller.client.create_package(request)
     await caller.engine_handle.claim_uploads(caller.subject, (*body.input_ids, *body.metadata_ids))
@@ -174,12 +173,9 @@ async def _create_package(caller: Caller, body: PackageBody, idempotency_key: st
 async def _create_encryption(caller: Caller, body: EncryptionBody, idempotency_key: str | None) -> Task:
     (file,) = await caller.engine_handle.resolve_uploads(caller.subject, (body.input_id,))
     request = EncryptionRequest(
-        config=body.device_config_id,
+        **_task_fields(body, idempotency_key),
         file=file,
         encryption_key=body.encryption_key,
-        name=body.name,
-        content_type=body.content_type,
-        client_token=idempotency_key,
     )
     task = await caller.client.create_encryption(request)
     await caller.engine_handle.claim_uploads(caller.subject, (body.input_id,))

@@ -10,7 +10,7 @@ from litestar.response import Stream
 
 from sealyard.engine.state.not_found import task_not_found
 from sealyard.model.requests import ApprovalReview, TaskCounts, TaskFilter
-from sealyard.model.tasks import DecisionOrigin, ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.tasks import DecisionOrigin, DetailedStatus, ResultState, Task, TaskKind
 from sealyard.server.api.pagination import CLIENT_PAGE_SIZE, MAX_PAGE_SIZE, Cursor, OptionalSize, paginated_response
 from sealyard.server.api.ranges import RangeHeaders, file_response
 from sealyard.server.api.wire import DecisionBody, ReasonBody, TaskResponse, subtask_response, task_response
@@ -32,7 +32,9 @@ class TaskController(Controller):
         caller: CallerDependency,
         size: OptionalSize = None,
         cursor: Cursor = None,
-        status: FromQuery[TaskStatus | None] = None,
+        status: Annotated[
+            DetailedStatus | None, QueryParameter(description="CANCELLED includes REJECTED and WITHDRAWN")
+        ] = None,
         kind: FromQuery[TaskKind | None] = None,
         device_config_id: Annotated[str | None, QueryParameter(name="deviceConfigId")] = None,
         created_by: Annotated[str | None, QueryParameter(name="createdBy")] = None,
