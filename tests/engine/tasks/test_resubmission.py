@@ -40,7 +40,7 @@ async def test_justification_is_stored_and_audited(harness: EngineHarness) -> No
     entry = (await harness.audit_entries(AuditAction.CREATED, f"TASK:{task.id}"))[0]
     assert entry.new_value is not None
     assert entry.new_value["justification"] == "fixes the watchdog reset"
-    assert harness.engine.decisions.review(OWNER, task.id).task.justification == "fixes the watchdog reset"
+    assert (await harness.engine.reviews.review(OWNER, task.id)).task.justification == "fixes the watchdog reset"
 
 
 async def test_justification_is_not_part_of_approval_digest(harness: EngineHarness) -> None:
@@ -124,7 +124,7 @@ async def test_review_shows_earlier_task_and_its_reason(harness: EngineHarness) 
     earlier = await reject(harness, await create(harness))
     task = await create(harness, resubmission_of=earlier.id[:6])
     assert task.resubmission_of == earlier.id
-    shown = harness.engine.decisions.review(OWNER, task.id).resubmission_of
+    shown = (await harness.engine.reviews.review(OWNER, task.id)).resubmission_of
     assert shown is not None
     assert (shown.id, shown.detailed_status) == (earlier.id, DetailedStatus.REJECTED)
     assert shown.reason == f"Rejected by {OWNER}: wrong version"
@@ -142,7 +142,7 @@ async def test_review_hides_earlier_task_of_other_configuration(harness: EngineH
     template = await create(harness)
     task = msgspec.structs.replace(harness.task(template.id), id="resubmitted", resubmission_of=hidden.id)
     await harness.insert_tasks(task)
-    assert harness.engine.decisions.review(OWNER, task.id).resubmission_of is None
+    assert (await harness.engine.reviews.review(OWNER, task.id)).resubmission_of is None
 
 
 async def test_only_ended_tasks_without_result_can_be_resubmitted(harness: EngineHarness) -> None:
