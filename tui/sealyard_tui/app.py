@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rich.console import RenderableType
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -182,8 +183,6 @@ class SealyardApp(BaseApp):
     async def on_unmount(self) -> None:
         """Stop the services that run in this event loop, and save the UI state. The launcher closes the engine."""
         self._input_queue.close()
-        self.discarded_changes = describe_pending(self.changes.pending)
-        self.changes.cancel_all()
         await self.download_manager.stop()
         await self.watch_folder.stop()
         await self.session.stop()
@@ -321,6 +320,12 @@ class SealyardApp(BaseApp):
             self.push_screen(QuitDialog(question), self._on_quit_answer)
         else:
             self.exit()
+
+    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """Quit without sending the pending changes. Textual cancels all workers before :meth:`on_unmount`."""
+        self.discarded_changes = describe_pending(self.changes.pending)
+        self.changes.cancel_all()
+        super().exit(result, return_code, message)
 
     def _on_quit_answer(self, confirmed: bool | None) -> None:
         if confirmed:
