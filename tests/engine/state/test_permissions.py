@@ -393,3 +393,8 @@ async def test_errors_name_the_device_configuration(harness: EngineHarness) -> N
     with pytest.raises(AlreadyExistsError) as existing:
         await harness.add_rule(DEV, f"DEVICE_CONFIG:{config_id}", Action.USE)
     assert config_id not in existing.value.message
+    await harness.remove_rule(DEV, Action.USE)
+    messages = [entry.message for entry in await harness.audit_entries() if entry.resource.startswith("ACL:")]
+    assert messages[-1] == f"USE on DEVICE_CONFIG:{GATEWAY} revoked from {DEV}"
+    assert f"USE on DEVICE_CONFIG:{GATEWAY} granted to {DEV}" in messages
+    assert config_id not in "".join(messages)

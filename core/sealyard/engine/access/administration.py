@@ -191,7 +191,7 @@ class AccessAdministration:
         )
         unit_of_work = self._impact.check(subject, rules=(*self._repository.list_all(RULES), rule), confirmed=confirmed)
         unit_of_work.put(RULES, rule.id, rule)
-        message = f"{rule.action} on {rule.resource} granted to {rule.subject}"
+        message = f"{rule.action} on {label} granted to {rule.subject}"
         await self._commit_access_change(unit_of_work, subject, AuditAction.CREATED, f"ACL:{rule.id}", message, rule)
         return rule
 
@@ -207,7 +207,8 @@ class AccessAdministration:
         remaining_rules = [other for other in self._repository.list_all(RULES) if other.id != rule_id]
         unit_of_work = self._impact.check(subject, rules=remaining_rules, confirmed=confirmed)
         unit_of_work.delete(RULES, rule_id)
-        message = f"{rule.action} on {rule.resource} revoked from {rule.subject}"
+        label = self._repository.resource_label(rule.resource)
+        message = f"{rule.action} on {label} revoked from {rule.subject}"
         await self._commit_access_change(
             unit_of_work, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule, old=rule
         )

@@ -131,7 +131,7 @@ class DeviceConfigs:
                 subject,
                 AuditAction.CREATED,
                 f"ACL:{rule.id}",
-                f"{rule.action} on {rule.resource} granted to {rule.subject}",
+                f"{rule.action} on {ResourceType.DEVICE_CONFIG}:{device.name} granted to {rule.subject}",
                 msgspec.to_builtins(rule),
             )
         await unit_of_work.commit()
