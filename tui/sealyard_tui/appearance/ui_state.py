@@ -16,10 +16,15 @@ from sealyard.model.base import FrozenStruct
 
 
 class ScreenState(FrozenStruct, frozen=True, kw_only=True):
-    """Filter and sort order of one screen, each as text in a format that the screen defines."""
+    """Filter, sort order and scope of one screen, each as text in a format that the screen defines.
+
+    ``scope``: which part of the data is listed. ``hidden_columns``: keys of the columns that the user has hidden.
+    """
 
     filter: str = ""
     sort: str = ""
+    scope: str = ""
+    hidden_columns: tuple[str, ...] = ()
 
 
 class Override(FrozenStruct, frozen=True, kw_only=True):

@@ -350,10 +350,10 @@ async def test_sort_orders_state_their_scope(empty_workspace: TuiWorkspace) -> N
     await empty_workspace.add_tasks(2500)
     app = make_app(empty_workspace)
     async with run_app(app) as pilot:
-        await pilot.press("o", "2")
+        await pilot.press("o", "5")
         await wait_until(pilot, lambda: listed_ids(app)[0] == "m02499")
         await assert_visible(pilot, "oldest first")
-        await pilot.press("o", "3")
+        await pilot.press("o", "2")
         await wait_until(pilot, lambda: listed_ids(app)[0] == "m00000")
         await wait_for_workers(pilot)
         read = len(listed_ids(app))
@@ -366,7 +366,7 @@ async def test_filter_and_sort_survive_restart(workspace: TuiWorkspace) -> None:
     app = make_app_with_state(workspace, memory)
     async with run_app(app) as pilot:
         await apply_filter(pilot, app, "status:done")
-        await pilot.press("o", "2")
+        await pilot.press("o", "5")
         await wait_for_workers(pilot)
     restarted = make_app_with_state(workspace, memory)
     async with run_app(restarted):
@@ -486,7 +486,7 @@ async def test_download_of_removed_result_shows_hint(workspace: TuiWorkspace, tm
         await assert_visible(pilot, "create a new package")
 
 
-@pytest.mark.parametrize("size", [(80, 24), (160, 40)])
+@pytest.mark.parametrize("size", [(80, 24), (159, 40)])
 async def test_rows_show_download_state(workspace: TuiWorkspace, tmp_path: Path, size: tuple[int, int]) -> None:
     workspace.bus.small_slots = 3
     await workspace.complete(await workspace.add_task("t-other"))

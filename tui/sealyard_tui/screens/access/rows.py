@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -107,6 +107,18 @@ class AccessRow(FrozenStruct, frozen=True, kw_only=True):
     def search_text(self) -> str:
         lock_text = "locked" if self.permanent else ""
         return f"{self.kind} {self.subject_label} {self.action} {self.target} {lock_text}".casefold()
+
+
+SORT_VALUES: Mapping[str, Callable[[AccessRow], str | bool]] = {
+    "kind": lambda row: row.kind,
+    "subject": lambda row: row.subject_label.casefold(),
+    "action": lambda row: row.action,
+    "target": lambda row: row.target.casefold(),
+    "locked": lambda row: not row.permanent,
+    "since": lambda row: row.created_at.isoformat() if row.created_at is not None else "",
+    "by": lambda row: row.created_by.casefold(),
+}
+"""Functions that return the value by which rows are sorted, by column."""
 
 
 def format_resource(resource: str, device_names: DeviceNames) -> str:

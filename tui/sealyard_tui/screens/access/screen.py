@@ -23,6 +23,7 @@ from sealyard_tui.screens.access.rows import (
     KIND_SIGNS,
     PERMANENT_RULE_NOTE,
     ROW_KINDS_BY_SECTION,
+    SORT_VALUES,
     AccessRow,
     DeviceNames,
     RowKind,
@@ -32,10 +33,11 @@ from sealyard_tui.screens.access.rows import (
     describe_row,
     filter_rows,
 )
-from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.sort_order import SortOrder, sort_rows
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 RESOURCES = ("ACL", "SUBJECT", "DEVICE_CONFIG", "POLICY")
@@ -78,11 +80,12 @@ class SectionTab(Static):
         self.post_message(self.Clicked(self.section))
 
 
-class AccessScreen(BaseScreen):
+class AccessScreen(ListScreen):
     """Screen that lists users, groups, rules, and the user's own permissions."""
 
     NAME = "access"
     CSS_PATH = "screen.tcss"
+    SORTABLE = frozenset(SORT_VALUES)
     HELP = (
         "All users, groups and machine clients, group memberships, and the rules that grant permissions. "
         "Permissions come only from rules, for a user or for a group; the product owner's permission to "
@@ -91,14 +94,14 @@ class AccessScreen(BaseScreen):
     )
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column(title="KIND", width=12),
-        Column(title="SUBJECT", width=18, grow=1, below_width=WIDE_FROM),
-        Column(title="SUBJECT", width=18, grow=1, from_width=WIDE_FROM),
-        Column(title="ACTION", width=8),
-        Column(title="TARGET", width=28, grow=1),
-        Column(title="LOCKED", width=6),
-        Column(title="SINCE", width=10, from_width=WIDE_FROM),
-        Column(title="BY", width=18, from_width=110),
+        Column(key="kind", title="KIND", width=12, min_width=8, give_way=4),
+        Column(key="subject", title="SUBJECT", width=18, min_width=14, grow=1, below_width=WIDE_FROM),
+        Column(key="subject", title="SUBJECT", width=18, min_width=14, grow=1, from_width=WIDE_FROM),
+        Column(key="action", title="ACTION", width=8),
+        Column(key="target", title="TARGET", width=28, min_width=14, grow=1),
+        Column(key="locked", title="LOCKED", width=6, give_way=3),
+        Column(key="since", title="SINCE", width=10, give_way=2, from_width=WIDE_FROM),
+        Column(key="by", title="BY", width=18, min_width=10, give_way=1, from_width=110),
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -189,9 +192,13 @@ class AccessScreen(BaseScreen):
         rows = filter_rows(self._rows, self.section, bar.text)
         table = self.query_one(VirtualTable)
         table.set_empty_text(self._format_empty_text())
-        table.replace(rows)
+        table.replace(sort_rows(rows, self.order, SORT_VALUES))
         bar.show_count(len(rows), len(filter_rows(self._rows, self.section, "")))
         self.refresh_bindings()
+
+    def apply_order(self, order: SortOrder) -> None:
+        table: VirtualTable[AccessRow] = self.list_table
+        table.replace(sort_rows(table.rows, order, SORT_VALUES))
 
     def _format_empty_text(self) -> str:
         if self.query_one(FilterBar).text:

@@ -16,7 +16,6 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.messages import ShowScreen
-from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.actions import AvailableActions, TaskActions
 from sealyard_tui.screens.dashboard.columns import COLUMNS, RowRenderer
 from sealyard_tui.screens.dashboard.detail_loader import DetailLoader
@@ -32,12 +31,14 @@ from sealyard_tui.screens.dashboard.filter_syntax import (
 from sealyard_tui.screens.dashboard.summary import SummaryBar
 from sealyard_tui.screens.dashboard.task_list import TaskListModel
 from sealyard_tui.screens.dashboard.task_pane import TaskPane
-from sealyard_tui.screens.dashboard.task_row import SortOrder, TaskRow
+from sealyard_tui.screens.dashboard.task_row import SORTABLE_COLUMNS, TaskOrder, TaskRow
 from sealyard_tui.screens.dashboard.throughput import Throughput
+from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.download_manager import DownloadStatus
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_CLASS = "-detail"
@@ -48,12 +49,14 @@ NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration 
 NO_MATCH_TEXT = "No tasks match the filter. Press {key[screen.back]} to clear it."
 
 
-class DashboardScreen(BaseScreen):
+class DashboardScreen(ListScreen):
     """Screen with a summary, the list of tasks, and the details of the current task."""
 
     NAME = "dashboard"
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#rows"
+    SORTABLE = SORTABLE_COLUMNS
+    ORDER = TaskOrder
     HELP = (
         "All tasks you have permission to view, updated live. Press {key[screen.filter]} to filter by words or fields: "
         "status:waiting state:expired owner:me kind:packaging device:gateway. Prefix a term with - or ! to "
@@ -78,7 +81,6 @@ class DashboardScreen(BaseScreen):
             show=False,
             tooltip="Show only your own tasks, or all tasks",
         ),
-        Binding("o", "pick_order", "Order", id="dashboard.order", show=False, tooltip="Change the sort order"),
         Binding("f", "folder", "Open folder", id="dashboard.folder", show=False, tooltip="Open the folder of the file"),
         Binding("c", "copy", "Copy …", id="dashboard.copy", show=False, tooltip="Copy the id, SHA-256, path or link"),
         Binding("y", "copy_id", "Copy id", id="dashboard.copy_id", show=False, tooltip="Copy the task id"),
@@ -121,10 +123,7 @@ class DashboardScreen(BaseScreen):
     def on_mount(self) -> None:
         self._throughput = Throughput(self.now())
         self._list = TaskListModel(self.table, self.client, self._on_list_changed)
-        saved_state = self.saved_state
-        self._filter_text = saved_state.filter
-        if saved_state.sort in [*SortOrder]:
-            self._list.order = SortOrder(saved_state.sort)
+        self._filter_text = self.saved_state.filter
         self.summary_bar.show_throughput(self._throughput)
         self.set_focus(self.table)
 
@@ -272,17 +271,9 @@ class DashboardScreen(BaseScreen):
         self._set_fields(owner="" if is_own else ME)
         self.flash("All tasks" if is_own else "Your own tasks")
 
-    def action_pick_order(self) -> None:
-        choices = [
-            (str(each), each.label if each.is_server_side else f"{each.label} (loaded rows only)") for each in SortOrder
-        ]
-        self.app.push_screen(PickDialog("Order", choices, self._list.order), self._set_order)
-
-    def _set_order(self, choice: str | None) -> None:
-        if choice is not None:
-            self._list.apply_order(SortOrder(choice))
-            self.save_state(sort=choice)
-            self.reload()
+    def apply_order(self, order: SortOrder) -> None:
+        assert isinstance(order, TaskOrder)
+        self._list.apply_order(order)
 
     @on(VirtualTable.NearEnd)
     def _on_near_end(self, event: VirtualTable.NearEnd) -> None:

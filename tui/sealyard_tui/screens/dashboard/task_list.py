@@ -11,7 +11,9 @@ from sealyard.client.protocol import Client
 from sealyard.model.errors import NotFoundError
 from sealyard_tui.screens.dashboard.filter_syntax import TaskQuery
 from sealyard_tui.screens.dashboard.task_row import (
-    SortOrder,
+    NEWEST,
+    OLDEST,
+    TaskOrder,
     TaskRow,
     apply_change,
     apply_progress,
@@ -40,13 +42,13 @@ SYNC_ROW_LIMIT = 5000
 
 
 class TaskPager:
-    """Reader that loads matching tasks page by page, newest first unless the sort order is ``oldest``."""
+    """Reader that loads matching tasks page by page, newest first unless the sort order is :data:`OLDEST`."""
 
-    def __init__(self, client: Client, query: TaskQuery, order: SortOrder) -> None:
+    def __init__(self, client: Client, query: TaskQuery, order: TaskOrder) -> None:
         filters, self._exact = query.to_engine_filter()
         self._client = client
         self._query = query
-        self._filters = msgspec.structs.replace(filters, oldest_first=order is SortOrder.OLDEST)
+        self._filters = msgspec.structs.replace(filters, oldest_first=order == OLDEST)
         self._cursor: str | None = None
         self.is_complete = False
         """Whether the last page has been read."""
@@ -74,7 +76,7 @@ class TaskListModel:
         self, table: VirtualTable[TaskRow], client: Callable[[], Awaitable[Client]], on_change: Callable[[], None]
     ) -> None:
         self.query = TaskQuery()
-        self.order = SortOrder.NEWEST
+        self.order = NEWEST
         self.is_reading = False
         """Whether more rows are being read."""
         self._table = table
@@ -147,8 +149,8 @@ class TaskListModel:
         self._revealed_row = None
         self._table.replace([row for row in self._table.rows[:SYNC_ROW_LIMIT] if query.matches(row)])
 
-    def apply_order(self, order: SortOrder) -> None:
-        """Set the sort order, apply it to the first :data:`SYNC_ROW_LIMIT` loaded rows, and go to the first row.
+    def apply_order(self, order: TaskOrder) -> None:
+        """Set the sort order and apply it to the first :data:`SYNC_ROW_LIMIT` loaded rows; go to the first row.
 
         The caller must then call :meth:`load` to read the rows in this order.
         """

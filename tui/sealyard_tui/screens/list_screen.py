@@ -1,0 +1,75 @@
+"""Base class of the screens with a list: choice of columns and sort order, both saved for the next start."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+
+from sealyard_tui.dialogs.columns import ColumnsDialog, TableArrangement
+from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.widgets.sort_order import SortOrder
+from sealyard_tui.widgets.virtual_table import VirtualTable
+
+
+class ListScreen(BaseScreen):
+    """A main screen with a list. The user chooses the columns and the sort order."""
+
+    SORTABLE: ClassVar[frozenset[str]] = frozenset()
+    """Keys of the columns by which the list can be sorted."""
+
+    ORDER: ClassVar[type[SortOrder]] = SortOrder
+    """Class of the sort order; without arguments, it is the order in which the list is shown at first."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "o", "arrange", "Columns", id="screen.columns", show=False, tooltip="Choose the sort order and the columns"
+        ),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order = self.ORDER()
+
+    @abstractmethod
+    def apply_order(self, order: SortOrder) -> None:
+        """Sort the loaded rows. Called when the user changes the order, and once before data is loaded."""
+
+    @property
+    def list_table(self) -> VirtualTable[Any]:
+        return self.query(VirtualTable).first()
+
+    def on_mount(self) -> None:
+        saved_state = self.saved_state
+        self.order = self.ORDER.parse(saved_state.sort, self.SORTABLE)
+        self.list_table.hide_columns(saved_state.hidden_columns)
+        self.list_table.show_order(self.order)
+        self.apply_order(self.order)
+
+    def action_arrange(self) -> None:
+        table = self.list_table
+        arrangement = TableArrangement(order=self.order, hidden=table.hidden_columns)
+        self.app.push_screen(ColumnsDialog(table.columns, self.SORTABLE, arrangement), self._arrange)
+
+    def _arrange(self, arrangement: TableArrangement | None) -> None:
+        if arrangement is None:
+            return
+        self.list_table.hide_columns(arrangement.hidden)
+        self.save_state(hidden_columns=tuple(sorted(arrangement.hidden)))
+        self._set_order(arrangement.order)
+
+    @on(VirtualTable.HeaderClicked)
+    def _on_header_clicked(self, event: VirtualTable.HeaderClicked) -> None:
+        if event.column in self.SORTABLE:
+            self._set_order(self.order.select(event.column))
+
+    def _set_order(self, order: SortOrder) -> None:
+        if order == self.order:
+            return
+        self.order = order
+        self.save_state(sort=str(order))
+        self.list_table.show_order(order)
+        self.apply_order(order)
+        self.reload()
