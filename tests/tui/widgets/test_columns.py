@@ -80,7 +80,7 @@ def test_hidden_column_leaves_its_width_to_others() -> None:
     ("columns", "most_useful"),
     [
         (DASHBOARD_COLUMNS, {"status": 11, "name": 12, "result": 16}),
-        (APPROVALS_COLUMNS, {"name": 14, "you": 11}),
+        (APPROVALS_COLUMNS, {"name": 13, "you": 11}),
         (create_columns(None), {"time": 14, "message": 18}),
         (DevicesScreen.COLUMNS, {"name": 14}),
         (AccessScreen.COLUMNS, {"subject": 14, "target": 14}),

@@ -22,9 +22,9 @@ from sealyard_tui.widgets.sort_order import SortOrder
 MAX_TIME = datetime.max.replace(tzinfo=UTC)
 
 COLUMNS = (
-    Column(key="name", title="NAME", width=20, min_width=14, max_width=60, grow=4),
+    Column(key="name", title="NAME", width=20, min_width=13, max_width=60, grow=4),
     Column(key="kind", title="KIND", width=10, from_width=100, give_way=3),
-    Column(key="device", title="DEVICE", width=10, min_width=8, max_width=24, grow=1),
+    Column(key="device", title="DEVICE", width=10, max_width=24, grow=1),
     Column(key="requester", title="REQUESTER", width=9, max_width=24, grow=1, give_way=4),
     Column(key="age", title="AGE", width=4, right=True, give_way=1),
     Column(key="size", title="SIZE", width=9, right=True, give_way=2),
