@@ -308,12 +308,45 @@ async def test_early_keys_are_not_typed_into_filter(workspace: TuiWorkspace) -> 
         assert dashboard(app).filter_bar.query_one(Input).disabled
 
 
-async def test_invalid_filter_shows_error_and_keeps_list(workspace: TuiWorkspace) -> None:
+async def test_invalid_filter_shows_error_and_no_rows(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await apply_filter(pilot, app, "stats:done")
         await assert_visible(pilot, "✗ unknown field stats: status:?")
-        assert len(listed_ids(app)) == 9
+        await assert_visible(pilot, "The filter is invalid, see above. Press esc to clear it.")
+        await workspace.add_task("t-next")
+        await wait_for_workers(pilot)
+        assert listed_ids(app) == []
+        await apply_filter(pilot, app, "status:failed")
+        await wait_until(pilot, lambda: listed_ids(app) == ["t-failed"])
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: len(listed_ids(app)) == 10)
+
+
+async def test_words_on_screen_are_found(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
+    async with run_app(app, size=(160, 40)) as pilot:
+        for words, ids in {
+            "failed": ["t-failed"],
+            "expired": ["t-expired"],
+            "dana failed": ["t-failed"],
+            "olga": ["t-rejected"],
+            "wrong": ["t-rejected"],
+        }.items():
+            await apply_filter(pilot, app, words)
+            assert (words, listed_ids(app)) == (words, ids)
+
+
+async def test_similar_names_are_listed_without_exact_match(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
+    async with run_app(app) as pilot:
+        await apply_filter(pilot, app, "gtway")
+        await wait_until(pilot, lambda: len(listed_ids(app)) > 0)
+        await wait_for_workers(pilot)
+        await assert_visible(pilot, "no exact match: similar names")
+        await apply_filter(pilot, app, "gateway")
+        await wait_for_workers(pilot)
+        assert "no exact match" not in screen_text(app)
 
 
 async def test_filter_without_match_shows_hint(workspace: TuiWorkspace) -> None:
@@ -328,10 +361,10 @@ async def test_quick_filters_write_filter_line(workspace: TuiWorkspace) -> None:
     async with run_app(app) as pilot:
         await pilot.press("s", "9")
         await wait_until(pilot, lambda: listed_ids(app) == ["t-expired"])
-        assert dashboard(app).filter_bar.text == "state:expired"
+        assert dashboard(app).filter_bar.text == "status:expired"
         await pilot.press("m")
         await wait_until(pilot, lambda: listed_ids(app) == [])
-        assert dashboard(app).filter_bar.text == "state:expired owner:me"
+        assert dashboard(app).filter_bar.text == "status:expired owner:me"
         await pilot.press("m")
         await wait_until(pilot, lambda: listed_ids(app) == ["t-expired"])
 

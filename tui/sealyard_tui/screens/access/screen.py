@@ -189,11 +189,12 @@ class AccessScreen(ListScreen):
         for tab in self.query(SectionTab):
             count = sum(each.kind in ROW_KINDS_BY_SECTION[tab.section] for each in self._rows)
             tab.show(count, is_selected=tab.section is self.section)
-        rows = filter_rows(self._rows, self.section, bar.text)
+        rows, is_similar = filter_rows(self._rows, self.section, bar.text)
         table = self.query_one(VirtualTable)
         table.set_empty_text(self._format_empty_text())
-        table.replace(sort_rows(rows, self.order, SORT_VALUES))
-        bar.show_count(len(rows), len(filter_rows(self._rows, self.section, "")))
+        table.replace(rows if is_similar else sort_rows(rows, self.order, SORT_VALUES))
+        total = sum(each.kind in ROW_KINDS_BY_SECTION[self.section] for each in self._rows)
+        bar.show_count(len(rows), total, similar=is_similar)
         self.refresh_bindings()
 
     def apply_order(self, order: SortOrder) -> None:

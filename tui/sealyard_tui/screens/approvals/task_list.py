@@ -123,7 +123,7 @@ class PendingTaskList:
         return (
             task.status is TaskStatus.WAITING
             and (self.show_all or reason in ("", EXPIRED_TEXT))
-            and TaskFilter(text=self._filter_text).matches(task)
+            and TaskFilter(text=self._filter_text).matches(task, self._screen.state.subject_names)
         )
 
     def load_more(self) -> None:

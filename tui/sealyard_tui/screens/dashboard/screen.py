@@ -21,6 +21,7 @@ from sealyard_tui.screens.dashboard.columns import COLUMNS, RowRenderer
 from sealyard_tui.screens.dashboard.detail_loader import DetailLoader
 from sealyard_tui.screens.dashboard.downloads_dialog import DownloadsDialog
 from sealyard_tui.screens.dashboard.filter_syntax import (
+    MATCHES_NOTHING,
     ME,
     QUICK_FILTERS,
     find_quick_filter,
@@ -46,6 +47,7 @@ DETAIL_CLASS = "-detail"
 
 NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
 NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
+INVALID_FILTER_TEXT = "The filter is invalid, see above. Press {key[screen.back]} to clear it."
 NO_MATCH_TEXT = "No tasks match the filter. Press {key[screen.back]} to clear it."
 
 
@@ -59,7 +61,7 @@ class DashboardScreen(ListScreen):
     ORDER = TaskOrder
     HELP = (
         "All tasks you have permission to view, updated live. Press {key[screen.filter]} to filter by words or fields: "
-        "status:waiting state:expired owner:me kind:packaging device:gateway. Prefix a term with - or ! to "
+        "status:waiting status:expired owner:me kind:packaging device:gateway. Prefix a term with - or ! to "
         'exclude it; use "double quotes" around spaces and colons. Result states: ↓ available for download, '
         "! link expired (press {key[dashboard.renew]} to renew it), ∅ file removed (create a new package)."
     )
@@ -98,6 +100,8 @@ class DashboardScreen(ListScreen):
     def __init__(self) -> None:
         super().__init__()
         self._filter_text = ""
+        self._filter_error = ""
+        """Why the filter is invalid; empty if it is valid."""
         self._total_tasks: int | None = None
         self._renderer = RowRenderer(
             self.now, self._get_download_status, lambda: self.state, lambda: action_keys(self.app)
@@ -108,7 +112,7 @@ class DashboardScreen(ListScreen):
 
     def compose_body(self) -> ComposeResult:
         yield SummaryBar()
-        yield FilterBar(self.saved_state.filter, hint="words, status:waiting, state:expired, owner:me, device:gateway")
+        yield FilterBar(self.saved_state.filter, hint="words, status:waiting, status:expired, owner:me, device:gateway")
         with Container(id="list-and-detail"):
             yield VirtualTable[TaskRow](
                 COLUMNS,
@@ -152,10 +156,13 @@ class DashboardScreen(ListScreen):
         await self._reparse_filter()
         await self._load_counts()
         self.table.set_empty_text(self._format_empty_text())
-        await self._list.load()
+        if not self._filter_error:
+            await self._list.load()
         await self._detail.reload()
 
     def _format_empty_text(self) -> str:
+        if self._filter_error:
+            return insert_keys(self.app, INVALID_FILTER_TEXT)
         if self._filter_text:
             return insert_keys(self.app, NO_MATCH_TEXT)
         return insert_keys(self.app, NO_TASKS_TEXT if self.check_action("new", ()) else NO_VISIBLE_TASKS_TEXT)
@@ -227,16 +234,25 @@ class DashboardScreen(ListScreen):
         self._apply_filter(event.text)
 
     def _apply_filter(self, text: str) -> None:
-        """Apply and save a filter. If it is invalid, show the error beside it and keep the current list."""
-        try:
-            query = parse_filter(text, self.state.identity)
-        except UsageError as error:
-            self.filter_bar.show_error(escape_text(error.message))
-            return
+        """Apply and save a filter. If it is invalid, show the error beside it and an empty list."""
         self._filter_text = text
-        self._list.apply_filter(query)
         self.save_state(filter=text)
+        try:
+            query = parse_filter(text, self.state.identity, names=self.state.subject_names)
+        except UsageError as error:
+            self._show_filter_error(error)
+            return
+        self._filter_error = ""
+        self._list.apply_filter(query)
         self.reload()
+
+    def _show_filter_error(self, error: UsageError) -> None:
+        self._filter_error = escape_text(error.message)
+        self.filter_bar.show_error(self._filter_error)
+        self._list.reset()
+        self._list.query = MATCHES_NOTHING
+        self.table.set_empty_text(self._format_empty_text())
+        self.summary_bar.show_title([])
 
     async def _reparse_filter(self) -> None:
         """Parse the filter again, using the current identity and device configurations.
@@ -246,11 +262,14 @@ class DashboardScreen(ListScreen):
         devices = await (await self.client()).devices() if "device:" in self._filter_text.lower() else ()
         try:
             self._list.query = parse_filter(
-                self._filter_text, self.state.identity, {each.name: each.id for each in devices}
+                self._filter_text,
+                self.state.identity,
+                {each.name: each.id for each in devices},
+                self.state.subject_names,
             )
+            self._filter_error = ""
         except UsageError as error:
-            self._filter_text = ""
-            self.filter_bar.show_error(escape_text(error.message))
+            self._show_filter_error(error)
 
     def _set_fields(self, **values: str) -> None:
         text = set_fields(self.filter_bar.text, values)

@@ -76,7 +76,7 @@ class TaskListModel:
         self, table: VirtualTable[TaskRow], client: Callable[[], Awaitable[Client]], on_change: Callable[[], None]
     ) -> None:
         self.query = TaskQuery()
-        self.order = NEWEST
+        self._chosen_order = NEWEST
         self.is_reading = False
         """Whether more rows are being read."""
         self._table = table
@@ -91,6 +91,11 @@ class TaskListModel:
         self._is_catching_up = False
         self._lock = asyncio.Lock()
         """Held from a request until its rows are in the table, so that responses are applied in order."""
+
+    @property
+    def order(self) -> TaskOrder:
+        """The sort order: the one that the user has chosen, or the best match first in a fuzzy search."""
+        return TaskOrder(rank=self.query.rank) if self.query.is_fuzzy else self._chosen_order
 
     @property
     def is_loaded(self) -> bool:
@@ -139,6 +144,9 @@ class TaskListModel:
             self._pager = pager
             await self._replace_rows(rows)
         await self.load_more(row_count + PAGE_SIZE)
+        if self.is_complete and not len(self._table) and (query := self.query.to_fuzzy()) is not None:
+            self.query = query
+            await self.load()
 
     def apply_filter(self, query: TaskQuery) -> None:
         """Set the filter and apply it to the first :data:`SYNC_ROW_LIMIT` loaded rows.
@@ -154,7 +162,7 @@ class TaskListModel:
 
         The caller must then call :meth:`load` to read the rows in this order.
         """
-        self.order = order
+        self._chosen_order = order
         self._table.replace(sort_rows(self._table.rows[:SYNC_ROW_LIMIT], order))
         self._table.action_go_first()
 

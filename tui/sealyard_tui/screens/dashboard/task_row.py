@@ -12,10 +12,10 @@ import msgspec
 from sealyard.model.base import FrozenStruct
 from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames
+from sealyard.model.task_search import MAX_REASON_LENGTH, join_search_text
 from sealyard.model.tasks import Result, ResultState, RunProgress, Task, TaskKind, TaskStatus
 from sealyard_tui.widgets.sort_order import SortOrder
-
-MAX_REASON_LENGTH = 80
 
 
 class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
@@ -65,6 +65,27 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
         """The escaped name of the task; if it has none, the name of its first file or, failing that, its id."""
         return escape_text(self.name or self.files.partition("\n")[0] or self.id)
 
+    @property
+    def fuzzy_text(self) -> str:
+        """The text in which fuzzy search looks for similar words, in lowercase."""
+        return f"{self.title} {self.device}".casefold()
+
+    def search_text(self, names: SubjectNames) -> str:
+        """Return the same text as :func:`sealyard.model.task_search.search_text` for the task."""
+        return join_search_text(
+            task_id=self.id,
+            name=self.name,
+            files=(self.files,) if self.files else (),
+            kind=self.kind,
+            status=self.status,
+            state=self.state,
+            device=self.device,
+            version=self.version,
+            creator=self.creator,
+            reason=self.reason,
+            names=names,
+        )
+
 
 def create_row(task: Task) -> TaskRow:
     result = task.result
@@ -113,6 +134,8 @@ class TaskOrder(SortOrder, frozen=True, kw_only=True):
     """Sort order of the list. The engine supports only the order by age; the others apply only to loaded rows."""
 
     column: str = AGE
+    rank: Callable[[TaskRow], float] | None = None
+    """Function by which the results of a fuzzy search are sorted, the highest value first; replaces the column."""
 
     @classmethod
     def parse(cls, text: str, columns: Collection[str]) -> Self:
@@ -123,15 +146,17 @@ class TaskOrder(SortOrder, frozen=True, kw_only=True):
 
     @property
     def is_server_side(self) -> bool:
-        return self.column == AGE
+        return self.column == AGE and self.rank is None
 
     @property
     def is_reversed(self) -> bool:
         """Whether the values of :func:`_sort_key` descend."""
-        return self.descending is not self.is_server_side
+        return self.rank is None and self.descending is not self.is_server_side
 
     @property
     def label(self) -> str:
+        if self.rank is not None:
+            return "no exact match: similar names"
         if self.is_server_side:
             return "oldest first" if self.descending else "newest first"
         return f"by {self.column}{', descending' if self.descending else ''}"
@@ -181,4 +206,6 @@ SORTABLE_COLUMNS = frozenset({AGE, *SORT_VALUES})
 def _sort_key(row: TaskRow, order: TaskOrder) -> tuple[Any, ...]:
     if order.is_server_side:
         return (row.created_at, row.id)
+    if order.rank is not None:
+        return (-order.rank(row), -row.created_at.timestamp(), row.id)
     return (SORT_VALUES[order.column](row), -row.created_at.timestamp(), row.id)

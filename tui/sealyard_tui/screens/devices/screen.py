@@ -25,6 +25,7 @@ from sealyard.model.errors import PermissionDeniedError
 from sealyard.model.formatting import format_duration
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys, insert_keys
+from sealyard_tui.fuzzy import find_matches
 from sealyard_tui.screens.devices.actions import DeviceActions
 from sealyard_tui.screens.devices.detail_pane import DeviceDetailPane
 from sealyard_tui.screens.devices.format import DeviceContext, format_detail, format_warning_count, list_keys
@@ -204,12 +205,11 @@ class DevicesScreen(ListScreen):
     @on(FilterBar.Changed)
     def _apply_filter(self) -> None:
         bar = self.query_one(FilterBar)
-        terms = bar.text.casefold().split()
-        devices = [each for each in self._devices if all(term in _build_search_text(each) for term in terms)]
+        devices, is_similar = find_matches(self._devices, bar.text, _build_search_text)
         table = self.query_one(VirtualTable)
         table.set_empty_text(self._format_empty_text())
-        table.replace(sort_rows(devices, self.order, SORT_VALUES))
-        bar.show_count(len(devices), len(self._devices))
+        table.replace(devices if is_similar else sort_rows(devices, self.order, SORT_VALUES))
+        bar.show_count(len(devices), len(self._devices), similar=is_similar)
 
     def apply_order(self, order: SortOrder) -> None:
         table: VirtualTable[DeviceConfig] = self.list_table
