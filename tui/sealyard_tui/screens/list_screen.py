@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 
 from sealyard_tui.dialogs.columns import ColumnsDialog, TableArrangement
 from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
@@ -47,6 +48,32 @@ class ListScreen(BaseScreen):
         self.list_table.hide_columns(saved_state.hidden_columns)
         self.list_table.show_order(self.order)
         self.apply_order(self.order)
+
+    # ---- rows and filters
+
+    def show_row(self, key: str) -> None:
+        """Select a row of the list, after clearing the filter if the row is hidden."""
+        self.run_guarded(self._show_row(key), group="show-row", exclusive=True)
+
+    async def _show_row(self, key: str) -> None:
+        table = self.list_table
+        if not table.move_cursor_to(key):
+            self.show_all_rows()
+            await self.load()
+            if not table.move_cursor_to(key):
+                self.flash("The entry is no longer in the list.", warning=True)
+        self.set_focus(table)
+
+    def show_all_rows(self) -> None:
+        """Remove all restrictions of the list; the caller loads it again."""
+        self.query_one(FilterBar).set_text("")
+        self.save_state(filter="")
+
+    def apply_filter(self, text: str) -> None:
+        self.query_one(FilterBar).apply(text)
+        self.set_focus(self.list_table)
+
+    # ---- columns and order
 
     def action_arrange(self) -> None:
         table = self.list_table

@@ -94,6 +94,11 @@ class FilterBar(Horizontal):
             self.query_one(Input).value = text
         self._set_visible(bool(text))
 
+    def apply(self, text: str) -> None:
+        """Set the filter and post :class:`Changed`."""
+        self.set_text(text)
+        self.post_message(self.Changed(self, text))
+
     def show_count(self, count: int, total: int | None = None, *, more: bool = False, similar: bool = False) -> None:
         """Show the number of matches, and the total number of rows if it is known.
 

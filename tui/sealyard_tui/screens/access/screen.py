@@ -232,6 +232,10 @@ class AccessScreen(ListScreen):
         """Move the cursor to the row with ``key``, if it is in the list."""
         self.query_one(VirtualTable).move_cursor_to(key)
 
+    def show_all_rows(self) -> None:
+        super().show_all_rows()
+        self.section = Section.ALL
+
     @on(SectionTab.Clicked)
     def _select_section(self, event: SectionTab.Clicked) -> None:
         self.section = event.section
