@@ -9,6 +9,7 @@ from textual import on
 from textual.binding import Binding, BindingType
 
 from sealyard_tui.dialogs.columns import ColumnsDialog, TableArrangement
+from sealyard_tui.dialogs.filters import FilterChoice, FiltersDialog
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.sort_order import SortOrder
@@ -28,6 +29,7 @@ class ListScreen(BaseScreen):
         Binding(
             "o", "arrange", "Columns", id="screen.columns", show=False, tooltip="Choose the sort order and the columns"
         ),
+        Binding("F", "filters", "Filters", id="screen.filters", show=False, tooltip="Apply or save a named filter"),
     ]
 
     def __init__(self) -> None:
@@ -72,6 +74,20 @@ class ListScreen(BaseScreen):
     def apply_filter(self, text: str) -> None:
         self.query_one(FilterBar).apply(text)
         self.set_focus(self.list_table)
+
+    def action_filters(self) -> None:
+        filters = self.app.appearance.screen_state(self.NAME).filters
+        self.app.push_screen(FiltersDialog(filters, self.query_one(FilterBar).text), self._on_filter_chosen)
+
+    def _on_filter_chosen(self, choice: FilterChoice | None) -> None:
+        if choice is None:
+            return
+        if choice.text is None:
+            added = len(choice.filters) >= len(self.saved_state.filters)
+            self.flash("Filter saved" if added else "Filter deleted")
+        else:
+            self.apply_filter(choice.text)
+        self.save_state(filters=choice.filters)
 
     # ---- columns and order
 
