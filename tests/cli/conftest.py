@@ -25,7 +25,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for name, value in environment(folder).items():
         monkeypatch.setenv(name, value)
-    for name in ("SEALYARD_WORKSPACE", "SEALYARD_PROFILE", "CREDENTIALS_DIRECTORY"):
+    for name in (
+        "SEALYARD_WORKSPACE",
+        "SEALYARD_PROFILE",
+        "SEALYARD_SERVER",
+        "SEALYARD_TOKEN",
+        "CREDENTIALS_DIRECTORY",
+    ):
         monkeypatch.delenv(name, raising=False)
     return folder
 

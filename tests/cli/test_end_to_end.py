@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import tempfile
@@ -82,6 +83,48 @@ def test_show_prints_all_review_data(workspace: CliWorkspace, firmware: Path, tm
     )
     assert [each for each in expected if each not in output] == []
     assert workspace.value("developer", "show", task["id"])["blockedReason"] != ""
+
+
+def test_show_prints_changed_fields_since_last_release(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
+    metadata = tmp_path / "info.json"
+    metadata.write_text('{"version": "0.9.2", "old": 1}')
+    first = workspace.package(firmware, "--metadata", metadata, "--name", "0.9.2")
+    workspace.value("owner", "approve", first["id"])
+    metadata.write_text('{"version": "0.9.4"}')
+    second = workspace.package(firmware, "--metadata", metadata)
+    output = workspace.run("owner", "show", second["id"]).out
+    for line in (
+        f"since the last released package: {first['id']} 0.9.2, ",
+        "  ~ changed info.json",
+        '    ~ version: "0.9.2" → "0.9.4"',
+        "    - old: 1",
+    ):
+        assert line in output, line
+    (changes,) = workspace.value("owner", "show", second["id"])["metadataChanges"]
+    assert changes["fields"] == [
+        {"path": "version", "old": '"0.9.2"', "new": '"0.9.4"'},
+        {"path": "old", "old": "1", "new": None},
+    ]
+
+
+def test_package_warns_about_invalid_metadata_and_repeated_content(
+    workspace: CliWorkspace, firmware: Path, tmp_path: Path
+) -> None:
+    metadata = tmp_path / "bad.json"
+    metadata.write_text("{bad")
+    result = workspace.run(
+        "developer", "package", "--device", "gateway", "--firmware", firmware, firmware, "--metadata", metadata
+    )
+    assert result.code == 0
+    expected_warnings = (
+        "warning: bad.json is not valid JSON: line 1, column 2.",
+        "warning: Same content in 2 files: firmware.bin, firmware.bin.",
+    )
+    assert [warning for warning in expected_warnings if warning not in result.out] == []
+    misplaced = workspace.run("developer", "package", "--device", "gateway", "--firmware", metadata)
+    assert "bad.json looks like metadata; --metadata packs a file as metadata." in misplaced.err
+    repeated = workspace.run("developer", "package", "--device", "gateway", "--firmware", firmware)
+    assert "warning: Same files and keys as the last released package: finished, " in repeated.out
 
 
 def test_encryption_runs_without_approval(workspace: CliWorkspace, firmware: Path) -> None:
@@ -182,3 +225,15 @@ def test_audit_export_contains_all_entries(workspace: CliWorkspace, tmp_path: Pa
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [each["seq"] for each in entries] == list(range(len(entries)))
     assert workspace.run("auditor", "audit", "export", "--format", "csv").out.count("\n") == len(entries) + 1
+
+
+def test_json_value_describes_downloaded_file(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
+    encrypted = workspace.value("developer", "encrypt", "--device", "gateway", firmware, "--out", tmp_path / "one")
+    waited = workspace.value("developer", "wait", workspace.done, "--out", tmp_path / "two")
+    (downloaded,) = workspace.value("developer", "download", encrypted["id"], "--out", tmp_path / "three")
+    for value in (encrypted, waited, downloaded):
+        content = Path(value["downloaded"]["path"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == value["downloaded"]["sha256"]
+        assert value["downloadUrl"] is None
+    task = workspace.package(firmware, "--out", tmp_path / "four")
+    assert (task["status"], task["downloaded"]) == ("WAITING", None)

@@ -72,6 +72,7 @@ def test_missing_permission_exits_with_3(workspace: CliWorkspace) -> None:
 def test_unknown_object_exits_with_4(workspace: CliWorkspace, tmp_path: Path) -> None:
     assert workspace.run("developer", "show", "nowhere").code == 4
     assert workspace.run("developer", "device", "show", "nowhere").code == 4
+    assert workspace.run("admin", "key", "show", "local:nowhere").code == 4
     assert workspace.run("nobody", "tasks").code == 4
     assert sealyard("--workspace", tmp_path / "nowhere", "tasks").code == 4
     assert sealyard("tasks").code == 4
@@ -102,6 +103,20 @@ def test_expired_result_exits_with_8_then_9(workspace: CliWorkspace, firmware: P
     assert workspace.run("developer", "download", task, "--out", tmp_path / "down").code == 9
     assert workspace.run("developer", "renew", task).code == 9
     assert not any(task in each for each in workspace.files())
+
+
+def test_rejected_task_exits_with_11(workspace: CliWorkspace) -> None:
+    workspace.value("owner", "reject", workspace.waiting, "--reason", "wrong version")
+    result = workspace.run("developer", "wait", workspace.waiting, "--json")
+    assert (result.code, result.value["status"]) == (11, "CANCELLED")
+    assert "wrong version" in result.value["reason"]
+
+
+@pytest.mark.parametrize("command", [("withdraw", "--reason", "wrong version"), ("cancel",)])
+def test_withdrawn_or_cancelled_task_exits_with_12(workspace: CliWorkspace, command: tuple[str, ...]) -> None:
+    name, *options = command
+    workspace.value("developer", name, workspace.waiting, *options)
+    assert workspace.run("developer", "wait", workspace.waiting).code == 12
 
 
 def test_unexpected_error_is_logged_without_traceback(

@@ -26,6 +26,8 @@ COMMANDS = [
     ("admin", "device", "certificates", "gateway"),
     ("admin", "device", "update", "gateway", "--description", "for the lab"),
     ("admin", "key", "list"),
+    ("admin", "key", "show", "local:gateway-signing"),
+    ("admin", "key", "certificate-request", "local:gateway-signing"),
     ("admin", "key", "rotate", "local:gateway-encryption"),
     ("auditor", "audit", "list"),
     ("auditor", "audit", "verify"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.x509 import load_pem_x509_csr
 
 from tests.support.cli_runner import CliWorkspace
 from tests.support.key_files import certificate_for, write_pem
@@ -172,6 +173,53 @@ def test_certificate_is_shown_before_and_with_approval(
     assert warning in approved.out
     assert ("Import a renewed certificate." in approved.out) is ("expire" in words)
     assert "self-signed certificate" in workspace.run("admin", "key", "rotate", "local:bought").err
+
+
+def test_certificate_is_renewed_in_place(workspace: CliWorkspace, tmp_path: Path, firmware: Path) -> None:
+    key, start = generate_private_key(SECP256R1()), datetime.now(UTC) - timedelta(days=10)
+    pem, renewed = write_pem(tmp_path / "key.pem", key), tmp_path / "renewed.pem"
+    pem.write_bytes(certificate_for(key, days=9, start=start, name="old").public_bytes(Encoding.PEM) + pem.read_bytes())
+    workspace.value("admin", "key", "import", "local:bought", "--file", pem, "--kind", "EC_P256")
+    workspace.value(
+        *("admin", "device", "create", "bought", "--encryption", "AES256_CBC_PKCS7_PAD", "--signing", "ECC_NIST_P256"),
+        *("--signing-key", "local:bought", "--use", "USER:developer", "--approve", "USER:owner"),
+    )
+    request = workspace.run("admin", "key", "certificate-request", "local:bought").out
+    assert load_pem_x509_csr(request.encode()).public_key() == key.public_key()
+
+    certificate = certificate_for(key, days=400, start=start, name="new").public_bytes(Encoding.PEM)
+    renewed.write_bytes(certificate_for(generate_private_key(SECP256R1()), name="CA").public_bytes(Encoding.PEM))
+    arguments = ("key", "import-certificate", "local:bought", "--file", renewed)
+    assert "different key" in workspace.run("admin", *arguments).err
+    renewed.write_bytes(renewed.read_bytes() + certificate)
+    assert workspace.run("owner", *arguments).code == 3
+    result = workspace.run("admin", *arguments)
+    assert (result.code, result.err) == (0, "")
+    assert "local:bought version 2: EC_P256, renewed" in result.out
+    assert "already has this certificate" in workspace.run("admin", *arguments).err
+
+    lines = workspace.run("admin", "key", "show", "local:bought").out.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["1", "imported"], ["2", "renewed"]]
+    assert ["CN=old" in lines[1], "CN=new" in lines[2]] == [True, True]
+    assert workspace.run("admin", "key", "list").err == ""
+    assert not any("expire" in each for each in workspace.value("developer", "device", "show", "bought")["warnings"])
+    task = workspace.value("developer", "package", "--device", "bought", "--firmware", firmware)["id"]
+    assert workspace.run("owner", "approve", task).code == 0
+    (used,) = workspace.value("developer", "device", "certificates", "bought")
+    assert (used["version"], used["certificate"].encode()) == (2, certificate)
+    assert "self-signed certificate" in workspace.run("admin", "key", "rotate", "local:bought").err
+
+
+def test_expired_certificate_is_imported_with_warning(workspace: CliWorkspace, tmp_path: Path) -> None:
+    key = generate_private_key(SECP256R1())
+    pem, expired = write_pem(tmp_path / "key.pem", key), tmp_path / "expired.der"
+    expired.write_bytes(certificate_for(key, days=1).public_bytes(Encoding.DER))
+    workspace.value("admin", "key", "import", "local:bought", "--file", pem, "--kind", "EC_P256")
+    result = workspace.run("admin", "key", "import-certificate", "local:bought", "--file", expired)
+    assert result.code == 0
+    assert (
+        "warning: The certificate of local:bought version 2 expired on 2026-01-02 UTC. Import a renewed" in result.err
+    )
 
 
 def test_import_of_ambiguous_file_lists_its_keys(workspace: CliWorkspace, tmp_path: Path) -> None:

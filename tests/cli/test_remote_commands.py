@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from sealyard.keys import file_keyring
@@ -136,3 +138,25 @@ def test_wait_exits_with_task_result(
     result = sealyard(*options, "wait", workspace.waiting, "--timeout", "0.2")
     assert result.code == 5
     assert workspace.waiting in result.out
+
+
+def test_dry_run_stores_nothing_on_server(server: ServedWorkspace, workspace: CliWorkspace, firmware: Path) -> None:
+    tasks, files = _run_as("developer", "tasks"), workspace.files()
+    audit_size = _run_as("auditor", "audit", "verify")["size"]
+    package = ("package", "--dry-run", "--device", "gateway", "--firmware", firmware)
+    assert _run_as("developer", *package)["task"]["approvalsRequired"] == 1
+    assert _run_as("developer", "encrypt", "--dry-run", "--device", "gateway", firmware)["eligibleApprovers"] == 1
+    assert _run_as("developer", "sign", "--dry-run", "--device", "gateway", "--file", firmware)["dryRun"] is True
+    assert _run_as("developer", "tasks") == tasks
+    assert workspace.files() == files
+    assert _run_as("auditor", "audit", "verify")["size"] == audit_size
+    assert sealyard("--profile", "owner", *package).code == 3
+
+
+def test_download_url_needs_no_token(server: ServedWorkspace, workspace: CliWorkspace, tmp_path: Path) -> None:
+    (downloaded,) = _run_as("developer", "download", workspace.done, "--out", tmp_path / "one")
+    waited = _run_as("developer", "wait", workspace.done, "--out", tmp_path / "two")
+    for value in (downloaded, waited):
+        response = httpx.get(value["downloadUrl"])
+        assert hashlib.sha256(response.content).hexdigest() == value["downloaded"]["sha256"]
+    assert _run_as("developer", "wait", workspace.done)["downloadUrl"] == waited["downloadUrl"]

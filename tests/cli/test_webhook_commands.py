@@ -59,7 +59,7 @@ async def _create_dead_letter(folder: Path, webhook_id: str) -> None:
         outbox = engine.engine.webhook_outbox
         due = await engine.run(outbox.next_delivery(webhook_id))
         assert due is not None
-        await engine.run(outbox.move_to_dead_letters(due.message, "It answered 410."))
+        await engine.run(outbox.move_to_dead_letters(due.messages, "It answered 410."))
     finally:
         await engine.close()
 

@@ -136,11 +136,11 @@ def test_approved_package_is_downloaded_and_verified(demo: TmuxTerminal, tmp_pat
     demo.press("3")
     demo.wait_for("✓ approve")
     demo.wait_for("USER:developer", hashlib.sha256(bootloader.read_bytes()).hexdigest())
-    approve(demo, "demo-gateway", "bootloader.bin")
+    approve(demo, "demo-gateway", "bootloader and 1 more")
 
     switch_user(demo, "USER:developer")
     demo.press("1")
-    demo.wait_for("Downloaded bootloader.bin", "signature and digest")
+    demo.wait_for("Downloaded bootloader and 1 more", "signature and digest")
     container = next((tmp_path / "home").rglob(f"*{task}*.se-1"))
     assert container.stat().st_size > 5_300_000
     demo.quit()
@@ -157,7 +157,7 @@ def test_review_shows_metadata_and_changes(demo: TmuxTerminal) -> None:
     for _ in range(6):
         demo.press("PageDown")
         screen += demo.settle()
-    for text in ("Since the last approved package", "gateway-1.4.0.bin → gateway-1.5.0.bin", '"version"'):
+    for text in ("Since the last released package", "gateway-1.4.0.bin → gateway-1.5.0.bin", '"version"'):
         assert text in screen, f"{text} is not in the review:\n{screen}"
 
 

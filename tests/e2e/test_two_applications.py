@@ -143,6 +143,12 @@ class ServerProcess:
             self._process.communicate(timeout=TIMEOUT)
             self._process = None
 
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.communicate(timeout=TIMEOUT)
+        self._process = None
+
     def close(self) -> None:
         """Kill the server, if it still runs, and release the port; its workers end with it."""
         if self._process is not None:
@@ -213,3 +219,33 @@ def test_server_restart_keeps_typed_approval(workspace: Workspace, server: Serve
         developer.wait_for("Downloaded one.bin", "signature and digest", limit=TIMEOUT)
         assert len(workspace.downloads("dev")) == 1
         assert workspace.downloads("owner") == []
+
+
+def test_approval_to_killed_server_is_pending_until_cancelled(
+    workspace: Workspace, server: ServerProcess, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        developer = stack.enter_context(open_remote_terminal(server, workspace, "dev"))
+        owner = stack.enter_context(open_remote_terminal(server, workspace, "owner"))
+        create_package(developer, create_file(tmp_path / "fw" / "one.bin", 500_000))
+        owner.press("3")
+        owner.wait_for("✓ approve", "one.bin")
+        owner.press("A")
+        owner.wait_for("Type gateway to confirm")
+        owner.type("gateway")
+        server.kill()
+        owner.press("Enter")
+        owner.wait_for("Sending… waiting for the server", "1 pending", limit=TIMEOUT)
+        owner.press("Escape")
+        owner.wait_for("Cancelled. The request was not sent; nothing has changed.")
+        owner.press("Escape")
+        owner.wait_until_gone("Type gateway to confirm")
+
+        server.start()
+        for each in (developer, owner):
+            each.wait_until_gone("reconnecting", limit=TIMEOUT)
+        owner.wait_for("✓ approve", "one.bin")
+        developer.press("1")
+        developer.wait_for("WAITING +one.bin")
+        approve(owner, "gateway", "one.bin")
+        developer.wait_for("Downloaded one.bin", "signature and digest", limit=TIMEOUT)

@@ -139,6 +139,55 @@ def test_chain_of_openssl_is_read_in_any_order(openssl: str, tmp_path: Path, cha
     assert info.current.certificate == read_certificate(chain["leaf"])
 
 
+@pytest.mark.parametrize(("kind", "options", "algorithm"), KEYS)
+def test_certificate_is_renewed_by_certificate_request(
+    openssl: str,
+    tmp_path: Path,
+    chain: dict[str, Path],
+    kind: KeyType,
+    options: tuple[str, ...],
+    algorithm: SigningAlgorithm,
+) -> None:
+    run_command(openssl, "genpkey", *options, "-out", str(tmp_path / "own-key"))
+    info = import_key(tmp_path / "a", tmp_path / "own-key", kind, None)
+    keys = LocalKeyProvider(tmp_path / "a" / "keys", bytes(32))
+    request, renewed = tmp_path / "own-request", tmp_path / "renewed"
+    request.write_text(asyncio.run(keys.create_certificate_request("imported", 1)))
+    run_command(openssl, "req", "-in", str(request), "-verify", "-noout")
+    run_command(openssl, "x509", "-req", "-in", str(request), "-CA", str(chain["ca"]), "-CAkey",
+        str(chain["ca-key"]), "-CAcreateserial", "-days", "30", "-out", str(renewed))  # fmt: skip
+    bundle = tmp_path / "bundle"
+    bundle.write_text(chain["ca"].read_text() + renewed.read_text())
+    version = asyncio.run(keys.import_certificate("imported", 1, bundle))
+    assert version.fingerprint == info.current.fingerprint
+    assert version.certificate == read_certificate(renewed)
+    run_command(openssl, "verify", "-CAfile", str(chain["ca"]), str(renewed))
+
+    (tmp_path / "message").write_bytes(b"message")
+    (tmp_path / "certificate").write_text(version.certificate or "")
+    digest = () if kind is KeyType.ED25519 else ("-digest", "sha256")
+    for number in (1, 2):
+        signer = asyncio.run(keys.signer("imported", number, algorithm))
+        (tmp_path / "signature").write_bytes(asyncio.run(signer.sign(b"message")))
+        run_command(openssl, "pkeyutl", "-verify", "-certin", "-inkey", str(tmp_path / "certificate"), "-rawin",
+            *digest, "-in", str(tmp_path / "message"), "-sigfile", str(tmp_path / "signature"))  # fmt: skip
+
+
+def test_certificate_with_forced_public_key_is_imported(openssl: str, tmp_path: Path, chain: dict[str, Path]) -> None:
+    """An authority can issue the certificate from the public key alone, without a request."""
+    import_key(tmp_path / "a", chain["key"], KeyType.EC_P256, None)
+    keys = LocalKeyProvider(tmp_path / "a" / "keys", bytes(32))
+    public, request, forced = (tmp_path / name for name in ("public", "ca-request", "forced"))
+    public.write_text(asyncio.run(keys.get_info("imported")).current.public_key or "")
+    run_command(openssl, "req", "-new", "-key", str(chain["ca-key"]), "-subj", "/CN=Signer", "-out", str(request))
+    run_command(openssl, "x509", "-req", "-in", str(request), "-force_pubkey", str(public), "-CA", str(chain["ca"]),
+        "-CAkey", str(chain["ca-key"]), "-CAcreateserial", "-outform", "DER", "-out", str(forced))  # fmt: skip
+    version = asyncio.run(keys.import_certificate("imported", 1, forced))
+    assert load_certificate((version.certificate or "").encode()).subject == "Signer"
+    with pytest.raises(InvalidKeyError, match="a different key"):
+        asyncio.run(keys.import_certificate("imported", 1, chain["ca"]))
+
+
 def read_certificate(path: Path) -> str:
     return load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.PEM).decode()
 

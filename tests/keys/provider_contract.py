@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
+from cryptography.x509 import load_pem_x509_csr
 
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput
 from sealyard.crypto.certificates import compute_fingerprint, load_certificate
@@ -161,6 +162,75 @@ class ProviderContract:
                     for each in info.versions
                 ]
                 assert verified == [each == version for each in info.versions]
+
+        asyncio.run(scenario())
+
+    @pytest.mark.parametrize("kind", SIGNING_KINDS)
+    def test_renewed_certificate_makes_version_with_same_key(
+        self, provider: KeyProvider, kind: KeyType, tmp_path: Path
+    ) -> None:
+        async def scenario() -> None:
+            key = private_key(kind)
+            await import_file(provider, write_pem(tmp_path / "key", key), kind)
+            version = await provider.import_certificate("imported-key", 1, write_certificate(tmp_path / "crt", key))
+            first, second = (await provider.get_info("imported-key")).versions
+            assert second == version
+            assert (second.version, second.origin, second.fingerprint) == (2, "renewed", first.fingerprint)
+            assert load_certificate((first.certificate or "").encode()).subject == "imported-key"
+            certificate = load_certificate((second.certificate or "").encode())
+            assert certificate.subject == "company PKI"
+            assert certificate.not_after == second.certificate_expires_at
+            algorithm = ALGORITHMS[kind][0]
+            prehashed = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
+            data = hashlib.sha256(b"message").digest()
+            for number in (1, 2):
+                signature = await (await provider.signer("imported-key", number, algorithm)).sign(data)
+                assert verify(certificate.public_key, algorithm, data, signature, prehashed=prehashed)
+
+        asyncio.run(scenario())
+
+    def test_certificate_of_another_key_is_not_imported(self, provider: KeyProvider, tmp_path: Path) -> None:
+        async def scenario() -> None:
+            info = await provider.generate("generated-key", KeyType.ED25519, PACKAGE, "name")
+            await provider.generate("encrypts", KeyType.AES_128, PACKAGE, "")
+            path = write_certificate(tmp_path / "crt", private_key(KeyType.ED25519))
+            for name, version, error in (
+                ("generated-key", 1, InvalidKeyError),
+                ("encrypts", 1, InvalidKeyError),
+                ("generated-key", 2, NotFoundError),
+                ("unknown", 1, NotFoundError),
+            ):
+                with pytest.raises(error):
+                    await provider.import_certificate(name, version, path)
+            assert await provider.get_info("generated-key") == info
+
+        asyncio.run(scenario())
+
+    def test_repeated_import_of_certificate_returns_its_version(self, provider: KeyProvider, tmp_path: Path) -> None:
+        async def scenario() -> None:
+            key = private_key(KeyType.EC_P256)
+            path = write_certificate(tmp_path / "crt", key)
+            await import_file(provider, write_pem(tmp_path / "key", key), KeyType.EC_P256)
+            version = await provider.import_certificate("imported-key", 1, path)
+            assert await provider.import_certificate("imported-key", 1, path) == version
+            assert await provider.import_certificate("imported-key", 2, path) == version
+            assert (await provider.get_info("imported-key")).current == version
+
+        asyncio.run(scenario())
+
+    @pytest.mark.parametrize("kind", SIGNING_KINDS)
+    def test_certificate_request_is_signed_by_the_key(self, provider: KeyProvider, kind: KeyType) -> None:
+        async def scenario() -> None:
+            info = await provider.generate("generated-key", kind, PACKAGE, "Gateway signing")
+            request = load_pem_x509_csr((await provider.create_certificate_request("generated-key", 1)).encode())
+            assert request.is_signature_valid
+            assert compute_fingerprint(request.public_key()) == info.current.fingerprint
+            assert request.subject.rfc4514_string() == "CN=Gateway signing"
+            await provider.generate("encrypts", KeyType.AES_128, PACKAGE, "")
+            with pytest.raises(InvalidKeyError):
+                await provider.create_certificate_request("encrypts", 1)
+            with pytest.raises(NotFoundError):
+                await provider.create_certificate_request("generated-key", 2)
 
         asyncio.run(scenario())
 

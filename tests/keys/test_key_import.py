@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from sealyard.crypto.certificates import compute_fingerprint
 from sealyard.crypto.signatures import PrivateKey
 from sealyard.keys.der import OCTET_STRING, SEQUENCE, encode_element, read_elements
-from sealyard.keys.key_import import load_key
+from sealyard.keys.key_import import load_certificate_of, load_key
 from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import InvalidKeyError
 from tests.support.key_files import certificate_for, private_key, write_pkcs12
@@ -124,6 +124,61 @@ def test_key_without_certificates_is_imported(tmp_path: Path) -> None:
 def test_symmetric_key_with_certificate_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError, match="no certificate"):
         load(tmp_path, bytes(32), KeyType.AES_256, certificate=LEAF)
+
+
+# Renewed certificates
+
+
+def load_renewed(folder: Path, data: bytes) -> str:
+    """Return the common name of the certificate of KEY in a file with ``data``."""
+    (folder / "renewed").write_bytes(data)
+    parsed = x509.load_pem_x509_certificate(load_certificate_of(KEY, folder / "renewed"))
+    return str(parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        LEAF,
+        LEAF + CA,
+        CA + LEAF,
+        key_pem(KEY) + LEAF,
+        key_pem(OTHER_KEY) + CA + LEAF,
+        certificate_pem(KEY, "older", days=10) + LEAF,
+        LEAF + certificate_pem(KEY, "older", days=10),
+        certificate_for(KEY, name="leaf").public_bytes(Encoding.DER),
+        pkcs7.serialize_certificates([x509.load_pem_x509_certificate(pem) for pem in (CA, LEAF)], Encoding.DER),
+    ],
+)
+def test_renewed_certificate_is_the_one_of_the_key(tmp_path: Path, data: bytes) -> None:
+    assert load_renewed(tmp_path, data) == "leaf"
+
+
+@pytest.mark.parametrize("days", [1, 5000])
+def test_renewed_certificate_may_be_invalid_now(tmp_path: Path, days: int) -> None:
+    start = datetime.now(UTC) + timedelta(days=days - 2500)
+    certificate = certificate_for(KEY, name="leaf", days=100, start=start)
+    assert load_renewed(tmp_path, certificate.public_bytes(Encoding.PEM)) == "leaf"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (CA, "^The certificate belongs to a different key"),
+        (CA + certificate_pem(OTHER_KEY), "^Each of the 2 certificates belongs to a different key"),
+        (key_pem(KEY), r"no X\.509 certificate"),
+        (b"", r"no X\.509 certificate"),
+        (bytes(2 * 1024 * 1024), "larger than any key"),
+    ],
+)
+def test_file_without_certificate_of_the_key_is_rejected(tmp_path: Path, data: bytes, message: str) -> None:
+    with pytest.raises(InvalidKeyError, match=message):
+        load_renewed(tmp_path, data)
+
+
+def test_pkcs12_is_not_a_certificate_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidKeyError, match=r"no X\.509 certificate"):
+        load_renewed(tmp_path, write_pkcs12(tmp_path / "p12", KEY, None).read_bytes())
 
 
 # Several keys

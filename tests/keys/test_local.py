@@ -105,6 +105,50 @@ def test_concurrent_rotations_each_add_a_version(keys: LocalKeyProvider) -> None
     assert asyncio.run(scenario()) == [1, 2, 3, 4, 5, 6]
 
 
+def test_versions_of_two_workers_do_not_collide(keys: LocalKeyProvider, tmp_path: Path) -> None:
+    """Each worker process has its own provider; here both are in this process, with threads of their own."""
+    workers = (keys, LocalKeyProvider(tmp_path / "keys", MASTER_KEY))
+
+    async def scenario() -> None:
+        await keys.generate("generated-key", KeyType.ED25519, PACKAGE, "name")
+        versions = await asyncio.gather(*(worker.rotate("generated-key") for worker in workers * 5))
+        assert sorted(version.version for version in versions) == list(range(2, 12))
+        for number in range(1, 12):
+            await open_key(keys, "generated-key", KeyType.ED25519, number)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", ["v2.key", "key.json"])
+def test_failed_import_of_certificate_keeps_the_key(
+    keys: LocalKeyProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def write_except(path: Path, data: bytes) -> None:
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "no space")
+        atomic.write_atomic(path, data)
+
+    key = private_key(KeyType.ED25519)
+    asyncio.run(import_file(keys, write_pem(tmp_path / "key", key), KeyType.ED25519))
+    info = asyncio.run(keys.get_info("imported-key"))
+    path = write_certificate(tmp_path / "crt", key)
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "write_atomic", write_except)
+        with pytest.raises(StorageError):
+            asyncio.run(keys.import_certificate("imported-key", 1, path))
+    assert asyncio.run(keys.get_info("imported-key")) == info
+    asyncio.run(open_key(keys, "imported-key", KeyType.ED25519))
+    version = asyncio.run(keys.import_certificate("imported-key", 1, path))
+    assert asyncio.run(keys.get_info("imported-key")).versions == (info.current, version)
+    asyncio.run(open_key(keys, "imported-key", KeyType.ED25519, 2))
+
+
+def test_locked_folder_raises_storage_error(keys: LocalKeyProvider, tmp_path: Path) -> None:
+    (tmp_path / "keys" / ".lock").mkdir()
+    with pytest.raises(StorageError):
+        asyncio.run(keys.generate("generated-key", KeyType.ED25519, PACKAGE, "name"))
+
+
 def test_incomplete_key_leaves_name_free(keys: LocalKeyProvider, tmp_path: Path) -> None:
     asyncio.run(keys.generate("generated-key", KeyType.ED25519, PACKAGE, "name"))
     (tmp_path / "keys" / "generated-key" / "key.json").unlink()

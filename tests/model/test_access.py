@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,9 @@ from sealyard.model.access import (
     Permission,
     ResourceType,
     Role,
+    Subject,
     SubjectKind,
+    SubjectState,
     device_resource,
     is_allowed,
     parse_subject,
@@ -119,3 +122,9 @@ def test_type_permission_includes_its_resources() -> None:
 )
 def test_roles_follow_the_permissions(permissions: list[Permission], roles: tuple[Role, ...]) -> None:
     assert roles_for(permissions) == roles
+
+
+def test_subject_stored_by_an_older_version_is_active() -> None:
+    stored = {"id": "USER:anna", "createdBy": "USER:admin", "createdAt": "2026-01-01T00:00:00Z", "displayName": ""}
+    subject = msgspec.convert(stored, Subject)
+    assert (subject.state, subject.is_active, subject.state_changed_at) == (SubjectState.ACTIVE, True, None)

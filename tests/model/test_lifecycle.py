@@ -7,11 +7,13 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from sealyard.model.approval import valid_approvers
 from sealyard.model.errors import ConflictError, InvalidTransitionError, PermissionDeniedError
 from sealyard.model.lifecycle import TRANSITIONS, accepts, advance
-from sealyard.model.tasks import FINAL_STATUSES, Result, ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.tasks import FINAL_STATUSES, Result, ResultState, RevokedApproval, Task, TaskKind, TaskStatus
 from sealyard.model.triggers import (
     ApprovalTimedOut,
+    ApproversChanged,
     CancellationConfirmed,
     Cancelled,
     Completed,
@@ -78,6 +80,7 @@ CELLS: list[tuple[TaskStatus, str, TaskStatus]] = [
     (S.CREATED, "cancelled", S.CANCELLED),
     (S.WAITING, "approved", S.APPROVED),
     (S.WAITING, "rejected", S.CANCELLED),
+    (S.WAITING, "approvers changed", S.WAITING),
     (S.WAITING, "withdrawn", S.CANCELLED),
     (S.WAITING, "cancelled", S.CANCELLED),
     (S.WAITING, "approval timed out", S.CANCELLED),
@@ -109,6 +112,7 @@ def triggers(task: Task) -> dict[str, Trigger]:
         "submitted": SUBMITTED,
         "approved": approval(task),
         "rejected": rejection(task),
+        "approvers changed": ApproversChanged(revoked=(), reason="", warning="too few approvers"),
         "withdrawn": Withdrawn(by="USER:dev", reason="mistake"),
         "cancelled": Cancelled(by="USER:dev"),
         "cancellation confirmed": CancellationConfirmed(by="USER:dev"),
@@ -150,6 +154,23 @@ def test_other_triggers_are_rejected(status: TaskStatus) -> None:
 def test_transitions_contain_every_trigger() -> None:
     assert set(TRANSITIONS) == {type(each) for each in triggers(package()).values()}
     assert not {status for statuses in TRANSITIONS.values() for status in statuses} & FINAL_STATUSES
+
+
+def test_revoked_approval_does_not_complete_the_quorum() -> None:
+    task = waiting(approvals=2)
+    task = apply_triggers(task, approval(task, "USER:owner"), ApproversChanged(revoked=(0,), reason="left"))
+    assert task.revocation_of(0) == RevokedApproval(decision=0, at=NOW, reason="left")
+    task = apply_triggers(task, approval(task, "USER:second"))
+    assert task.status is S.WAITING
+    assert apply_triggers(task, approval(task, "USER:third")).status is S.APPROVED
+
+
+def test_person_approves_again_after_revocation() -> None:
+    task = waiting(approvals=2)
+    task = apply_triggers(task, approval(task), ApproversChanged(revoked=(0,), reason="left"), approval(task))
+    assert valid_approvers(task, task.approvals) == {"USER:owner"}
+    with pytest.raises(ConflictError):
+        apply_triggers(task, approval(task))
 
 
 def test_submit_without_approvals_schedules() -> None:

@@ -15,6 +15,7 @@ from sealyard.model.task_invariants import check_change
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 from sealyard.model.triggers import (
     ApprovalTimedOut,
+    ApproversChanged,
     CancellationConfirmed,
     Cancelled,
     Completed,
@@ -99,6 +100,14 @@ class TaskLifecycle(RuleBasedStateMachine):
         other = approval(self.task, by).decision
         self.apply(DecisionMade(decision=type(other)(by=by, verdict=other.verdict, at=NOW, digest="00")))
 
+    @rule(by=subjects)
+    def revoke_approvals(self, by: str) -> None:
+        positions = [index for index, each in enumerate(self.task.approvals) if each.by == by]
+        counted = tuple(index for index in positions if self.task.revocation_of(index) is None)
+        self.apply(ApproversChanged(revoked=counted, reason="left"))
+        if self.task.status is S.WAITING:
+            assert by not in valid_approvers(self.task, self.task.approvals)
+
     @rule()
     def schedule(self) -> None:
         self.apply(SCHEDULED)
@@ -157,7 +166,8 @@ class TaskLifecycle(RuleBasedStateMachine):
 
     @invariant()
     def users_decide_once(self) -> None:
-        deciders = [each.by for each in self.task.approvals]
+        decisions = enumerate(self.task.approvals)
+        deciders = [each.by for index, each in decisions if self.task.revocation_of(index) is None]
         assert len(deciders) == len(set(deciders))
 
     @invariant()

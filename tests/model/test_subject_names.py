@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from sealyard.model.subject_names import format_subject, format_subject_name, insert_subject_names
+from sealyard.model.access import Subject, SubjectState
+from sealyard.model.subject_names import (
+    collect_subject_names,
+    format_subject,
+    format_subject_name,
+    insert_subject_names,
+)
 
 NAMES = {"USER:anna": "Anna Approver", "GROUP:owners": "Owners"}
 
@@ -21,6 +29,32 @@ NAMES = {"USER:anna": "Anna Approver", "GROUP:owners": "Owners"}
 def test_subjects_are_formatted_with_known_names(subject: str, full: str, short: str) -> None:
     assert format_subject(subject, NAMES) == full
     assert format_subject_name(subject, NAMES) == short
+
+
+@pytest.mark.parametrize(
+    ("display_name", "state", "full", "short"),
+    [
+        ("Anna Approver", SubjectState.ACTIVE, "USER:anna (Anna Approver)", "Anna Approver"),
+        ("", SubjectState.ACTIVE, "USER:anna", "anna"),
+        ("anna", SubjectState.ACTIVE, "USER:anna (anna)", "anna"),
+        (
+            "Anna Approver",
+            SubjectState.REMOVED,
+            "USER:anna (Anna Approver) (removed)",
+            "Anna Approver (removed)",
+        ),
+        ("", SubjectState.REMOVED, "USER:anna (removed)", "anna (removed)"),
+        ("", SubjectState.DISABLED, "USER:anna (disabled)", "anna (disabled)"),
+    ],
+)
+def test_state_of_subject_is_shown_with_its_name(display_name: str, state: SubjectState, full: str, short: str) -> None:
+    created_at = datetime(2026, 11, 23, tzinfo=UTC)
+    subject = Subject(
+        id="USER:anna", created_by="USER:admin", created_at=created_at, display_name=display_name, state=state
+    )
+    names = collect_subject_names([subject])
+    assert format_subject("USER:anna", names) == full
+    assert format_subject_name("USER:anna", names) == short
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from sealyard.model.errors import InvariantError
 from sealyard.model.lifecycle import transition_error
 from sealyard.model.task_invariants import check_change, check_key_use
 from sealyard.model.tasks import Intent, StatusChange, Task, TaskStatus
-from sealyard.model.triggers import Cancelled, IntentRecorded, LeaseExpired, Withdrawn
+from sealyard.model.triggers import ApproversChanged, Cancelled, IntentRecorded, LeaseExpired, Withdrawn
 from tests.support.factories.tasks import (
     NOW,
     SCHEDULED,
     apply_triggers,
+    approval,
     approved,
     lease,
     package,
@@ -35,6 +36,11 @@ def with_status(task: Task, status: TaskStatus, **changes: object) -> Task:
 
 def withdrawn() -> Task:
     return apply_triggers(waiting(), Withdrawn(by="USER:dev", reason="wrong file"))
+
+
+def with_revoked_approval() -> Task:
+    task = waiting(approvals=2)
+    return apply_triggers(task, approval(task), ApproversChanged(revoked=(0,), reason="left"))
 
 
 def intended() -> Task:
@@ -57,6 +63,7 @@ CHANGES: dict[str, tuple[Callable[[], Task], Callable[[Task], Task]]] = {
     "lower fencing token": (running, lambda task: msgspec.structs.replace(task, fencing_token=task.fencing_token - 1)),
     "status without history": (waiting, lambda task: msgspec.structs.replace(task, status=S.APPROVED)),
     "skipped status": (waiting, lambda task: with_status(task, S.SCHEDULED)),
+    "restored approval": (with_revoked_approval, lambda task: msgspec.structs.replace(task, revoked_approvals=())),
     "shorter history": (approved, lambda task: msgspec.structs.replace(task, history=task.history[:-1])),
     "lost approval": (approved, lambda task: msgspec.structs.replace(task, approvals=())),
     "other contents": (waiting, lambda task: msgspec.structs.replace(task, approval_digest="00" * 32)),

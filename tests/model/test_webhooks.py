@@ -65,3 +65,13 @@ def test_unrelated_change_sends_nothing() -> None:
     assert latest_decision(task, updated) is None
     assert notification_for(done(ResultState.AVAILABLE), done(ResultState.AVAILABLE)) is None
     assert notification_for(None, package()) is None
+
+
+def test_reminder_and_escalation_of_waiting_task_are_events() -> None:
+    task = msgspec.structs.replace(waiting(), reminder_at=NOW, escalation_at=NOW)
+    reminded = msgspec.structs.replace(task, reminder_at=None)
+    escalated = msgspec.structs.replace(reminded, escalation_at=None)
+    assert notification_for(waiting(), task) is None
+    assert notification_for(task, reminded) is WebhookEvent.TASK_REMINDER
+    assert notification_for(reminded, escalated) is WebhookEvent.TASK_ESCALATED
+    assert notification_for(escalated, escalated) is None

@@ -13,10 +13,12 @@ from sealyard.model.errors import ErrorInfo
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.worker_messages import (
     AuditPublicKey,
+    CreateCertificateRequest,
     ExportKey,
     FromWorker,
     GenerateKey,
     Heartbeat,
+    ImportCertificate,
     ImportKey,
     Job,
     JobCheckpoint,
@@ -70,6 +72,8 @@ TO_WORKER = [
             GENERATE,
             IMPORT,
             RotateKey(uri="local:a"),
+            ImportCertificate(uri="local:a", version=1, path="/c"),
+            CreateCertificateRequest(uri="local:a", version=1),
             ExportKey(uri="local:a", version=1, path="/k"),
             SignCheckpoint(size=5, root="00" * 32),
             AuditPublicKey(),

@@ -16,6 +16,7 @@ import pytest
 
 from sealyard.model.access import Action
 from sealyard.model.credentials import TokenRequest
+from sealyard.model.notifications import NotificationTargetRequest
 from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.webhooks import WebhookRequest
@@ -37,6 +38,7 @@ from tests.support.server_harness import (
 pytestmark = pytest.mark.anyio
 
 ROLES = {"admin": ADMIN, "dev": DEV, "owner": OWNER, "auditor": AUDITOR, "ci": CI, "stranger": STRANGER}
+FILE = {"name": "f.bin", "size": 8, "sha256": "0" * 64}
 MESSAGE = base64.b64encode(b"hello").decode()
 
 Statuses = dict[str, int]
@@ -87,6 +89,14 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ),
     ("POST", "/packagingTask", {"deviceConfigId": GATEWAY, "inputIds": ["{upload}"]}, viewers(403, dev=201, ci=201)),
     ("POST", "/encryptionTask", {"deviceConfigId": GATEWAY, "inputId": "{upload}"}, viewers(403, dev=201, ci=201)),
+    ("POST", "/packagingTask/check", {"deviceConfigId": GATEWAY, "inputs": [FILE]}, viewers(403, dev=200, ci=200)),
+    ("POST", "/encryptionTask/check", {"deviceConfigId": GATEWAY, "input": FILE}, viewers(403, dev=200, ci=200)),
+    (
+        "POST",
+        "/signingTask/check",
+        {"deviceConfigId": GATEWAY, "inputBase64": MESSAGE},
+        viewers(403, dev=200, ci=200),
+    ),
     # ---- uploads belong to their subject
     ("GET", "/upload/{upload}", None, all_roles(200)),
     ("GET", "/upload/{devs_upload}", None, all_roles(404, dev=200)),
@@ -103,13 +113,22 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ("GET", "/key", None, admin_only(200)),
     ("POST", "/key", {"uri": "local:{fresh}", "kind": "AES_128", "content": "{key}"}, admin_only(201)),
     ("POST", "/key/rotation", {"uri": "local:gateway-signing"}, admin_only(200)),
+    ("POST", "/key/certificate", {"uri": "local:gateway-signing", "content": "{key}"}, admin_only(422)),
+    ("POST", "/key/certificateRequest", {"uri": "local:gateway-signing"}, admin_only(200)),
     # ---- access control and policy
     ("GET", "/acl", None, admin_only(200)),
     ("GET", "/acl/all", None, admin_only(200)),
     ("GET", "/acl/names", None, all_roles(200)),
+    ("GET", "/acl/identities", None, all_roles(200)),
     ("GET", "/acl/subjects", None, all_roles(200)),
     ("GET", "/acl/subjects/rules", None, all_roles(200)),
     ("POST", "/acl/subjects", {"subject": "USER:{fresh}"}, admin_only(201)),
+    (
+        "PATCH",
+        "/acl/subjects/{group}",
+        {"state": "DISABLED", "reason": "left", "confirmed": True},
+        admin_only(200),
+    ),
     ("DELETE", "/acl/subjects/USER:second/account", None, admin_only(404)),
     ("POST", "/acl/groups", {"group": "{group}", "member": DEV}, admin_only(201)),
     ("DELETE", "/acl/groups/{full_group}/" + DEV, None, admin_only(204)),
@@ -145,6 +164,17 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ("GET", "/webhook/{hook}/deadLetter", None, admin_only(200)),
     ("DELETE", "/webhook/{hook}", None, admin_only(204)),
     ("POST", "/deadLetter/unknown/redelivery", None, admin_only(404)),
+    # ---- notifications: own targets, and those of others and of device configurations for administrators
+    ("GET", "/notification/target", None, all_roles(200)),
+    ("POST", "/notification/target", {"address": "a@example.org"}, all_roles(201, ci=400)),
+    ("POST", "/notification/target", {"address": "a@example.org", "subject": DEV}, all_roles(403, admin=201, dev=201)),
+    ("POST", "/notification/target", {"address": "a@example.org", "deviceConfig": GATEWAY}, admin_only(201)),
+    ("GET", "/notification/target/{target}/failed", None, all_roles(404, admin=200)),
+    ("POST", "/notification/target/{target}/test", None, all_roles(404, admin=409)),
+    ("DELETE", "/notification/target/{target}", None, all_roles(404, admin=204)),
+    ("POST", "/notification/failed/unknown/retry", None, all_roles(404)),
+    ("GET", "/notification/settings", None, all_roles(200)),
+    ("PUT", "/notification/settings", {}, admin_only(200)),
 ]
 
 
@@ -192,6 +222,11 @@ class MatrixContext:
                 return await self._token()
             case "hook":
                 return (await admin.add_webhook(WebhookRequest(url="https://example.org/hook"))).webhook.id
+            case "target":
+                person = f"USER:{self.new_name()}"
+                await admin.add_subject(person)
+                request = NotificationTargetRequest(address="a@example.org", subject=person)
+                return (await admin.add_notification_target(request)).id
         raise AssertionError(placeholder)
 
     async def _upload(self, subject: str) -> str:

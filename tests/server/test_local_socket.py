@@ -18,6 +18,7 @@ import pytest
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET
+from sealyard.model.access import SubjectState
 from sealyard.model.errors import PermissionDeniedError, UsageError
 from sealyard.server.auth.authentication import account_name, subject_for_uid
 from sealyard.server.local_socket import LocalSocketServer, bind_socket
@@ -124,6 +125,14 @@ async def test_own_user_may_use_socket(folder: Path) -> None:
         assert (await send_request(folder, "GROUP:owners")).status == 403
         assert (await send_request(folder, "USER:unknown")).status == 403
     assert not (folder / SOCKET).exists()
+
+
+async def test_disabled_subject_is_refused_on_socket(folder: Path) -> None:
+    async with run_socket_server(folder) as engine:
+        await engine.client(ADMIN).set_subject_state(DEV, SubjectState.DISABLED, "on leave")
+        for path in ("workspace", "task", "upload/an-upload-of-dev-0000"):
+            refused = await send_request(folder, DEV, path=path)
+            assert (refused.status, refused.body["detail"]) == (403, "USER:dev is disabled in this workspace.")
 
 
 @requires_root

@@ -142,9 +142,10 @@ class EngineHarness:
         await self.execute(self.administrator, self.engine.access.add_member(self.administrator, group, member))
 
     async def add_rule(self, subject: str, resource: str, action: Action) -> AclRule:
-        return await self.execute(
-            self.administrator, self.engine.access.add_rule(self.administrator, subject, resource, action)
-        )
+        return await self.add_rule_as(self.administrator, subject, resource, action)
+
+    async def add_rule_as(self, author: str, subject: str, resource: str, action: Action) -> AclRule:
+        return await self.execute(author, self.engine.access.add_rule(author, subject, resource, action))
 
     async def remove_rule(self, subject: str, action: Action, *, confirmed: bool = True) -> None:
         """All rules of the subject with this action."""

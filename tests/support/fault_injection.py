@@ -8,13 +8,15 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, cast
 
+from sealyard.client.delivery import record_delivery
 from sealyard.client.protocol import Client
 from sealyard.model.errors import SealyardError
 
 # fmt: off
 QUERIES = frozenset({
     "access", "audit", "certificate", "close", "counts", "cursor", "dead_letters", "device", "device_certificates",
-    "devices", "download", "events", "export_audit", "keys", "one_time_password", "own_device_rules", "own_subjects",
+    "devices", "download", "events", "export_audit", "failed_notifications", "identities", "keys",
+    "notification_settings", "notification_targets", "one_time_password", "own_device_rules", "own_subjects",
     "policy", "review", "subject_names", "task", "tasks", "tokens", "verify_audit", "wait", "webhooks", "workspace",
 })
 # fmt: on
@@ -40,8 +42,14 @@ class Faults:
         """Wait for this event before calling the method."""
         self.lost_answers: dict[str, SealyardError] = {}
         """Raise this error, once, after the method has returned: it was performed, but its answer was lost."""
+        self.lost_requests: dict[str, SealyardError] = {}
+        """Raise this error, once, instead of calling the method: the request was sent, but did not arrive."""
+        self.hold_answers: dict[str, asyncio.Event] = {}
+        """Wait for this event after the method has returned: it was performed, but its answer is on its way."""
         self.lost: SealyardError | None = None
         """The error of every call while the connection is lost."""
+        self.suspended: asyncio.Event | None = None
+        """Every call waits for this event, as the client of a server does while it tries to reconnect."""
 
     def calls_of(self, method: str) -> list[tuple[Any, ...]]:
         """Return the arguments of each recorded call of the method."""
@@ -54,6 +62,8 @@ class Faults:
             self.calls.append((method, arguments))
         if method in self.hold:
             await self.hold[method].wait()
+        if self.suspended is not None:
+            await self.suspended.wait()
         if self.lost is not None:
             raise self.lost
         if method in self.fail:
@@ -78,9 +88,14 @@ class _FaultInjectingClient:
 
     async def _call(self, name: str, method: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
         await self._faults.before_call(name, (*args, *kwargs.values()))
-        answer = await method(*args, **kwargs)
-        if (error := self._faults.lost_answers.pop(name, None)) is not None:
+        if (error := self._faults.lost_requests.pop(name, None)) is not None:
+            record_delivery()
             raise error
+        answer = await method(*args, **kwargs)
+        if name in self._faults.hold_answers:
+            await self._faults.hold_answers[name].wait()
+        if name in self._faults.lost_answers:
+            raise self._faults.lost_answers.pop(name)
         return answer
 
     async def _iterate(

@@ -13,16 +13,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealyard.audit.checkpoint import checkpoint_body, format_note
-from sealyard.crypto.certificates import compute_fingerprint, create_self_signed
+from sealyard.crypto.certificates import compute_fingerprint, create_certificate_request, create_self_signed
+from sealyard.keys.key_import import load_certificate_of
+from sealyard.keys.material import describe
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import Checkpoint
 from sealyard.model.clock import Clock
-from sealyard.model.errors import AlreadyExistsError, NotFoundError
+from sealyard.model.errors import AlreadyExistsError, InvalidKeyError, NotFoundError
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.worker_messages import (
     AuditPublicKey,
+    CreateCertificateRequest,
     ExportKey,
     GenerateKey,
+    ImportCertificate,
     ImportKey,
     KeyCommand,
     KeyResponse,
@@ -59,6 +63,12 @@ class InMemoryKeys:
                 return KeyResponse(request_id=0, key=self._create(uri, kind, purpose, origin))
             case RotateKey(uri=uri):
                 return KeyResponse(request_id=0, version=self._rotate(uri))
+            case ImportCertificate(uri=uri, version=version, path=path):
+                return KeyResponse(request_id=0, version=self._import_certificate(uri, version, Path(path)))
+            case CreateCertificateRequest(uri=uri, version=version):
+                key = self.private[uri, version]
+                certificate = self.infos[uri].versions[version - 1].certificate or ""
+                return KeyResponse(request_id=0, text=create_certificate_request(key, certificate))
             case ExportKey(uri=uri, version=version, path=path):
                 Path(path).write_bytes(self.symmetric[uri, version])
                 return KeyResponse(request_id=0, text=path)
@@ -66,8 +76,8 @@ class InMemoryKeys:
                 return KeyResponse(request_id=0, text=self._note(Checkpoint(origin=self._origin, size=size, root=root)))
             case AuditPublicKey():
                 return KeyResponse(request_id=0, text=self._public().decode())
-            case ProbeSigningKey(key=key) | ProbeEncryptionKey(key=key):
-                self._require(key.uri, key.version)
+            case ProbeSigningKey(key=probed) | ProbeEncryptionKey(key=probed):
+                self._require(probed.uri, probed.version)
                 return KeyResponse(request_id=0)
 
     def copy(self, clock: Clock) -> InMemoryKeys:
@@ -101,6 +111,17 @@ class InMemoryKeys:
         fresh = self._version(uri, info.kind, info.current.version + 1, "generated")
         self.infos[uri] = msgspec.structs.replace(info, versions=(*info.versions, fresh))
         return fresh
+
+    def _import_certificate(self, uri: str, version: int, path: Path) -> KeyVersion:
+        info, key = self.infos[uri], self.private.get((uri, version))
+        if key is None:
+            raise InvalidKeyError("A symmetric key has no certificate.")
+        renewed = describe(key, info.current.version + 1, "renewed", load_certificate_of(key, path))
+        if renewed.certificate == info.current.certificate:
+            return info.current
+        self.private[uri, renewed.version] = key
+        self.infos[uri] = msgspec.structs.replace(info, versions=(*info.versions, renewed))
+        return renewed
 
     def _version(self, uri: str, kind: KeyType, version: int, origin: str) -> KeyVersion:
         now = self._clock.now()

@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput
+from sealyard.crypto.certificates import create_certificate_request
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.protocols import CipherStream
-from sealyard.crypto.signatures import sign
-from sealyard.keys.key_import import load_key
+from sealyard.crypto.signatures import PrivateKey, sign
+from sealyard.keys.key_import import load_certificate_of, load_key
 from sealyard.keys.material import Material, create_certificate, describe, generate_key
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import AlreadyExistsError, InvalidKeyError, NotFoundError, SealyardError, UsageError
@@ -62,6 +63,20 @@ class RemoteKeyProcess:
         self._infos[request["name"]] = msgspec.structs.replace(info, versions=(*info.versions, version))
         self._materials[request["name"], version.version] = material
         return version
+
+    def import_certificate(self, request: Request) -> KeyVersion:
+        info, key = self.info(request), self._private_key(request)
+        certificate = load_certificate_of(key, Path(request["path"]))
+        version = describe(key, len(info.versions) + 1, "renewed", certificate)
+        if version.certificate == info.current.certificate:
+            return info.current
+        self._infos[request["name"]] = msgspec.structs.replace(info, versions=(*info.versions, version))
+        self._materials[request["name"], version.version] = key
+        return version
+
+    def create_certificate_request(self, request: Request) -> str:
+        info, key = self.info(request), self._private_key(request)
+        return create_certificate_request(key, info.versions[request["version"] - 1].certificate or "")
 
     def signer(self, request: Request) -> None:
         algorithm = SigningAlgorithm(request["algorithm"])
@@ -115,6 +130,12 @@ class RemoteKeyProcess:
         self._materials[name, 1] = material
         return info
 
+    def _private_key(self, request: Request) -> PrivateKey:
+        key = self._material(request)
+        if isinstance(key, bytes):
+            raise InvalidKeyError("A symmetric key has no certificate.")
+        return key
+
     def _material(self, request: Request) -> Material:
         material = self._materials.get((request["name"], request["version"]))
         if material is None:
@@ -122,7 +143,20 @@ class RemoteKeyProcess:
         return material
 
 
-METHODS = ("info", "generate", "import_key", "rotate", "signer", "sign", "cipher", "stream", "update", "finalize")
+METHODS = (
+    "info",
+    "generate",
+    "import_key",
+    "rotate",
+    "import_certificate",
+    "create_certificate_request",
+    "signer",
+    "sign",
+    "cipher",
+    "stream",
+    "update",
+    "finalize",
+)
 
 
 def main() -> None:

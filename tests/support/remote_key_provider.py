@@ -75,6 +75,14 @@ class RemoteKeys:
     async def rotate(self, name: str) -> KeyVersion:
         return msgspec.convert(self.request("rotate", name=name), KeyVersion)
 
+    async def import_certificate(self, name: str, version: int, path: Path) -> KeyVersion:
+        return msgspec.convert(
+            self.request("import_certificate", name=name, version=version, path=str(path)), KeyVersion
+        )
+
+    async def create_certificate_request(self, name: str, version: int) -> str:
+        return str(self.request("create_certificate_request", name=name, version=version))
+
     async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer:
         self.request("signer", name=name, version=version, algorithm=algorithm)
         return RemoteSigner(self, name=name, version=version, algorithm=algorithm)

@@ -18,12 +18,15 @@ COMMAND_LINE = re.compile(r"\bsealyard [a-z]|(?<![\w-])--[a-z]")
 CONTEXTS = {"sealyard keyring 1", "sealyard approval v1"}
 """Contexts of keys and signatures, which are not shown to users."""
 
+MESSAGES = ("core/sealyard/engine/notifications/text.py",)
+"""Files whose texts are sent to people who read them in another program, and need to know the command."""
+
 
 def find_texts_with_commands(folder: Path) -> list[str]:
     return [
         f"{location}: {text!r}"
         for location, text in iter_user_texts(folder)
-        if COMMAND_LINE.search(text) and text not in CONTEXTS
+        if COMMAND_LINE.search(text) and text not in CONTEXTS and not location.startswith(MESSAGES)
     ]
 
 

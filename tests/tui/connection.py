@@ -62,9 +62,19 @@ class FakeConnection:
         self._workspace.faults.lost = LOST
         self.report(ConnectionStatus(last_answer_at=now - timedelta(seconds=6), reconnecting_since=now))
 
+    def suspend(self) -> None:
+        """Lose the connection now: all calls wait until :meth:`restore`."""
+        now = self._workspace.now
+        self._workspace.faults.suspended = asyncio.Event()
+        self.report(ConnectionStatus(last_answer_at=now, reconnecting_since=now))
+
     def restore(self, mode: ConnectionMode | None = None) -> None:
         """Restore the connection, perhaps in another ``mode``."""
-        self._workspace.faults.lost = None
+        faults = self._workspace.faults
+        faults.lost = None
+        if faults.suspended is not None:
+            faults.suspended.set()
+            faults.suspended = None
         self.mode = mode or self.mode
         self.report(ConnectionStatus(last_answer_at=self._workspace.now))
 

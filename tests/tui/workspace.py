@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sealyard.client.embedded import EMBEDDED_TRUST_NOTE, EmbeddedClient
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.embedded_calls import EMBEDDED_TRUST_NOTE
 from sealyard.client.protocol import Client
 from sealyard.engine.engine import Engine
 from sealyard.engine.execution.progress import INITIAL_RATE

@@ -14,6 +14,7 @@ from sealyard.crypto.certificates import load_certificate
 from sealyard.crypto.signatures import verify
 from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.errors import InvalidKeyError, PermissionDeniedError
+from sealyard.model.tasks import RevokedApproval
 from sealyard.model.worker_messages import Job, JobFailed, JobFinished, SigningPermissionRequested
 from tests.support.worker_harness import APPROVER, REQUESTER, WorkerProcess, WorkerWorkspace, with_approvals
 
@@ -47,6 +48,14 @@ def test_too_few_approvals_are_rejected(
     shutil.rmtree(workspace.paths.keys / "local")
     assert "not have enough approvals" in run_rejected_job(worker, job, PermissionDeniedError.code)
     assert not list((workspace.paths.artifacts / "work").iterdir())
+
+
+def test_revoked_approval_does_not_count(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    job = with_approvals(workspace.package(b"firmware", approvals_required=1), APPROVER)
+    revoked = RevokedApproval(decision=0, at=job.task.created_at, reason="left")
+    task = msgspec.structs.replace(job.task, revoked_approvals=(revoked,))
+    message = run_rejected_job(worker, msgspec.structs.replace(job, task=task), PermissionDeniedError.code)
+    assert "not have enough approvals" in message
 
 
 def test_approval_of_other_contents_is_rejected(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:

@@ -12,19 +12,26 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "access.add_member": "m",
     "access.add_rule": "plus",
     "access.add_subject": "n",
+    "access.disable": "d",
+    "access.enable": "e",
     "access.next_section": "right",
+    "access.notifications": "N",
+    "access.remove": "x",
     "app.access": "6",
     "app.approvals": "3",
     "app.audit": "4",
     "app.dashboard": "1",
     "app.devices": "5",
+    "app.force_quit": "ctrl+q",
     "app.ignored_settings": "exclamation_mark",
     "app.palette": "ctrl+p",
     "app.profile": "P",
     "app.quit": "q",
     "app.upload": "2",
     "approvals.all": "m",
+    "approvals.approve": "A",
     "approvals.pager": "e",
+    "approvals.reject": "x",
     "approvals.review_down": "full_stop",
     "approvals.review_up": "comma",
     "audit.form": "f",
@@ -34,11 +41,15 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "browser.hidden": "full_stop",
     "columns.sort": "enter",
     "columns.toggle": "space",
+    "dashboard.cancel": "x",
     "dashboard.download": "d",
     "dashboard.downloads": "L",
+    "dashboard.first_steps": "H",
     "dashboard.new": "n",
     "dashboard.renew": "e",
+    "dashboard.withdraw": "w",
     "devices.create": "n",
+    "devices.import_certificate": "I",
     "devices.new_version": "e",
     "devices.newer": "right_square_bracket",
     "devices.older": "left_square_bracket",
@@ -61,6 +72,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "table.open": "enter",
     "upload.add": "a",
     "upload.browse": "b",
+    "upload.part": "m",
     "upload.show_task": "o",
     "upload.signing_input": "i",
     "upload.submit": "ctrl+s",
@@ -73,6 +85,11 @@ def action_key(app: App[Any], action: str) -> str:
     """Return the first key of ``action``, formatted for display. :data:`DEFAULT_KEYS` must contain the action."""
     keys = app._keymap.get(action, DEFAULT_KEYS[action])
     return app.get_key_display(Binding(keys.partition(",")[0], ""))
+
+
+def bound_keys(app: App[Any], action: str) -> frozenset[str]:
+    """Return all keys of ``action``, as Textual names them. :data:`DEFAULT_KEYS` must contain the action."""
+    return frozenset(app._keymap.get(action, DEFAULT_KEYS[action]).split(","))
 
 
 def action_keys(app: App[Any]) -> Mapping[str, str]:

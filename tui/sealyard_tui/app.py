@@ -21,7 +21,6 @@ from textual.widgets import Input
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
 from sealyard.client.protocol import Client
-from sealyard.model.access import Action, ResourceType, SubjectKind, resource_type_uri, subject_kind
 from sealyard.model.errors import KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui import dialogs, screens, widgets
@@ -30,18 +29,18 @@ from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.palette_loader import PALETTE_PROVIDERS
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.dialogs.clock import confirm_clock
-from sealyard_tui.dialogs.confirm import ConfirmDialog
-from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.dialogs.quit import QuitDialog
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.dialogs.theme_picker import ThemePicker
 from sealyard_tui.messages import ShowFilter, ShowRow, ShowScreen, ShowTask, SwitchProfile
+from sealyard_tui.profile_switcher import ProfileSwitcher
 from sealyard_tui.screens.base import SCREENS, BaseScreen
 from sealyard_tui.screens.factories import SCREEN_FACTORIES
 from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
+from sealyard_tui.session.pending_changes import describe_pending
 from sealyard_tui.session.session import Session
-from sealyard_tui.session.state import SessionState
 from sealyard_tui.session.state_loader import load_workspace_data
 from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
@@ -73,7 +72,7 @@ class SealyardApp(BaseApp):
         Binding("exclamation_mark", "show_ignored_settings", "Ignored settings", show=False, id="app.ignored_settings"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="app.suspend"),
         Binding("q", "quit_safely", "Quit", id="app.quit"),
-        Binding("ctrl+q", "quit", "Quit without asking", show=False, priority=True, id="app.force_quit"),
+        Binding("ctrl+q", "quit", "Quit at once", show=False, priority=True, id="app.force_quit"),
     ]
 
     def __init__(
@@ -90,8 +89,11 @@ class SealyardApp(BaseApp):
         first_screen = preferences.first_screen
         self.DEFAULT_MODE = first_screen if first_screen in SCREENS else "dashboard"  # type: ignore[misc]
         super().__init__(session, settings, now=now, download_dir=download_dir, preferences=preferences)
+        self.profile_switcher = ProfileSwitcher(self)
         self.key_store_error: KeyStoreLockedError | None = None
         """Set if the application exited because the key store is locked: only the launcher can ask for a passphrase."""
+        self.discarded_changes = ""
+        """The changes that were pending when the application ended; may be untrusted."""
         self._refreshing_state = False
         self._refresh_requested = False
         self._reload_names = True
@@ -120,6 +122,9 @@ class SealyardApp(BaseApp):
 
     async def on_unmount(self) -> None:
         """Stop the services that run in this event loop, and save the UI state. The launcher closes the engine."""
+        self._input_queue.close()
+        self.discarded_changes = describe_pending(self.changes.pending)
+        self.changes.cancel_all()
         await self.download_manager.stop()
         await self.watch_folder.stop()
         await self.session.stop()
@@ -153,6 +158,7 @@ class SealyardApp(BaseApp):
 
     async def _start_services(self) -> None:
         """Refresh the state, including the user's permissions, then start or resume downloads and the watch folder."""
+        self.check_unknown_outcomes()
         async with self._connect_lock:
             client = await self.session.client()
             self._reload_names = True
@@ -198,26 +204,10 @@ class SealyardApp(BaseApp):
     # ---- profiles
 
     def action_next_profile(self) -> None:
-        self.switch_profile(self.session.next_profile())
+        self.profile_switcher.switch_to_next()
 
     def action_pick_profile(self) -> None:
-        self.run_worker(self.guard(self._pick_profile()), group="profiles", exclusive=True, exit_on_error=False)
-
-    async def _pick_profile(self) -> None:
-        """Let the user pick a profile, and switch to it.
-
-        In a local workspace, users without a profile are offered as well, if the current user may view the access
-        rules. A server requires a token for each identity, so only profiles are offered there.
-        """
-        if not self.state.host and self.state.is_allowed(Action.VIEW, resource_type_uri(ResourceType.ACL)):
-            access = await (await self.session.client()).access()
-            users = (subject.id for subject in access.subjects if subject_kind(subject.id) is SubjectKind.USER)
-            self.session.add_identities(users)
-        profiles = {profile.name: profile for profile in self.session.available_profiles}
-        choices = [(profile.name, f"{profile.name}  {profile.identity}") for profile in profiles.values()]
-        name = await self.push_screen_wait(PickDialog("Who are you?", choices, self.session.profile.name))
-        if name is not None and name in profiles:
-            self.switch_profile(profiles[name])
+        self.profile_switcher.pick()
 
     @on(SwitchProfile)
     def _on_switch_profile(self, message: SwitchProfile) -> None:
@@ -225,25 +215,7 @@ class SealyardApp(BaseApp):
 
     def switch_profile(self, profile: Profile) -> None:
         """Switch to the identity of ``profile`` in the same workspace, unless the session is still starting."""
-        if profile.name != self.session.profile.name and self.state.engine is not EngineState.STARTING:
-            self.run_guarded(self, self._switch_profile(profile), group="session", exclusive=True)
-
-    async def _switch_profile(self, profile: Profile) -> None:
-        await self.download_manager.stop()
-        await self.watch_folder.stop()
-        self.notifier.reset()
-        self.state = SessionState(
-            profile=profile.name,
-            identity=profile.identity,
-            workspace=self.state.workspace,
-            demo=self.state.demo,
-            separation_of_duties_note=self.state.separation_of_duties_note,
-            mode=self.state.mode,
-            host=self.state.host,
-        )
-        await self.session.switch_profile(profile)
-        self.identity_changed.publish(self.state)
-        await self.session.start(self.post_message)
+        self.profile_switcher.switch_to(profile)
 
     # ---- screens
 
@@ -290,15 +262,22 @@ class SealyardApp(BaseApp):
     # ---- keys
 
     def action_quit_safely(self) -> None:
-        """Quit, but ask for confirmation first if tasks or downloads are running or a form has unsaved input."""
+        """Quit, but ask for confirmation first if something would be interrupted or discarded."""
         running, downloads = self.state.running, len(self.download_manager.running)
-        warnings = [
+        self._quit_unless(
+            describe_pending(self.changes.pending),
             f"Running tasks (will resume at the next start): {running}" if running else "",
             f"Downloads (will resume at the next start): {downloads}" if downloads else "",
             "Unsubmitted files in the upload form will be discarded." if self.has_unsaved_form else "",
-        ]
+        )
+
+    async def action_quit(self) -> None:
+        """Quit, and ask only if a change is pending. Repeating the key in the question quits."""
+        self._quit_unless("" if isinstance(self.screen, QuitDialog) else describe_pending(self.changes.pending))
+
+    def _quit_unless(self, *warnings: str) -> None:
         if question := "\n".join(filter(None, warnings)):
-            self.push_screen(ConfirmDialog("Quit?", question, yes="Quit", no="Stay"), self._on_quit_answer)
+            self.push_screen(QuitDialog(question), self._on_quit_answer)
         else:
             self.exit()
 

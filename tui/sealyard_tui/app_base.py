@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.text import Text
-from textual import on
+from textual import events, on
+from textual.command import CommandPalette
 from textual.dom import DOMNode
 from textual.filter import LineFilter, Monochrome, NoColor
 from textual.signal import Signal
@@ -22,25 +23,32 @@ from sealyard.client.log import current_log_file
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_keys, bound_keys, insert_keys
 from sealyard_tui.appearance.appearance import Appearance
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.textual_patches import CachedStylesheet, CrashReportingApp
+from sealyard_tui.dialogs.base import BaseDialog
 from sealyard_tui.dialogs.error import ErrorDialog
-from sealyard_tui.messages import ShowError
 from sealyard_tui.session.download_manager import DownloadManager
+from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import DownloadUpdate, EngineState, EngineUpdate, WatchFolderUpdate
 from sealyard_tui.session.notifier import Notifier
+from sealyard_tui.session.pending_changes import Change, ChangeCancelledError, PendingChanges
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.session.watch_folder import WatchFolderManager
 from sealyard_tui.terminal.editor import edit_text
+from sealyard_tui.terminal.input_queue import InputQueue
 from sealyard_tui.terminal.notify import notify_desktop
+from sealyard_tui.widgets.too_small import MIN_HEIGHT, MIN_WIDTH
 
 log = logging.getLogger(__name__)
 
 MAX_UPDATE_DELAY = 0.01
 """Maximum delay in seconds of the first paint of a screen; Textual's default of 0.05 is noticeable."""
 
+NOTICE_SECONDS = 15
+"""Duration of notifications about changes that failed, in seconds."""
 
 _NO_COLOR = NoColor()
 
@@ -81,6 +89,11 @@ class BaseApp(CrashReportingApp[None]):
         self.identity_changed: Signal[SessionState] = Signal(self, "identity")
         self.downloads_changed: Signal[None] = Signal(self, "downloads")
         self.watch_folder_changed: Signal[None] = Signal(self, "watch-folder")
+        self._input_queue = InputQueue(self, super().on_event)
+        self.changes_changed: Signal[None] = Signal(self, "changes")
+        self.changes = PendingChanges(
+            session.client, is_connected=lambda: self.state.is_connected, on_change=self._on_changes_changed
+        )
         self.has_unsaved_form = False
         """Whether a form holds input that would be lost on quitting."""
         self.notifier = Notifier(
@@ -154,9 +167,37 @@ class BaseApp(CrashReportingApp[None]):
         if self.is_running and not is_shown:
             self.push_screen(ErrorDialog(error, detail))
 
-    @on(ShowError)
-    def _on_show_error(self, message: ShowError) -> None:
-        self.show_error(message.error)
+    # ---- changes
+
+    def _on_changes_changed(self) -> None:
+        if not self.is_running:
+            return
+        self.changes_changed.publish(None)
+        if self.changes.has_unknown_outcomes and self.state.is_connected:
+            self.check_unknown_outcomes()
+
+    def check_unknown_outcomes(self) -> None:
+        """Find out whether changes were made that are no longer awaited, and notify the user of the answers."""
+        self.run_guarded(self, self._check_unknown_outcomes(), group="outcomes", exclusive=True, background=True)
+
+    async def _check_unknown_outcomes(self) -> None:
+        for change, is_made in await self.changes.check_unknown_outcomes():
+            label = escape_text(change.label)
+            if is_made:
+                self.notify(f"✓ {label}: the change was made.", markup=False)
+            else:
+                text = f"! {label}: the change was not made. {insert_keys(self, change.hint)}".rstrip()
+                self.notify(text, severity="warning", timeout=NOTICE_SECONDS, markup=False)
+
+    def notify_failure(self, change: Change, error: SealyardError) -> None:
+        """Notify the user that a change without a dialog has failed, and how to repeat it.
+
+        A dialog could open over something else, because the change may have waited for a lost connection.
+        """
+        reason = escape_text(error_text(error, action_keys(self)))
+        text = f"{escape_text(change.label)}: {reason} {insert_keys(self, change.hint)}".rstrip()
+        is_cancelled = isinstance(error, ChangeCancelledError)
+        self.notify(text, severity="warning" if is_cancelled else "error", timeout=NOTICE_SECONDS, markup=False)
 
     # ---- session
 
@@ -174,7 +215,41 @@ class BaseApp(CrashReportingApp[None]):
     def _on_watch_folder_update(self, update: WatchFolderUpdate) -> None:
         self.watch_folder.on_event(update)
 
-    # ---- terminal
+    # ---- input
+
+    async def on_event(self, event: events.Event) -> None:
+        """Pass on keys in the order in which they were typed, and none to a screen that is too small to be shown."""
+        is_input = isinstance(event, events.InputEvent | events.Paste) and not event.is_forwarded
+        if not is_input or not self.screen_stack:
+            await super().on_event(event)
+        elif self.is_too_small:
+            await self._on_input_when_too_small(event)
+        elif isinstance(event, events.Key | events.Paste):
+            await self._input_queue.put(event)
+        else:
+            await super().on_event(event)
+
+    @property
+    def is_too_small(self) -> bool:
+        """Whether the terminal is too small for the current screen, which a message then covers."""
+        screen = self.screen
+        min_width, min_height = screen.min_size if isinstance(screen, BaseDialog) else (MIN_WIDTH, MIN_HEIGHT)
+        return self.size.width < min_width or self.size.height < min_height
+
+    async def _on_input_when_too_small(self, event: events.Event) -> None:
+        """Accept only the keys for quitting, because the user cannot see what other input would do."""
+        if not isinstance(event, events.Key):
+            return
+        for action in ("quit", "force_quit"):
+            if event.key in bound_keys(self, f"app.{action}"):
+                await self.run_action("quit_safely" if action == "quit" else "quit")
+
+    def on_resize(self, _: events.Resize) -> None:
+        self.call_later(self._close_hidden_palette)
+
+    def _close_hidden_palette(self) -> None:
+        if isinstance(self.screen, CommandPalette) and self.is_too_small:
+            self.screen.dismiss()
 
     def alert(self, text: str) -> None:
         """Ring the bell and send a desktop notification, each only if enabled in the settings."""

@@ -6,6 +6,7 @@ import os
 from datetime import datetime, tzinfo
 from pathlib import Path
 
+from rich.cells import cell_len
 from textual.content import Content
 
 from sealyard.model.formatting import format_duration
@@ -105,6 +106,19 @@ def progress_bar(done: int, total: int, width: int) -> Content:
 def task_title(task: Task) -> str:
     """Return, as safe text, the task's name or, if it has none, the name of its first file or its id."""
     return escape_text(task.name or (task.inputs[0].name if task.inputs else task.id))
+
+
+def shorten_name(text: str, cells: int) -> str:
+    """Return safe text for one line of at most ``cells`` cells. The middle of a longer text becomes an ellipsis."""
+    if cell_len(text) <= cells:
+        return text
+    end = text
+    while cell_len(end) > (cells - 1) // 2:
+        end = end[1:]
+    start = text
+    while cell_len(start) > cells - 1 - cell_len(end):
+        start = start[:-1]
+    return f"{start}…{end}"
 
 
 def format_path(path: Path) -> str:

@@ -27,6 +27,7 @@ from sealyard.client.config.state_file import remove_stale_user_files
 from sealyard.client.config.workspaces import create_workspace, new_passphrase, passphrase_for
 from sealyard.client.log import log_to_file
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, StorageError, UsageError
+from sealyard.model.safe_text import escape_multiline
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
@@ -192,19 +193,21 @@ def open_server(profile: Profile, settings: Settings) -> int:
     Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` if the stored tokens
     cannot be read.
     """
+    from sealyard.client.http.connect import identify
     from sealyard.client.oauth.session import load_token_source
 
     def launch(ask_passphrase: PassphrasePrompt) -> int:
         # Loaded before Textual starts, because decrypting a token may require a passphrase. The tokens of other
         # profiles are decrypted with the same passphrase.
         first_token = load_token_source(profile, os.environ, ask_passphrase)
+        first_profile = profile if profile.identity else asyncio.run(identify(profile, first_token))
 
         def token_of(user_profile: Profile) -> str | TokenSource:
-            if user_profile == profile:
+            if user_profile == first_profile:
                 return first_token
             return load_token_source(user_profile, os.environ, lambda: ask_passphrase.answer)
 
-        return run_at_server(profile, token_of, settings)
+        return run_at_server(first_profile, token_of, settings)
 
     return launch_with_retries(launch)
 
@@ -268,6 +271,8 @@ def run_app(
         app.run(mouse=settings.mouse)
     finally:
         asyncio.run(_close(connection))
+    if app.discarded_changes:
+        print_message(escape_multiline(app.discarded_changes))
     if app.key_store_error is not None:
         raise app.key_store_error
     return app.return_code or 0

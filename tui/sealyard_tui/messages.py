@@ -5,7 +5,6 @@ from __future__ import annotations
 from textual.message import Message
 
 from sealyard.client.config.profiles import Profile
-from sealyard.model.errors import SealyardError
 
 
 class ShowScreen(Message):
@@ -48,11 +47,3 @@ class SwitchProfile(Message):
     def __init__(self, profile: Profile) -> None:
         super().__init__()
         self.profile = profile
-
-
-class ShowError(Message):
-    """A request to show an error in a dialog."""
-
-    def __init__(self, error: SealyardError) -> None:
-        super().__init__()
-        self.error = error

@@ -6,10 +6,12 @@ import argparse
 import os
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from sealyard.cli.arguments import CommandParser, build_global_options
 from sealyard.cli.context import Context
 from sealyard.client.config.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
+from sealyard.client.config.servers import SERVER_VARIABLE, TOKEN_VARIABLE
 from sealyard.model.errors import NotFoundError, UsageError
 
 ENTRY_POINT_GROUP = "sealyard.front"
@@ -63,11 +65,23 @@ def start_app(ctx: Context) -> int:
     The selected workspace and profile are passed in environment variables.
     """
     require_terminal()
-    if (workspace := getattr(ctx.args, "workspace", None)) is not None:
-        os.environ[WORKSPACE_VARIABLE] = str(workspace.absolute())
-    if (profile := getattr(ctx.args, "profile", None)) is not None:
-        os.environ[PROFILE_VARIABLE] = profile
+    select_in_environment(getattr(ctx.args, "workspace", None), getattr(ctx.args, "profile", None))
     return launch_app(ctx.args)
+
+
+def select_in_environment(workspace: Path | None, profile: str | None) -> None:
+    """Select a workspace and a profile, if they are given, for the application, which reads the environment.
+
+    A server in the environment is then not selected. Its token is removed with it, so that no other server gets it.
+    """
+    if workspace is None and profile is None:
+        return
+    if os.environ.pop(SERVER_VARIABLE, None):
+        os.environ.pop(TOKEN_VARIABLE, None)
+    if workspace is not None:
+        os.environ[WORKSPACE_VARIABLE] = str(workspace.absolute())
+    if profile is not None:
+        os.environ[PROFILE_VARIABLE] = profile
 
 
 def require_terminal() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from sealyard.model.errors import UsageError
 from sealyard.model.formatting import parse_duration
@@ -74,29 +74,30 @@ def add_command_group(commands: Commands, name: str, description: str) -> Comman
     return parser.add_subparsers(metavar="COMMAND", required=True, dest="subcommand")
 
 
-def choice(values: type[E]) -> Callable[[str], E]:
-    """Return an argparse type that accepts the values of an enum."""
+class choice(Generic[E]):  # noqa: N801 - used like the functions below
+    """An argument type for the values of an enum. ``values``: the texts that it accepts, for shell completion."""
 
-    def convert(text: str) -> E:
+    def __init__(self, enum: type[E]) -> None:
+        self._enum = enum
+        self.values = tuple(enum)
+
+    def __call__(self, text: str) -> E:
         try:
-            return values(text)
+            return self._enum(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"invalid value {text!r}; use one of {', '.join(values)}") from None
-
-    return convert
+            raise argparse.ArgumentTypeError(f"invalid value {text!r}; use one of {', '.join(self.values)}") from None
 
 
-def named(convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:
-    """Return an argparse type for ``[NAME=]VALUE``.
+class named(Generic[T]):  # noqa: N801 - used like the functions below
+    """An argument type for ``[NAME=]VALUE``: returns the name (empty if omitted) and the value converted by another."""
 
-    An argument is parsed into its name, empty if omitted, and its value, converted by ``convert``.
-    """
+    def __init__(self, value_type: Callable[[str], T]) -> None:
+        self._value_type = value_type
+        self.values = getattr(value_type, "values", None)
 
-    def convert_named(text: str) -> tuple[str, T]:
+    def __call__(self, text: str) -> tuple[str, T]:
         name, _, value = text.rpartition("=")
-        return name, convert(value)
-
-    return convert_named
+        return name, self._value_type(value)
 
 
 def folder(text: str) -> Path:
@@ -157,8 +158,15 @@ def timestamp(text: str) -> datetime:
         ) from None
 
 
-def on_off(text: str) -> bool:
-    """Parse an argument that is ``on`` (True) or ``off`` (False)."""
-    if text not in ("on", "off"):
-        raise argparse.ArgumentTypeError(f"invalid value {text!r}; use on or off")
-    return text == "on"
+class _OnOff:
+    """An argument type for ``on`` (True) and ``off`` (False)."""
+
+    values = ("on", "off")
+
+    def __call__(self, text: str) -> bool:
+        if text not in self.values:
+            raise argparse.ArgumentTypeError(f"invalid value {text!r}; use on or off")
+        return text == "on"
+
+
+on_off = _OnOff()

@@ -45,6 +45,18 @@ async def download(ctx: Context, client: Client, task: Task, folder: Path) -> Do
     return file
 
 
+def download_url(ctx: Context, task: Task) -> str | None:
+    """Return the URL of a result on a server, from which it can be downloaded without a token until the link expires.
+
+    None if the task has no such result, or the workspace is on this machine.
+    """
+    if not ctx.profile.server or task.result is None or task.result.link is None:
+        return None
+    from sealyard.client.http.results import link_url
+
+    return link_url(ctx.profile.server, task.result.link)
+
+
 def format_download(file: DownloadedFile) -> str:
     return f"{file.path}: {format_count(file.size, 'byte')}, sha256 {file.sha256}, verified by {file.checked}"
 

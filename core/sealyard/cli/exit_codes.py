@@ -35,6 +35,8 @@ class ExitCode(IntEnum):
     RESULT_EXPIRED = 8
     RESULT_GONE = 9
     SERVER_UNREACHABLE = 10
+    REJECTED = 11
+    CANCELLED = 12
     INTERRUPTED = 130
     PIPE_CLOSED = 141
 
@@ -51,6 +53,8 @@ DESCRIPTIONS: dict[ExitCode, str] = {
     ExitCode.RESULT_EXPIRED: "the link of the result has expired; renew it",
     ExitCode.RESULT_GONE: "the result was removed at the end of its retention period",
     ExitCode.SERVER_UNREACHABLE: "the server does not respond",
+    ExitCode.REJECTED: "an approver rejected the task",
+    ExitCode.CANCELLED: "the task was withdrawn or cancelled",
     ExitCode.INTERRUPTED: "interrupted",
     ExitCode.PIPE_CLOSED: "standard output was closed",
 }
@@ -73,10 +77,20 @@ _CODES: dict[type[SealyardError], ExitCode] = {
 }
 
 
+_CODES_BY_REASON = {
+    "rejected": ExitCode.REJECTED,
+    "withdrawn": ExitCode.CANCELLED,
+    "cancelled": ExitCode.CANCELLED,
+}
+"""The exit codes of tasks that a person ended, by reason code. Others, such as an expired approval, are failures."""
+
+
 def exit_code_for_error(error: SealyardError) -> ExitCode:
     return _CODES.get(type(error), ExitCode.FAILED)
 
 
 def exit_code_for_task(task: Task) -> ExitCode:
-    """Return the exit code for a task: ``FAILED`` if it failed or was cancelled, otherwise ``OK``."""
-    return ExitCode.FAILED if task.status in (TaskStatus.FAILED, TaskStatus.CANCELLED) else ExitCode.OK
+    """Return the exit code for a task. A task that waits for approval or for a worker is not a failure."""
+    if task.status is TaskStatus.CANCELLED:
+        return _CODES_BY_REASON.get(task.reason_code, ExitCode.FAILED)
+    return ExitCode.FAILED if task.status is TaskStatus.FAILED else ExitCode.OK

@@ -8,6 +8,9 @@ from sealyard.model.errors import ErrorInfo, SealyardError
 from sealyard.model.hints import HintCode
 
 WORDINGS: Mapping[str, str] = {
+    HintCode.ADD_ADMINISTRATOR: (
+        "Make another user an administrator first: sealyard acl add USER:name RESOURCE_TYPE:ACL CREATE"
+    ),
     HintCode.ADD_APPROVERS: "Add more approvers (--approve), other than the users of the configuration.",
     HintCode.ADD_FIRMWARE: "Add one (--firmware).",
     HintCode.ADD_PROFILE: "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
@@ -15,6 +18,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ASK_FOR_PERMISSION: "Ask an administrator to grant it (`sealyard acl add`).",
     HintCode.ASK_FOR_SUBJECT: "Ask an administrator to add it: sealyard subject add {subject}",
     HintCode.ASK_FOR_TOKEN: "Ask an administrator to create one: sealyard token create NAME --subject {subject}",
+    HintCode.ASK_TO_ENABLE: "Ask an administrator to enable it: sealyard subject enable {subject}",
     HintCode.CHOOSE_PROFILE: "Choose a profile with --profile: {profiles}.",
     HintCode.CONFIRM: "Confirm it with --yes.",
     HintCode.CONFIRM_CLOCK: (
@@ -22,8 +26,11 @@ WORDINGS: Mapping[str, str] = {
         " otherwise, correct it."
     ),
     HintCode.CREATE_SERVER_SETTINGS: "Create one with `sealyard config example --server`.",
-    HintCode.CREATE_TOKEN: "Ask for a new one (`sealyard token create`): it is unknown, revoked or expired.",
+    HintCode.CREATE_TOKEN: (
+        "Ask for a new one (`sealyard token create`): it is unknown, revoked or expired, or its owner is disabled."
+    ),
     HintCode.CREATE_WORKSPACE: "Create one with `sealyard init`, or choose another with --workspace or --profile.",
+    HintCode.ENABLE_SUBJECT: "Enable it first: sealyard subject enable {subject}",
     HintCode.ENABLE_TLS: (
         "Set a certificate (--tls-certificate, --tls-key), or --behind-proxy if a reverse proxy terminates TLS."
     ),
@@ -32,7 +39,9 @@ WORDINGS: Mapping[str, str] = {
     HintCode.GIVE_REASON: "Enter a reason (--reason).",
     HintCode.LIST_DEVICES: "List device configurations with `sealyard device list`.",
     HintCode.LIST_FAILED_DELIVERIES: "List failed deliveries with `sealyard webhook dead-letters`.",
+    HintCode.LIST_FAILED_NOTIFICATIONS: "List failed notifications with `sealyard notification failed`.",
     HintCode.LIST_KEYS: "List keys with `sealyard key list`.",
+    HintCode.LIST_NOTIFICATIONS: "List notification targets with `sealyard notification list`.",
     HintCode.LIST_PROFILES: "List profiles with `sealyard profile list`.",
     HintCode.LIST_RULES: "List rules with `sealyard acl list`.",
     HintCode.LIST_SETTINGS: "`sealyard config example` lists all keys with their defaults.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator
 from importlib.metadata import version
 
 from sealyard.cli.app_launcher import build_application_parser
@@ -10,13 +12,16 @@ from sealyard.cli.commands import (
     access,
     audit,
     clock,
+    completion,
     config,
     containers,
     credentials,
     decisions,
     devices,
     help_topics,
+    keys,
     login,
+    notifications,
     profiles,
     results,
     serve,
@@ -26,6 +31,7 @@ from sealyard.cli.commands import (
     webhooks,
     workspace,
 )
+from sealyard.cli.examples import format_examples
 
 COMMAND_MODULES = (
     workspace,
@@ -36,6 +42,7 @@ COMMAND_MODULES = (
     access,
     credentials,
     devices,
+    keys,
     tasks,
     decisions,
     wait,
@@ -45,6 +52,7 @@ COMMAND_MODULES = (
     audit,
     webhooks,
     clock,
+    notifications,
     help_topics,
 )
 """Modules with commands, in the order in which the help lists them."""
@@ -63,4 +71,18 @@ def build_parser() -> CommandParser:
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     for module in COMMAND_MODULES:
         module.add_commands(commands)
+    completion.add_commands(commands, parser)
+    for command, command_parser in iterate_parsers(parser):
+        command_parser.epilog = "\n\n".join(filter(None, (format_examples(command), command_parser.epilog)))
     return parser
+
+
+def iterate_parsers(root_parser: CommandParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield the name (such as ``device create``) and parser of each command. The root parser has an empty name."""
+    pending: list[argparse.ArgumentParser] = [root_parser]
+    while pending:
+        parser = pending.pop()
+        yield parser.prog.removeprefix(root_parser.prog).strip(), parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                pending += dict.fromkeys(action.choices.values())

@@ -7,14 +7,30 @@ from datetime import UTC, datetime
 
 from sealyard.cli.output import format_fields, format_table
 from sealyard.model.approval import valid_approvers
-from sealyard.model.formatting import format_count, format_decider, format_size_exact, format_time, format_time_left
+from sealyard.model.formatting import (
+    format_count,
+    format_decider,
+    format_size_exact,
+    format_time,
+    format_time_left,
+    shorten_middle,
+)
+from sealyard.model.metadata_changes import MetadataChanges
+from sealyard.model.package_diff import ChangeKind, diff_packages
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_multiline
 from sealyard.model.subject_names import SubjectNames, format_subject
-from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskStatus
+from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskKind, TaskStatus
 
 _HEADERS = ("ID", "STATUS", "KIND", "NAME", "DEVICE", "REQUESTER", "CREATED", "RESULT")
 _PREVIEW_LINES = 20
+_MAX_VALUE_LENGTH = 200
+_CHANGE_SIGNS = {
+    ChangeKind.ADDED: "+",
+    ChangeKind.REMOVED: "-",
+    ChangeKind.CHANGED: "~",
+    ChangeKind.RENAMED: "~",
+}
 
 
 def format_tasks(tasks: Iterable[Task], names: SubjectNames) -> Iterator[str]:
@@ -73,8 +89,8 @@ def format_review(review: ApprovalReview, names: SubjectNames) -> list[str]:
                     f"{task.config_name} version {task.config_version}{newer_version_note}, id {task.config_id}",
                 ),
                 ("format", task.format),
-                ("encryption", _format_key(task.encryption_key)),
-                ("signing", _format_key(task.signing_key)),
+                ("encryption", format_key(task.encryption_key)),
+                ("signing", format_key(task.signing_key)),
                 ("approvals", _format_approvals(task)),
                 ("approval expires", format_time_left(task.approval_expires_at, datetime.now(UTC))),
                 ("approval digest", task.approval_digest),
@@ -83,16 +99,11 @@ def format_review(review: ApprovalReview, names: SubjectNames) -> list[str]:
             )
         )
     )
-    lines += [f"warning: {warning}" for warning in task.warnings]
-    lines += _format_files("firmware" if task.subtasks else "input", task.inputs)
-    lines += _format_files("metadata", task.metadata)
+    lines += [f"warning: {warning}" for warning in (*task.warnings, *review.warnings)]
+    lines += format_task_files(task)
     lines += [line for name, preview in review.metadata for line in _format_preview(name, printable(preview))]
-    lines += _format_previous_task(review.previous)
-    lines += [
-        f"{decision.verdict.lower()} by {format_decider(decision, names)} at {format_time(decision.at)}"
-        + (f": {decision.reason}" if decision.reason else "")
-        for decision in task.approvals
-    ]
+    lines += _format_changes(review)
+    lines += [_format_decision(task, position, names) for position in range(len(task.approvals))]
     if task.subtasks:
         rows = [(subtask.id, subtask.status, subtask.kind, subtask.name) for subtask in task.subtasks]
         lines += ["subtasks", *(f"  {line}" for line in format_table(("ID", "STATUS", "KIND", "NAME"), rows, ""))]
@@ -106,7 +117,7 @@ def printable(preview: bytes) -> str:
     return escape_multiline(preview.decode("utf-8", "replace"))
 
 
-def _format_key(key: object) -> str:
+def format_key(key: object) -> str:
     from sealyard.model.device_configs import EncryptionKey, SigningKey
 
     if not isinstance(key, EncryptionKey | SigningKey):
@@ -119,6 +130,18 @@ def _format_approvals(task: Task) -> str:
     if not task.approvals_required:
         return "not required"
     return f"{len(valid_approvers(task, task.approvals))} of {task.approvals_required}"
+
+
+def format_task_files(task: Task) -> list[str]:
+    label = "firmware" if task.kind is TaskKind.PACKAGING else "input"
+    return [*_format_files(label, task.inputs), *_format_files("metadata", task.metadata)]
+
+
+def _format_decision(task: Task, position: int, names: SubjectNames) -> str:
+    decision, revocation = task.approvals[position], task.revocation_of(position)
+    reason = f": {decision.reason}" if decision.reason else ""
+    text = f"{decision.verdict.lower()} by {format_decider(decision, names)} at {format_time(decision.at)}{reason}"
+    return f"{text} (no longer counts: {revocation.reason})" if revocation is not None else text
 
 
 def _format_files(label: str, files: Iterable[InputFile]) -> list[str]:
@@ -134,13 +157,37 @@ def _format_preview(name: str, text: str) -> list[str]:
     return [f"start of {name}:", *(f"  | {line}" for line in lines[:_PREVIEW_LINES]), *omission_note]
 
 
-def _format_previous_task(previous_task: Task | None) -> list[str]:
-    if previous_task is None:
+def _format_changes(review: ApprovalReview) -> list[str]:
+    """Return what has changed since the last released package of the same configuration."""
+    previous = review.previous
+    if previous is None:
         return []
-    files = ", ".join(f"{file.name} {file.sha256[:12]}" for file in previous_task.inputs)
-    return [
-        f"previous package: {previous_task.id} {previous_task.name}, {format_time(previous_task.created_at)}: {files}"
+    diff = diff_packages(previous, review.task)
+    lines = [
+        f"since the last released package: {previous.id} {previous.name}, {format_time(previous.created_at)}",
+        *(f"  ~ {change.term}: {change.before or 'none'} → {change.after or 'none'}" for change in diff.terms),
     ]
+    if diff.reordered:
+        lines.append("  ~ firmware order changed")
+    changed_files = [change for change in (*diff.firmware, *diff.metadata) if change.kind is not ChangeKind.SAME]
+    lines += [f"  {_CHANGE_SIGNS[change.kind]} {change.kind} {change.name}" for change in changed_files]
+    lines += [line for changes in review.metadata_changes for line in _format_metadata_changes(changes)]
+    return lines if len(lines) > 1 else [*lines, "  = no changes: same files, keys and terms"]
+
+
+def _format_metadata_changes(changes: MetadataChanges) -> Iterator[str]:
+    yield f"  fields of {changes.name}:"
+    if changes.problem:
+        yield f"    {changes.problem}"
+    elif not changes.fields:
+        yield "    no field changed"
+    for change in changes.fields:
+        path = change.path or "(whole file)"
+        sign = "+" if change.old is None else "-" if change.new is None else "~"
+        values = [shorten_middle(value, _MAX_VALUE_LENGTH) for value in (change.old, change.new) if value is not None]
+        yield f"    {sign} {path}: {' → '.join(values)}"
+    if changes.omitted:
+        yield f"    … {format_count(changes.omitted, 'more change')}"
 
 
 def _format_result(result: Result) -> list[str]:

@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
+from sealyard.client.embedded_access import AccessCalls
+from sealyard.client.embedded_messaging import MessagingCalls
 from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import ProgressCallback
 from sealyard.client.task_wait import wait_within
-from sealyard.concurrency.loop_thread import LoopThread
-from sealyard.engine.engine import Engine
-from sealyard.model.access import AccessList, AclRule, Action, Membership, Subject
+from sealyard.model.access import AccessList
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.clock import ClockConfirmation
-from sealyard.model.credentials import (
-    AccessToken,
-    IssuedToken,
-    OtpEnrollment,
-    OtpStatus,
-    PresentedToken,
-    TokenRequest,
-)
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.errors import StorageError
 from sealyard.model.events import Event
 from sealyard.model.keys import KeyInfo
-from sealyard.model.policy import Policy
 from sealyard.model.requests import (
-    AccessControlList,
     ApprovalReview,
     AuditPage,
     DeviceRequest,
@@ -38,6 +28,7 @@ from sealyard.model.requests import (
     EncryptionRequest,
     KeyImport,
     PackageRequest,
+    RequestCheck,
     SigningRequest,
     TaskCounts,
     TaskFilter,
@@ -45,34 +36,13 @@ from sealyard.model.requests import (
     WorkspaceInfo,
 )
 from sealyard.model.tasks import DecisionOrigin, InputFile, Task, TaskStatus, Verdict
-from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
-T = TypeVar("T")
-EMBEDDED_TRUST_NOTE = "embedded: anyone with this account can act as any user"
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
 
 
-class EmbeddedClient:
+class EmbeddedClient(AccessCalls, MessagingCalls):
     """Client of an engine in this process. :class:`sealyard.client.protocol.Client` documents the methods."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        thread: LoopThread,
-        subject: str,
-        trust_note: str = EMBEDDED_TRUST_NOTE,
-        presented_token: PresentedToken | None = None,
-    ) -> None:
-        """Use :meth:`EngineHandle.client` to create clients.
-
-        ``trust_note``: how dual control is enforced. ``presented_token``: the token of a remote caller.
-        """
-        self._engine = engine
-        self._thread = thread
-        self._subject = subject
-        self._trust_note = trust_note
-        self._presented_token = presented_token
 
     async def close(self) -> None:
         """Do nothing: the :class:`EngineHandle` owns the engine and closes it."""
@@ -86,10 +56,7 @@ class EmbeddedClient:
         return await self._execute("INPUT", self._engine.inputs.ingest(path, expected_sha256, on_bytes))
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
-        async def discard() -> None:
-            self._engine.inputs.discard(files)
-
-        await self._thread.call(discard())
+        await self._query("INPUT", lambda: self._engine.inputs.discard(files))
 
     async def create_package(self, request: PackageRequest) -> Task:
         resource = f"DEVICE_CONFIG:{request.config}"
@@ -103,18 +70,29 @@ class EmbeddedClient:
         resource = f"DEVICE_CONFIG:{request.config}"
         return await self._execute(resource, self._engine.creation.create_signing(self._subject, request))
 
+    async def check_package(self, request: PackageRequest) -> RequestCheck:
+        use_case = partial(self._engine.request_checks.check_package, self._subject, request)
+        return await self._query(f"DEVICE_CONFIG:{request.config}", use_case)
+
+    async def check_encryption(self, request: EncryptionRequest) -> RequestCheck:
+        use_case = partial(self._engine.request_checks.check_encryption, self._subject, request)
+        return await self._query(f"DEVICE_CONFIG:{request.config}", use_case)
+
+    async def check_signing(self, request: SigningRequest) -> RequestCheck:
+        use_case = partial(self._engine.request_checks.check_signing, self._subject, request)
+        return await self._query(f"DEVICE_CONFIG:{request.config}", use_case)
+
     async def task(self, task_id: str) -> Task:
         return await self._query(f"TASK:{task_id}", lambda: self._engine.queries.get(self._subject, task_id))
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
-        use_case = self._engine.queries.list_tasks(self._subject, filters, after, limit)
-        return await self._thread.call(self._engine.query(self._subject, "TASK", use_case))
+        return await self._await_query("TASK", self._engine.queries.list_tasks(self._subject, filters, after, limit))
 
     async def counts(self) -> TaskCounts:
         return await self._query("TASK", lambda: self._engine.queries.counts(self._subject))
 
     async def review(self, task_id: str) -> ApprovalReview:
-        return await self._query(f"TASK:{task_id}", lambda: self._engine.decisions.review(self._subject, task_id))
+        return await self._await_query(f"TASK:{task_id}", self._engine.reviews.review(self._subject, task_id))
 
     async def decide(
         self,
@@ -230,107 +208,25 @@ class EmbeddedClient:
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._execute(f"KEY:{uri}", self._engine.devices.rotate_key(self._subject, uri))
 
-    async def access(self) -> AccessControlList:
-        return await self._query("ACL", lambda: self._engine.access.access(self._subject))
+    async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
+        return await self._execute(f"KEY:{uri}", self._engine.devices.import_certificate(self._subject, uri, path))
 
-    async def subject_names(self) -> Mapping[str, str]:
-        return await self._query("ACL", self._engine.access.subject_names)
-
-    async def own_subjects(self) -> tuple[str, ...]:
-        return await self._query("ACL", lambda: self._engine.access.own_subjects(self._subject))
-
-    async def own_device_rules(self) -> tuple[AclRule, ...]:
-        return await self._query("ACL", lambda: self._engine.access.effective_device_rules(self._subject))
-
-    async def add_subject(self, subject: str, display_name: str = "") -> Subject:
-        use_case = self._engine.access.add_subject(self._subject, subject, display_name)
-        return await self._execute(f"SUBJECT:{subject}", use_case)
-
-    async def unlink_subject(self, subject: str) -> None:
-        await self._execute(f"SUBJECT:{subject}", self._engine.account_links.unlink(self._subject, subject))
-
-    async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
-        use_case = self._engine.access.add_member(self._subject, group, member, confirmed=confirmed)
-        return await self._execute(f"SUBJECT:{group}", use_case)
-
-    async def remove_member(self, group: str, member: str, *, confirmed: bool = False) -> None:
-        use_case = self._engine.access.remove_member(self._subject, group, member, confirmed=confirmed)
-        await self._execute(f"SUBJECT:{group}", use_case)
-
-    async def add_rule(self, subject: str, resource: str, action: Action, *, confirmed: bool = False) -> AclRule:
-        use_case = self._engine.access.add_rule(self._subject, subject, resource, action, confirmed=confirmed)
-        return await self._execute("ACL", use_case)
-
-    async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
-        use_case = self._engine.access.remove_rule(self._subject, rule_id, confirmed=confirmed)
-        await self._execute(f"ACL:{rule_id}", use_case)
-
-    async def policy(self) -> Policy:
-        return await self._query("POLICY", self._engine.access.policy)
-
-    async def set_policy(self, policy: Policy) -> Policy:
-        return await self._execute("POLICY", self._engine.access.set_policy(self._subject, policy))
-
-    # ---- webhooks
-
-    async def webhooks(self) -> tuple[Webhook, ...]:
-        return await self._query("WEBHOOK", lambda: self._engine.webhooks.list_webhooks(self._subject))
-
-    async def add_webhook(self, request: WebhookRequest) -> IssuedWebhook:
-        return await self._execute("WEBHOOK", self._engine.webhooks.add(self._subject, request))
-
-    async def remove_webhook(self, webhook_id: str) -> None:
-        await self._execute(f"WEBHOOK:{webhook_id}", self._engine.webhooks.remove(self._subject, webhook_id))
-
-    async def dead_letters(self, webhook_id: str) -> tuple[DeadLetter, ...]:
-        resource = f"WEBHOOK:{webhook_id}"
-        return await self._query(resource, lambda: self._engine.webhooks.dead_letters(self._subject, webhook_id))
-
-    async def redeliver(self, letter_id: str) -> None:
-        await self._execute("WEBHOOK", self._engine.webhooks.redeliver(self._subject, letter_id))
+    async def create_certificate_request(self, uri: str) -> str:
+        return await self._execute(f"KEY:{uri}", self._engine.keys.create_certificate_request(self._subject, uri))
 
     # ---- audit
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
-        use_case = self._engine.audit.page(self._subject, filters, below, limit)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", use_case))
+        return await self._await_query("AUDIT_LOG", self._engine.audit.page(self._subject, filters, below, limit))
 
     async def verify_audit(
         self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
-        use_case = self._engine.audit.verify(self._subject, checkpoint, progress)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", use_case))
+        return await self._await_query("AUDIT_LOG", self._engine.audit.verify(self._subject, checkpoint, progress))
 
     def export_audit(self, kind: str, filters: AuditFilter | None = None) -> AsyncGenerator[str, None]:
         lines = self._engine.audit.export(self._subject, kind, filters or AuditFilter())
         return self._thread.iterate(self._engine.stream(self._subject, "AUDIT_LOG", lines))
-
-    # ---- credentials
-
-    async def tokens(self) -> tuple[AccessToken, ...]:
-        return await self._query("TOKEN", lambda: self._engine.tokens.list_tokens(self._subject))
-
-    async def create_token(self, request: TokenRequest) -> IssuedToken:
-        resource = f"SUBJECT:{request.subject or self._subject}"
-        return await self._execute(resource, self._engine.tokens.create(self._subject, request, self._presented_token))
-
-    async def revoke_token(self, token_id: str) -> None:
-        await self._execute(f"TOKEN:{token_id}", self._engine.tokens.revoke(self._subject, token_id))
-
-    async def one_time_password(self) -> OtpStatus:
-        return await self._query("SUBJECT", lambda: self._engine.otp.state(self._subject))
-
-    async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
-        use_case = self._engine.otp.enroll(self._subject, current)
-        return await self._execute(f"SUBJECT:{self._subject}", use_case)
-
-    async def confirm_one_time_password(self, password: str) -> None:
-        use_case = self._engine.otp.confirm(self._subject, password)
-        await self._execute(f"SUBJECT:{self._subject}", use_case)
-
-    async def reset_one_time_password(self, subject: str) -> None:
-        use_case = self._engine.otp.reset(self._subject, subject)
-        await self._execute(f"SUBJECT:{subject}", use_case)
 
     # ---- workspace and events
 
@@ -346,6 +242,7 @@ class EmbeddedClient:
             if self._engine.read_only:
                 self._engine.tail()
             async for batch in self._engine.events.batches(after):
+                self._engine.access.require_active(self._subject)
                 visible_events = (self._engine.queries.visible_event(self._subject, event) for event in batch)
                 yield tuple(event for event in visible_events if event is not None)
                 await asyncio.sleep(EVENT_BATCH_SECONDS)
@@ -378,12 +275,3 @@ class EmbeddedClient:
             ),
             clock_warning=clock_warning.to_info() if clock_warning is not None else None,
         )
-
-    async def _execute(self, resource: str, use_case: Awaitable[T]) -> T:
-        return await self._thread.call(self._engine.execute(self._subject, resource, use_case))
-
-    async def _query(self, resource: str, use_case: Callable[[], T]) -> T:
-        async def run_use_case() -> T:
-            return use_case()
-
-        return await self._thread.call(self._engine.query(self._subject, resource, run_use_case()))

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Self, TypeVar
 
-from sealyard.client.embedded import EMBEDDED_TRUST_NOTE, EmbeddedClient
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.embedded_calls import EMBEDDED_TRUST_NOTE
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.concurrency.threads import submit, wait_uninterrupted
 from sealyard.engine.engine import Engine, open_engine, open_reader
@@ -126,15 +127,16 @@ class EngineHandle:
         async def get_upload() -> UploadStatus:
             return self.engine.uploads.get(subject, upload_id)
 
-        return await self.run(get_upload())
+        return await self.run(self.engine.query(subject, "INPUT", get_upload()))
 
     async def write_upload(
         self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]
     ) -> UploadStatus:
         """Write ``chunks`` from ``offset`` on, on the caller's event loop.
 
-        Uses the engine's loop only to add an audit entry if the file is rejected.
+        Uses the engine's loop only to check the subject, and to add an audit entry if the file is rejected.
         """
+        await self.upload(subject, upload_id)
         try:
             return await self.engine.uploads.write(subject, upload_id, offset, chunks)
         except InvalidInputError as error:
@@ -146,7 +148,7 @@ class EngineHandle:
         await self.run(self.engine.audit.record_refusal(subject, "INPUT", error))
 
     async def delete_upload(self, subject: str, upload_id: str) -> None:
-        await self.run(self.engine.uploads.delete(subject, upload_id))
+        await self.run(self.engine.query(subject, "INPUT", self.engine.uploads.delete(subject, upload_id)))
 
     async def resolve_uploads(self, subject: str, upload_ids: tuple[str, ...]) -> tuple[InputFile, ...]:
         """Return the completed uploads of the subject as input files, for a request that creates a task."""
@@ -154,7 +156,7 @@ class EngineHandle:
         async def resolve() -> tuple[InputFile, ...]:
             return self.engine.uploads.resolve(subject, upload_ids)
 
-        return await self.run(resolve())
+        return await self.run(self.engine.query(subject, "INPUT", resolve()))
 
     async def claim_uploads(self, subject: str, upload_ids: tuple[str, ...]) -> None:
         """Record that a task now owns the content of the uploads. Call this after the task was created."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from sealyard.model.access import AclRule, Action, Membership, Subject
+from sealyard.model.access import AclRule, Action, Membership, Subject, SubjectState
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.clock import ClockConfirmation
 from sealyard.model.credentials import (
@@ -25,6 +25,14 @@ from sealyard.model.credentials import (
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.events import Event
 from sealyard.model.keys import KeyInfo
+from sealyard.model.notifications import (
+    FailedNotification,
+    NotificationSettings,
+    NotificationSettingsRequest,
+    NotificationTarget,
+    NotificationTargetRequest,
+    NotificationTestResult,
+)
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
     AccessControlList,
@@ -35,6 +43,7 @@ from sealyard.model.requests import (
     EncryptionRequest,
     KeyImport,
     PackageRequest,
+    RequestCheck,
     SigningRequest,
     TaskCounts,
     TaskFilter,
@@ -71,6 +80,22 @@ class TaskClient(Protocol):
     async def create_package(self, request: PackageRequest) -> Task: ...
     async def create_encryption(self, request: EncryptionRequest) -> Task: ...
     async def create_signing(self, request: SigningRequest) -> Task: ...
+
+    async def check_package(self, request: PackageRequest) -> RequestCheck:
+        """Check a request without creating a task, and raise the error that :meth:`create_package` would raise.
+
+        Nothing is stored, and the files need not be uploaded: :func:`sealyard.client.hashing_reader.hash_file` returns
+        them as input files.
+        """
+        ...
+
+    async def check_encryption(self, request: EncryptionRequest) -> RequestCheck:
+        """Like :meth:`check_package`, for :meth:`create_encryption`."""
+        ...
+
+    async def check_signing(self, request: SigningRequest) -> RequestCheck:
+        """Like :meth:`check_package`, for :meth:`create_signing`."""
+        ...
 
     async def task(self, task_id: str) -> Task:
         """Return the task with this id, or with this prefix of an id if it is unique."""
@@ -177,6 +202,19 @@ class AdministrationClient(Protocol):
         """Create the next version of a key, and a new version of every device configuration that uses the key."""
         ...
 
+    async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
+        """Create the next version of a signing key: the same private key with the renewed certificate in a file.
+
+        Also creates a new version of every device configuration that uses the key. ``path``: PEM, DER or PKCS#7 with
+        the certificate of the key, and its chain in any order. Raises :class:`InvalidKeyError` if the file contains no
+        certificate of the key, and :class:`ConflictError` if the key already has this certificate.
+        """
+        ...
+
+    async def create_certificate_request(self, uri: str) -> str:
+        """Return a certificate request (PKCS#10, PEM) for a signing key, to have its certificate renewed."""
+        ...
+
     async def access(self) -> AccessControlList: ...
     async def subject_names(self) -> Mapping[str, str]:
         """Return the display names of subjects, by subject; subjects without one are missing.
@@ -185,7 +223,29 @@ class AdministrationClient(Protocol):
         """
         ...
 
+    async def identities(self) -> tuple[str, ...]:
+        """Return the users that the caller can act as without further authentication, sorted.
+
+        These are all users in a workspace on this machine, and only the caller's own subject on a server.
+        """
+        ...
+
     async def add_subject(self, subject: str, display_name: str = "") -> Subject: ...
+    async def set_subject_state(
+        self, subject: str, state: SubjectState, reason: str = "", *, confirmed: bool = False
+    ) -> Subject:
+        """Disable, enable or remove a subject, and return it. Requires permission to add subjects.
+
+        A subject that is not active is refused everywhere, and a group grants nothing; approvals of waiting tasks no
+        longer count. ``reason`` is required to disable or remove a subject. Removal also deletes its rules,
+        memberships, access tokens and one-time password. A removed subject is enabled again without them.
+
+        Raises :class:`ConfirmationRequiredError` if ``confirmed`` is false and the change is a removal, revokes
+        approvals or breaks a quorum; :class:`PermissionDeniedError` for the caller itself; and :class:`ConflictError`
+        if no administrator would be left.
+        """
+        ...
+
     async def unlink_subject(self, subject: str) -> None:
         """Remove the link between the subject and its account at an identity provider, and revoke its access tokens.
 
@@ -303,7 +363,47 @@ class WebhookClient(Protocol):
         ...
 
 
-class Client(TaskClient, ResultClient, AdministrationClient, AuditClient, CredentialClient, WebhookClient, Protocol):
+class NotificationClient(Protocol):
+    """Operations to manage the e-mail addresses and chat channels that are notified of requests.
+
+    People manage their own targets; other targets and the settings require permission to update the policy.
+    """
+
+    async def notification_targets(self) -> tuple[NotificationTarget, ...]:
+        """Return the targets that the subject may manage, oldest first."""
+        ...
+
+    async def add_notification_target(self, request: NotificationTargetRequest) -> NotificationTarget: ...
+    async def remove_notification_target(self, target_id: str) -> None: ...
+    async def test_notification_target(self, target_id: str) -> NotificationTestResult:
+        """Send a test message, and return whether the receiver's server accepted it.
+
+        Raises :class:`ConflictError` if no process is sending notifications.
+        """
+        ...
+
+    async def failed_notifications(self, target_id: str) -> tuple[FailedNotification, ...]:
+        """Return the target's notifications that could not be delivered, oldest first."""
+        ...
+
+    async def retry_notification(self, notification_id: str) -> None:
+        """Queue a failed notification again."""
+        ...
+
+    async def notification_settings(self) -> NotificationSettings: ...
+    async def set_notification_settings(self, request: NotificationSettingsRequest) -> NotificationSettings: ...
+
+
+class Client(
+    TaskClient,
+    ResultClient,
+    AdministrationClient,
+    AuditClient,
+    CredentialClient,
+    WebhookClient,
+    NotificationClient,
+    Protocol,
+):
     """All operations, on behalf of one subject."""
 
     async def workspace(self) -> WorkspaceInfo: ...

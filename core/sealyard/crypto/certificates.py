@@ -1,4 +1,4 @@
-"""Parse X.509 certificates and create self-signed ones."""
+"""Parse and describe X.509 certificates, and create self-signed ones and certificate requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import (
+    CertificateIssuerPrivateKeyTypes,
+    PrivateKeyTypes,
+    PublicKeyTypes,
+)
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -35,6 +39,21 @@ class Certificate(FrozenStruct, frozen=True, kw_only=True):
     der: bytes
 
 
+class CertificateDetails(FrozenStruct, frozen=True, kw_only=True):
+    """The fields that identify a certificate in records.
+
+    ``fingerprint``: SHA-256 (hex) of the DER encoding. ``issuer`` and ``subject``: distinguished names (RFC 4514).
+    ``serial_number``: hexadecimal.
+    """
+
+    fingerprint: str
+    subject: str
+    issuer: str
+    serial_number: str
+    valid_from: datetime
+    expires_at: datetime
+
+
 def load_certificate(data: bytes) -> Certificate:
     """Parse a certificate in PEM or DER. If PEM data contains several certificates, the first one is used.
 
@@ -57,6 +76,29 @@ def load_certificate(data: bytes) -> Certificate:
         not_after=not_after,
         der=certificate.public_bytes(Encoding.DER),
     )
+
+
+def describe_certificate(pem: str) -> CertificateDetails:
+    """Return the identifying fields of a certificate that :func:`load_certificate` accepted before."""
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    return CertificateDetails(
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        subject=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        serial_number=f"{certificate.serial_number:x}",
+        valid_from=certificate.not_valid_before_utc,
+        expires_at=certificate.not_valid_after_utc,
+    )
+
+
+def create_certificate_request(private_key: CertificateIssuerPrivateKeyTypes, certificate: str) -> str:
+    """Create a PKCS#10 certificate request (PEM, RFC 2986) for ``private_key``.
+
+    It has the subject of ``certificate`` (PEM), the present certificate of the key.
+    """
+    subject = x509.load_pem_x509_certificate(certificate.encode()).subject
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return builder.sign(private_key, _hash_algorithm(private_key)).public_bytes(Encoding.PEM).decode()
 
 
 def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: datetime, years: int = 20) -> bytes:
@@ -85,8 +127,7 @@ def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: date
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private_key.public_key()), critical=False)
         .add_extension(_DIGITAL_SIGNATURE_USAGE, critical=True)
     )
-    algorithm = None if isinstance(private_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return builder.sign(private_key, algorithm).public_bytes(Encoding.PEM)
+    return builder.sign(private_key, _hash_algorithm(private_key)).public_bytes(Encoding.PEM)
 
 
 def compute_fingerprint(public_key: PublicKeyTypes) -> str:
@@ -98,6 +139,11 @@ def format_name(name: x509.Name) -> str:
     """Return the common name, or the whole distinguished name (RFC 4514) if there is no common name."""
     common_names = name.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(common_names[0].value) if common_names else name.rfc4514_string()
+
+
+def _hash_algorithm(private_key: PrivateKeyTypes) -> hashes.SHA256 | None:
+    """Return the hash algorithm for signing with ``private_key``; None for Ed25519, which includes its own."""
+    return None if isinstance(private_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 
 _DIGITAL_SIGNATURE_USAGE = x509.KeyUsage(

@@ -14,10 +14,12 @@ import msgspec
 from sealyard.audit.log import AuditLog
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
+from sealyard.engine.access.access_impact import AccessImpact
 from sealyard.engine.access.account_links import AccountLinks
 from sealyard.engine.access.administration import AccessAdministration
 from sealyard.engine.access.otp import OtpService
 from sealyard.engine.access.role_sync import RoleSync
+from sealyard.engine.access.subject_states import SubjectStates
 from sealyard.engine.access.tokens import AccessTokens
 from sealyard.engine.audit.checkpointing import CheckpointLoop, migrate_pending_entries
 from sealyard.engine.audit.service import AuditService
@@ -28,6 +30,7 @@ from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
+from sealyard.engine.notifications.registry import NotificationRegistry
 from sealyard.engine.state.clock_record import ClockRecord, open_clock_guard
 from sealyard.engine.state.commit_follower import follow_commits
 from sealyard.engine.state.events import EventBroadcaster
@@ -39,6 +42,7 @@ from sealyard.engine.state.tables import INDEXES
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.cleanup import TaskCleanup
 from sealyard.engine.tasks.confirm_clock import ClockConfirmations
+from sealyard.engine.tasks.contents import TaskContents
 from sealyard.engine.tasks.create import TaskCreation
 from sealyard.engine.tasks.deadline_queue import DeadlineQueue
 from sealyard.engine.tasks.decide import TaskDecisions
@@ -46,19 +50,23 @@ from sealyard.engine.tasks.download import ResultDelivery
 from sealyard.engine.tasks.expiry import ExpiryLoop
 from sealyard.engine.tasks.query import TaskQueries
 from sealyard.engine.tasks.recovery import Recovery
+from sealyard.engine.tasks.released_packages import ReleasedMetadata
+from sealyard.engine.tasks.request_checks import RequestChecks
+from sealyard.engine.tasks.review import TaskReviews
 from sealyard.engine.webhooks.outbox import WebhookOutbox
 from sealyard.engine.webhooks.registry import WebhookRegistry
-from sealyard.engine.workspace import load_metadata, remove_crash_leftovers
+from sealyard.engine.workspace import build_key_store_request, load_metadata, remove_crash_leftovers
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipe_bus import PipeBus
-from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.clock import Clock
-from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
+from sealyard.model.errors import (
+    NotFoundError,
+    PermissionDeniedError,
+    SealyardError,
+    WorkspaceReadOnlyError,
+)
 from sealyard.model.events import DurableEvent
-from sealyard.model.hints import Hint, HintCode
-from sealyard.model.safe_text import escape_text
-from sealyard.model.worker_messages import OpenKeyStore
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
 from sealyard.storage.documents import DocumentStore, TinyDocumentStore
@@ -106,23 +114,36 @@ class Engine:
         )
         self.keys = KeyRegistry(self.repository, self.permissions, bus)
         self.devices = DeviceConfigs(self.repository, self.permissions, self.keys)
-        self.access = AccessAdministration(self.repository, self.permissions, self.devices, demo=metadata.demo)
+        impact = AccessImpact(self.repository, self.permissions, self.devices)
+        self.access = AccessAdministration(self.repository, self.permissions, impact, demo=metadata.demo)
         self.audit = AuditService(self.repository, self.permissions, paths.audit)
         self.health = HealthMonitor(self.repository, bus, self.clock_guard)
         self.tokens = AccessTokens(self.repository, self.permissions)
         self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
-        self.role_sync = RoleSync(self.repository, self.permissions, self.access, self.audit, self.account_links)
+        self.role_sync = RoleSync(
+            self.repository, self.permissions, self.access, impact, self.audit, self.account_links
+        )
         secret_box = SecretBox(paths.secrets_key)
         self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
+        self.repository.add_message_source(self.webhook_outbox)
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
+        self.notifications = NotificationRegistry(self.repository, self.permissions, secret_box, metadata.name)
+        self.repository.add_message_source(self.notifications.outbox)
         auto_transitions = AutoTransitions(self.repository)
-        self.creation = TaskCreation(self.repository, self.permissions, self.inputs, auto_transitions)
+        contents = TaskContents(artifacts)
+        self.creation = TaskCreation(self.repository, self.permissions, self.inputs, contents, auto_transitions)
+        self.request_checks = RequestChecks(self.repository, self.permissions, self.creation, artifacts)
         self.otp = OtpService(self.repository, self.permissions, secret_box, metadata.name)
-        self.decisions = TaskDecisions(
-            self.repository, self.permissions, self.queries, self.scheduler, auto_transitions, artifacts, self.otp
+        self.subject_states = SubjectStates(
+            self.repository, self.permissions, impact, self.tokens, self.otp, self.notifications
         )
+        self.decisions = TaskDecisions(
+            self.repository, self.permissions, self.queries, self.scheduler, auto_transitions, contents, self.otp
+        )
+        self.reviews = TaskReviews(self.repository, self.queries, contents)
         self.delivery = ResultDelivery(self.repository, self.queries, links, artifacts)
         self._artifacts = artifacts
+        self._released_metadata = ReleasedMetadata(self.repository, self.inputs)
         self._deadlines = DeadlineQueue(clock)
         self.expiry = ExpiryLoop(
             self.repository,
@@ -166,8 +187,14 @@ class Engine:
         await run_uncancellable(partial(remove_crash_leftovers, self.paths))
         await self._checkpoint_loop.pin_key()
         self.repository.add_task_listeners(
-            self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler, self.webhook_outbox
+            self._deadlines,
+            self._released_metadata,
+            TaskCleanup(self.inputs, self._artifacts),
+            self.scheduler,
+            self.webhook_outbox,
+            self.notifications.outbox,
         )
+        self._released_metadata.restore()
         await self._recovery.run()
         loops = [self._checkpoint_loop.run(), self.expiry.run()]
         if work:
@@ -244,7 +271,7 @@ class Engine:
     async def _execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         try:
             self._require_writable()
-            self._require_known_subject(subject)
+            self.access.require_active(subject)
             return await use_case
         except SealyardError as error:
             await self._record_refusal(subject, resource, error)
@@ -258,7 +285,7 @@ class Engine:
         Audits only permission failures, and only in an engine that is open for writing.
         """
         try:
-            self._require_known_subject(subject)
+            self.access.require_active(subject)
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
             await self._record_refusal(subject, resource, error)
@@ -267,14 +294,15 @@ class Engine:
             _close_unawaited(use_case)
 
     async def stream(self, subject: str, resource: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Yield the items of a read-only use case.
+        """Yield the items of a read-only use case, until the subject is disabled or removed.
 
         Unlike :meth:`query`, audits failures as well as refusals, for example that a result has expired.
         """
         try:
-            self._require_known_subject(subject)
+            self.access.require_active(subject)
             async with contextlib.aclosing(items):
                 async for item in items:
+                    self.access.require_active(subject)
                     yield item
         except SealyardError as error:
             await self._record_refusal(subject, resource, error)
@@ -299,16 +327,6 @@ class Engine:
             raise WorkspaceReadOnlyError("The workspace is open read-only.", "Open it for writing.")
         if self.repository.fatal_error is not None:
             raise self.repository.fatal_error
-
-    def _require_known_subject(self, subject: str) -> None:
-        if not self.permissions.contains(subject):
-            raise PermissionDeniedError(
-                f"{escape_text(subject, 80)} is unknown in this workspace.",
-                Hint.of(HintCode.ASK_FOR_SUBJECT, subject=escape_text(subject, 80)),
-            )
-        if subject_kind(subject) is SubjectKind.GROUP:
-            # If groups could act, a person could request a task as a group and approve it as one of its members.
-            raise PermissionDeniedError("Groups cannot log in or act.", "Use a member of the group.")
 
 
 async def open_engine(
@@ -341,7 +359,7 @@ async def open_engine(
             audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
             await run_uncancellable(partial(migrate_pending_entries, store, audit))
             bus = PipeBus(
-                _build_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers
+                build_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers
             )
             engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit)
         except BaseException:
@@ -363,20 +381,8 @@ async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> E
     metadata = load_metadata(paths)
     clock = clock or SystemClock()
     store = await asyncio.to_thread(TinyDocumentStore.open, paths.store, INDEXES, write=False)
-    bus = PipeBus(_build_key_store_request(paths, metadata, None, create=False), paths.worker_log, clock)
+    bus = PipeBus(build_key_store_request(paths, metadata, None, create=False), paths.worker_log, clock)
     return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None)
-
-
-def _build_key_store_request(
-    paths: WorkspacePaths, metadata: WorkspaceMetadata, passphrase: str | None, create: bool
-) -> OpenKeyStore:
-    return OpenKeyStore(
-        workspace=str(paths.root),
-        workspace_id=metadata.id,
-        key_store=metadata.key_store,
-        passphrase=passphrase,
-        create=create,
-    )
 
 
 def _log_crash(loop: asyncio.Task[None]) -> None:

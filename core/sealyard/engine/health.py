@@ -17,7 +17,15 @@ from sealyard.engine.devices.certificates import certificate_warnings
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import DEAD_LETTERS, DEVICES, KEYS, OUTBOX, TASKS
+from sealyard.engine.state.tables import (
+    DEAD_LETTERS,
+    DEVICES,
+    KEYS,
+    NOTIFICATION_DEAD_LETTERS,
+    NOTIFICATION_OUTBOX,
+    OUTBOX,
+    TASKS,
+)
 from sealyard.jobs.bus import JobBus
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import NotFoundError, SealyardError
@@ -142,6 +150,8 @@ async def collect_stats(store: DocumentStore, scheduler: Scheduler, bus: JobBus)
         workers=len(bus.pids),
         pending_deliveries=store.count(OUTBOX.name),
         dead_letters=store.count(DEAD_LETTERS.name),
+        pending_notifications=store.count(NOTIFICATION_OUTBOX.name),
+        failed_notifications=store.count(NOTIFICATION_DEAD_LETTERS.name),
     )
 
 

@@ -47,7 +47,17 @@ def load_key(
     key_file = parse_key_file(data, password)
     certificates = key_file.certificates if certificate is None else _load_certificates(certificate)
     key = _select_key(_keys_of_type(key_file, kind), kind, certificates, identified=certificate is not None)
-    return key, _select_certificate(key, certificates)
+    # A self-signed certificate instead of one of another key would not be noticed before devices reject the packages.
+    return key, _find_certificate(key, certificates) if certificates else None
+
+
+def load_certificate_of(key: PrivateKey, path: Path) -> bytes:
+    """Load the certificate (PEM) that belongs to ``key`` from a file: PEM, DER or PKCS#7, a chain in any order.
+
+    Private keys in the file are ignored. Raises :class:`InvalidKeyError` if the file cannot be read, contains no
+    certificate, or only certificates of other keys.
+    """
+    return _find_certificate(key, _load_certificates(path))
 
 
 def _keys_of_type(key_file: KeyFile, kind: KeyType) -> tuple[PrivateKey, ...]:
@@ -107,14 +117,11 @@ def _describe_key(key: PrivateKey, certificates: tuple[x509.Certificate, ...]) -
     return f"{fingerprint} ({escape_text(subjects[0], 80) if subjects else 'without certificate'})"
 
 
-def _select_certificate(key: PrivateKey, certificates: tuple[x509.Certificate, ...]) -> bytes | None:
-    """Return the certificate (PEM) that belongs to ``key``, or None if there are no certificates.
+def _find_certificate(key: PrivateKey, certificates: tuple[x509.Certificate, ...]) -> bytes:
+    """Return the certificate (PEM) that belongs to ``key``; if there are several, the one that expires last.
 
-    If several certificates belong to it, returns the one that expires last. Raises :class:`InvalidKeyError` if none
-    does: a self-signed certificate instead would not be noticed before devices reject the packages.
+    Raises :class:`InvalidKeyError` if none belongs to it.
     """
-    if not certificates:
-        return None
     matches = _certificates_of(key, certificates)
     if not matches:
         count = len(certificates)
@@ -122,7 +129,7 @@ def _select_certificate(key: PrivateKey, certificates: tuple[x509.Certificate, .
             "The certificate belongs to a different key."
             if count == 1
             else f"Each of the {count} certificates belongs to a different key.",
-            "Use the certificate that was issued for this key, or none.",
+            "Use the certificate that was issued for this key.",
         )
     return max(matches, key=lambda certificate: certificate.not_valid_after_utc).public_bytes(Encoding.PEM)
 

@@ -3,14 +3,16 @@
 The folder contains, for each key, ``<name>/key.json`` with the public metadata (kind, purpose, versions) and one file
 per version (``<name>/v1.key``, ``v2.key``, …): a format line, a random nonce of 12 bytes, and the ciphertext with its
 tag (NIST SP 800-38D). The associated data is the canonical JSON (RFC 8785) of the URI, kind and purpose of the key and
-of the metadata of the version. If either file is modified, this is therefore detected when the key is used.
+of the metadata of the version. If either file is modified, this is therefore detected when the key is used. A version
+with a renewed certificate has a file of its own, with the same private key.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -18,13 +20,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput
-from sealyard.crypto.certificates import COMMON_NAME_LIMIT, load_certificate
+from sealyard.crypto.certificates import COMMON_NAME_LIMIT, create_certificate_request, load_certificate
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.signatures import PrivateKey, sign
 from sealyard.fs.atomic import storage_error, write_atomic
+from sealyard.fs.locks import lock_file
 from sealyard.fs.private import make_private_dir
-from sealyard.keys.key_import import load_key
+from sealyard.keys.key_import import load_certificate_of, load_key
 from sealyard.keys.master_key import verify_master_key
 from sealyard.keys.material import Material, create_certificate, describe, from_bytes, generate_key, to_bytes
 from sealyard.keys.provider import Signer
@@ -44,6 +47,8 @@ SCHEME = "local"
 _FORMAT = b"sealyard key 1\n"
 _NONCE_LENGTH = 12
 _INFO_FILE = "key.json"
+_LOCK_FILE = ".lock"
+"""Locked while a version is created. No key has this name."""
 
 
 class LocalKeyProvider:
@@ -62,7 +67,6 @@ class LocalKeyProvider:
         verify_master_key(folder, master_key)
         self._folder = folder
         self._aead = AESGCM(master_key)
-        self._write_lock = threading.Lock()
 
     async def get_info(self, name: str) -> KeyInfo:
         return self._read_info(name)
@@ -83,6 +87,14 @@ class LocalKeyProvider:
 
     async def rotate(self, name: str) -> KeyVersion:
         return await asyncio.to_thread(self._rotate, name)
+
+    async def import_certificate(self, name: str, version: int, path: Path) -> KeyVersion:
+        return await asyncio.to_thread(self._import_certificate, name, version, path)
+
+    async def create_certificate_request(self, name: str, version: int) -> str:
+        info = self._read_info(name)
+        key = self._load_private_key(info, version)
+        return create_certificate_request(key, _get_version(info, version).certificate or "")
 
     async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer:
         info = self._read_info(name)
@@ -137,7 +149,7 @@ class LocalKeyProvider:
         return self._store_version(name, kind, purpose, version, material)
 
     def _rotate(self, name: str) -> KeyVersion:
-        with self._write_lock:
+        with self._lock():
             info = self._read_info(name)
             material = generate_key(info.kind)
             version_number = info.current.version + 1
@@ -147,14 +159,34 @@ class LocalKeyProvider:
             self._save(msgspec.structs.replace(info, versions=(*info.versions, version)), material)
             return version
 
+    def _import_certificate(self, name: str, version_number: int, path: Path) -> KeyVersion:
+        with self._lock():
+            info = self._read_info(name)
+            key = self._load_private_key(info, version_number)
+            version = describe(key, info.current.version + 1, "renewed", load_certificate_of(key, path))
+            if version.certificate == info.current.certificate:
+                return info.current
+            self._save(msgspec.structs.replace(info, versions=(*info.versions, version)), key)
+            return version
+
     def _store_version(
         self, name: str, kind: KeyType, purpose: KeyPurpose, version: KeyVersion, material: Material
     ) -> KeyInfo:
         info = KeyInfo(uri=f"{SCHEME}:{name}", kind=kind, purpose=purpose, versions=(version,))
-        with self._write_lock:
+        with self._lock():
             self._require_unused_name(name)
             self._save(info, material)
         return info
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Lock the folder while a version is created: two workers must not write the same version of a key."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lock_file(self._folder / _LOCK_FILE))
+            except OSError as error:
+                raise storage_error(error, "writing the key store") from error
+            yield
 
     def _save(self, info: KeyInfo, material: Material) -> None:
         """Write the file of the current version, then ``key.json``.
@@ -172,11 +204,7 @@ class LocalKeyProvider:
             raise storage_error(error, "writing the key store") from error
 
     def _load_material(self, info: KeyInfo, version_number: int) -> Material:
-        version = info.version(version_number)
-        if version is None:
-            raise NotFoundError(
-                f"{info.uri} has no version {version_number}.", f"Use a version from 1 to {info.current.version}."
-            )
+        version = _get_version(info, version_number)
         path = self._key_dir(_key_name(info)) / f"v{version_number}.key"
         try:
             data = path.read_bytes()
@@ -189,6 +217,13 @@ class LocalKeyProvider:
         except (OSError, ValueError, InvalidTag) as error:
             raise _corrupted_error(path) from error
         return from_bytes(info.kind, plaintext)
+
+    def _load_private_key(self, info: KeyInfo, version_number: int) -> PrivateKey:
+        if info.kind.symmetric:
+            raise InvalidKeyError(f"{info.uri} is a symmetric key, which has no certificate.", "Use a signing key.")
+        key = self._load_material(info, version_number)
+        assert isinstance(key, PrivateKey)
+        return key
 
     def _read_info(self, name: str) -> KeyInfo:
         path = self._key_dir(name) / _INFO_FILE
@@ -223,6 +258,15 @@ class LocalSigner:
 
     async def sign(self, data: bytes) -> bytes:
         return sign(self._key, self._algorithm, data, prehashed=self._prehashed)
+
+
+def _get_version(info: KeyInfo, version_number: int) -> KeyVersion:
+    version = info.version(version_number)
+    if version is None:
+        raise NotFoundError(
+            f"{info.uri} has no version {version_number}.", f"Use a version from 1 to {info.current.version}."
+        )
+    return version
 
 
 def _associated_data(info: KeyInfo, version: KeyVersion) -> bytes:

@@ -58,6 +58,22 @@ class KeyProvider(Protocol):
         """Generate the next version of the key, with the same kind and purpose."""
         ...
 
+    async def import_certificate(self, name: str, version: int, path: Path) -> KeyVersion:
+        """Create the next version of the key: the private key of ``version`` with the certificate in a file.
+
+        The origin of the new version is "renewed". If the newest version has this certificate already, returns that
+        version, so that an interrupted call can be repeated. Raises :class:`InvalidKeyError` if the file contains no
+        certificate of this private key, or if the key is symmetric.
+        """
+        ...
+
+    async def create_certificate_request(self, name: str, version: int) -> str:
+        """Return a PKCS#10 certificate request (PEM) for the private key, with the subject of its certificate.
+
+        Raises :class:`InvalidKeyError` if the key is symmetric.
+        """
+        ...
+
     async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer: ...
 
     async def cipher(self, name: str, version: int, algorithm: EncryptionAlgorithm) -> ContentCipher: ...

@@ -20,6 +20,9 @@ class SubjectKind(StrEnum):
 SYSTEM_SUBJECT = "SYSTEM:engine"
 """The author of changes that the engine makes on its own: expiry, time limits, recovery."""
 
+OIDC_AUTHOR = "SYSTEM:oidc"
+"""The author of memberships and audit entries that result from the roles in a token of an identity provider."""
+
 _SUBJECT_PATTERN = re.compile(r"(USER|GROUP|CLIENT):[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
 
@@ -41,13 +44,37 @@ def subject_kind(subject: str) -> SubjectKind:
     return SubjectKind(subject.partition(":")[0])
 
 
+class SubjectState(StrEnum):
+    """Whether a subject can act, approve, and grant permissions as a group.
+
+    A disabled subject keeps its rules, memberships and credentials, but they have no effect until it is enabled. A
+    removed subject has lost them; its record is kept so that its name stays known and its id is not reused by accident.
+    """
+
+    ACTIVE = "ACTIVE"
+    DISABLED = "DISABLED"
+    REMOVED = "REMOVED"
+
+
 class Subject(FrozenStruct, frozen=True, kw_only=True):
-    """A person, group or machine client of the workspace. ``id`` has the form ``KIND:name``."""
+    """A person, group or machine client of the workspace. ``id`` has the form ``KIND:name``.
+
+    ``state_reason``, ``state_changed_by`` and ``state_changed_at`` describe the last change of ``state``; they are
+    empty or None if it never changed.
+    """
 
     id: str
     created_by: str
     created_at: datetime
     display_name: str = ""
+    state: SubjectState = SubjectState.ACTIVE
+    state_reason: str = ""
+    state_changed_by: str = ""
+    state_changed_at: datetime | None = None
+
+    @property
+    def is_active(self) -> bool:
+        return self.state is SubjectState.ACTIVE
 
 
 class Membership(FrozenStruct, frozen=True, kw_only=True):

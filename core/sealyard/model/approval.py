@@ -68,7 +68,9 @@ def decision_blocker(task: Task, subject: str, now: datetime, *, may_approve: bo
         return DecisionBlocker.OWN_TASK
     if subject_kind(subject) is not SubjectKind.USER:
         return DecisionBlocker.NOT_A_PERSON
-    if any(decision.by == subject for decision in task.approvals):
+    if any(
+        decision.by == subject and task.revocation_of(index) is None for index, decision in enumerate(task.approvals)
+    ):
         return DecisionBlocker.ALREADY_DECIDED
     return None if may_approve else DecisionBlocker.NO_PERMISSION
 
@@ -76,13 +78,15 @@ def decision_blocker(task: Task, subject: str, now: datetime, *, may_approve: bo
 def valid_approvers(task: Task, decisions: Iterable[Decision]) -> frozenset[str]:
     """Return the persons whose approvals in ``decisions`` count towards the quorum of ``task``, each once.
 
-    An approval counts if its digest is that of the task and it was not made by the requester. The requester's own
-    approval counts only if self-approval was allowed for the task (``task.self_approved``).
+    An approval counts if its digest is that of the task, it was not made by the requester, and it has not been revoked.
+    The requester's own approval counts only if self-approval was allowed for the task (``task.self_approved``).
     """
+    revoked_positions = {revoked.decision for revoked in task.revoked_approvals}
     return frozenset(
         decision.by
-        for decision in decisions
+        for position, decision in enumerate(decisions)
         if decision.verdict is Verdict.APPROVED
+        and position not in revoked_positions
         and decision.digest == task.approval_digest
         and subject_kind(decision.by) is SubjectKind.USER
         and (task.self_approved or decision.by != task.created_by)

@@ -52,6 +52,7 @@ class AuditResourceType(StrEnum):
     POLICY = "POLICY"
     TOKEN = "TOKEN"  # noqa: S105 - not a secret
     WEBHOOK = "WEBHOOK"
+    NOTIFICATION = "NOTIFICATION"
     AUDIT_LOG = "AUDIT_LOG"
     WORKSPACE = "WORKSPACE"
     RESOURCE_TYPE = "RESOURCE_TYPE"

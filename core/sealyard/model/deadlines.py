@@ -1,4 +1,4 @@
-"""Deadlines of tasks: approval and execution periods, time limits, link expiry and retention. Performs no I/O."""
+"""Deadlines of tasks: approval and execution periods, reminders, time limits, link expiry and retention. No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def next_deadline(task: Task) -> datetime | None:
     """Return the earliest time at which a deadline changes the task or its result; None if no deadline applies."""
     match task.status:
         case TaskStatus.WAITING:
-            return task.approval_expires_at
+            deadlines = (task.reminder_at, task.escalation_at, task.approval_expires_at)
+            return min((deadline for deadline in deadlines if deadline is not None), default=None)
         case TaskStatus.CREATED | TaskStatus.APPROVED:
             return task.updated_at + STUCK_AFTER
         case TaskStatus.SCHEDULED:
@@ -39,6 +40,18 @@ def expired_deadline(task: Task, now: datetime) -> Trigger | None:
         case TaskStatus.APPROVED | TaskStatus.SCHEDULED if _has_passed(task.execution_expires_at, now):
             return ExecutionTimedOut()
     return None
+
+
+def due_reminder(task: Task, now: datetime) -> str | None:
+    """Return the field of the waiting task whose reminder or escalation is due, the earlier one first; None if none is.
+
+    ``reminder_at`` or ``escalation_at``; setting it to None records that people are notified.
+    """
+    if task.status is not TaskStatus.WAITING:
+        return None
+    if _has_passed(task.reminder_at, now):
+        return "reminder_at"
+    return "escalation_at" if _has_passed(task.escalation_at, now) else None
 
 
 def _has_passed(deadline: datetime | None, now: datetime) -> bool:

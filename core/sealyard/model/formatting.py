@@ -20,6 +20,14 @@ def format_count(count: int, noun: str, plural: str = "") -> str:
     return f"1 {noun}" if count == 1 else f"{count:,} {plural or noun + 's'}"
 
 
+def shorten_middle(text: str, limit: int) -> str:
+    """Return ``text`` with at most ``limit`` characters; the middle of a longer text is replaced with an ellipsis."""
+    if len(text) <= limit:
+        return text
+    end_length = (limit - 1) // 2
+    return f"{text[: limit - 1 - end_length]}…{text[len(text) - end_length :]}"
+
+
 def format_size(byte_count: int) -> str:
     """Format a number of bytes in binary units: ``1.5 MiB``."""
     if byte_count < 1024:  # noqa: PLR2004

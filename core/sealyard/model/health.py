@@ -41,7 +41,8 @@ class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
 
     ``tasks``: number of tasks by status. ``queued``: number of tasks that wait for a worker slot. ``workers``: number
     of live workers. ``pending_deliveries``: number of webhook messages still to be delivered. ``dead_letters``: number
-    of webhook messages whose delivery was given up.
+    of webhook messages whose delivery was given up. ``pending_notifications`` and ``failed_notifications``: the same
+    numbers for notifications.
     """
 
     tasks: Mapping[TaskStatus, int]
@@ -49,3 +50,5 @@ class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     workers: int
     pending_deliveries: int
     dead_letters: int
+    pending_notifications: int
+    failed_notifications: int

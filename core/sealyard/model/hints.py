@@ -17,6 +17,7 @@ class HintCode(StrEnum):
     The values are stable: they are sent to other processes and over networks.
     """
 
+    ADD_ADMINISTRATOR = "add-administrator"
     ADD_APPROVERS = "add-approvers"
     ADD_FIRMWARE = "add-firmware"
     ADD_PROFILE = "add-profile"
@@ -24,19 +25,23 @@ class HintCode(StrEnum):
     ASK_FOR_PERMISSION = "ask-for-permission"
     ASK_FOR_SUBJECT = "ask-for-subject"
     ASK_FOR_TOKEN = "ask-for-token"  # noqa: S105 - not a secret
+    ASK_TO_ENABLE = "ask-to-enable"
     CHOOSE_PROFILE = "choose-profile"
     CONFIRM = "confirm"
     CONFIRM_CLOCK = "confirm-clock"
     CREATE_SERVER_SETTINGS = "create-server-settings"
     CREATE_TOKEN = "create-token"  # noqa: S105 - not a secret
     CREATE_WORKSPACE = "create-workspace"
+    ENABLE_SUBJECT = "enable-subject"
     ENABLE_TLS = "enable-tls"
     ENROLL_OTP = "enroll-otp"
     ENTER_OTP = "enter-otp"
     GIVE_REASON = "give-reason"
     LIST_DEVICES = "list-devices"
     LIST_FAILED_DELIVERIES = "list-failed-deliveries"
+    LIST_FAILED_NOTIFICATIONS = "list-failed-notifications"
     LIST_KEYS = "list-keys"
+    LIST_NOTIFICATIONS = "list-notifications"
     LIST_PROFILES = "list-profiles"
     LIST_RULES = "list-rules"
     LIST_SETTINGS = "list-settings"
@@ -58,6 +63,7 @@ class HintCode(StrEnum):
 
 
 NEUTRAL_TEXTS: Mapping[str, str] = {
+    HintCode.ADD_ADMINISTRATOR: "Grant another user CREATE on RESOURCE_TYPE:ACL first.",
     HintCode.ADD_APPROVERS: "Add more approvers, other than the users of the configuration.",
     HintCode.ADD_FIRMWARE: "Add a firmware file.",
     HintCode.ADD_PROFILE: "Add a profile for it.",
@@ -65,21 +71,28 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.ASK_FOR_PERMISSION: "Ask an administrator to grant it.",
     HintCode.ASK_FOR_SUBJECT: "Ask an administrator to add {subject}.",
     HintCode.ASK_FOR_TOKEN: "Ask an administrator to create a token for {subject}.",
+    HintCode.ASK_TO_ENABLE: "Ask an administrator to enable {subject}.",
     HintCode.CHOOSE_PROFILE: "Choose one of these profiles: {profiles}.",
     HintCode.CONFIRM: "Confirm it.",
     HintCode.CONFIRM_CLOCK: (
         "If the clock is right, wait {remaining_time}, or ask an administrator to confirm it; otherwise, correct it."
     ),
     HintCode.CREATE_SERVER_SETTINGS: "Create one from the example settings.",
-    HintCode.CREATE_TOKEN: "It is unknown, revoked or expired. Create a new one, or ask an administrator for one.",
+    HintCode.CREATE_TOKEN: (
+        "It is unknown, revoked or expired, or its owner is disabled. Create a new one, or ask an administrator for"
+        " one."
+    ),
     HintCode.CREATE_WORKSPACE: "Create a new workspace, or choose another one.",
+    HintCode.ENABLE_SUBJECT: "Enable {subject} first.",
     HintCode.ENABLE_TLS: "Set a certificate and its key, or state that a reverse proxy terminates TLS.",
     HintCode.ENROLL_OTP: "Enroll an authenticator first.",
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",
     HintCode.GIVE_REASON: "Enter a reason.",
     HintCode.LIST_DEVICES: "Check the list of device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "Check the list of failed deliveries.",
+    HintCode.LIST_FAILED_NOTIFICATIONS: "Check the list of failed notifications.",
     HintCode.LIST_KEYS: "Check the list of keys.",
+    HintCode.LIST_NOTIFICATIONS: "Check the list of notification targets.",
     HintCode.LIST_PROFILES: "Check the list of profiles.",
     HintCode.LIST_RULES: "Check the list of rules.",
     HintCode.LIST_SETTINGS: "The example settings list all keys with their defaults.",

@@ -42,6 +42,8 @@ def parse_key_uri(text: str) -> KeyUri:
 class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     """A version of a key. ``public_key`` and ``certificate`` (both PEM) are set only for signing keys.
 
+    ``origin``: "generated", "imported", or "renewed" for the key of an earlier version with a renewed certificate.
+
     ``fingerprint``: the SHA-256 (hex) of the DER SubjectPublicKeyInfo; for a symmetric key, the first 8 bytes (hex) of
     HMAC-SHA256(key, "sealyard key check"), which only serve to distinguish versions.
 
@@ -51,12 +53,17 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
 
     version: int
     created_at: datetime
-    origin: str  # "generated" or "imported"
+    origin: str
     fingerprint: str
     public_key: str | None = None
     certificate: str | None = None
     certificate_expires_at: datetime | None = None
     certificate_valid_from: datetime | UnsetType = UNSET
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the workspace generated the key and its certificate. Otherwise devices may rely on the issuer."""
+        return self.origin == "generated"
 
 
 class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
@@ -105,8 +112,8 @@ def certificate_status(version: KeyVersion, now: datetime) -> CertificateStatus:
 def certificate_warning(info: KeyInfo, version: KeyVersion, now: datetime) -> str:
     """Return a warning unless the certificate of ``version`` is valid for the next 30 days; otherwise an empty string.
 
-    A warning about the current version ends with advice. An imported key has a certificate from elsewhere: rotating the
-    key would replace both by a self-signed certificate, which devices do not know.
+    A warning about the current version ends with advice. An imported or renewed certificate is from elsewhere: rotating
+    the key would replace both by a self-signed certificate, which devices do not know.
     """
     status = certificate_status(version, now)
     if status is CertificateStatus.VALID:
@@ -115,6 +122,6 @@ def certificate_warning(info: KeyInfo, version: KeyVersion, now: datetime) -> st
     if status is CertificateStatus.NOT_YET_VALID:
         return f"{subject} is not valid before {version.certificate_valid_from:%Y-%m-%d %H:%M} UTC."
     verb = "expired" if status is CertificateStatus.EXPIRED else "expires"
-    advice = "Import a renewed certificate." if version.origin == "imported" else "Rotate the key."
+    advice = "Rotate the key." if version.is_generated else "Import a renewed certificate."
     statement = f"{subject} {verb} on {version.certificate_expires_at:%Y-%m-%d} UTC."
     return f"{statement} {advice}" if version == info.current else statement

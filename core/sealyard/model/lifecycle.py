@@ -1,7 +1,7 @@
 """The life cycle of a task: a state machine without I/O, with one transition table and one function, :func:`advance`.
 
     CREATED    -> WAITING (needs approval) | SCHEDULED (does not) | CANCELLED
-    WAITING    -> WAITING (one more approval) | APPROVED | CANCELLED (rejected, withdrawn, timeout)
+    WAITING    -> WAITING (one more approval, or fewer that count) | APPROVED | CANCELLED (rejected, withdrawn, timeout)
     APPROVED   -> SCHEDULED | CANCELLED (withdrawn, permission revoked, execution timeout)
     SCHEDULED  -> RUNNING | CANCELLED | FAILED (time limit)
     RUNNING    -> RUNNING (segment encrypted, intent recorded) | DONE | FAILED | CANCELLED
@@ -14,7 +14,7 @@ Rules that hold in every transition:
    changed.
 2. A decision by the requester is rejected and never counts, except with self-approval in a demo workspace.
 3. A person can decide only once, and only within the approval period. A decision that is bound to another digest is
-   rejected.
+   rejected. After an approval was revoked, the same person can approve again.
 4. The fencing token of each lease is one higher than the last; a worker's report with any other token is rejected.
 5. A worker signs at most one message for a task: a second intent must be for the same bytes.
 6. Subtasks follow their parent: they do not change before it is SCHEDULED, and they end when it ends.
@@ -36,9 +36,10 @@ from sealyard.model.errors import (
     PermissionDeniedError,
     SealyardError,
 )
-from sealyard.model.tasks import Intent, StatusChange, Subtask, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.tasks import Intent, RevokedApproval, StatusChange, Subtask, Task, TaskKind, TaskStatus, Verdict
 from sealyard.model.triggers import (
     ApprovalTimedOut,
+    ApproversChanged,
     CancellationConfirmed,
     Cancelled,
     Completed,
@@ -70,6 +71,7 @@ _BEFORE_RUNNING = (_S.CREATED, _S.WAITING, _S.APPROVED, _S.SCHEDULED)
 TRANSITIONS: dict[type[Any], tuple[TaskStatus, ...]] = {
     Submitted: (_S.CREATED,),
     DecisionMade: (_S.WAITING,),
+    ApproversChanged: (_S.WAITING,),
     Withdrawn: (_S.CREATED, _S.WAITING, _S.APPROVED),
     Cancelled: _BEFORE_RUNNING,
     ApprovalTimedOut: (_S.WAITING,),
@@ -104,6 +106,7 @@ NEXT: dict[TaskStatus, frozenset[TaskStatus]] = {
 _VERBS: dict[type[Any], str] = {
     Submitted: "submit",
     DecisionMade: "decide on",
+    ApproversChanged: "revoke approvals of",
     Withdrawn: "withdraw",
     Cancelled: "cancel",
     CancellationConfirmed: "cancel",
@@ -155,7 +158,14 @@ def accepts(task: Task, trigger_type: type[Any]) -> bool:
 
 def _on_submitted(task: Task, trigger: Submitted, now: datetime) -> Task:
     if task.approvals_required > 0:
-        return _with_status(task, _S.WAITING, now, approval_expires_at=trigger.approval_expires_at)
+        return _with_status(
+            task,
+            _S.WAITING,
+            now,
+            approval_expires_at=trigger.approval_expires_at,
+            reminder_at=trigger.reminder_at,
+            escalation_at=trigger.escalation_at,
+        )
     return _with_status(task, _S.SCHEDULED, now, execution_expires_at=trigger.execution_expires_at)
 
 
@@ -190,6 +200,13 @@ def _decision_error(task: Task, subject: str, blocker: DecisionBlocker) -> Sealy
         case DecisionBlocker.ALREADY_DECIDED:
             return ConflictError(f"{subject} has already decided on task {task.id}.")
     return transition_error(task, DecisionMade)
+
+
+def _on_approvers_changed(task: Task, trigger: ApproversChanged, now: datetime) -> Task:
+    revoked = tuple(RevokedApproval(decision=position, at=now, reason=trigger.reason) for position in trigger.revoked)
+    return msgspec.structs.replace(
+        task, revoked_approvals=(*task.revoked_approvals, *revoked), warning=trigger.warning, updated_at=now
+    )
 
 
 def _on_scheduled(task: Task, trigger: Scheduled, now: datetime) -> Task:
@@ -301,6 +318,7 @@ def _on_time_limit_exceeded(task: Task, _trigger: TimeLimitExceeded, now: dateti
 _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
     Submitted: _on_submitted,
     DecisionMade: _on_decision,
+    ApproversChanged: _on_approvers_changed,
     Scheduled: _on_scheduled,
     Leased: _on_leased,
     SegmentRecorded: _on_segment_recorded,

@@ -17,7 +17,8 @@ from sealyard.model.device_configs import (
     DeviceConfig,
 )
 from sealyard.model.errors import ErrorInfo
-from sealyard.model.subject_names import SubjectNames
+from sealyard.model.metadata_changes import MetadataChanges
+from sealyard.model.subject_names import SubjectNames, collect_subject_names
 from sealyard.model.task_search import NO_NAMES, TaskSearchFields, search_text
 from sealyard.model.tasks import InputFile, ResultState, Task, TaskKind, TaskStatus
 
@@ -58,6 +59,24 @@ class SigningRequest(FrozenStruct, frozen=True, kw_only=True):
     name: str = ""
     content_type: str = ""
     client_token: str | None = None
+
+
+class RequestCheck(FrozenStruct, frozen=True, kw_only=True):
+    """The outcome of a dry run: a request for a task was checked, and would be accepted.
+
+    ``task``: the task that the request would create, without an id and an approval digest; if ``exists`` is set, the
+    task that an earlier request with the same client token created. ``eligible_approvers``: number of people who can
+    approve the task.
+    """
+
+    task: Task
+    exists: bool = False
+    eligible_approvers: int = 0
+
+    @property
+    def can_reach_quorum(self) -> bool:
+        """Whether enough people can approve the task."""
+        return self.eligible_approvers >= self.task.approvals_required
 
 
 class EncryptionKeyRequest(FrozenStruct, frozen=True, kw_only=True):
@@ -213,8 +232,9 @@ class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
 
     ``blocked_reason``: why the requesting subject may not decide; empty if it may. ``metadata``: name and content of
     each metadata file, untrusted and unescaped; truncated only if larger than any file that the ``se-1`` format
-    accepts. ``previous``: the last approved package of the same configuration. ``newer_version``: the newest version of
-    the configuration, if the task uses an older one.
+    accepts. ``previous``: the last released package of the same configuration. ``newer_version``: the newest version of
+    the configuration, if the task uses an older one. ``metadata_changes``: the changed fields of each changed metadata
+    file since ``previous``. ``warnings``: about the files, in addition to those of the task.
     """
 
     task: Task
@@ -223,14 +243,30 @@ class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
     metadata: tuple[tuple[str, bytes], ...] = ()
     previous: Task | None = None
     newer_version: int | None = None
+    metadata_changes: tuple[MetadataChanges, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class AccessControlList(FrozenStruct, frozen=True, kw_only=True):
-    """All subjects, memberships and rules of a workspace."""
+    """All subjects, memberships and rules of a workspace.
+
+    ``subjects`` includes disabled subjects; ``removed`` are those that were removed, and have no rules or memberships.
+    """
 
     subjects: tuple[Subject, ...]
     memberships: tuple[Membership, ...]
     rules: tuple[AclRule, ...]
+    removed: tuple[Subject, ...] = ()
+
+    @property
+    def active_subjects(self) -> tuple[Subject, ...]:
+        """The subjects that can act, approve, or grant permissions to their members."""
+        return tuple(subject for subject in self.subjects if subject.is_active)
+
+    @property
+    def names(self) -> SubjectNames:
+        """The display names of all subjects, including removed ones."""
+        return collect_subject_names((*self.subjects, *self.removed))
 
 
 class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):

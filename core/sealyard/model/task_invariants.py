@@ -12,9 +12,9 @@ from sealyard.model.tasks import StatusChange, Task, TaskStatus
 def check_change(old_task: Task | None, new_task: Task) -> None:
     """Check a change of a task before it is stored, independently of the code that computed the change.
 
-    A final status is never left, statuses follow the table of transitions, fencing tokens never decrease, history and
-    approvals are only appended to, and the approval digest and the digest of the intent do not change. ``old_task`` is
-    None for a new task.
+    A final status is never left, statuses follow the table of transitions, fencing tokens never decrease, history,
+    approvals and revocations are only appended to, and the approval digest and the digest of the intent do not change.
+    ``old_task`` is None for a new task.
 
     Raises :class:`InvariantError` if the change violates one of these invariants.
     """
@@ -30,6 +30,11 @@ def check_change(old_task: Task | None, new_task: Task) -> None:
     _require(new_task, new_task.fencing_token >= old_task.fencing_token, "must not decrease its fencing token")
     _require(new_task, new_task.history[: len(old_task.history)] == old_task.history, "must keep its history")
     _require(new_task, new_task.approvals[: len(old_task.approvals)] == old_task.approvals, "must keep its decisions")
+    _require(
+        new_task,
+        new_task.revoked_approvals[: len(old_task.revoked_approvals)] == old_task.revoked_approvals,
+        "must not restore revoked approvals",
+    )
     if old_task.intent is not None:
         _require(
             new_task,

@@ -74,6 +74,17 @@ class Decision(FrozenStruct, frozen=True, kw_only=True):
     one_time_password: bool = False
 
 
+class RevokedApproval(FrozenStruct, frozen=True, kw_only=True):
+    """An approval that no longer counts, because its approver lost the permission to approve while the task waited.
+
+    ``decision``: position of the approval in :attr:`Task.approvals`, from 0.
+    """
+
+    decision: int
+    at: datetime
+    reason: str
+
+
 class Subtask(FrozenStruct, frozen=True, kw_only=True):
     """A step of a packaging task: the encryption of one firmware file, or the signing. Stored as part of the task."""
 
@@ -135,7 +146,11 @@ class RunProgress(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Task(FrozenStruct, frozen=True, kw_only=True):
-    """A packaging, encryption or signing task. Only :mod:`sealyard.model.lifecycle` changes its status."""
+    """A packaging, encryption or signing task. Only :mod:`sealyard.model.lifecycle` changes its status.
+
+    ``reminder_at`` and ``escalation_at``: when approvers are reminded of the waiting task, and when administrators are
+    notified of it; None once that has happened.
+    """
 
     id: str
     kind: TaskKind
@@ -159,7 +174,10 @@ class Task(FrozenStruct, frozen=True, kw_only=True):
     approvals_required: int = 0
     approval_digest: str = ""
     approvals: tuple[Decision, ...] = ()
+    revoked_approvals: tuple[RevokedApproval, ...] = ()
     approval_expires_at: datetime | None = None
+    reminder_at: datetime | None = None
+    escalation_at: datetime | None = None
     warning: str = ""
     self_approved: bool = False
 
@@ -180,3 +198,7 @@ class Task(FrozenStruct, frozen=True, kw_only=True):
     def total_bytes(self) -> int:
         """The total size of the inputs, in bytes."""
         return sum(file.size for file in self.inputs)
+
+    def revocation_of(self, decision: int) -> RevokedApproval | None:
+        """Return the revocation of the decision at this position in :attr:`approvals`, or None if it still counts."""
+        return next((revoked for revoked in self.revoked_approvals if revoked.decision == decision), None)

@@ -16,10 +16,23 @@ class Submitted(FrozenStruct, frozen=True, kw_only=True):
 
     approval_expires_at: datetime
     execution_expires_at: datetime
+    reminder_at: datetime | None = None
+    escalation_at: datetime | None = None
 
 
 class DecisionMade(FrozenStruct, frozen=True, kw_only=True):
     decision: Decision
+
+
+class ApproversChanged(FrozenStruct, frozen=True, kw_only=True):
+    """The permission to approve for the task's configuration was granted or lost.
+
+    ``revoked``: positions of the approvals that no longer count. ``warning``: the new warning of the task.
+    """
+
+    revoked: tuple[int, ...] = ()
+    reason: str = ""
+    warning: str = ""
 
 
 class Withdrawn(FrozenStruct, frozen=True, kw_only=True):
@@ -116,6 +129,7 @@ class TimeLimitExceeded(FrozenStruct, frozen=True, kw_only=True):
 Trigger = (
     Submitted
     | DecisionMade
+    | ApproversChanged
     | Withdrawn
     | Cancelled
     | CancellationConfirmed

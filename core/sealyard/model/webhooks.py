@@ -14,6 +14,8 @@ class WebhookEvent(StrEnum):
     """An event that is sent to webhooks."""
 
     TASK_WAITING = "task.waiting"
+    TASK_REMINDER = "task.reminder"
+    TASK_ESCALATED = "task.escalated"
     TASK_APPROVED = "task.approved"
     TASK_REJECTED = "task.rejected"
     TASK_DONE = "task.done"
@@ -97,13 +99,25 @@ def latest_decision(previous: Task | None, task: Task) -> Decision | None:
 def notification_for(previous: Task | None, task: Task) -> WebhookEvent | None:
     """Return the webhook event for the change from ``previous`` (None for a new task) to ``task``, if there is one.
 
-    A rejection, which also cancels the task, yields ``task.rejected`` only.
+    A rejection, which also cancels the task, yields ``task.rejected`` only. Before its approval period ends, a waiting
+    task yields ``task.reminder`` and later ``task.escalated``.
     """
     decision = latest_decision(previous, task)
     if decision is not None:
         return _EVENT_BY_VERDICT[decision.verdict]
     if previous is None or task.status is not previous.status:
         return _EVENT_BY_STATUS.get(task.status)
+    if task.status is TaskStatus.WAITING:
+        return _reminder_event(previous, task)
     if task.result is None or previous.result is None or task.result.state is previous.result.state:
         return None
     return _EVENT_BY_RESULT_STATE.get(task.result.state)
+
+
+def _reminder_event(previous: Task, task: Task) -> WebhookEvent | None:
+    """Return the event for a waiting task whose reminder or escalation is no longer due."""
+    if previous.escalation_at is not None and task.escalation_at is None:
+        return WebhookEvent.TASK_ESCALATED
+    if previous.reminder_at is not None and task.reminder_at is None:
+        return WebhookEvent.TASK_REMINDER
+    return None

@@ -112,6 +112,21 @@ class RotateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     uri: str
 
 
+class ImportCertificate(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Creates a key version with the private key of ``version`` and the certificate in a file that the worker opens."""
+
+    uri: str
+    version: int
+    path: str
+
+
+class CreateCertificateRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Requests a PKCS#10 certificate request (PEM) for a signing key."""
+
+    uri: str
+    version: int
+
+
 class ExportKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Writes a symmetric key to a new file of mode 0600. The key bytes are never sent through the pipe."""
 
@@ -152,6 +167,8 @@ KeyCommand = (
     GenerateKey
     | ImportKey
     | RotateKey
+    | ImportCertificate
+    | CreateCertificateRequest
     | ExportKey
     | SignCheckpoint
     | AuditPublicKey

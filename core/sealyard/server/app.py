@@ -28,6 +28,7 @@ from sealyard.server.api.routes.docs import HANDLERS
 from sealyard.server.api.routes.events import EventController
 from sealyard.server.api.routes.keys import KeyController
 from sealyard.server.api.routes.links import LinkController
+from sealyard.server.api.routes.notifications import NotificationController
 from sealyard.server.api.routes.protected_resource import protected_resource
 from sealyard.server.api.routes.tasks import AllTasksController
 from sealyard.server.api.routes.uploads import UploadController
@@ -64,6 +65,7 @@ ROUTE_HANDLERS = (
     OtpController,
     WebhookController,
     DeadLetterController,
+    NotificationController,
     EventController,
 )
 """Handlers that require authentication, in the order in which the OpenAPI document lists them."""

@@ -26,6 +26,7 @@ from sealyard.server.app import build_app
 from sealyard.server.auth.authentication import Authenticator
 from sealyard.server.auth.tenants import TenantRegistry
 from sealyard.server.http.listeners import local_listener
+from sealyard.server.notifications.sender import NotificationSender
 from sealyard.server.webhooks.sender import WebhookSender
 
 MAX_UPLOAD_BYTES = 1 << 50
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalSocketServer:
-    """A server for the Unix socket of a workspace. It runs on a separate thread, and also delivers the webhooks."""
+    """A server for the Unix socket of a workspace, on a separate thread, which also delivers its messages."""
 
     def __init__(
         self,
@@ -48,27 +49,31 @@ class LocalSocketServer:
         """Create a server for the workspace of ``engine_handle``.
 
         ``os_group``: operating system group whose members may use the socket. ``allow_private_webhooks``: whether
-        to allow webhooks to all addresses and over plain HTTP. ``app_for_tenant``: name of the tenant, and the
-        application of a server that includes this workspace; by default, a new application is created.
+        to allow webhooks and notifications to all addresses and without encryption. ``app_for_tenant``: name of the
+        tenant, and the application of a server that includes this workspace; by default, a new application is created.
         """
         self._engine_handle = engine_handle
         self._os_group = os_group
-        self._sender = WebhookSender(
+        self._webhook_sender = WebhookSender(
             engine_handle, post_pinned, allow_private=allow_private_webhooks, allow_http=allow_private_webhooks
         )
+        self._notification_sender = NotificationSender(engine_handle, allow_private=allow_private_webhooks)
         self._thread = LoopThread("sealyard-socket")
         tenant, app = app_for_tenant or (engine_handle.engine.metadata.name, _build_app(engine_handle))
         self._listener = local_listener(app, tenant)
         self._serve_task: asyncio.Task[None] | None = None
-        self._send_task: asyncio.Task[None] | None = None
+        self._send_tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start delivering webhooks and listening on the socket.
+        """Start delivering webhooks and notifications, and listening on the socket.
 
         Raises :class:`UsageError` if the group cannot be used, and :class:`StorageError` if the socket cannot be
-        created; in both cases, webhooks are still delivered.
+        created; in both cases, webhooks and notifications are still delivered.
         """
-        self._send_task = self._start_task(self._sender.run())
+        # A client may send a test message as soon as this method returns.
+        await self._notification_sender.attach()
+        senders = (self._webhook_sender, self._notification_sender)
+        self._send_tasks = [self._start_task(sender.run()) for sender in senders]
         sock = await asyncio.to_thread(bind_socket, self._engine_handle.folder, self._os_group)
         self._serve_task = self._start_task(self._listener.serve([sock]))
 
@@ -82,9 +87,9 @@ class LocalSocketServer:
                 (self._engine_handle.folder / SOCKET).unlink()
             self._listener.stop()
             await asyncio.gather(self._serve_task, return_exceptions=True)
-        if self._send_task is not None:
-            self._send_task.cancel()
-            await asyncio.gather(self._send_task, return_exceptions=True)
+        for send_task in self._send_tasks:
+            send_task.cancel()
+        await asyncio.gather(*self._send_tasks, return_exceptions=True)
         await asyncio.to_thread(self._thread.stop)
 
     def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -99,7 +104,7 @@ class LocalSocketServer:
 
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("the workspace's socket or webhook delivery failed", exc_info=error)
+        log.critical("the workspace's socket or message delivery failed", exc_info=error)
 
 
 def _build_app(engine_handle: EngineHandle) -> Litestar:

@@ -98,7 +98,11 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
         float, Meta(ge=0, le=3600, description="Time for running tasks to finish when the server stops.")
     ] = 30.0
     allow_private_webhooks: Annotated[
-        bool, Meta(description="Allow webhooks to loopback, link-local and private addresses, and over plain HTTP.")
+        bool,
+        Meta(
+            description="Allow webhooks and notifications to loopback, link-local and private addresses, and over "
+            "unencrypted connections."
+        ),
     ] = False
     public_metrics: Annotated[
         bool, Meta(description="Make /metrics available to other machines. It names tenants and their activity.")

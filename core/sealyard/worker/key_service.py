@@ -18,8 +18,10 @@ from sealyard.model.errors import NotFoundError
 from sealyard.model.keys import KeyVersion, parse_key_uri
 from sealyard.model.worker_messages import (
     AuditPublicKey,
+    CreateCertificateRequest,
     ExportKey,
     GenerateKey,
+    ImportCertificate,
     ImportKey,
     KeyCommand,
     KeyResponse,
@@ -73,6 +75,10 @@ class KeyService:
             case RotateKey():
                 uri = parse_key_uri(command.uri)
                 return KeyResponse(request_id=request_id, version=await self._get_provider(uri.scheme).rotate(uri.name))
+            case ImportCertificate():
+                return await self._import_certificate(request_id, command)
+            case CreateCertificateRequest():
+                return await self._create_certificate_request(request_id, command)
             case ExportKey():
                 return await self._export(request_id, command)
             case AuditPublicKey():
@@ -107,6 +113,18 @@ class KeyService:
             Path(command.certificate) if command.certificate else None,
         )
         return KeyResponse(request_id=request_id, key=key)
+
+    async def _import_certificate(self, request_id: int, command: ImportCertificate) -> KeyResponse:
+        uri = parse_key_uri(command.uri)
+        provider = self._get_provider(uri.scheme)
+        version = await provider.import_certificate(uri.name, command.version, Path(command.path))
+        return KeyResponse(request_id=request_id, version=version)
+
+    async def _create_certificate_request(self, request_id: int, command: CreateCertificateRequest) -> KeyResponse:
+        uri = parse_key_uri(command.uri)
+        provider = self._get_provider(uri.scheme)
+        text = await provider.create_certificate_request(uri.name, command.version)
+        return KeyResponse(request_id=request_id, text=text)
 
     async def _export(self, request_id: int, command: ExportKey) -> KeyResponse:
         uri = parse_key_uri(command.uri)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.client.config.profiles import Profile, add_profile, has_selection, profiles_of, user_profiles_path
+from sealyard.client.config.profiles import (
+    Profile,
+    add_profile,
+    has_selection,
+    profiles_of,
+    resolve,
+    user_profiles_path,
+)
 from sealyard.fs import atomic
 from sealyard.model.errors import StorageError
 from sealyard.model.workspace import WorkspacePaths
@@ -36,8 +43,24 @@ def test_has_selection_requires_variable_or_profile(tmp_path: Path) -> None:
     assert not has_selection({})
     assert has_selection({"SEALYARD_WORKSPACE": str(tmp_path)})
     assert has_selection({"SEALYARD_PROFILE": "olga"})
+    assert has_selection({"SEALYARD_SERVER": "seal.example"})
     add_profile(user_profiles_path(), Profile(name="olga", identity="USER:olga", workspace=str(tmp_path)))
     assert has_selection({})
+
+
+def test_server_in_environment_needs_no_profile() -> None:
+    environ = {"SEALYARD_SERVER": "seal.example/", "SEALYARD_TENANT": "plant", "SEALYARD_CA": "/ca.pem"}
+    profile = resolve(None, None, environ)
+    assert profile == Profile(name="server", identity="", server="https://seal.example", tenant="plant", ca="/ca.pem")
+
+
+def test_login_for_server_in_environment_is_used_without_token() -> None:
+    profile = Profile(name="at-work", identity="USER:anna", server="https://seal.example")
+    add_profile(user_profiles_path(), profile)
+    environ = {"SEALYARD_SERVER": "https://seal.example"}
+    assert resolve(None, None, environ) == profile
+    assert resolve(None, None, {**environ, "SEALYARD_TOKEN": "token"}).identity == ""
+    assert resolve(None, None, {**environ, "SEALYARD_TENANT": "plant"}).identity == ""
 
 
 @pytest.mark.parametrize("operation", ["write_all", "sync", "rename"])

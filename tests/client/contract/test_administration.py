@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_csr
 
 from sealyard.model.access import Action, Role, roles_for
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
@@ -38,7 +39,7 @@ from sealyard.model.requests import (
     SigningKeyRequest,
     SigningRequest,
 )
-from sealyard.model.tasks import Verdict
+from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, ClientHarness, ClientKind, ContractSubjects
 from tests.support.key_files import certificate_for, private_key, write_pem
@@ -206,6 +207,59 @@ def test_keys_are_imported_rotated_and_exported(harness: ClientHarness, tmp_path
             await admin.import_key(KeyImport(uri="local:other", path=str(raw), kind=KeyType.ED25519))
         with pytest.raises(InvalidInputError, match="Cannot read the file"):
             await admin.import_key(KeyImport(uri="local:o", path=str(tmp_path / "no"), kind=KeyType.ED25519))
+
+    harness.run(test)
+
+
+def test_certificate_is_renewed_for_new_tasks(harness: ClientHarness, tmp_path: Path) -> None:
+    key = private_key(KeyType.ED25519)
+    path = write_pem(tmp_path / "key", key)
+    renewed = tmp_path / "renewed"
+    certificate = certificate_for(key, days=400, start=datetime.now(UTC)).public_bytes(Encoding.PEM)
+    renewed.write_bytes(certificate + path.read_bytes())
+
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, owner = await subjects.all_clients()
+        old = (await admin.import_key(KeyImport(uri="local:bought", path=str(path), kind=KeyType.ED25519))).current
+        await admin.create_device(
+            DeviceRequest(
+                name="bought",
+                encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519, uri="local:bought"),),
+                use=(DEV,),
+                approve=(OWNER,),
+            )
+        )
+        request = SigningRequest(config="bought", message=b"message")
+        earlier_task = await dev.create_signing(request)
+        csr = load_pem_x509_csr((await admin.create_certificate_request("local:bought")).encode())
+        assert (csr.is_signature_valid, csr.public_key()) == (True, key.public_key())
+
+        info = await admin.import_certificate("local:bought", renewed)
+        assert info.versions[0] == old
+        assert (info.current.origin, info.current.certificate) == ("renewed", certificate.decode())
+        assert [each.certificate for each in await dev.device_certificates("bought")] == [certificate.decode()]
+        assert [each.certificate for each in await dev.device_certificates("bought", 1)] == [old.certificate]
+        later_task = await dev.create_signing(request)
+        for task, expected in ((earlier_task, old.certificate), (later_task, certificate.decode())):
+            await owner.decide(task.id, Verdict.APPROVED)
+            done = await dev.wait(task.id, within=60)
+            assert done.status is TaskStatus.DONE
+            assert await dev.certificate(task.id) == expected
+
+        for client in (dev, owner):
+            with pytest.raises(PermissionDeniedError):
+                await client.import_certificate("local:bought", renewed)
+            with pytest.raises(PermissionDeniedError):
+                await client.create_certificate_request("local:bought")
+        with pytest.raises(ConflictError, match="already has this certificate"):
+            await admin.import_certificate("local:bought", renewed)
+        with pytest.raises(InvalidKeyError, match="a different key"):
+            await admin.import_certificate("local:gateway-signing", renewed)
+        with pytest.raises(InvalidInputError, match="Cannot read the file"):
+            await admin.import_certificate("local:bought", tmp_path / "no")
+        with pytest.raises(InvalidKeyError, match="symmetric"):
+            await admin.create_certificate_request("local:bought-encryption")
 
     harness.run(test)
 
@@ -417,5 +471,14 @@ def test_trust_note_depends_on_client_kind(harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         note = (await (await subjects.client_for(DEV)).workspace()).trust_note
         assert note.startswith("on a server" if harness.way is ClientKind.SERVER else "embedded")
+
+    harness.run(test)
+
+
+def test_identities_are_all_users_only_on_this_machine(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        _, dev, _ = await subjects.all_clients()
+        is_local = harness.way is ClientKind.EMBEDDED
+        assert await dev.identities() == ((ADMIN, AUDITOR, DEV, OWNER) if is_local else (DEV,))
 
     harness.run(test)

@@ -65,6 +65,16 @@ async def revoke_unknown_token(subjects: ContractSubjects) -> None:
     await admin.revoke_token("unknown")
 
 
+async def remove_unknown_target(subjects: ContractSubjects) -> None:
+    dev = await subjects.client_for(DEV)
+    await dev.remove_notification_target("unknown")
+
+
+async def retry_unknown_notification(subjects: ContractSubjects) -> None:
+    dev = await subjects.client_for(DEV)
+    await dev.retry_notification("unknown")
+
+
 async def remove_unknown_webhook(subjects: ContractSubjects) -> None:
     admin, _, _ = await subjects.all_clients()
     await admin.remove_webhook("unknown")
@@ -87,6 +97,8 @@ async def export_key_without_confirmation(subjects: ContractSubjects) -> None:
         (create_device_for_unknown_subject, Hint.of(HintCode.ADD_SUBJECT, subject=NEW)),
         (revoke_unknown_token, Hint.of(HintCode.LIST_TOKENS)),
         (remove_unknown_webhook, Hint.of(HintCode.LIST_WEBHOOKS)),
+        (remove_unknown_target, Hint.of(HintCode.LIST_NOTIFICATIONS)),
+        (retry_unknown_notification, Hint.of(HintCode.LIST_FAILED_NOTIFICATIONS)),
         (export_key_without_confirmation, Hint.of(HintCode.CONFIRM)),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

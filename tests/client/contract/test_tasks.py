@@ -30,6 +30,7 @@ from sealyard.model.errors import (
     WaitTimeoutError,
 )
 from sealyard.model.events import TaskChanged
+from sealyard.model.metadata_changes import FieldChange
 from sealyard.model.requests import (
     DeviceRequest,
     EncryptionKeyRequest,
@@ -77,6 +78,34 @@ def test_package_is_approved_downloaded_and_verified(harness: ClientHarness) -> 
         for offset in (1, len(whole) - 1, len(whole)):
             assert b"".join([each async for each in dev.download(done.id, offset=offset)]) == whole[offset:]
         assert "BEGIN CERTIFICATE" in await dev.certificate(done.id)
+
+        new_metadata = await dev.upload(subjects.create_file("meta.json", b'{"version": 2}'))
+        request = PackageRequest(config=GATEWAY, firmware=(firmware,), metadata=(new_metadata,))
+        await dev.upload(subjects.create_file())
+        review = await owner.review((await dev.create_package(request)).id)
+        assert review.previous is not None
+        assert review.previous.id == done.id
+        (changes,) = review.metadata_changes
+        assert changes.fields == (FieldChange(path="version", old="1", new="2"),)
+
+
+def test_warnings_about_files_are_in_the_task(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        _, dev, owner = await subjects.all_clients()
+        firmware = await dev.upload(subjects.create_file())
+        metadata = await dev.upload(subjects.create_file("bad.json", b"{bad"))
+        request = PackageRequest(config=GATEWAY, firmware=(firmware, firmware), metadata=(metadata,))
+        task = await dev.create_package(request)
+        expected_warnings = {
+            "bad.json is not valid JSON: line 1, column 2.",
+            "Same content in 2 files: firmware.bin, firmware.bin.",
+        }
+        assert expected_warnings <= set(task.warnings)
+        review = await owner.review(task.id)
+        assert expected_warnings <= set(review.task.warnings)
+        assert review.warnings == ()
+
+    harness.run(test)
 
     harness.run(test)
 

@@ -35,7 +35,7 @@ from sealyard.model.errors import (
 from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus, Verdict
-from tests.support.client_kinds import ADMIN, DEV, GATEWAY, OWNER, PASSPHRASE
+from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, PASSPHRASE
 from tests.support.sharing_process import LIMIT, start_sharing_processes
 
 pytestmark = pytest.mark.anyio
@@ -118,6 +118,13 @@ async def test_second_process_connects_without_passphrase(folder: Path) -> None:
         assert (await remote.workspace()).id == (await local.workspace()).id
         await first.client(ADMIN).add_subject("USER:anna")
         assert "USER:anna" in {each.id for each in (await second.client(ADMIN).access()).subjects}
+
+
+async def test_connected_process_can_act_as_all_users(folder: Path) -> None:
+    async with open_shared(folder) as holder, open_shared(folder, fail_on_prompt) as second:
+        users = (ADMIN, AUDITOR, DEV, OWNER)
+        assert await holder.client(DEV).identities() == users
+        assert await second.client(DEV).identities() == users
 
 
 async def test_holder_without_socket_is_reported(folder: Path) -> None:

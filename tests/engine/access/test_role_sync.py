@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from sealyard.engine.access.role_sync import OIDC_AUTHOR, REPEAT_AFTER
+from sealyard.engine.access.role_sync import REPEAT_AFTER
 from sealyard.engine.access.tokens import invalid_token
-from sealyard.model.access import Action, Membership, Subject
+from sealyard.model.access import OIDC_AUTHOR, Action, Membership, Subject
 from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import AuthenticationError, NotFoundError, PermissionDeniedError, StorageError, UsageError

@@ -57,7 +57,7 @@ async def test_expiry_after_creation_is_shown_before_and_with_the_approval(harne
     assert about_certificates(task) == (f"{EXPIRES} Import a renewed certificate.",)
     await harness.advance_clock(days=3)
     expected = (f"{EXPIRED} Import a renewed certificate.",)
-    assert about_certificates(harness.engine.decisions.review(OWNER, task.id).task) == expected
+    assert about_certificates((await harness.engine.reviews.review(OWNER, task.id)).task) == expected
     assert about_certificates(harness.engine.queries.get(DEV, task.id)) == expected
     assert [about_certificates(each) for each in await list_tasks(harness)] == [expected]
     assert about_certificates(await harness.approve(task)) == expected
@@ -82,10 +82,10 @@ async def test_warning_is_not_stored(harness: EngineHarness) -> None:
 async def test_certificate_that_is_not_yet_valid_is_shown(harness: EngineHarness) -> None:
     set_certificate(harness, expires_at=START + 700 * DAY, valid_from=START + DAY)
     task = await harness.package()
-    (warning,) = about_certificates(harness.engine.decisions.review(OWNER, task.id).task)
+    (warning,) = about_certificates((await harness.engine.reviews.review(OWNER, task.id)).task)
     assert f"is not valid before {START + DAY:%Y-%m-%d %H:%M} UTC" in warning
     await harness.advance_clock(days=1)
-    assert about_certificates(harness.engine.decisions.review(OWNER, task.id).task) == ()
+    assert about_certificates((await harness.engine.reviews.review(OWNER, task.id)).task) == ()
 
 
 async def test_signing_tasks_warn_and_encryption_tasks_do_not(harness: EngineHarness) -> None:
@@ -105,7 +105,7 @@ async def test_task_keeps_warning_of_its_version_after_rotation(harness: EngineH
     set_certificate(harness, expires_at=EXPIRY, origin="generated")
     task = await harness.package()
     await harness.execute(ADMIN, harness.engine.devices.rotate_key(ADMIN, SIGNING))
-    assert about_certificates(harness.engine.decisions.review(OWNER, task.id).task) == (EXPIRES,)
+    assert about_certificates((await harness.engine.reviews.review(OWNER, task.id)).task) == (EXPIRES,)
     newer_task = harness.engine.queries.get(DEV, (await harness.package()).id)
     assert about_certificates(newer_task) == ()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from sealyard.engine.tasks.decide import PREVIEW_BYTES
+from sealyard.engine.tasks.contents import PREVIEW_BYTES
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import IntegrityError
 from sealyard.model.tasks import Task, TaskStatus, Verdict
@@ -25,9 +25,9 @@ async def create_package(harness: EngineHarness, metadata: bytes = METADATA) -> 
 @pytest.mark.parametrize("content", [METADATA.swapcase(), METADATA[:-1], METADATA + b" "])
 async def test_changed_metadata_blocks_approval(harness: EngineHarness, content: bytes) -> None:
     task = await create_package(harness)
-    assert harness.engine.decisions.review(OWNER, task.id).metadata == (("version.json", METADATA),)
+    assert (await harness.engine.reviews.review(OWNER, task.id)).metadata == (("version.json", METADATA),)
     harness.artifacts.input_path(task.metadata[0].sha256).write_bytes(content)
-    review = harness.engine.decisions.review(OWNER, task.id)
+    review = await harness.engine.reviews.review(OWNER, task.id)
     assert review.metadata == (("version.json", b""),)
     assert "changed on disk since the upload: version.json" in review.blocked_reason
     with pytest.raises(IntegrityError, match=r"version.json"):
@@ -43,7 +43,7 @@ async def test_change_behind_preview_blocks_approval(harness: EngineHarness) -> 
     task = await create_package(harness, metadata[:-1])
     path = harness.artifacts.input_path(task.metadata[0].sha256)
     path.write_bytes(metadata)
-    assert "version.json" in harness.engine.decisions.review(OWNER, task.id).blocked_reason
+    assert "version.json" in (await harness.engine.reviews.review(OWNER, task.id)).blocked_reason
 
 
 async def test_task_with_changed_input_can_be_rejected(harness: EngineHarness) -> None:
@@ -57,7 +57,7 @@ async def test_approval_of_changed_inline_message_raises(harness: EngineHarness)
     task = await harness.signing()
     changed_input = msgspec.structs.replace(task.inputs[0], inline="c3dhcHBlZA==")
     await harness.insert_tasks(msgspec.structs.replace(task, inputs=(changed_input,)))
-    assert "message" in harness.engine.decisions.review(OWNER, task.id).blocked_reason
+    assert "message" in (await harness.engine.reviews.review(OWNER, task.id)).blocked_reason
     with pytest.raises(IntegrityError):
         await harness.approve(task)
 

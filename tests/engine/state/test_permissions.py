@@ -104,6 +104,38 @@ def test_cyclic_groups_are_resolved(pairs: list[tuple[str, str]]) -> None:
     assert permissions.is_allowed(A, Action.USE, device_resource("c1")) is (H in principals)
 
 
+NODES = [A, "USER:b", "CLIENT:ci", G, H, "GROUP:i"]
+GROUPS = [G, H, "GROUP:i"]
+
+
+@given(
+    inactive=st.sets(st.sampled_from(NODES)),
+    pairs=st.lists(st.tuples(st.sampled_from(NODES), st.sampled_from(GROUPS))),
+    grants=st.lists(st.tuples(st.sampled_from(NODES), st.sampled_from(RESOURCES), st.sampled_from(Action))),
+)
+def test_inactive_subjects_have_and_grant_nothing(
+    inactive: set[str], pairs: list[tuple[str, str]], grants: list[tuple[str, str, Action]]
+) -> None:
+    permissions = EffectivePermissions(
+        [each for each in NODES if each not in inactive],
+        [make_membership(*pair) for pair in pairs],
+        [make_rule(*grant) for grant in grants],
+        inactive,
+    )
+    for subject in inactive:
+        assert not permissions.contains(subject)
+        assert not any(permissions.is_allowed(subject, action, each) for action in Action for each in RESOURCES)
+        assert subject not in permissions.approvers("c1") | permissions.requesters("c1")
+    # The others have the permissions that they would have if the inactive subjects had never existed.
+    without_them = EffectivePermissions(
+        [each for each in NODES if each not in inactive],
+        [make_membership(*pair) for pair in pairs if not inactive & set(pair)],
+        [make_rule(*grant) for grant in grants if grant[0] not in inactive],
+    )
+    for subject in NODES:
+        assert permissions.permissions_of(subject) == without_them.permissions_of(subject)
+
+
 def test_allowed_subjects_are_filtered_by_kind() -> None:
     subjects = [A, "CLIENT:ci", G]
     rules = [
@@ -133,6 +165,8 @@ async def test_each_role_has_only_its_permissions(harness: EngineHarness) -> Non
             "drop rule": lambda: engine.access.remove_rule(subject, "none", confirmed=True),
             "policy": lambda: engine.access.set_policy(subject, engine.access.policy()),
             "rotate": lambda: engine.devices.rotate_key(subject, "local:none"),
+            "renew": lambda: engine.devices.import_certificate(subject, "local:none", harness.paths.root / "c"),
+            "request": lambda: engine.keys.create_certificate_request(subject, "local:none"),
             "export": lambda: engine.devices.export_key(subject, GATEWAY, harness.paths.root / "k", confirmed=False),
             "audit": lambda: engine.audit.verify(subject, None, None),
         }
@@ -144,7 +178,8 @@ async def test_each_role_has_only_its_permissions(harness: EngineHarness) -> Non
             return True
         return True
 
-    administrator_calls = {"subject", "member", "rule", "drop rule", "policy", "rotate", "export", "audit"}
+    administrator_calls = {"subject", "member", "rule", "drop rule", "policy", "audit"}
+    administrator_calls |= {"rotate", "renew", "request", "export"}
     calls_by_subject = {
         ADMIN: administrator_calls,
         DEV: {"package"},

@@ -180,6 +180,7 @@ async def test_breaking_quorum_requires_confirmation(harness: EngineHarness) -> 
     with pytest.raises(ConfirmationRequiredError, match=GATEWAY):
         await harness.remove_rule(OWNER, Action.APPROVE, confirmed=False)
     assert harness.task(task.id).warning == ""
+    assert not await harness.audit_entries(AuditAction.FAILED)
     await harness.remove_rule(OWNER, Action.APPROVE, confirmed=True)
     assert harness.task(task.id).warning
     assert harness.task(task.id).status is S.WAITING
@@ -283,9 +284,9 @@ async def test_worker_crash_after_revocation_cancels_task(harness: EngineHarness
 
 async def test_review_reports_newer_configuration_version(harness: EngineHarness) -> None:
     task = await harness.package()
-    assert harness.engine.decisions.review(OWNER, task.id).newer_version is None
+    assert (await harness.engine.reviews.review(OWNER, task.id)).newer_version is None
     await harness.execute(ADMIN, harness.engine.devices.update(ADMIN, DeviceUpdate(config=GATEWAY, description="new")))
-    review = harness.engine.decisions.review(OWNER, task.id)
+    review = await harness.engine.reviews.review(OWNER, task.id)
     assert review.newer_version == 2
     assert review.configuration.version == task.config_version == 1
     assert review.configuration.description == ""
@@ -294,17 +295,19 @@ async def test_review_reports_newer_configuration_version(harness: EngineHarness
 async def test_review_returns_raw_metadata(harness: EngineHarness) -> None:
     notes = await harness.upload(b"\x1b[31mred\xff\nline 2", "notes.txt")
     task = await harness.package(metadata=(notes,))
-    assert harness.engine.decisions.review(OWNER, task.id).metadata == (("notes.txt", b"\x1b[31mred\xff\nline 2"),)
+    assert (await harness.engine.reviews.review(OWNER, task.id)).metadata == (
+        ("notes.txt", b"\x1b[31mred\xff\nline 2"),
+    )
 
 
 async def test_review_includes_previous_package(harness: EngineHarness) -> None:
     first = await harness.done_package()
     await harness.advance_clock(hours=1)
     task = await harness.package()
-    previous = harness.engine.decisions.review(OWNER, task.id).previous
+    previous = (await harness.engine.reviews.review(OWNER, task.id)).previous
     assert previous is not None
     assert previous.id == first.id
-    assert harness.engine.decisions.review(OWNER, first.id).previous is None
+    assert (await harness.engine.reviews.review(OWNER, first.id)).previous is None
 
 
 @pytest.mark.parametrize(

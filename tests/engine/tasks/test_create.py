@@ -287,11 +287,19 @@ async def test_rejected_message_is_not_stored(harness: EngineHarness) -> None:
         harness.artifacts.input_path(sha256(message))
 
 
-async def test_default_name_of_many_files_is_truncated(harness: EngineHarness) -> None:
-    files = tuple([await harness.upload(bytes([number]), "n" * 50 + str(number)) for number in range(9)])
-    task = await harness.package(firmware=files)
-    assert len(task.name) == 200
-    assert task.name.endswith("…")
+@pytest.mark.parametrize(
+    ("file_names", "expected"),
+    [
+        (["app.bin"], "app.bin"),
+        (["app-1.4.bin", "boot.bin"], "app-1.4 and 1 more"),
+        (["n" * 250, *"abcdefghi"], f"{'n' * 94}…{'n' * 94} and 9 more"),
+        (["n" * 250 + ".bin"], f"{'n' * 100}…{'n' * 95}.bin"),
+        ([".bin", "a"], ".bin and 1 more"),
+    ],
+)
+async def test_default_name_is_first_file(harness: EngineHarness, file_names: list[str], expected: str) -> None:
+    files = tuple([await harness.upload(name.encode(), name) for name in file_names])
+    assert (await harness.package(firmware=files)).name == expected
 
 
 @pytest.mark.parametrize("field", ["name", "content_type", "client_token"])

@@ -231,7 +231,7 @@ async def test_delivered_message_is_removed(harness: EngineHarness) -> None:
     issued = await add_webhook(harness)
     await harness.package()
     message = await next_message(harness, issued)
-    await harness.engine.webhook_outbox.mark_delivered(message)
+    await harness.engine.webhook_outbox.mark_delivered((message,))
     assert pending_messages(harness, issued) == []
     (status,) = harness.engine.webhooks.list_webhooks(ADMIN)
     assert (status.delivered_count, status.last_error, status.pending_count) == (1, "", 0)
@@ -241,7 +241,7 @@ async def test_failed_delivery_is_retried_after_restart(harness: EngineHarness) 
     issued = await add_webhook(harness)
     await harness.package()
     message = await next_message(harness, issued)
-    await harness.engine.webhook_outbox.mark_failed(message, "It answered 500.", 30.0)
+    await harness.engine.webhook_outbox.mark_failed((message,), "It answered 500.", 30.0)
     (status,) = harness.engine.webhooks.list_webhooks(ADMIN)
     assert (status.last_error, status.pending_count) == ("It answered 500.", 1)
     await harness.reopen()
@@ -257,8 +257,8 @@ async def test_undeliverable_message_becomes_dead_letter(harness: EngineHarness)
     await harness.approve(task)
     outbox = harness.engine.webhook_outbox
     message = await next_message(harness, issued)
-    await outbox.mark_failed(message, "no", 0.0)
-    await outbox.move_to_dead_letters(await next_message(harness, issued), "It answered 410.")
+    await outbox.mark_failed((message,), "no", 0.0)
+    await outbox.move_to_dead_letters((await next_message(harness, issued),), "It answered 410.")
     (letter,) = harness.engine.webhooks.dead_letters(ADMIN, issued.webhook.id)
     assert (letter.event, letter.task_id, letter.attempts) == (WebhookEvent.TASK_WAITING, task.id, 2)
     assert (letter.error, letter.cursor, letter.failed_at) == ("It answered 410.", message.change.cursor, START)
@@ -273,7 +273,7 @@ async def test_redelivery_queues_same_message(harness: EngineHarness) -> None:
     issued = await add_webhook(harness)
     await harness.package()
     message = await next_message(harness, issued)
-    await harness.engine.webhook_outbox.move_to_dead_letters(message, "no")
+    await harness.engine.webhook_outbox.move_to_dead_letters((message,), "no")
     await harness.execute(ADMIN, harness.engine.webhooks.redeliver(ADMIN, message.id))
     assert harness.engine.webhooks.dead_letters(ADMIN, issued.webhook.id) == ()
     assert await next_message(harness, issued) == message
@@ -287,11 +287,11 @@ async def test_redelivery_counts_as_delivery(harness: EngineHarness) -> None:
     await harness.approve(task)
     outbox = harness.engine.webhook_outbox
     old_message = await next_message(harness, issued)
-    await outbox.move_to_dead_letters(old_message, "no")
+    await outbox.move_to_dead_letters((old_message,), "no")
     new_message = await next_message(harness, issued)
-    await outbox.mark_delivered(new_message)
+    await outbox.mark_delivered((new_message,))
     await harness.execute(ADMIN, harness.engine.webhooks.redeliver(ADMIN, old_message.id))
-    await outbox.mark_delivered(await next_message(harness, issued))
+    await outbox.mark_delivered((await next_message(harness, issued),))
     assert harness.engine.webhooks.list_webhooks(ADMIN)[0].delivered_count == 2
 
 
@@ -299,13 +299,13 @@ async def test_removed_webhook_leaves_no_messages(harness: EngineHarness) -> Non
     issued, other_issued = await add_webhook(harness), await add_webhook(harness)
     task = await harness.package()
     await harness.approve(task)
-    await harness.engine.webhook_outbox.move_to_dead_letters(await next_message(harness, issued), "no")
+    await harness.engine.webhook_outbox.move_to_dead_letters((await next_message(harness, issued),), "no")
     current_message = await next_message(harness, issued)
     await harness.execute(ADMIN, harness.engine.webhooks.remove(ADMIN, issued.webhook.id))
     for call in (
-        harness.engine.webhook_outbox.mark_delivered(current_message),
-        harness.engine.webhook_outbox.mark_failed(current_message, "no", 1.0),
-        harness.engine.webhook_outbox.move_to_dead_letters(current_message, "no"),
+        harness.engine.webhook_outbox.mark_delivered((current_message,)),
+        harness.engine.webhook_outbox.mark_failed((current_message,), "no", 1.0),
+        harness.engine.webhook_outbox.move_to_dead_letters((current_message,), "no"),
     ):
         await call
     assert await harness.engine.webhook_outbox.next_delivery(issued.webhook.id) is None

@@ -17,6 +17,7 @@ from httpx_sse import aconnect_sse
 
 from sealyard.client.http.sse import Comment, ServerSentEvent, parse_events
 from sealyard.engine.state import events as engine_events
+from sealyard.model.access import SubjectState
 from sealyard.model.errors import AuthenticationError
 from sealyard.model.events import TaskProgressed, WorkspaceChanged
 from sealyard.server.api.routes import events as routes
@@ -161,6 +162,18 @@ async def test_idle_stream_ends_after_token_revocation(harness: ServerHarness, m
         for token in await harness.engine.client(DEV).tokens():
             await admin.revoke_token(token.id)
         await stream.read_all()
+    assert (await http.get("/api/v1/events")).status_code == 401
+
+
+@pytest.mark.parametrize("state", [SubjectState.DISABLED, SubjectState.REMOVED])
+async def test_stream_ends_at_once_when_subject_leaves(
+    harness: ServerHarness, monkeypatch: pytest.MonkeyPatch, state: SubjectState
+) -> None:
+    monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 1000.0)
+    http, admin = await harness.http_client(DEV), harness.engine.client(ADMIN)
+    async with open_stream(http) as stream:
+        await admin.set_subject_state(DEV, state, "left the company", confirmed=True)
+        assert await stream.read_all() == []
     assert (await http.get("/api/v1/events")).status_code == 401
 
 

@@ -31,6 +31,18 @@ async def test_key_transfer_leaves_no_plain_text(folder: Path) -> None:
         assert not list(WorkspacePaths(folder).key_transfer.iterdir())
 
 
+async def test_certificate_import_leaves_no_file(folder: Path) -> None:
+    async with run_server({"acme": folder}) as harness:
+        http = await harness.http_client(ADMIN)
+        keys = (await http.get("/api/v1/key")).json()
+        signing = next(key for key in keys if key["versions"][0]["certificate"])
+        content = KEY + signing["versions"][0]["certificate"].encode()
+        body = {"uri": signing["uri"], "content": base64.b64encode(content).decode()}
+        assert (await http.post("/api/v1/key/certificate", json=body)).status_code == 409
+        assert not find_plain_text_keys(folder)
+        assert not list(WorkspacePaths(folder).key_transfer.iterdir())
+
+
 async def test_server_start_deletes_leftover_key_file(folder: Path) -> None:
     paths = WorkspacePaths(folder)
     with temporary_private_dir(paths) as temporary_dir:

@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.access.role_sync import OIDC_AUTHOR
-from sealyard.model.access import Action
+from sealyard.model.access import OIDC_AUTHOR, Action, SubjectState
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import UsageError
 from sealyard.server.auth import jwks
@@ -132,6 +131,17 @@ async def test_renamed_account_is_rejected_until_unlinked(acme: TenantClient) ->
     await acme.admin.unlink_subject("USER:anna")
     assert (await acme.request("workspace", preferred_username="Anna")).json()["subject"] == "USER:Anna"
     assert (await acme.request("workspace")).status_code == 403
+
+
+async def test_disabled_and_removed_subjects_are_rejected(acme: TenantClient) -> None:
+    assert (await acme.request("workspace", roles=["devs"])).status_code == 200
+    for state in (SubjectState.DISABLED, SubjectState.REMOVED):
+        await acme.admin.set_subject_state("USER:anna", state, "left the company", confirmed=True)
+        refused = await acme.request("workspace", roles=["devs"])
+        assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
+        assert (await acme.request("workspace", roles=["devs"], preferred_username="anna2")).status_code == 403
+        await acme.admin.set_subject_state("USER:anna", SubjectState.ACTIVE)
+        assert (await acme.request("workspace", roles=["devs"])).status_code == 200
 
 
 async def test_issuer_account_cannot_create_own_token(acme: TenantClient) -> None:

@@ -38,9 +38,17 @@ STATS = WorkspaceStats(
     workers=2,
     pending_deliveries=5,
     dead_letters=1,
+    pending_notifications=4,
+    failed_notifications=6,
 )
 EMPTY_STATS = WorkspaceStats(
-    tasks=dict.fromkeys(TaskStatus, 0), queued=0, workers=0, pending_deliveries=0, dead_letters=0
+    tasks=dict.fromkeys(TaskStatus, 0),
+    queued=0,
+    workers=0,
+    pending_deliveries=0,
+    dead_letters=0,
+    pending_notifications=0,
+    failed_notifications=0,
 )
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -108,6 +116,8 @@ def test_workspace_stats_are_labelled_by_tenant() -> None:
     assert sample_value(samples, "workers", tenant="acme") == 2
     assert sample_value(samples, "webhook_messages", state="waiting", tenant="acme") == 5
     assert sample_value(samples, "webhook_messages", state="dead", tenant="acme") == 1
+    assert sample_value(samples, "notifications", state="waiting", tenant="acme") == 4
+    assert sample_value(samples, "notifications", state="dead", tenant="acme") == 6
     assert (
         sample_value(samples, "engine_up", tenant="acme"),
         sample_value(samples, "engine_up", tenant="umbrella"),

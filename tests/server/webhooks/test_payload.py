@@ -35,7 +35,9 @@ APPROVED = TaskChanged(
 
 def create_pending_delivery() -> PendingDelivery:
     return PendingDelivery(
-        message=OutboxMessage(id="h1-000017", webhook_id="h1", change=APPROVED), url="https://x.example/", secret=SECRET
+        message=OutboxMessage(id="h1-000017", receiver_id="h1", change=APPROVED),
+        url="https://x.example/",
+        secret=SECRET,
     )
 
 

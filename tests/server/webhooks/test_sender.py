@@ -13,7 +13,7 @@ import pytest
 from sealyard.client.http.pinned import PinnedResponse, post_pinned
 from sealyard.model.tasks import Verdict
 from sealyard.model.webhooks import WebhookEvent
-from sealyard.server.webhooks.retry_policy import DELAYS, FEW_TRIES, MAX_TRIES
+from sealyard.server.delivery.retry_policy import DELAYS, FEW_TRIES, MAX_TRIES
 from tests.support.engine_harness import ADMIN, OWNER, EngineHarness
 from tests.support.failing_disk import FailingDisk
 from tests.support.webhook_harness import (

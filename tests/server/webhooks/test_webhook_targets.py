@@ -10,7 +10,7 @@ import pytest
 from sealyard.client.http.pinned import PinnedResponse, post_pinned
 from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.webhooks import WebhookEvent
-from sealyard.server.webhooks.retry_policy import FEW_TRIES
+from sealyard.server.delivery.retry_policy import FEW_TRIES
 from tests.support.engine_harness import ADMIN, EngineHarness
 from tests.support.webhook_harness import (
     add_webhook,

@@ -89,7 +89,7 @@ async def test_form_closed_before_first_paint_raises_nothing(workspace: TuiWorks
         await wait_until(pilot, lambda: dialog.query(FieldRow))
         await pilot.press("escape")
         await wait_until(pilot, lambda: dialog not in app.screen_stack and not dialog.query(FieldRow))
-        dialog._limit_height()
+        dialog.fit()
         assert app._exception is None
 
 
@@ -133,17 +133,20 @@ async def test_running_submit_is_not_started_twice(workspace: TuiWorkspace) -> N
         assert len(submit.answers) == 1
 
 
-async def test_submit_error_after_close_is_shown(workspace: TuiWorkspace) -> None:
-    app, submit = make_devices_app(workspace), FakeSubmit(StorageError("The disk is full."))
+async def test_escape_stops_running_submit_and_keeps_draft(workspace: TuiWorkspace) -> None:
+    app, submit, draft = make_devices_app(workspace), FakeSubmit(), FormDraft()
     submit.released.clear()
     async with run_app(app, size=(80, 24)) as pilot:
-        closed = open_dialog(app, make_form(submit))
+        closed = open_dialog(app, make_form(submit, draft))
         await pilot.pause()
         fill_field(app, "name", "gateway")
-        await pilot.press("ctrl+s", "escape")
+        await pilot.press("ctrl+s")
+        await assert_visible(pilot, "▸ Making it…")
+        await pilot.press("escape")
         await wait_until(pilot, lambda: closed == [False])
-        submit.released.set()
-        await assert_visible(pilot, "Error", "The disk is full.")
+        await wait_for_workers(pilot)
+        assert draft.answers is not None
+        assert draft.answers.texts["name"] == "gateway"
 
 
 async def test_escape_keeps_draft(workspace: TuiWorkspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -186,7 +187,7 @@ async def test_lost_response_creates_task_once(workspace: TuiWorkspace, firmware
         before = len(workspace.tasks())
         workspace.faults.lost_answers["create_package"] = LOST
         await submit(pilot)
-        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await assert_visible(pilot, f"✗ {LOST.message}")
         await pilot.press("escape")
         assert [each.path for each in screen.form.entries] == [firmware], "the form is unchanged"
         await submit(pilot)
@@ -277,3 +278,16 @@ async def test_rejected_event_stream_shows_failure(workspace: TuiWorkspace) -> N
     app = make_app(workspace)
     async with app.run_test() as pilot:
         await assert_visible(pilot, "The token is not valid here.", "failed")
+
+
+async def test_slow_refresh_does_not_hide_lost_connection(workspace: TuiWorkspace) -> None:
+    async with run_app(app := make_app(workspace)) as pilot:
+        gate = workspace.faults.hold["counts"] = asyncio.Event()
+        workspace.faults.counts.clear()
+        await workspace.add_task(name="another")
+        await wait_until(pilot, lambda: workspace.faults.counts["counts"])
+        connection_of(app).report(ConnectionStatus(last_answer_at=NOW, reconnecting_since=NOW))
+        await wait_until(pilot, lambda: app.state.engine is EngineState.RECONNECTING)
+        gate.set()
+        await wait_for_workers(pilot)
+        assert app.state.engine is EngineState.RECONNECTING

@@ -25,6 +25,7 @@ STATE = SessionState(
     identity="USER:developer",
     engine=EngineState.READY,
     roles=(Role.DEVELOPER, Role.AUDITOR),
+    has_permissions=True,
     workspace="gateway yard",
     workspace_id="w1",
     separation_of_duties_note="embedded: anyone with this account can act as any user",
@@ -141,6 +142,7 @@ async def test_unreached_server_shows_no_response_yet() -> None:
             engine=EngineState.RECONNECTING,
             connection=unreached,
             workspace="",
+            has_permissions=False,
             host="seal.example:8443",
             mode=ConnectionMode.SERVER,
         )

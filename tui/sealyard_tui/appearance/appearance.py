@@ -35,6 +35,8 @@ class Appearance:
         self._app = app
         self._preferences = preferences
         self._timer: Timer | None = None
+        ui_state = preferences.ui_state
+        self._hidden_first_steps = set(ui_state.hidden_first_steps) if ui_state is not None else set[str]()
 
     def apply_theme(self) -> None:
         """Register all themes and select the preferred one.
@@ -113,6 +115,16 @@ class Appearance:
     def remember_screen_state(self, name: str, state: ScreenState) -> None:
         if self._preferences.ui_state is not None:
             self._preferences.ui_state.set_screen_state(name, state)
+            self._save_soon()
+
+    def hides_first_steps(self, workspace_id: str) -> bool:
+        return workspace_id in self._hidden_first_steps
+
+    def toggle_first_steps(self, workspace_id: str) -> None:
+        """Hide the first steps of the workspace, or show them again."""
+        self._hidden_first_steps ^= {workspace_id}
+        if self._preferences.ui_state is not None:
+            self._preferences.ui_state.set_hidden_first_steps(sorted(self._hidden_first_steps))
             self._save_soon()
 
     async def save(self) -> None:

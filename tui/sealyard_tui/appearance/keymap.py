@@ -25,7 +25,19 @@ MODAL_SCOPES = ("dialog", "help")
 
 NAVIGATION_KEYS = ("h", "j", "k", "l", "g", "G", "ctrl+d", "ctrl+u")
 GUARDED_ACTIONS = frozenset(
-    {"approve", "reject", "withdraw", "cancel", "delete", "remove", "rotate", "export_key", "quit", "force_quit"}
+    {
+        "approve",
+        "reject",
+        "withdraw",
+        "cancel",
+        "delete",
+        "disable",
+        "remove",
+        "rotate",
+        "export_key",
+        "quit",
+        "force_quit",
+    }
 )
 """Actions that cannot be bound to a navigation key, so that navigating never triggers them."""
 

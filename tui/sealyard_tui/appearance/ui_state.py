@@ -6,7 +6,7 @@ changed, so that editing the settings file always takes effect.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -37,9 +37,13 @@ class Override(FrozenStruct, frozen=True, kw_only=True):
 
 
 class UiState(FrozenStruct, frozen=True, kw_only=True):
-    """The saved UI state: the last screen, screen states by screen name, and overrides by setting name."""
+    """The saved UI state: the last screen, screen states by screen name, and overrides by setting name.
+
+    ``hidden_first_steps``: ids of the workspaces whose first steps are hidden.
+    """
 
     screen: str = ""
+    hidden_first_steps: tuple[str, ...] = ()
     views: dict[str, ScreenState] = msgspec.field(default_factory=dict)
     choices: dict[str, Override] = msgspec.field(default_factory=dict)
 
@@ -77,6 +81,15 @@ class UiStateFile:
 
     def set_screen_state(self, screen: str, view: ScreenState) -> None:
         self._apply(lambda state: msgspec.structs.replace(state, views={**state.views, screen: view}))
+
+    @property
+    def hidden_first_steps(self) -> tuple[str, ...]:
+        """Ids of the workspaces whose first steps are hidden."""
+        return self._state.hidden_first_steps
+
+    def set_hidden_first_steps(self, workspace_ids: Iterable[str]) -> None:
+        ids = tuple(workspace_ids)
+        self._apply(lambda state: msgspec.structs.replace(state, hidden_first_steps=ids))
 
     def get_override(self, name: str, setting: str) -> str:
         """Return the override of the setting ``name`` if one applies, otherwise ``setting``.

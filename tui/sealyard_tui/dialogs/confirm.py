@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
 from sealyard.model.safe_text import escape_multiline
 from sealyard_tui.action_keys import insert_keys
-from sealyard_tui.dialogs.base import BaseDialog, format_failure
+from sealyard_tui.dialogs.action import Action, ActionDialog
+from sealyard_tui.dialogs.base import DialogText, consequence_line, format_failure
 from sealyard_tui.widgets.safe_input import SafeInput
 
 
-class ConfirmDialog(BaseDialog[bool]):
-    """A dialog with a yes-or-no question. The result is True if the user answered yes."""
+class ConfirmDialog(ActionDialog[bool]):
+    """A dialog with a yes-or-no question. The result is True if the user answered yes, and the action has succeeded."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", id="dialog.yes"),
         Binding("n", "answer(False)", "No", id="dialog.no"),
     ]
 
-    def __init__(self, heading: str, question: str, *, yes: str = "Yes", no: str = "No") -> None:
-        """Create the dialog. ``question`` may contain untrusted text; ``yes`` and ``no`` are the button labels."""
+    def __init__(
+        self,
+        heading: str,
+        question: str | Content,
+        *,
+        consequence: str = "",
+        yes: str = "Yes",
+        no: str = "No",
+        action: Callable[[], Action] | None = None,
+    ) -> None:
+        """Create the dialog.
+
+        ``question``: content, or untrusted text. ``consequence``: what cannot be undone, as safe text that is always
+        visible. ``yes`` and ``no``: the button labels. ``action``: performed when the user answers yes; by default,
+        the dialog closes at once.
+        """
         super().__init__()
         self.heading = heading
-        self._question = question
+        self._question = question if isinstance(question, Content) else Content(escape_multiline(question))
+        self._consequence = consequence
         self._yes = yes
         self._no = no
+        self.action = action
 
     def compose_body(self) -> ComposeResult:
-        yield Static(Content(escape_multiline(self._question)), classes="dialog-text")
+        yield DialogText(self._question)
+        yield consequence_line(self._consequence)
+        status = Static("", classes="wrong", markup=False)
+        status.display = False
+        yield status
         with Horizontal(classes="buttons"):
             yield Button(Content(self._yes), id="yes", variant="primary", compact=True)
             yield Button(Content(self._no), id="no", compact=True)
@@ -44,37 +66,65 @@ class ConfirmDialog(BaseDialog[bool]):
 
     @on(Button.Pressed)
     def _on_button_pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(event.button.id == "yes")
+        self.action_answer(event.button.id == "yes")
 
     def action_answer(self, answer: bool) -> None:
-        self.dismiss(answer)
+        if not answer:
+            self.action_dismiss_dialog()
+        elif self.action is None:
+            self.dismiss(True)
+        else:
+            self.perform(self.action(), True)
 
-    def action_dismiss_dialog(self) -> None:
+    def show_status(self, text: str, *, is_error: bool = False) -> None:
+        super().show_status(text, is_error=is_error)
+        if self.is_attached:
+            self.query_one(".wrong").display = bool(text)
+
+    def on_declined(self) -> None:
         self.dismiss(False)
 
+    def action_dismiss_dialog(self) -> None:
+        if not self.cancel_action():
+            self.dismiss(False)
 
-class TypedConfirmDialog(BaseDialog[bool]):
-    """A dialog in which the user types a word to confirm an action. The result is True if the user did so."""
+
+class TypedConfirmDialog(ActionDialog[bool]):
+    """A dialog in which the user types a word to confirm an action.
+
+    The result is True if the user did so, and the action has succeeded.
+    """
 
     error_text: str = ""
     """Why the action failed after an earlier confirmation. If set, the word is prefilled."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("pageup", "read(-1)", "Text up", show=False, id="dialog.text_up"),
-        Binding("pagedown", "read(1)", "Text down", show=False, id="dialog.text_down"),
-    ]
+    def __init__(
+        self,
+        heading: str,
+        about: Content | str,
+        word: str,
+        *,
+        consequence: str = "",
+        submit_label: str = "Confirm",
+        action: Callable[[], Action] | None = None,
+    ) -> None:
+        """Create the dialog.
 
-    def __init__(self, heading: str, about: Content | str, word: str, *, submit_label: str = "Confirm") -> None:
-        """Create the dialog. ``about``: an explanation, which must be safe to display. ``word``: the word to type."""
+        ``about``: an explanation, which must be safe to display. ``word``: the word to type. ``consequence``: what
+        cannot be undone, as safe text that is always visible. ``action``: performed when the user confirms; by default,
+        the dialog closes at once.
+        """
         super().__init__()
         self.heading = heading
         self._about = about
+        self._consequence = consequence
         self._word = word
         self._submit_label = submit_label
+        self.action = action
 
     def compose_body(self) -> ComposeResult:
-        with VerticalScroll(classes="dialog-text"):
-            yield Static(self._about if isinstance(self._about, Content) else Content(self._about))
+        yield DialogText(self._about if isinstance(self._about, Content) else Content(self._about))
+        yield consequence_line(self._consequence)
         yield Static(Content.assemble("Type ", Content.styled(self._word, "bold"), " to confirm:"), classes="ask")
         yield SafeInput(self._word if self.error_text else "", id="word", compact=True)
         yield from self.compose_extra()
@@ -93,18 +143,28 @@ class TypedConfirmDialog(BaseDialog[bool]):
     @on(Input.Changed)
     def _on_input_changed(self) -> None:
         self.query_one("#yes", Button).disabled = not self._is_confirmed()
+        self.clear_input_error()
 
     @on(Input.Submitted)
     def _on_input_submitted(self) -> None:
         if self._is_confirmed():
-            self.dismiss(True)
+            self._confirm()
             return
         hint = insert_keys(self.app, "Press {key[dialog.back]} to cancel.")
-        self.query_one(".wrong", Static).update(Content(f"{self._missing_text()}. {hint}"))
+        self.show_input_error(f"{self._missing_text()}. {hint}")
 
     @on(Button.Pressed)
     def _on_button_pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(event.button.id == "yes" and self._is_confirmed())
+        if event.button.id != "yes":
+            self.action_dismiss_dialog()
+        elif self._is_confirmed():
+            self._confirm()
+
+    def _confirm(self) -> None:
+        if self.action is None:
+            self.dismiss(True)
+        else:
+            self.perform(self.action(), True)
 
     def _is_confirmed(self) -> bool:
         return not self._missing_text()
@@ -113,10 +173,6 @@ class TypedConfirmDialog(BaseDialog[bool]):
         """Return why the action is not confirmed yet; empty if it is confirmed."""
         return "" if self.query_one(Input).value.strip() == self._word else f"Does not match {self._word}"
 
-    def action_read(self, pages: int) -> None:
-        """Scroll the explanation down by ``pages`` pages, or up if the number is negative."""
-        text = self.query_one(".dialog-text")
-        text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False, immediate=True)
-
     def action_dismiss_dialog(self) -> None:
-        self.dismiss(False)
+        if not self.cancel_action():
+            self.dismiss(False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar
 
@@ -11,13 +10,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.timer import Timer
 from textual.widgets import Button, Input, Static
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline
 from sealyard_tui.action_keys import action_keys, insert_keys
-from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.dialogs.action import ActionDialog
 from sealyard_tui.dialogs.fields import (
     Answers,
     ChoiceField,
@@ -29,13 +27,6 @@ from sealyard_tui.dialogs.fields import (
     collect_answers,
 )
 from sealyard_tui.dialogs.picker import FilterPickDialog
-from sealyard_tui.messages import ShowError
-from sealyard_tui.session.hints import app_hint
-
-log = logging.getLogger(__name__)
-
-MAX_HEIGHT = 0.94
-"""Maximum height of the dialog, as a fraction of the screen height. The field area scrolls if it does not fit."""
 
 MIN_FIELDS_HEIGHT = 3
 """Minimum height of the field area, in lines."""
@@ -55,13 +46,14 @@ class _Fields(VerticalScroll, inherit_bindings=False):
     """The scrollable container of the fields. It has no key bindings, because the arrow keys move between fields."""
 
 
-class FormDialog(BaseDialog[bool]):
+class FormDialog(ActionDialog[bool]):
     """A dialog with input fields, which closes with the result True when ``submit`` has succeeded.
 
-    Esc closes the form without cancelling a running ``submit``.
+    Unsubmitted input is kept in a draft.
     """
 
     CSS_PATH = "form.tcss"
+    max_height = 0.94
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "submit", "Done", id="form.submit", priority=True),
@@ -78,7 +70,7 @@ class FormDialog(BaseDialog[bool]):
         draft: FormDraft,
         about: str = "",
         submit_label: str = "Done",
-        busy_label: str = "Working",
+        busy_label: str = "Sending",
         notes: Callable[[Answers], Content] | None = None,
         error: SealyardError | None = None,
     ) -> None:
@@ -95,13 +87,12 @@ class FormDialog(BaseDialog[bool]):
         self._draft = draft
         self._about = about
         self._submit_label = submit_label
-        self._busy_label = busy_label
+        self.busy_label = busy_label
         self._notes = notes
         self._error = error
         self._initial_answers: Answers | None = None
-        self._seconds = 0
-        self._timer: Timer | None = None
-        self._is_done = False
+        self._rejected_answers: Answers | None = None
+        """The answers to which the error that is shown belongs; None if no error is shown."""
 
     # ---- layout
 
@@ -136,27 +127,15 @@ class FormDialog(BaseDialog[bool]):
         self._initial_answers = self.answers if self._draft.answers is None else None
         self._on_answers_changed()
         if self._error is not None:
-            self._show_error(self._error)
+            self.show_error(self._error)
 
     @property
     def answers(self) -> Answers:
         return collect_answers(self.query(FieldRow))
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._limit_height)
-
-    def _limit_height(self) -> None:
-        """Limit the height of the field area so that the form fits on the screen.
-
-        Textual does not distribute the available space between auto-sized and scrollable widgets.
-        """
-        if not self.query(".fields"):
-            # The dialog was closed before call_after_refresh called this method.
-            return
-        box, fields = self.query_one(".dialog"), self.query_one(".fields")
-        used = sum(child.outer_size.height for child in box.children if child is not fields and child.display)
-        available = int(self.size.height * MAX_HEIGHT) - box.gutter.height - fields.styles.margin.height - used
-        fields.styles.max_height = max(MIN_FIELDS_HEIGHT, available)
+    def fit(self) -> None:
+        for fields in self.query(_Fields):
+            self.limit_height(fields, MIN_FIELDS_HEIGHT)
 
     @on(Input.Changed)
     @on(PickerLine.Changed)
@@ -165,11 +144,14 @@ class FormDialog(BaseDialog[bool]):
             row.update_choices(self.answers.texts)
         if self.answers != self._initial_answers:
             self._draft.answers = self.answers
+        if self._rejected_answers not in (None, self.answers):
+            self._rejected_answers = None
+            self.show_status("")
         if self._notes is not None:
             notes = self._notes(self.answers)
             self.query_one(".notes", Static).update(notes)
             self.query_one(".notes").display = bool(notes)
-        self.call_after_refresh(self._limit_height)
+        self.fit_later()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         current = next((widget for widget in event.widget.ancestors if isinstance(widget, FieldRow)), None)
@@ -207,78 +189,27 @@ class FormDialog(BaseDialog[bool]):
             self.action_dismiss_dialog()
 
     def action_dismiss_dialog(self) -> None:
-        self.dismiss(False)
+        if not self.cancel_action():
+            self.dismiss(False)
 
     # ---- submitting
-
-    @property
-    def is_busy(self) -> bool:
-        return self._timer is not None
 
     def action_submit(self) -> None:
         invalid_rows = [row for row in self.query(FieldRow) if row.show_error()]
         if invalid_rows:
             self.set_focus(invalid_rows[0].control)
-            self.call_after_refresh(self._limit_height)
-        elif not self.is_busy:
-            self._start_busy()
-            # The worker belongs to the application so that closing the form does not cancel it.
-            self.app.run_worker(self._run_submit(self.answers), group="form", exit_on_error=False)
-
-    def _start_busy(self) -> None:
-        self._seconds = 0
-        self._show_status("")
-        self._timer = self.set_interval(1, self._tick)
-        self._tick()
-
-    def _tick(self) -> None:
-        elapsed = f" {self._seconds} s" if self._seconds else ""
-        self._show_status(f"▸ {self._busy_label}…{elapsed}")
-        self._seconds += 1
-
-    def _show_status(self, text: str, *, is_error: bool = False) -> None:
-        status = self.query_one(".wrong", Static)
-        status.set_class(not is_error, "-working")
-        status.display = bool(text)
-        status.update(Content(text))
-        self.call_after_refresh(self._limit_height)
-
-    async def _run_submit(self, answers: Answers) -> None:
-        try:
-            is_done = await self._submit(answers)
-        except SealyardError as error:
-            self._show_error(error)
-        except Exception as error:
-            log.exception("unexpected error in a form")
-            self._show_error(SealyardError(f"Internal error: {type(error).__name__}."))
+            self.fit_later()
         else:
-            self._on_submitted(is_done=is_done)
+            self.perform(self._submit(self.answers), True)
 
-    def _on_submitted(self, *, is_done: bool) -> None:
-        if is_done:
-            self._draft.answers = None
-        if not self.is_attached:
-            return
-        self._stop_busy()
-        self._show_status("")
-        self._is_done = is_done
-        self.on_screen_resume()
+    def on_success(self) -> None:
+        self._draft.answers = None
 
-    def on_screen_resume(self) -> None:
-        """Close the form if ``submit`` has succeeded and no other dialog is open on top of the form."""
-        if self._is_done and self.is_current:
-            self.dismiss(True)
+    def show_error(self, error: SealyardError) -> None:
+        super().show_error(error)
+        self._rejected_answers = self.answers
 
-    def _show_error(self, error: SealyardError) -> None:
-        if not self.is_attached:
-            self.app.post_message(ShowError(error))
-            return
-        self._stop_busy()
-        hint = app_hint(error, action_keys(self.app))
-        lines = [f"✗ {escape_multiline(error.message)}", *([f"→ {escape_multiline(hint)}"] if hint else [])]
-        self._show_status("\n".join(lines), is_error=True)
-
-    def _stop_busy(self) -> None:
-        if self._timer is not None:
-            self._timer.stop()
-            self._timer = None
+    def show_status(self, text: str, *, is_error: bool = False) -> None:
+        super().show_status(text, is_error=is_error)
+        if self.is_attached:
+            self.query_one(".wrong").display = bool(text)

@@ -15,7 +15,8 @@ from textual.widgets import Button, Static
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline
 from sealyard_tui.action_keys import action_keys
-from sealyard_tui.dialogs.base import BaseDialog, format_failure
+from sealyard_tui.dialogs.action import Action, ActionDialog
+from sealyard_tui.dialogs.base import DialogText, consequence_line, format_failure
 from sealyard_tui.dialogs.error import ErrorDialog
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ EditText = Callable[[str], str]
 """Opens a text in the user's editor and returns the edited text. Raises :class:`UsageError` if that fails."""
 
 
-class ReasonDialog(BaseDialog[str | None]):
+class ReasonDialog(ActionDialog[str | None]):
     """A dialog with a multi-line input for a reason. The result is the reason, or None if the user cancelled.
 
     Unsubmitted text is kept as a draft.
@@ -42,24 +43,39 @@ class ReasonDialog(BaseDialog[str | None]):
     drafts: ClassVar[dict[str, str]] = {}
     """Unsubmitted texts, by ``<heading>/<subject>``."""
 
-    def __init__(self, heading: str, about: str, *, required: bool, subject: str, edit: EditText) -> None:
+    def __init__(
+        self,
+        heading: str,
+        about: str,
+        *,
+        required: bool,
+        subject: str,
+        edit: EditText,
+        consequence: str = "",
+        action: Callable[[str], Action] | None = None,
+    ) -> None:
         """Create the dialog.
 
         ``about``: the explanation, which may contain untrusted text. ``required``: whether an empty reason is rejected.
         ``subject``: identifies the draft, together with ``heading``. ``edit``: opens the text in the user's editor.
+        ``consequence``: what cannot be undone, as safe text that is always visible. ``action``: performed with the
+        reason when the user submits it; by default, the dialog closes at once.
         """
         super().__init__()
         self.heading = heading
         self._about = about
+        self._consequence = consequence
         self._required = required
         self._draft_key = f"{heading}/{subject}"
         self._edit_text = edit
+        self.action = action
 
     def compose_body(self) -> ComposeResult:
         # Imported here because importing TextArea would delay the first paint of the application.
         from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
-        yield Static(Content(escape_multiline(self._about)), classes="dialog-text")
+        yield DialogText(Content(escape_multiline(self._about)))
+        yield consequence_line(self._consequence)
         yield SafeTextArea(self.drafts.get(self._draft_key, ""), id="reason", compact=True)
         yield Static(format_failure(self.error_text), classes="wrong", markup=False)
         keys = action_keys(self.app)
@@ -80,12 +96,17 @@ class ReasonDialog(BaseDialog[str | None]):
 
     def on_text_area_changed(self) -> None:
         self.drafts[self._draft_key] = self._area.text
+        self.clear_input_error()
 
     @on(Button.Pressed)
     def _on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "yes":
             self.action_done()
         else:
+            self.action_dismiss_dialog()
+
+    def action_dismiss_dialog(self) -> None:
+        if not self.cancel_action():
             self.dismiss(None)
 
     def action_done(self) -> None:
@@ -98,10 +119,16 @@ class ReasonDialog(BaseDialog[str | None]):
     def _submit(self) -> None:
         text = self._area.text.strip()
         if self._required and not text:
-            self.query_one(".wrong", Static).update(Content("✗ A reason is required."))
+            self.show_input_error("✗ A reason is required.")
             return
-        self.drafts.pop(self._draft_key, None)
+        if self.action is not None:
+            self.perform(self.action(text), text)
+            return
+        self.on_success()
         self.dismiss(text)
+
+    def on_success(self) -> None:
+        self.drafts.pop(self._draft_key, None)
 
     def _edit(self) -> None:
         area = self._area

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Generic
 
 import msgspec
-from textual import getters, on
+from textual import events, getters, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -25,6 +25,7 @@ from sealyard_tui.messages import ShowScreen
 from sealyard_tui.session.messages import EngineState, EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.session.state_format import format_status, state_summary
+from sealyard_tui.terminal.input_queue import OPENING_GROUP
 from sealyard_tui.widgets.download_bar import DownloadBar
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.flash import Flash
@@ -59,6 +60,9 @@ class BaseScreen(BatchedScreen[None]):
     NAME: ClassVar[str]
     """Name of the screen in :data:`SCREENS`."""
 
+    DISABLED_HINTS: ClassVar[Mapping[str, str]] = {}
+    """Why actions are disabled for some rows, by action. The texts may contain key placeholders."""
+
     HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-too-short"), (MIN_HEIGHT, "-short"), (32, "-tall")]
 
@@ -66,7 +70,12 @@ class BaseScreen(BatchedScreen[None]):
         Binding("r,f5", "reload", "Refresh", id="screen.refresh", tooltip="Reload all data", show=False),
         Binding("slash", "filter", "Filter", id="screen.filter", tooltip="Filter the list"),
         Binding(
-            "escape", "back", "Back", id="screen.back", show=False, tooltip="Clear marks and filter, close the detail"
+            "escape",
+            "back",
+            "Back",
+            id="screen.back",
+            show=False,
+            tooltip="Cancel pending changes, clear marks and filter, close the detail",
         ),
     ]
 
@@ -125,6 +134,10 @@ class BaseScreen(BatchedScreen[None]):
         """
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive)
 
+    def run_opening(self, work: Coroutine[Any, Any, None]) -> Worker[None]:
+        """Run ``work``, which loads data and opens a dialog, with :meth:`run_guarded`. Later keys wait for it."""
+        return self.app.run_guarded(self, work, group=OPENING_GROUP)
+
     def run_background(self, work: Coroutine[Any, Any, None], *, group: str, exclusive: bool = False) -> Worker[None]:
         """Run ``work`` like :meth:`run_guarded`, but show a lost connection in the status bar instead of a dialog."""
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive, background=True)
@@ -174,6 +187,7 @@ class BaseScreen(BatchedScreen[None]):
         self.app.state_changed.subscribe(self, self._on_state_changed)
         self.app.identity_changed.subscribe(self, self._on_identity_changed)
         self.app.downloads_changed.subscribe(self, self._on_downloads_changed)
+        self.app.changes_changed.subscribe(self, self._on_changes_changed)
         self.set_interval(self.app.settings.refresh_interval, self._tick)
         self._on_state_changed(self.state)
         self.reload()
@@ -207,12 +221,18 @@ class BaseScreen(BatchedScreen[None]):
 
     def _show_state(self, state: SessionState) -> None:
         bar = self.query_one(StatusBar)
-        identity, engine = format_status(state, bar.text_width)
+        identity, engine = format_status(state, bar.text_width, len(self.app.changes.pending))
         details = "\n".join(state_summary(state))
         bar.show(identity, engine, details=details, counts={"approvals": state.awaiting_my_approval})
 
     def _on_downloads_changed(self, _: None) -> None:
         self.query_one(DownloadBar).show(self.app.download_manager.running)
+
+    def _on_changes_changed(self, _: None) -> None:
+        """Show the number of pending changes, and the marks of their rows."""
+        self._show_state(self.state)
+        for table in self.query(VirtualTable):
+            table.refresh()
 
     def on_screen_resume(self) -> None:
         if self._is_stale:
@@ -241,6 +261,33 @@ class BaseScreen(BatchedScreen[None]):
 
     # ---- keys
 
+    def on_key(self, event: events.Key) -> None:
+        """Explain why a key does nothing, for example because its action is not possible for the current row."""
+        active_binding = self.active_bindings.get(event.key)
+        if active_binding is not None:
+            if not active_binding.enabled and active_binding.node is self:
+                self.explain_disabled(active_binding.binding.action)
+            return
+        if (text := self._explain_inactive_key(event.key)) is not None:
+            self.flash(text, warning=True)
+
+    def explain_disabled(self, action: str) -> None:
+        """Show why ``action`` is disabled at present, although the user has the permission for it."""
+        text = self.DISABLED_HINTS.get(action)
+        if text is not None:
+            self.flash(insert_keys(self.app, text), warning=True)
+
+    def _explain_inactive_key(self, key: str) -> str | None:
+        """Return why a key without an active binding does nothing; None for keys that never have an effect here."""
+        hidden = next((each for each in self._bindings.key_to_bindings.get(key, ()) if each.description), None)
+        if hidden is not None:
+            reason = "the workspace is read-only" if self.state.read_only else "not available to you here"
+            return f"{hidden.description}: {reason}"
+        other = self.active_bindings.get(key.swapcase())
+        if other is None or not other.enabled or not other.binding.description:
+            return None
+        return f"Press {self.app.get_key_display(other.binding)}: {other.binding.description}"
+
     def action_reload(self) -> None:
         self.reload()
         self.flash("Reloading")
@@ -249,7 +296,12 @@ class BaseScreen(BatchedScreen[None]):
         self.query_one(FilterBar).open()
 
     def action_back(self) -> None:
-        """Dismiss the notifications and clear the marks; if no row is marked, clear the filter."""
+        """Cancel the pending changes. If there are none, dismiss the notifications, and clear the marks or the filter.
+
+        The filter is only cleared if no row is marked.
+        """
+        if self.app.changes.cancel_background():
+            return
         self.app.clear_notifications()
         if any(table.clear_marks() for table in self.query(VirtualTable)):
             return

@@ -11,6 +11,10 @@ from sealyard.model.errors import ErrorInfo, SealyardError
 from sealyard.model.hints import HintCode
 
 WORDINGS: Mapping[str, str] = {
+    HintCode.ADD_ADMINISTRATOR: (
+        "Grant another user CREATE on the access control list first ({key[access.add_rule]} under {key[app.access]}"
+        " Access)."
+    ),
     HintCode.ADD_APPROVERS: "Add more approvers, other than the users of the configuration.",
     HintCode.ADD_FIRMWARE: "Press {key[upload.add]} to add a firmware file.",
     HintCode.ADD_PROFILE: "Add one with `sealyard profile add` in a terminal.",
@@ -22,6 +26,9 @@ WORDINGS: Mapping[str, str] = {
         "Ask an administrator to add {subject} ({key[access.add_subject]} under {key[app.access]} Access)."
     ),
     HintCode.ASK_FOR_TOKEN: "Ask an administrator to create a token for {subject} (`sealyard token create`).",
+    HintCode.ASK_TO_ENABLE: (
+        "Ask an administrator to enable {subject} ({key[access.enable]} under {key[app.access]} Access)."
+    ),
     HintCode.CHOOSE_PROFILE: "Press {key[app.profile]} to choose a profile: {profiles}.",
     HintCode.CONFIRM: "Repeat the action and confirm it.",
     HintCode.CONFIRM_CLOCK: (
@@ -30,19 +37,22 @@ WORDINGS: Mapping[str, str] = {
     ),
     HintCode.CREATE_SERVER_SETTINGS: "Create one with `sealyard config example --server` in a terminal.",
     HintCode.CREATE_TOKEN: (
-        "It is unknown, revoked or expired. Ask for a new one (`sealyard token create`), then use it with"
-        " `sealyard login` in a terminal."
+        "It is unknown, revoked or expired, or its owner is disabled. Ask for a new one (`sealyard token create`), then"
+        " use it with `sealyard login` in a terminal."
     ),
     HintCode.CREATE_WORKSPACE: (
         "Create one with `sealyard init` in a terminal, or press {key[app.profile]} to choose another profile."
     ),
+    HintCode.ENABLE_SUBJECT: "Enable {subject} first ({key[access.enable]} under {key[app.access]} Access).",
     HintCode.ENABLE_TLS: "Set a certificate and its key with the options of `sealyard serve`.",
     HintCode.ENROLL_OTP: "Enroll an authenticator first: run `sealyard otp enroll` in a terminal.",
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",
     HintCode.GIVE_REASON: "Enter a reason.",
     HintCode.LIST_DEVICES: "{key[app.devices]} Devices lists all device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "List failed deliveries with `sealyard webhook dead-letters` in a terminal.",
+    HintCode.LIST_FAILED_NOTIFICATIONS: "List failed notifications with `sealyard notification failed` in a terminal.",
     HintCode.LIST_KEYS: "{key[app.devices]} Devices shows the keys of each device configuration.",
+    HintCode.LIST_NOTIFICATIONS: "List notification targets with `sealyard notification list` in a terminal.",
     HintCode.LIST_PROFILES: "Press {key[app.profile]} to list the profiles.",
     HintCode.LIST_RULES: "{key[app.access]} Access shows the rules.",
     HintCode.LIST_SETTINGS: "`sealyard config example` in a terminal lists all keys with their defaults.",

@@ -17,6 +17,7 @@ from sealyard.client.protocol import Client
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.events import Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged
 from sealyard.model.requests import WorkspaceInfo
+from sealyard.model.subject_names import SubjectNames, is_inactive
 from sealyard_tui.session.connections import WorkspaceConnection
 from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, EngineState, EngineUpdate
 
@@ -157,21 +158,31 @@ class Session:
 
     @property
     def available_profiles(self) -> tuple[Profile, ...]:
-        """All profiles, and a temporary profile for each known user without one."""
+        """All profiles, and a temporary profile for each known user without one, sorted by name.
+
+        The order does not depend on the current profile.
+        """
         identities = {profile.identity for profile in self.profiles}
         others = (identity for identity in self._identities if identity not in identities)
-        return (*self.profiles, *map(self._temporary_profile, others))
+        profiles = (*self.profiles, *map(self._temporary_profile, others))
+        return tuple(sorted(profiles, key=lambda profile: (profile.name.casefold(), profile.name)))
 
     def _temporary_profile(self, identity: str) -> Profile:
         name = identity.partition(":")[2]
         is_used = any(profile.name == name for profile in self.profiles)
         return Profile(name=identity if is_used else name, identity=identity, workspace=self.profile.workspace)
 
-    def next_profile(self) -> Profile:
-        """Return the profile after the current one, wrapping around at the end."""
-        names = [profile.name for profile in self.profiles]
-        index = names.index(self.profile.name) if self.profile.name in names else -1
-        return self.profiles[(index + 1) % len(names)] if names else self.profile
+    def next_profile(self, names: SubjectNames) -> Profile:
+        """Return the profile after the current one, wrapping around at the end.
+
+        Profiles of people who are disabled or removed according to ``names`` are skipped.
+        """
+        profiles = [
+            each for each in self.available_profiles if each == self.profile or not is_inactive(each.identity, names)
+        ]
+        names_of_profiles = [profile.name for profile in profiles]
+        index = names_of_profiles.index(self.profile.name) if self.profile.name in names_of_profiles else -1
+        return profiles[(index + 1) % len(profiles)] if profiles else self.profile
 
 
 class _EventBatcher:

@@ -27,6 +27,8 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     connection: ConnectionStatus = DISCONNECTED
     roles: tuple[Role, ...] = ()
     rights: tuple[tuple[str, Action], ...] = ()
+    has_permissions: bool = False
+    """Whether the permissions are loaded. Before, nothing is known about what the user may do."""
     workspace: str = ""
     workspace_id: str = ""
     location: str = ""
@@ -61,6 +63,11 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     def can_confirm_clock(self) -> bool:
         """Whether the user may confirm the system clock of the engine: an administrator, with write access."""
         return self.can_write and self.is_allowed(Action.UPDATE, resource_type_uri(ResourceType.POLICY))
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the engine or the server can be reached, as far as is known."""
+        return self.engine not in (EngineState.STARTING, EngineState.RECONNECTING)
 
     def with_connection(self, event: ConnectionChanged, reason: str) -> SessionState:
         """Return the state after the connection has changed. ``reason``: the text of the error in ``event``, if any."""

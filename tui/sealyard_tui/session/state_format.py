@@ -48,14 +48,16 @@ class _Brevity(IntEnum):
     NO_CONNECTION_TIME = 8
 
 
-def format_status(state: SessionState, width: int) -> tuple[Content, Content]:
+def format_status(state: SessionState, width: int, pending_changes: int = 0) -> tuple[Content, Content]:
     """Return the identity and the engine state in the longest form that fits into ``width`` columns.
 
-    If none fits, the shortest form is returned. The engine state always includes whether separation of duties is
-    enforced.
+    If none fits, the shortest form is returned. The engine state always includes the number of ``pending_changes``, if
+    there are any, and whether separation of duties is enforced.
     """
+    pending = Content.styled(f"{pending_changes} pending ", "$warning bold") if pending_changes else Content("")
     for brevity in _Brevity:
-        identity, engine = _format_identity(state, brevity), _format_engine(state, brevity)
+        identity = _format_identity(state, brevity)
+        engine = Content.assemble(pending, _format_engine(state, brevity))
         limit = MIN_IDENTITY_WIDTH if brevity is _Brevity.NO_PROFILE else width
         if min(identity.cell_length, limit) + engine.cell_length <= width:
             break
@@ -101,7 +103,7 @@ def _connection_summary(connection: ConnectionStatus) -> str:
 def _format_identity(state: SessionState, brevity: _Brevity) -> Content:
     subject = state.identity.removeprefix("USER:") if brevity >= _Brevity.NO_SUBJECT_KIND else state.identity
     subject = state.subject_names.get(state.identity) or subject
-    has_roles = bool(state.workspace) and brevity < _Brevity.NO_ROLES
+    has_roles = state.has_permissions and brevity < _Brevity.NO_ROLES
     return Content.assemble(
         Content.styled(_format_profile(state, brevity), "bold"),
         Content.styled(escape_text(subject, 24), "bold"),

@@ -36,6 +36,7 @@ class WorkspaceData(FrozenStruct, frozen=True, kw_only=True):
             state,
             roles=roles_for(info.rights),
             rights=info.rights,
+            has_permissions=True,
             workspace=info.name,
             workspace_id=info.id,
             location=info.location,

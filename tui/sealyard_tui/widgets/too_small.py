@@ -20,13 +20,18 @@ class TooSmall(Static):
     }
     """
 
+    def __init__(self, min_width: int = MIN_WIDTH, min_height: int = MIN_HEIGHT) -> None:
+        super().__init__()
+        self._min_width = min_width
+        self._min_height = min_height
+
     def render(self) -> Content:
         size = self.screen.size
         quit_key = action_key(self.app, "app.quit")
         return Content.assemble(
             Content.styled("! Terminal too small\n\n", "bold $warning"),
-            f"Sealyard needs {MIN_WIDTH} columns and {MIN_HEIGHT} lines; this terminal has {size.width} and "
-            f"{size.height}. Resize it; nothing is lost. Press {quit_key} to quit.",
+            f"Sealyard needs {self._min_width} columns and {self._min_height} lines; this terminal has {size.width} "
+            f"and {size.height}. Resize it; nothing is lost. Press {quit_key} to quit.",
         )
 
     def on_resize(self) -> None:

@@ -10,7 +10,7 @@ from sealyard.cli.arguments import CommandParser, Commands, add_command, add_com
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
-from sealyard.model.access import Action, parse_subject
+from sealyard.model.access import Action, SubjectState, parse_subject
 from sealyard.model.formatting import format_duration
 from sealyard.model.policy import Policy
 from sealyard.model.requests import AccessControlList
@@ -24,6 +24,11 @@ _POLICY_FIELDS = (
     "allow_self_approval",
     "require_otp",
 )
+_STATE_MESSAGES = {
+    SubjectState.ACTIVE: "Enabled {subject}.",
+    SubjectState.DISABLED: "Disabled {subject}. Enable it again with `sealyard subject enable`.",
+    SubjectState.REMOVED: "Removed {subject}. Its name stays in tasks and the audit log.",
+}
 _SUBJECT_HELP = "USER:name, GROUP:name or CLIENT:name; a name without a kind is a USER"
 
 
@@ -37,10 +42,22 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_subject_commands(subcommands: Commands) -> None:
-    add_command(subcommands, "list", _list_subjects, "List subjects and their groups")
+    list_parser = add_command(subcommands, "list", _list_subjects, "List subjects, their states and groups")
+    list_parser.add_argument("--removed", action="store_true", help="list removed subjects instead")
     add_parser = add_command(subcommands, "add", _add_subject, "Add a user, group or machine client")
     add_parser.add_argument("subject", metavar="SUBJECT", help=_SUBJECT_HELP)
     add_parser.add_argument("--display-name", metavar="NAME", default="", help="name to show instead of the subject")
+    for name, handler, description in (
+        ("disable", _disable_subject, "Disable a subject: it is refused everywhere until it is enabled"),
+        ("enable", _enable_subject, "Enable a disabled subject, or a removed one without its permissions"),
+        ("remove", _remove_subject, "Remove a subject with its rules, group memberships, tokens and one-time password"),
+    ):
+        parser = add_command(subcommands, name, handler, description)
+        parser.add_argument("subject", metavar="SUBJECT", help=_SUBJECT_HELP)
+        parser.add_argument(
+            "--reason", metavar="TEXT", default="", required=name != "enable", help="reason, for the audit log"
+        )
+        parser.add_argument("--yes", action="store_true", help="confirm a removal, and effects on approvals")
     unlink_parser = add_command(
         subcommands,
         "unlink",
@@ -116,10 +133,14 @@ async def _list_subjects(ctx: Context) -> int:
             "groups": _find_groups(access, subject.id),
             "members": _find_members(access, subject.id),
         }
-        for subject in access.subjects
+        for subject in (access.removed if ctx.args.removed else access.subjects)
     ]
-    rows = [(subject["id"], subject["displayName"], ", ".join(subject["groups"])) for subject in subjects]
-    ctx.out.result(subjects, format_table(("ID", "NAME", "GROUPS"), rows, "No subjects."))
+    rows = [
+        (subject["id"], subject["displayName"], subject["state"].lower(), ", ".join(subject["groups"]))
+        for subject in subjects
+    ]
+    empty_text = "No removed subjects." if ctx.args.removed else "No subjects."
+    ctx.out.result(subjects, format_table(("ID", "NAME", "STATE", "GROUPS"), rows, empty_text))
     return ExitCode.OK
 
 
@@ -135,6 +156,26 @@ async def _add_subject(ctx: Context) -> int:
     async with ctx.open_writer("subject add") as client:
         subject = await client.add_subject(ctx.args.subject, ctx.args.display_name)
     ctx.out.result(subject, (f"Added {subject.id}. Grant permissions with `sealyard acl add`.",))
+    return ExitCode.OK
+
+
+async def _disable_subject(ctx: Context) -> int:
+    return await _set_state(ctx, SubjectState.DISABLED)
+
+
+async def _enable_subject(ctx: Context) -> int:
+    return await _set_state(ctx, SubjectState.ACTIVE)
+
+
+async def _remove_subject(ctx: Context) -> int:
+    return await _set_state(ctx, SubjectState.REMOVED)
+
+
+async def _set_state(ctx: Context, state: SubjectState) -> int:
+    args = ctx.args
+    async with ctx.open_writer(f"subject {args.subcommand}") as client:
+        subject = await client.set_subject_state(parse_subject(args.subject), state, args.reason, confirmed=args.yes)
+    ctx.out.result(subject, (_STATE_MESSAGES[state].format(subject=subject.id),))
     return ExitCode.OK
 
 

@@ -12,10 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.cli.app_launcher import launch_app
+from sealyard.cli.app_launcher import launch_app, select_in_environment
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.client.config.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
 from sealyard.client.demo import (
     ADMINISTRATOR,
     AUDITOR,
@@ -65,9 +64,8 @@ async def _create(root: Path, *, is_populated: bool) -> DemoWorkspace:
 
 
 def _run_application(ctx: Context, demo: DemoWorkspace) -> int:
-    """Run the application. Workspace, profile and passphrase are passed in environment variables."""
-    os.environ[WORKSPACE_VARIABLE] = str(demo.folder)
-    os.environ[PROFILE_VARIABLE] = "developer"
+    """Run the application, which reads workspace, profile and passphrase from the environment."""
+    select_in_environment(demo.folder, "developer")
     os.environ[PASSPHRASE_VARIABLE] = demo.passphrase
     return launch_app(ctx.args)
 

@@ -1,18 +1,17 @@
-"""``sealyard device`` and ``key``: device configurations and their keys."""
+"""``sealyard device``: device configurations."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, duration, named
-from sealyard.cli.context import Context, ask_passphrase, is_interactive
+from sealyard.cli.commands.keys import PURPOSE_HELP
+from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
-from sealyard.keys.pkcs12 import is_pkcs12
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, SigningAlgorithm
 from sealyard.model.device_configs import (
     DEFAULT_FORMAT,
     DEFAULT_LINK_TTL,
@@ -21,15 +20,12 @@ from sealyard.model.device_configs import (
     EncryptionKey,
     SigningKey,
 )
-from sealyard.model.errors import InvalidInputError, UsageError
+from sealyard.model.errors import UsageError
 from sealyard.model.formatting import format_duration, format_time
-from sealyard.model.keys import KeyInfo, certificate_warning
-from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, KeyImport, SigningKeyRequest
+from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.safe_text import escape_text
 
-_MAX_PASSWORD_LENGTH = 4096
-_PURPOSE_HELP = f"what the signing key can sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"
-_GENERATED_PURPOSE_HELP = f"{_PURPOSE_HELP}, or {KeyPurpose.DATA} if the algorithm signs digests (generated keys only)"
+_GENERATED_PURPOSE_HELP = f"{PURPOSE_HELP}, or {KeyPurpose.DATA} if the algorithm signs digests (generated keys only)"
 _EXISTING_KEY_HELP = (
     "existing key (requires permission to UPDATE keys, or every device configuration that uses it) for the algorithm"
     " with the same NAME; by default a new key is generated"
@@ -65,26 +61,6 @@ def add_commands(commands: Commands) -> None:
     )
     export_parser.add_argument("--encryption-key", metavar="NAME", help="the key to export; by default the first one")
     export_parser.add_argument("--yes", action="store_true", help="confirm exporting the key")
-
-    subcommands = add_command_group(commands, "key", "Manage the keys of the workspace")
-    add_command(subcommands, "list", _list_keys, "List keys (public information only)")
-    import_parser = add_command(
-        subcommands, "import", _import, "Import a key (PEM, PKCS#12, or raw or hexadecimal AES)"
-    )
-    import_parser.add_argument("uri", metavar="URI", help="name of the key, for example local:gateway-sign")
-    import_parser.add_argument("--file", metavar="FILE", type=Path, required=True, help="the key file")
-    import_parser.add_argument("--kind", metavar="KIND", type=choice(KeyType), required=True, help=", ".join(KeyType))
-    import_parser.add_argument(
-        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSE_HELP
-    )
-    import_parser.add_argument("--certificate", metavar="FILE", type=Path, help="certificate of the key (PEM or DER)")
-    import_parser.add_argument(
-        "--password-file", metavar="FILE", type=Path, help="file whose first line is the password of the key file"
-    )
-    rotate_parser = add_command(
-        subcommands, "rotate", _rotate, "Create a new version of a key and of the device configurations that use it"
-    )
-    rotate_parser.add_argument("uri", metavar="URI", help="name of the key, see `sealyard key list`")
 
 
 def _add_create_command(subcommands: Commands) -> None:
@@ -291,95 +267,3 @@ async def _export_key(ctx: Context) -> int:
         )
     ctx.out.result({"path": str(path)}, (f"Exported the key to {path}. Anyone with this file can decrypt packages.",))
     return ExitCode.OK
-
-
-# ---- keys
-
-
-async def _list_keys(ctx: Context) -> int:
-    async with ctx.open_reader() as client:
-        keys = await client.keys()
-        warnings = (await client.workspace()).warnings
-    rows = [
-        (
-            key.uri,
-            key.kind,
-            key.purpose,
-            key.current.version,
-            key.current.origin,
-            format_time(key.current.certificate_expires_at),
-        )
-        for key in keys
-    ]
-    headers = ("KEY", "KIND", "PURPOSE", "VERSION", "ORIGIN", "CERTIFICATE EXPIRES")
-    ctx.out.result(keys, format_table(headers, rows, "No keys."))
-    for warning in warnings:
-        ctx.out.warn(f"warning: {warning}")
-    return ExitCode.OK
-
-
-async def _import(ctx: Context) -> int:
-    args = ctx.args
-    request = KeyImport(
-        uri=args.uri,
-        path=str(args.file),
-        kind=args.kind,
-        purpose=args.purpose,
-        password=_read_password(args.password_file, args.file),
-        certificate=str(args.certificate) if args.certificate else None,
-    )
-    async with ctx.open_writer("key import") as client:
-        key = await client.import_key(request)
-    _print_key(ctx, key)
-    return ExitCode.OK
-
-
-async def _rotate(ctx: Context) -> int:
-    async with ctx.open_writer("key rotate") as client:
-        key = await client.rotate_key(ctx.args.uri)
-    _print_key(ctx, key)
-    if len(key.versions) > 1 and key.versions[-2].origin == "imported":
-        ctx.out.warn("warning: The new version has a self-signed certificate; the previous one was imported.")
-    return ExitCode.OK
-
-
-def _print_key(ctx: Context, key: KeyInfo) -> None:
-    text = f"{key.uri} version {key.current.version}: {key.kind}, {key.current.origin}, purpose {key.purpose}"
-    lines = [text, f"fingerprint {key.current.fingerprint}"]
-    if key.current.certificate_expires_at is not None:
-        lines.append(f"certificate expires {format_time(key.current.certificate_expires_at)}")
-    ctx.out.result(key, lines)
-    if warning := certificate_warning(key, key.current, datetime.now(UTC)):
-        ctx.out.warn(f"warning: {warning}")
-
-
-def _read_password(password_file: Path | None, key_file: Path) -> str | None:
-    """Return the password of a key file, from the password file or a prompt; None if there is none.
-
-    The password is never a command-line argument, because other users of the machine could see it.
-    """
-    if password_file is not None:
-        return _read_first_line(password_file)
-    if is_interactive() and _looks_encrypted(key_file):
-        return ask_passphrase(f"Password of {escape_text(key_file.name)}: ") or None
-    return None
-
-
-def _read_first_line(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return file.readline(_MAX_PASSWORD_LENGTH).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(
-            f"Cannot read the password file {escape_text(str(path))}.", "Use a text file with the password."
-        ) from error
-
-
-def _looks_encrypted(path: Path) -> bool:
-    """Return whether a key file probably needs a password, that is, whether it is PKCS#12 or encrypted PEM."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(_MAX_PASSWORD_LENGTH)
-            return b"ENCRYPTED" in start or is_pkcs12(start)
-    except OSError:
-        return False

@@ -18,7 +18,7 @@ from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.config import profiles, server_tokens
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.server_tokens import LoginTokens, PassphrasePrompt, StoredToken
-from sealyard.client.config.servers import parse_server_url
+from sealyard.client.config.servers import TOKEN_VARIABLE, environment_token, parse_server_url
 from sealyard.client.log import register_secret
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.errors import (
@@ -84,7 +84,7 @@ async def _obtain_token(ctx: Context, profile: Profile) -> StoredToken:
     """Obtain the token to store: either from the user, or by logging in through an issuer."""
     args = ctx.args
     through_issuer = args.browser or args.device or args.issuer is not None
-    has_token = os.environ.get(server_tokens.TOKEN_VARIABLE) or not sys.stdin.isatty()
+    has_token = environment_token(profile.server, os.environ) or not sys.stdin.isatty()
     if args.token or (has_token and not through_issuer):
         return _read_token(profile.server)
     import asyncio
@@ -120,8 +120,8 @@ async def _log_in_through_issuer(ctx: Context, profile: Profile, method: LoginMe
 
     args, issuer = ctx.args, IssuerClient(method, profile.ca)
     ctx.out.warn(f"Logging in to {profile.location} through {method.issuer}.")
-    if os.environ.get(server_tokens.TOKEN_VARIABLE):
-        ctx.out.warn(f"{server_tokens.TOKEN_VARIABLE} is set, and takes precedence over this login.")
+    if environment_token(profile.server, os.environ):
+        ctx.out.warn(f"{TOKEN_VARIABLE} is set, and takes precedence over this login.")
     if args.browser or (not args.device and can_open_browser(os.environ)):
         return await log_in_with_browser(issuer, lambda url: _open_browser(ctx, url), SystemClock())
     return await log_in_with_device(issuer, lambda code: _show_code(ctx, code), SystemClock())
@@ -175,9 +175,9 @@ def _save_token(ctx: Context, profile: Profile, token: StoredToken) -> None:
     try:
         server_tokens.save_token(profile, token, os.environ, ask_passphrase if is_interactive() else None)
     except KeyStoreLockedError as error:
-        if not os.environ.get(server_tokens.TOKEN_VARIABLE) or not isinstance(token, str):
+        if not environment_token(profile.server, os.environ) or not isinstance(token, str):
             raise
-        ctx.out.warn(f"Token not stored; keep {server_tokens.TOKEN_VARIABLE} set. {error.message}")
+        ctx.out.warn(f"Token not stored; keep {TOKEN_VARIABLE} set. {error.message}")
 
 
 def _read_token(server: str) -> str:
@@ -186,12 +186,11 @@ def _read_token(server: str) -> str:
     The token is never a command-line argument, because other users of the machine could see it. Raises
     :class:`UsageError` if the token is missing or malformed.
     """
-    token = os.environ.get(server_tokens.TOKEN_VARIABLE) or _prompt_for_token(server)
+    token = environment_token(server, os.environ) or _prompt_for_token(server)
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError(
             "Invalid token.",
-            f"Enter a token from `sealyard token create` at the prompt, on standard input, or in "
-            f"{server_tokens.TOKEN_VARIABLE}.",
+            f"Enter a token from `sealyard token create` at the prompt, on standard input, or in {TOKEN_VARIABLE}.",
         )
     register_secret(token)
     return token

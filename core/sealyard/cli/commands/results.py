@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sealyard.cli.arguments import Commands, add_command, add_task_id
 from sealyard.cli.context import Context
-from sealyard.cli.downloads import format_download, make_downloader, open_for_download
+from sealyard.cli.downloads import download_url, format_download, make_downloader, open_for_download
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
 from sealyard.cli.hints import format_error
 from sealyard.cli.task_format import format_task
@@ -38,10 +41,11 @@ async def _download(ctx: Context) -> int:
     async with open_for_download(ctx) as client:
         downloader = await make_downloader(ctx, client, args.out or ctx.downloads)
         results = await _download_all(ctx, downloader) if args.all else await _download_ids(ctx, client, downloader)
+        value = [await _describe_result(ctx, client, result) for result in results] if ctx.out.as_json else []
     errors = [error_from_info(result.error) for result in results if result.error is not None]
     if len(args.ids) == 1 and errors:
         raise errors[0]
-    ctx.out.result(results, _format_results(results))
+    ctx.out.result(value, _format_results(results))
     return exit_code_for_error(errors[0]) if errors else ExitCode.OK
 
 
@@ -67,6 +71,15 @@ async def _download_ids(ctx: Context, client: Client, downloader: Downloader) ->
         except SealyardError as error:
             results.append(DownloadResult(task_id=given_id, name="", error=error.to_info()))
     return tuple(results)
+
+
+async def _describe_result(ctx: Context, client: Client, result: DownloadResult) -> dict[str, object]:
+    """Return the JSON value of a result. If the URL of a downloaded file cannot be loaded, it is omitted."""
+    url = None
+    if result.downloaded is not None and ctx.profile.server:
+        with contextlib.suppress(SealyardError):
+            url = download_url(ctx, await client.task(result.task_id))
+    return {**msgspec.to_builtins(result), "downloadUrl": url}
 
 
 def _format_results(results: Iterable[DownloadResult]) -> list[str]:

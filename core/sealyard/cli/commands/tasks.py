@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import UNSET
 
 from sealyard.cli.arguments import Commands, add_command, add_task_id, choice, seconds
+from sealyard.cli.commands.dry_run import check_encryption, check_package, check_signing
+from sealyard.cli.commands.task_requests import (
+    build_encryption_request,
+    build_package_request,
+    build_signing_request,
+    package_files,
+)
 from sealyard.cli.commands.wait import report_result, wait_and_report
 from sealyard.cli.context import Context
 from sealyard.cli.downloads import download
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.task_format import format_review, format_tasks, printable
+from sealyard.metadata.formats import looks_like_metadata
 from sealyard.model.digests import parse_sha256
-from sealyard.model.errors import InvalidInputError, UsageError
+from sealyard.model.errors import UsageError
 from sealyard.model.formatting import format_count
-from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
+from sealyard.model.requests import TaskFilter
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
 
 if TYPE_CHECKING:
     from sealyard.client.protocol import Client
-
-MAX_MESSAGE_BYTES = 1024 * 1024
-SHA256_BYTES = 32
 
 
 def add_commands(commands: Commands) -> None:
@@ -104,6 +106,9 @@ def _add_task_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--client-token", metavar="TOKEN", help="idempotency key: requests with the same key return the same task"
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only check the request and read its files; store and create nothing"
+    )
 
 
 # ---- creating tasks
@@ -113,18 +118,18 @@ async def _package(ctx: Context) -> int:
     args = ctx.args
     if args.timeout is not None and not args.wait:
         raise UsageError("--timeout requires --wait.")
-    if args.sha256 and len(args.sha256) != len(args.firmware):
-        raise UsageError(
-            f"Number of digests ({len(args.sha256)}) and firmware files ({len(args.firmware)}) differ.",
-            "Specify one --sha256 for each --firmware, in the same order.",
-        )
+    files = package_files(args)
+    for path in args.firmware:
+        if looks_like_metadata(path.name):
+            ctx.out.warn(f"{escape_text(path.name)} looks like metadata; --metadata packs a file as metadata.")
+    if args.dry_run:
+        return await check_package(ctx)
     async with ctx.open_writer("package") as client:
-        task = await _create_package(ctx, client)
+        task = await _create_package(ctx, client, files)
         await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
-            await download(ctx, client, task, args.out)
-            return report_result(ctx, task)
+            return report_result(ctx, task, await download(ctx, client, task, args.out))
     if args.wait and not task.status.is_final:
         ctx.out.warn(f"Task {task.id} is {task.status}. Approvers can review it with: sealyard show {task.id}")
         return await wait_and_report(ctx, task.id)
@@ -133,66 +138,41 @@ async def _package(ctx: Context) -> int:
     return report_result(ctx, task)
 
 
-async def _create_package(ctx: Context, client: Client) -> Task:
-    args = ctx.args
-    digests: Sequence[str | None] = args.sha256 or [None] * len(args.firmware)
-    uploads = [*zip(args.firmware, digests, strict=True), *((path, None) for path in args.metadata)]
-    files: list[InputFile] = []
+async def _create_package(ctx: Context, client: Client, files: Sequence[tuple[Path, str | None]]) -> Task:
+    uploads: list[InputFile] = []
     try:
-        for path, digest in uploads:
-            files.append(await _upload(ctx, client, path, digest))
-        request = PackageRequest(
-            config=args.device,
-            firmware=tuple(files[: len(args.firmware)]),
-            metadata=tuple(files[len(args.firmware) :]),
-            name=args.name,
-            content_type=args.content_type,
-            client_token=args.client_token,
-        )
-        return await client.create_package(request)
+        for path, digest in files:
+            uploads.append(await _upload(ctx, client, path, digest))
+        return await client.create_package(build_package_request(ctx.args, uploads))
     finally:
-        await client.discard_uploads(tuple(files))
+        await client.discard_uploads(tuple(uploads))
 
 
 async def _encrypt(ctx: Context) -> int:
     args = ctx.args
     if args.no_wait and args.out is not None:
         raise UsageError("--out and --no-wait cannot be combined.")
+    if args.dry_run:
+        return await check_encryption(ctx)
     async with ctx.open_writer("encrypt", run_tasks=not args.no_wait) as client:
         files: list[InputFile] = []
         try:
             files.append(await _upload(ctx, client, args.file, args.sha256))
-            request = EncryptionRequest(
-                config=args.device,
-                file=files[0],
-                encryption_key=args.encryption_key or UNSET,
-                name=args.name,
-                content_type=args.content_type,
-                client_token=args.client_token,
-            )
-            task = await client.create_encryption(request)
+            task = await client.create_encryption(build_encryption_request(args, files[0]))
         finally:
             await client.discard_uploads(tuple(files))
         if not args.no_wait:
             await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
-            await download(ctx, client, task, args.out)
+            return report_result(ctx, task, await download(ctx, client, task, args.out))
     return report_result(ctx, task)
 
 
 async def _sign(ctx: Context) -> int:
-    args = ctx.args
-    is_digest = args.file is None
-    request = SigningRequest(
-        config=args.device,
-        message=_decode_digest(args.digest_base64) if is_digest else _read_message(args.file),
-        is_digest=is_digest,
-        file_name="" if is_digest else args.file.name,
-        name=args.name,
-        content_type=args.content_type,
-        client_token=args.client_token,
-    )
+    if ctx.args.dry_run:
+        return await check_signing(ctx)
+    request = build_signing_request(ctx.args)
     async with ctx.open_writer("sign") as client:
         task = await client.create_signing(request)
         await ctx.run_to_completion(client, task.id)
@@ -206,30 +186,6 @@ async def _upload(ctx: Context, client: Client, path: Path, expected_sha256: str
     return file
 
 
-def _read_message(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            # One byte more than the maximum, so that a longer message is rejected instead of truncated.
-            return file.read(MAX_MESSAGE_BYTES + 1)
-    except OSError as error:
-        raise InvalidInputError(
-            f"Cannot read {escape_text(str(path))}: {error.strerror}.", "Check the path and its permissions."
-        ) from error
-
-
-def _decode_digest(text: str) -> bytes:
-    try:
-        digest = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        digest = b""
-    if len(digest) != SHA256_BYTES:
-        raise UsageError(
-            "--digest-base64 is not a SHA-256 digest.",
-            "Encode its 32 bytes in Base64, for example: openssl dgst -sha256 -binary FILE | base64",
-        )
-    return digest
-
-
 # ---- displaying tasks
 
 
@@ -241,13 +197,14 @@ async def _list_tasks(ctx: Context) -> int:
         status=args.status,
         kind=args.kind,
         config=args.device,
-        created_by=ctx.profile.identity if args.mine else None,
         text=args.search,
         awaiting_my_approval=args.awaiting_approval,
     )
     from sealyard.client.task_pages import iterate_tasks
 
     async with ctx.open_reader() as client:
+        if args.mine:
+            filters = msgspec.structs.replace(filters, created_by=(await client.workspace()).subject)
         # Request one task more than the limit, to detect whether there are more.
         matching_tasks = [task async for task in iterate_tasks(client, filters, limit=args.limit + 1)]
         names = await client.subject_names()
@@ -268,6 +225,8 @@ async def _show(ctx: Context) -> int:
         "metadataPreviews": [{"name": name, "preview": printable(preview)} for name, preview in review.metadata],
         "previous": msgspec.to_builtins(review.previous),
         "newerVersion": review.newer_version,
+        "metadataChanges": msgspec.to_builtins(review.metadata_changes),
+        "warnings": [*review.task.warnings, *review.warnings],
     }
     ctx.out.result(value, format_review(review, names))
     return ExitCode.OK

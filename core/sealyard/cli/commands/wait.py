@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from sealyard.cli.arguments import Commands, add_command, add_task_id, seconds
 from sealyard.cli.context import Context
-from sealyard.cli.downloads import download, wait_for_download
+from sealyard.cli.downloads import download, download_url, wait_for_download
 from sealyard.cli.exit_codes import exit_code_for_error, exit_code_for_task
 from sealyard.cli.hints import format_error
 from sealyard.cli.task_format import format_task
 from sealyard.model.errors import WaitTimeoutError
 from sealyard.model.tasks import Task, TaskStatus
+
+if TYPE_CHECKING:
+    from sealyard.client.downloads.downloader import DownloadedFile
 
 
 def add_commands(commands: Commands) -> None:
@@ -42,13 +46,19 @@ async def wait_and_report(ctx: Context, task_id: str) -> int:
         except WaitTimeoutError as error:
             return _report_timeout(ctx, await client.task(task_id), error)
     if ctx.args.out is not None and task.status is TaskStatus.DONE:
-        async with wait_for_download(ctx, deadline) as client:
-            await download(ctx, client, task, ctx.args.out)
+        async with wait_for_download(ctx, deadline) as writer:
+            return report_result(ctx, task, await download(ctx, writer, task, ctx.args.out))
     return report_result(ctx, task)
 
 
-def report_result(ctx: Context, task: Task) -> int:
-    ctx.out.result(task, format_task(task))
+def report_result(ctx: Context, task: Task, file: DownloadedFile | None = None) -> int:
+    """Print a task, as JSON with its downloaded ``file`` and the URL of its result, and return its exit code."""
+    value = {
+        **msgspec.to_builtins(task),
+        "downloaded": msgspec.to_builtins(file),
+        "downloadUrl": download_url(ctx, task),
+    }
+    ctx.out.result(value, format_task(task))
     return exit_code_for_task(task)
 
 

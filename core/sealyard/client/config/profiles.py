@@ -12,6 +12,13 @@ from pathlib import Path
 
 import msgspec
 
+from sealyard.client.config.servers import (
+    CA_VARIABLE,
+    SERVER_VARIABLE,
+    TENANT_VARIABLE,
+    TOKEN_VARIABLE,
+    parse_server_url,
+)
 from sealyard.fs.atomic import write_atomic
 from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
@@ -178,7 +185,7 @@ def has_selection(environ: Mapping[str, str]) -> bool:
 
     Does not check that the workspace or server exists.
     """
-    if selected_workspace(None, environ) is not None or environ.get(PROFILE_VARIABLE):
+    if any(environ.get(variable) for variable in (WORKSPACE_VARIABLE, PROFILE_VARIABLE, SERVER_VARIABLE)):
         return True
     file = read_profiles(user_profiles_path())
     return file.get(file.current) is not None
@@ -188,7 +195,8 @@ def resolve(workspace: Path | None, name: str | None, environ: Mapping[str, str]
     """Return the profile to use, with ``workspace`` filled in unless it is the profile of a server.
 
     ``workspace`` and ``name`` are the command line options. Options take precedence over the environment, and the
-    environment over the current profile. Raises :class:`NotFoundError` if no workspace, profile or identity is
+    environment over the current profile. The ``identity`` is empty if only the server in `SEALYARD_SERVER` knows to
+    whom the token belongs. Raises :class:`NotFoundError` if no workspace, profile or identity is
     selected, or if the selected one does not exist. Raises :class:`UsageError` if the selection is ambiguous or
     contradictory.
     """
@@ -199,6 +207,8 @@ def resolve(workspace: Path | None, name: str | None, environ: Mapping[str, str]
 
 
 def _select_profile(workspace: Path | None, name: str | None, environ: Mapping[str, str]) -> Profile:
+    if environ.get(SERVER_VARIABLE) and workspace is None and name is None:
+        return _find_for_server(environ)
     folder = selected_workspace(workspace, environ)
     profile_name = name or environ.get(PROFILE_VARIABLE)
     if profile_name is not None:
@@ -256,6 +266,23 @@ def _find_for_workspace(folder: Path) -> Profile:
         f"No profile for the workspace in {escape_text(str(folder))}.",
         Hint.of(HintCode.ADD_PROFILE),
     )
+
+
+def _find_for_server(environ: Mapping[str, str]) -> Profile:
+    """Return the profile to use for the server in the environment.
+
+    With a token in the environment, or without a login for the server, the profile has no identity. Raises
+    :class:`UsageError` if the environment also selects a workspace or profile.
+    """
+    for variable in (WORKSPACE_VARIABLE, PROFILE_VARIABLE):
+        if environ.get(variable):
+            raise UsageError(f"{SERVER_VARIABLE} and {variable} are both set.", "Unset one of them.")
+    server, tenant = parse_server_url(environ[SERVER_VARIABLE]), environ.get(TENANT_VARIABLE, "")
+    file = read_profiles(user_profiles_path())
+    logins = [profile for profile in file.profiles if (profile.server, profile.tenant) == (server, tenant)]
+    if environ.get(TOKEN_VARIABLE) or not logins:
+        return Profile(name="server", identity="", server=server, tenant=tenant, ca=environ.get(CA_VARIABLE, ""))
+    return next((profile for profile in logins if profile.name == file.current), logins[0])
 
 
 def _find_current() -> Profile:

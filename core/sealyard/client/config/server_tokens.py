@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from sealyard.client.config.profiles import Profile
+from sealyard.client.config.servers import environment_token
 from sealyard.client.log import register_secret
 from sealyard.fs.locks import lock_file
 from sealyard.fs.private import make_private_dir
@@ -24,7 +25,6 @@ from sealyard.model.safe_text import escape_text
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
-TOKEN_VARIABLE = "SEALYARD_TOKEN"  # noqa: S105 - the name of an environment variable, not a secret
 KEYRING_SERVICE = "sealyard"
 
 PassphrasePrompt = Callable[[], str] | None
@@ -57,7 +57,7 @@ def load_token(profile: Profile, environ: Mapping[str, str], prompt: PassphraseP
     Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` if the stored tokens
     cannot be read.
     """
-    token = environ.get(TOKEN_VARIABLE) or _load_stored_token(_keyring_user(profile), environ, prompt)
+    token = environment_token(profile.server, environ) or _load_stored_token(_keyring_user(profile), environ, prompt)
     if not token:
         raise AuthenticationError(
             f"No token stored for {escape_text(profile.location)} on this machine.",

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
+
+SERVER_VARIABLE = "SEALYARD_SERVER"
+TENANT_VARIABLE = "SEALYARD_TENANT"
+CA_VARIABLE = "SEALYARD_CA"
+TOKEN_VARIABLE = "SEALYARD_TOKEN"  # noqa: S105 - the name of an environment variable, not a secret
 
 
 def parse_server_url(text: str) -> str:
@@ -41,6 +47,17 @@ def _split_base_url(url: str) -> SplitResult | None:
         return url_parts if is_base_url and url_parts.hostname and url_parts.port != 0 else None
     except ValueError:
         return None
+
+
+def environment_token(server: str, environ: Mapping[str, str]) -> str:
+    """Return the token in the environment, or an empty string if there is none for the server with the URL ``server``.
+
+    If the environment also names a server, the token belongs to that server, and must not be sent to another one.
+    """
+    token_server = environ.get(SERVER_VARIABLE)
+    if token_server and parse_server_url(token_server) != parse_server_url(server):
+        return ""
+    return environ.get(TOKEN_VARIABLE, "")
 
 
 def is_secure_url(url: str) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 
 from sealyard.client.http.requests import ApiCalls, json_call, path_segment, query_params
 from sealyard.fs.private import create_private_file
-from sealyard.model.access import AclRule, Action, Membership, Subject
+from sealyard.model.access import AclRule, Action, Membership, Subject, SubjectState
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
@@ -58,6 +58,17 @@ class _KeyImportBody(SecretStruct, frozen=True, kw_only=True):
     content: bytes
     password: str | None
     certificate: bytes | None
+
+
+class _CertificateBody(SecretStruct, frozen=True, kw_only=True):
+    """A certificate file, which may also contain private keys."""
+
+    uri: str
+    content: bytes
+
+
+class _CertificateRequest(FrozenStruct, frozen=True, kw_only=True):
+    certificate_request: str
 
 
 class DeviceCalls(ApiCalls):
@@ -124,6 +135,14 @@ class KeyCalls(ApiCalls):
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._sender.send("POST", "/key/rotation", {"uri": uri}, KeyInfo)
 
+    async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
+        body = _CertificateBody(uri=uri, content=await asyncio.to_thread(_read_key_file, path))
+        return await self._sender.send("POST", "/key/certificate", body, KeyInfo)
+
+    async def create_certificate_request(self, uri: str) -> str:
+        response = await self._sender.send("POST", "/key/certificateRequest", {"uri": uri}, _CertificateRequest)
+        return response.certificate_request
+
 
 class AccessCalls(ApiCalls):
     """API calls for subjects, groups, access rules and the policy."""
@@ -137,9 +156,21 @@ class AccessCalls(ApiCalls):
         except NotFoundError:  # an older server
             return {}
 
+    async def identities(self) -> tuple[str, ...]:
+        try:
+            return await self._sender.get("/acl/identities", tuple[str, ...])
+        except NotFoundError:  # an older server
+            return ()
+
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
         body = {"subject": subject, "displayName": display_name}
         return await self._sender.send("POST", "/acl/subjects", body, Subject)
+
+    async def set_subject_state(
+        self, subject: str, state: SubjectState, reason: str = "", *, confirmed: bool = False
+    ) -> Subject:
+        body = {"state": state, "reason": reason, "confirmed": confirmed}
+        return await self._sender.send("PATCH", f"/acl/subjects/{path_segment(subject)}", body, Subject)
 
     async def unlink_subject(self, subject: str) -> None:
         await self._sender.delete(f"/acl/subjects/{path_segment(subject)}/account")

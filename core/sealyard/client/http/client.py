@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from sealyard.client.http.administration import AccessCalls, DeviceCalls, KeyCalls
 from sealyard.client.http.audit import AuditCalls
 from sealyard.client.http.credentials import CredentialCalls
+from sealyard.client.http.notifications import NotificationCalls
 from sealyard.client.http.requests import RecoverCallback, RequestSender
 from sealyard.client.http.results import ResultCalls
 from sealyard.client.http.status import ConnectionMonitor
@@ -21,7 +22,17 @@ RETRY_TIMEOUT = 60.0
 """Seconds after which a call is no longer retried."""
 
 
-class HttpClient(TaskCalls, ResultCalls, DeviceCalls, KeyCalls, AccessCalls, AuditCalls, CredentialCalls, WebhookCalls):
+class HttpClient(
+    TaskCalls,
+    ResultCalls,
+    DeviceCalls,
+    KeyCalls,
+    AccessCalls,
+    AuditCalls,
+    CredentialCalls,
+    WebhookCalls,
+    NotificationCalls,
+):
     """Client of a server over HTTP. :class:`sealyard.client.protocol.Client` documents the methods."""
 
     def __init__(

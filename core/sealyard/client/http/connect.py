@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.servers import parse_server_url
 from sealyard.client.http.client import RETRY_TIMEOUT, HttpClient
@@ -23,3 +25,12 @@ def connect_to_server(
     endpoint = Endpoint(url=parse_server_url(profile.server), ca=profile.ca, token=own_token, tenant=profile.tenant)
     connection = Connection(endpoint, token_source=token_source)
     return HttpClient(connection, SystemClock(), retry_timeout=retry_timeout)
+
+
+async def identify(profile: Profile, token: str | TokenSource) -> Profile:
+    """Return ``profile`` with the identity that the server knows: the subject that ``token`` authenticates."""
+    client = connect_to_server(profile, token)
+    try:
+        return msgspec.structs.replace(profile, identity=(await client.workspace()).subject)
+    finally:
+        await client.close()

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from sealyard.client.delivery import delivery_attempt
 from sealyard.client.http.errors import RetryLaterError, raise_for_status, unexpected_server_error
 from sealyard.client.http.status import ConnectionMonitor
 from sealyard.client.http.transport import Connection, Request, Response, ResponseStream
@@ -118,10 +119,11 @@ class RequestSender:
 
         Raises the same errors as :meth:`send_retrying`, and :class:`RetryLaterError`.
         """
-        with self._record_failures():
-            response = await self._connection.send(request)
-        self._monitor.mark_alive()
-        raise_for_status(response, self.server, self._clock.now())
+        with contextlib.nullcontext() if request.method == "GET" else delivery_attempt(_has_not_arrived):
+            with self._record_failures():
+                response = await self._connection.send(request)
+            self._monitor.mark_alive()
+            raise_for_status(response, self.server, self._clock.now())
         return response
 
     @contextlib.asynccontextmanager
@@ -175,6 +177,13 @@ async def _await_recovery(recovery: Awaitable[None]) -> SealyardError | None:
     except SealyardError as error:
         return error
     return None
+
+
+def _has_not_arrived(error: Exception) -> bool:
+    """Return whether an error proves that the server has not processed the request."""
+    if isinstance(error, ServerUnreachableError):
+        return not is_outcome_unknown(error)
+    return isinstance(error, RetryLaterError)
 
 
 def is_outcome_unknown(error: ServerUnreachableError) -> bool:

@@ -6,11 +6,16 @@ from collections.abc import AsyncGenerator
 
 from sealyard.client.http.errors import RetryLaterError
 from sealyard.client.http.requests import ApiCalls, path_segment
-from sealyard.client.http.transport import Request, ResponseStream
+from sealyard.client.http.transport import API, Request, ResponseStream
 from sealyard.model.errors import DownloadError, ServerUnreachableError, UsageError
 from sealyard.model.tasks import Task
 
 CHUNK_BYTES = 1 << 18
+
+
+def link_url(server: str, link: str) -> str:
+    """Return the URL of a ``sealyard:…`` link on the server with the base URL ``server``."""
+    return f"{server}{API}/link/{link.partition(':')[2]}"
 
 
 class ResultCalls(ApiCalls):

@@ -19,13 +19,14 @@ from sealyard.model.requests import (
     ApprovalReview,
     EncryptionRequest,
     PackageRequest,
+    RequestCheck,
     SigningRequest,
     TaskCounts,
     TaskFilter,
     TaskPage,
     WorkspaceInfo,
 )
-from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus, Verdict
+from sealyard.model.tasks import DecisionOrigin, InputFile, Task, TaskStatus, Verdict
 
 MAX_PAGE_SIZE = 1000
 """Maximum number of tasks that the server returns per page."""
@@ -70,20 +71,43 @@ class TaskCalls(UploadCalls):
         return await self._create_task("/encryptionTask", body, request.client_token)
 
     async def create_signing(self, request: SigningRequest) -> Task:
-        body = {
-            "deviceConfigId": request.config,
-            "inputBase64": request.message,
-            "isDigest": request.is_digest,
-            "fileName": request.file_name,
-            "name": request.name,
-            "contentType": request.content_type,
-        }
-        return await self._create_task("/signingTask", body, request.client_token)
+        return await self._create_task("/signingTask", _signing_body(request), request.client_token)
 
     async def _create_task(self, path: str, body: dict[str, Any], client_token: str | None) -> Task:
         """Send the request with an idempotency key, so that a repeated request returns the same task."""
-        request = json_call("POST", path, body, headers={"Idempotency-Key": client_token or secrets.token_urlsafe(24)})
+        headers = _idempotency_header(client_token or secrets.token_urlsafe(24))
+        request = json_call("POST", path, body, headers=headers)
         return self._sender.decode(await self._sender.send_retrying(request, repeatable=True), Task)
+
+    # ---- check
+
+    async def check_package(self, request: PackageRequest) -> RequestCheck:
+        body = {
+            "deviceConfigId": request.config,
+            "inputs": [_describe_file(file) for file in request.firmware],
+            "metadata": [_describe_file(file) for file in request.metadata],
+            "name": request.name,
+            "contentType": request.content_type,
+        }
+        return await self._check("/packagingTask/check", body, request.client_token)
+
+    async def check_encryption(self, request: EncryptionRequest) -> RequestCheck:
+        body = {
+            "deviceConfigId": request.config,
+            "input": _describe_file(request.file),
+            "name": request.name,
+            "contentType": request.content_type,
+        }
+        if request.encryption_key:
+            body["encryptionKey"] = request.encryption_key
+        return await self._check("/encryptionTask/check", body, request.client_token)
+
+    async def check_signing(self, request: SigningRequest) -> RequestCheck:
+        return await self._check("/signingTask/check", _signing_body(request), request.client_token)
+
+    async def _check(self, path: str, body: dict[str, Any], client_token: str | None) -> RequestCheck:
+        request = json_call("POST", path, body, headers=_idempotency_header(client_token))
+        return self._sender.decode(await self._sender.send_retrying(request, repeatable=True), RequestCheck)
 
     # ---- read
 
@@ -157,7 +181,9 @@ class TaskCalls(UploadCalls):
         def is_recorded(task: Task, subject: str) -> bool:
             expected_approval = (subject, verdict, digest or task.approval_digest)
             return any(
-                (approval.by, approval.verdict, approval.digest) == expected_approval for approval in task.approvals
+                (approval.by, approval.verdict, approval.digest) == expected_approval
+                and task.revocation_of(position) is None
+                for position, approval in enumerate(task.approvals)
             )
 
         return await self._post_action(
@@ -194,6 +220,25 @@ class TaskCalls(UploadCalls):
                 if not may_retry:
                     raise
                 await backoff.wait(error)
+
+
+def _signing_body(request: SigningRequest) -> dict[str, Any]:
+    return {
+        "deviceConfigId": request.config,
+        "inputBase64": request.message,
+        "isDigest": request.is_digest,
+        "fileName": request.file_name,
+        "name": request.name,
+        "contentType": request.content_type,
+    }
+
+
+def _describe_file(file: InputFile) -> dict[str, str | int]:
+    return {"name": file.name, "size": file.size, "sha256": file.sha256}
+
+
+def _idempotency_header(client_token: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": client_token} if client_token else {}
 
 
 def _is_cancelled(task: Task, _: str) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from sealyard.client.hashing_reader import HashingFileReader
 from sealyard.client.http.errors import RetryLaterError
-from sealyard.client.http.hashing_reader import HashingFileReader
 from sealyard.client.http.requests import ApiCalls, RequestSender, path_segment, query_params
 from sealyard.client.http.transport import Request, Response
 from sealyard.client.protocol import ProgressCallback

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
-from sealyard.engine.devices.configs import DeviceConfigs
+from sealyard.engine.access.access_impact import AccessImpact
 from sealyard.engine.state.ids import new_id
-from sealyard.engine.state.permissions import EffectivePermissions, Permissions
+from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
+from sealyard.engine.state.subjects import require_active
 from sealyard.engine.state.tables import MEMBERSHIPS, POLICY, POLICY_ID, RULES, SUBJECTS
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import (
@@ -20,16 +19,15 @@ from sealyard.model.access import (
     ResourceType,
     Subject,
     SubjectKind,
+    SubjectState,
     parse_subject,
     resource_type_of,
     resource_type_uri,
     subject_kind,
 )
 from sealyard.model.audit import AuditAction
-from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import (
     AlreadyExistsError,
-    ConfirmationRequiredError,
     ConflictError,
     NotFoundError,
     PermissionDeniedError,
@@ -39,7 +37,7 @@ from sealyard.model.hints import Hint, HintCode
 from sealyard.model.policy import Policy
 from sealyard.model.requests import AccessControlList
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import TaskStatus
+from sealyard.model.subject_names import collect_subject_names
 
 ADMINISTRATOR_RIGHTS: tuple[tuple[ResourceType, Action], ...] = (
     (ResourceType.ACL, Action.VIEW),
@@ -59,8 +57,6 @@ ADMINISTRATOR_RIGHTS: tuple[tuple[ResourceType, Action], ...] = (
 MAX_PERIOD = 3650 * 24 * 3600
 """Longest period that a policy may set, in seconds (ten years)."""
 
-QUORUM_LOST_WARNING = "The device configuration no longer has enough approvers."
-
 
 class AccessAdministration:
     """Manages subjects, groups, access rules and the policy.
@@ -69,16 +65,18 @@ class AccessAdministration:
     the method raises :class:`ConfirmationRequiredError`.
     """
 
-    def __init__(self, repository: Repository, permissions: Permissions, devices: DeviceConfigs, *, demo: bool) -> None:
+    def __init__(self, repository: Repository, permissions: Permissions, impact: AccessImpact, *, demo: bool) -> None:
         self._repository = repository
         self._permissions = permissions
-        self._devices = devices
+        self._impact = impact
         self._demo = demo
 
     def access(self, subject: str) -> AccessControlList:
         self._permissions.require_type(subject, Action.VIEW, ResourceType.ACL)
+        subjects = sorted(self._repository.list_all(SUBJECTS), key=lambda subject: subject.id)
         return AccessControlList(
-            subjects=tuple(sorted(self._repository.list_all(SUBJECTS), key=lambda subject: subject.id)),
+            subjects=tuple(subject for subject in subjects if subject.state is not SubjectState.REMOVED),
+            removed=tuple(subject for subject in subjects if subject.state is SubjectState.REMOVED),
             memberships=tuple(
                 sorted(
                     self._repository.list_all(MEMBERSHIPS),
@@ -92,8 +90,21 @@ class AccessAdministration:
 
     def subject_names(self) -> dict[str, str]:
         """Return the display names of subjects, by subject. Every known subject may read them."""
+        return collect_subject_names(self._repository.list_all(SUBJECTS))
+
+    def require_active(self, subject: str) -> None:
+        """Raise :class:`PermissionDeniedError` if the subject is unknown, disabled, removed, or a group."""
+        if not self._permissions.contains(subject):
+            raise _inactive_error(subject, self._repository.get(SUBJECTS, subject))
+        if subject_kind(subject) is SubjectKind.GROUP:
+            # If groups could act, a person could request a task as a group and approve it as one of its members.
+            raise PermissionDeniedError("Groups cannot log in or act.", "Use a member of the group.")
+
+    def user_ids(self) -> tuple[str, ...]:
+        """Return the ids of all active users, sorted. Callers must not pass them on to remote users."""
         subjects = self._repository.list_all(SUBJECTS)
-        return {subject.id: subject.display_name for subject in subjects if subject.display_name}
+        users = (each.id for each in subjects if each.is_active and subject_kind(each.id) is SubjectKind.USER)
+        return tuple(sorted(users))
 
     def own_subjects(self, subject: str) -> tuple[str, ...]:
         """Return the subject followed by the groups that contain it, directly or through other groups."""
@@ -114,16 +125,17 @@ class AccessAdministration:
     async def add_subject(self, subject: str, new_subject: str, display_name: str) -> Subject:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         new_subject = parse_subject(new_subject)
-        if self._repository.get(SUBJECTS, new_subject) is not None:
-            raise AlreadyExistsError(f"{new_subject} already exists.")
+        if (record := self._repository.get(SUBJECTS, new_subject)) is not None:
+            raise _already_exists_error(record)
         unit_of_work = self._repository.begin()
-        subject_record = self.create_subject(unit_of_work, subject, new_subject, display_name)
+        subject_record = self.build_subject(subject, new_subject, display_name)
+        self.create_subject(unit_of_work, subject_record)
         await unit_of_work.commit()
         return subject_record
 
     async def add_member(self, subject: str, group: str, member: str, *, confirmed: bool = False) -> Membership:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
-        group, member = self._require_subject(group), self._require_subject(member)
+        group, member = self._resolve_subject(group), self._resolve_subject(member)
         if subject_kind(group) is not SubjectKind.GROUP:
             raise UsageError(f"{group} is not a group.", "Use GROUP:name.")
         if member in self._permissions.current.principals_of(group):
@@ -133,8 +145,8 @@ class AccessAdministration:
         membership = Membership(
             id=new_id(), member=member, group=group, created_by=subject, created_at=self._repository.clock.now()
         )
-        unit_of_work = self.check_impact(
-            memberships=(*self._repository.list_all(MEMBERSHIPS), membership), confirmed=confirmed
+        unit_of_work = self._impact.check(
+            subject, memberships=(*self._repository.list_all(MEMBERSHIPS), membership), confirmed=confirmed
         )
         unit_of_work.put(MEMBERSHIPS, membership.id, membership)
         message = f"{member} added to {group}"
@@ -147,7 +159,7 @@ class AccessAdministration:
         if membership is None:
             raise NotFoundError(f"{escape_text(member, 80)} is not a member of {escape_text(group, 80)}.")
         remaining_memberships = [other for other in self._repository.list_all(MEMBERSHIPS) if other.id != membership.id]
-        unit_of_work = self.check_impact(memberships=remaining_memberships, confirmed=confirmed)
+        unit_of_work = self._impact.check(subject, memberships=remaining_memberships, confirmed=confirmed)
         unit_of_work.delete(MEMBERSHIPS, membership.id)
         message = f"{membership.member} removed from {membership.group}"
         await self._commit_access_change(unit_of_work, subject, AuditAction.DELETED, f"ACL:{membership.id}", message)
@@ -156,7 +168,7 @@ class AccessAdministration:
         self, subject: str, grantee: str, resource: str, action: Action, *, confirmed: bool = False
     ) -> AclRule:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.ACL)
-        grantee = self._require_subject(grantee)
+        grantee = self._resolve_subject(grantee)
         resource = self._resolve_resource(resource)
         if action not in ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]:
             allowed_actions = ", ".join(sorted(ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]))
@@ -174,7 +186,7 @@ class AccessAdministration:
             created_by=subject,
             created_at=self._repository.clock.now(),
         )
-        unit_of_work = self.check_impact(rules=(*self._repository.list_all(RULES), rule), confirmed=confirmed)
+        unit_of_work = self._impact.check(subject, rules=(*self._repository.list_all(RULES), rule), confirmed=confirmed)
         unit_of_work.put(RULES, rule.id, rule)
         message = f"{rule.action} on {rule.resource} granted to {rule.subject}"
         await self._commit_access_change(unit_of_work, subject, AuditAction.CREATED, f"ACL:{rule.id}", message, rule)
@@ -190,7 +202,7 @@ class AccessAdministration:
                 "The initial administrator's rules cannot be removed.", "Add other rules instead."
             )
         remaining_rules = [other for other in self._repository.list_all(RULES) if other.id != rule_id]
-        unit_of_work = self.check_impact(rules=remaining_rules, confirmed=confirmed)
+        unit_of_work = self._impact.check(subject, rules=remaining_rules, confirmed=confirmed)
         unit_of_work.delete(RULES, rule_id)
         message = f"{rule.action} on {rule.resource} revoked from {rule.subject}"
         await self._commit_access_change(unit_of_work, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule)
@@ -218,7 +230,7 @@ class AccessAdministration:
 
     def grant_initial_admin(self, unit_of_work: UnitOfWork, administrator: str) -> None:
         """Add the initial administrator of a new workspace, with permanent access rules, to the unit of work."""
-        self.create_subject(unit_of_work, administrator, administrator, "")
+        self.create_subject(unit_of_work, self.build_subject(administrator, administrator, ""))
         for kind, action in ADMINISTRATOR_RIGHTS:
             rule = AclRule(
                 id=new_id(),
@@ -231,53 +243,18 @@ class AccessAdministration:
             )
             unit_of_work.put(RULES, rule.id, rule)
 
-    def create_subject(self, unit_of_work: UnitOfWork, author: str, new_subject: str, display_name: str) -> Subject:
-        subject_record = Subject(
-            id=new_subject, created_by=author, created_at=self._repository.clock.now(), display_name=display_name
-        )
-        unit_of_work.put(SUBJECTS, new_subject, subject_record)
-        unit_of_work.audit(
-            author,
-            AuditAction.CREATED,
-            f"SUBJECT:{new_subject}",
-            f"{new_subject} added",
-            msgspec.to_builtins(subject_record),
-        )
-        unit_of_work.notify(f"SUBJECT:{new_subject}")
-        return subject_record
+    def build_subject(self, author: str, new_subject: str, display_name: str) -> Subject:
+        """Return the record of a new subject, to be saved with :meth:`create_subject`."""
+        now = self._repository.clock.now()
+        return Subject(id=new_subject, created_by=author, created_at=now, display_name=display_name)
 
-    def check_impact(
-        self,
-        *,
-        confirmed: bool,
-        memberships: Iterable[Membership] | None = None,
-        rules: Iterable[AclRule] | None = None,
-        new_subjects: Iterable[str] = (),
-    ) -> UnitOfWork:
-        """Check a planned change of memberships or rules against the quorum of every device configuration.
-
-        ``memberships`` and ``rules``: all memberships and rules after the change; None if it does not change them.
-        ``new_subjects``: ids of subjects that the change adds.
-
-        Returns a unit of work, to which the caller adds the change. The unit of work sets a warning on the waiting
-        tasks of configurations that lose their quorum, and clears the warning for configurations that regain it. Raises
-        :class:`ConfirmationRequiredError` if a configuration loses its quorum and the change is not ``confirmed``.
-        """
-        planned_permissions = EffectivePermissions(
-            (*new_subjects, *(subject.id for subject in self._repository.list_all(SUBJECTS))),
-            self._repository.list_all(MEMBERSHIPS) if memberships is None else memberships,
-            self._repository.list_all(RULES) if rules is None else rules,
-        )
-        lacking_before = set(self._devices.configs_without_quorum(self._permissions.current))
-        lacking_after = set(self._devices.configs_without_quorum(planned_permissions))
-        if lacking_after - lacking_before and not confirmed:
-            raise _confirmation_required_error(lacking_after - lacking_before)
-        unit_of_work = self._repository.begin()
-        for device in lacking_after - lacking_before:
-            self._set_task_warnings(unit_of_work, device, QUORUM_LOST_WARNING)
-        for device in lacking_before - lacking_after:
-            self._set_task_warnings(unit_of_work, device, "")
-        return unit_of_work
+    def create_subject(self, unit_of_work: UnitOfWork, record: Subject) -> None:
+        """Add a new subject to the unit of work."""
+        resource = f"SUBJECT:{record.id}"
+        unit_of_work.put(SUBJECTS, record.id, record)
+        message = f"{record.id} added"
+        unit_of_work.audit(record.created_by, AuditAction.CREATED, resource, message, msgspec.to_builtins(record))
+        unit_of_work.notify(resource)
 
     # ---- helpers
 
@@ -294,11 +271,9 @@ class AccessAdministration:
         unit_of_work.notify(resource)
         await unit_of_work.commit()
 
-    def _require_subject(self, text: str) -> str:
-        subject = parse_subject(text)
-        if self._repository.get(SUBJECTS, subject) is None:
-            raise NotFoundError(f"Subject {subject} not found.", Hint.of(HintCode.ADD_SUBJECT, subject=subject))
-        return subject
+    def _resolve_subject(self, text: str) -> str:
+        """Return the active subject that ``text`` names. Raises the errors of :func:`require_active`."""
+        return require_active(self._repository, parse_subject(text)).id
 
     def _resolve_resource(self, text: str) -> str:
         """Return the resource that ``text`` names; the name of a device configuration in it is replaced by its id."""
@@ -317,11 +292,20 @@ class AccessAdministration:
             None,
         )
 
-    def _set_task_warnings(self, unit_of_work: UnitOfWork, device: DeviceConfig, warning: str) -> None:
-        for task in self._repository.tasks({"status": TaskStatus.WAITING.value, "configId": device.id}):
-            unit_of_work.change_task(task.id, warning=warning)
+
+def _inactive_error(subject: str, record: Subject | None) -> PermissionDeniedError:
+    """Return the error for a request of a subject. ``record``: as stored, or None if it is unknown."""
+    name = escape_text(subject, 80)
+    if record is None or record.is_active:  # active: the permissions cannot be read
+        return PermissionDeniedError(
+            f"{name} is unknown in this workspace.", Hint.of(HintCode.ASK_FOR_SUBJECT, subject=name)
+        )
+    state = "is disabled in" if record.state is SubjectState.DISABLED else "was removed from"
+    return PermissionDeniedError(f"{name} {state} this workspace.", Hint.of(HintCode.ASK_TO_ENABLE, subject=name))
 
 
-def _confirmation_required_error(devices: Iterable[DeviceConfig]) -> ConfirmationRequiredError:
-    names = ", ".join(sorted(device.name for device in devices))
-    return ConfirmationRequiredError(f"This would leave too few approvers for {names}.", Hint.of(HintCode.CONFIRM))
+def _already_exists_error(record: Subject) -> AlreadyExistsError:
+    if record.is_active:
+        return AlreadyExistsError(f"{record.id} already exists.")
+    state = "is disabled" if record.state is SubjectState.DISABLED else "was removed"
+    return AlreadyExistsError(f"{record.id} {state}.", Hint.of(HintCode.ENABLE_SUBJECT, subject=record.id))

@@ -120,6 +120,17 @@ class OtpService:
             subject, owner, None, AuditAction.DELETED, "is no longer enrolled for one-time passwords"
         )
 
+    def is_enrolled(self, owner: str) -> bool:
+        """Return whether the person has enrolled for one-time passwords, or has started to."""
+        return self._repository.get(ONE_TIME_PASSWORDS, owner) is not None
+
+    def delete(self, unit_of_work: UnitOfWork, author: str, owner: str) -> None:
+        """Add the deletion of the enrollment of ``owner`` to the unit of work, if there is one."""
+        if self.is_enrolled(owner):
+            unit_of_work.delete(ONE_TIME_PASSWORDS, owner)
+            message = f"{owner} is no longer enrolled for one-time passwords"
+            unit_of_work.audit(author, AuditAction.DELETED, f"SUBJECT:{owner}", message)
+
     async def verify_and_consume(self, unit_of_work: UnitOfWork, subject: str, password: str | None) -> None:
         """Verify a password, and add the record of its use to ``unit_of_work``.
 

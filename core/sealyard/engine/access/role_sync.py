@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from cachetools import TTLCache
 
+from sealyard.engine.access.access_impact import AccessImpact
 from sealyard.engine.access.account_links import AccountLinks, format_account
 from sealyard.engine.access.administration import AccessAdministration
 from sealyard.engine.access.tokens import invalid_token
@@ -16,7 +17,15 @@ from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import MEMBERSHIPS, SUBJECTS
 from sealyard.engine.state.unit_of_work import UnitOfWork
-from sealyard.model.access import Membership, SubjectKind, parse_subject, subject_kind
+from sealyard.model.access import (
+    OIDC_AUTHOR,
+    Membership,
+    Subject,
+    SubjectKind,
+    SubjectState,
+    parse_subject,
+    subject_kind,
+)
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import PermissionDeniedError, UsageError
@@ -27,9 +36,6 @@ REPEAT_AFTER = timedelta(hours=1)
 
 MAX_REMEMBERED_REFUSALS = 10_000
 
-OIDC_AUTHOR = "SYSTEM:oidc"
-"""The author of audit entries for changes that result from the roles in a token."""
-
 
 class RoleSync:
     """Updates group memberships to match the roles in tokens. Never changes memberships that administrators added."""
@@ -39,12 +45,14 @@ class RoleSync:
         repository: Repository,
         permissions: Permissions,
         administration: AccessAdministration,
+        impact: AccessImpact,
         audit: AuditService,
         account_links: AccountLinks,
     ) -> None:
         self._repository = repository
         self._permissions = permissions
         self._administration = administration
+        self._impact = impact
         self._audit = audit
         self._account_links = account_links
         self._recent_refusals: TTLCache[Hashable, None] = TTLCache(
@@ -64,9 +72,9 @@ class RoleSync:
         and the account cannot sign in as another subject.
 
         Raises :class:`UsageError` if the subject is a group, :class:`PermissionDeniedError` if the account is linked
-        to another subject, and :class:`AuthenticationError` if the subject is unknown and none of its roles is a
-        group, or if it is linked to another account. The message of :class:`AuthenticationError` is that for an
-        invalid token, so that it does not disclose which subjects exist.
+        to another subject, and :class:`AuthenticationError` if the subject is disabled or removed, if it is unknown and
+        none of its roles is a group, or if it is linked to another account. The message of
+        :class:`AuthenticationError` is that for an invalid token, so that it does not disclose which subjects exist.
         """
         subject = parse_subject(subject)
         if subject_kind(subject) is SubjectKind.GROUP:
@@ -75,6 +83,7 @@ class RoleSync:
         access_generation = self._repository.access_generation
         if self._unchanged_sign_ins.get(subject) == (access_generation, role_groups, account):
             return
+        await self._reject_inactive(subject, account)
         linked_account = self._account_links.account_of(subject)
         if linked_account != account:
             await self._require_unlinked(subject, linked_account, account)
@@ -87,6 +96,13 @@ class RoleSync:
             return
         await self._repository.flush()
         self._unchanged_sign_ins[subject] = (access_generation, role_groups, account)
+
+    async def _reject_inactive(self, subject: str, account: IssuerAccount) -> None:
+        """Raise :class:`AuthenticationError` if the subject is disabled or removed."""
+        record = self._repository.get(SUBJECTS, subject)
+        if record is not None and not record.is_active:
+            await self._audit_once(subject, subject, _inactive_error(record), (account, record.state))
+            raise invalid_token()
 
     async def _require_unlinked(
         self, subject: str, linked_account: IssuerAccount | None, account: IssuerAccount
@@ -133,11 +149,15 @@ class RoleSync:
         if not (ended_memberships or new_memberships or is_new or is_unlinked):
             return None
         kept_memberships = [membership for membership in memberships if membership not in ended_memberships]
-        unit_of_work = self._administration.check_impact(
-            memberships=(*kept_memberships, *new_memberships), new_subjects=(subject,) if is_new else (), confirmed=True
+        record = self._administration.build_subject(OIDC_AUTHOR, subject, "")
+        unit_of_work = self._impact.check(
+            OIDC_AUTHOR,
+            subjects=(*self._repository.list_all(SUBJECTS), *([record] if is_new else [])),
+            memberships=(*kept_memberships, *new_memberships),
+            confirmed=True,
         )
         if is_new:
-            self._administration.create_subject(unit_of_work, OIDC_AUTHOR, subject, "")
+            self._administration.create_subject(unit_of_work, record)
         if is_unlinked:
             self._account_links.link(unit_of_work, OIDC_AUTHOR, subject, account)
         for membership in new_memberships:
@@ -160,6 +180,11 @@ def _unknown_error(subject: str) -> PermissionDeniedError:
         f"{subject} is unknown in this workspace, and none of its roles is a group here.",
         f"Ask an administrator to add {subject}, or a group named like one of its roles.",
     )
+
+
+def _inactive_error(record: Subject) -> PermissionDeniedError:
+    state = "is disabled" if record.state is SubjectState.DISABLED else "was removed"
+    return PermissionDeniedError(f"{record.id} {state}.", Hint.of(HintCode.ENABLE_SUBJECT, subject=record.id))
 
 
 def _renamed_error(subject: str, linked_subject: str, account: IssuerAccount) -> PermissionDeniedError:

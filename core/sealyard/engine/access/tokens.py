@@ -18,6 +18,7 @@ import msgspec
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
+from sealyard.engine.state.subjects import is_active, require_active
 from sealyard.engine.state.tables import ACCESS_TOKENS, StoredAccessToken
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import Action, ResourceType, SubjectKind, parse_subject, resource_type_uri, subject_kind
@@ -112,8 +113,8 @@ class AccessTokens:
     def authenticate(self, secret: str) -> AccessToken:
         """Return the token whose bearer string is ``secret``. May be called from any thread.
 
-        Costs one lookup and one hash. Raises :class:`AuthenticationError` if the token is unknown, revoked or expired,
-        with the same message in all cases.
+        Costs two lookups and one hash. Raises :class:`AuthenticationError` if the token is unknown, revoked or expired,
+        or its subject is not active, with the same message in all cases.
         """
         match = _BEARER.fullmatch(secret)
         stored_token = self._repository.get(ACCESS_TOKENS, match[1]) if match is not None else None
@@ -122,7 +123,22 @@ class AccessTokens:
         token = stored_token.token
         if token.revoked_at is not None or self._repository.clock.now() >= token.expires_at:
             raise invalid_token()
+        if not is_active(self._repository, token.subject):
+            raise invalid_token()
         return token
+
+    def delete_all(self, unit_of_work: UnitOfWork, author: str, owner: str) -> None:
+        """Add the deletion of all tokens of ``owner``, who is removed from the workspace, to the unit of work."""
+        for token in self.tokens_of(owner):
+            unit_of_work.delete(ACCESS_TOKENS, token.id)
+            message = f"token {escape_text(token.name)} of {owner} deleted"
+            unit_of_work.audit(author, AuditAction.DELETED, f"TOKEN:{token.id}", message)
+            unit_of_work.notify(f"TOKEN:{token.id}")
+
+    def tokens_of(self, owner: str) -> tuple[AccessToken, ...]:
+        """Return all tokens of ``owner``, including expired and revoked ones."""
+        tokens = (stored_token.token for stored_token in self._repository.list_all(ACCESS_TOKENS))
+        return tuple(token for token in tokens if token.subject == owner)
 
     def _revoke(self, unit_of_work: UnitOfWork, author: str, stored_token: StoredAccessToken) -> None:
         token = msgspec.structs.replace(stored_token.token, revoked_at=self._repository.clock.now())
@@ -135,8 +151,7 @@ class AccessTokens:
         if owner == subject:
             return
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
-        if not self._permissions.contains(owner):
-            raise NotFoundError(f"Subject {owner} not found.", Hint.of(HintCode.ADD_SUBJECT, subject=owner))
+        require_active(self._repository, owner)
         if subject_kind(owner) is SubjectKind.GROUP:
             raise UsageError("Groups cannot have tokens.", "Create a token for each member.")
 

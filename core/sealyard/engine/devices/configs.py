@@ -18,9 +18,10 @@ from sealyard.engine.devices.certificates import add_device_warnings
 from sealyard.engine.devices.config_keys import ConfigKeys, validate_key_requests
 from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.state.ids import new_id
-from sealyard.engine.state.permissions import EffectivePermissions, Permissions
+from sealyard.engine.state.permissions import EffectivePermissions, Permissions, evaluate
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, KEYS, MEMBERSHIPS, RULES, SUBJECTS, version_id
+from sealyard.engine.state.subjects import require_active
+from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, KEYS, RULES, version_id
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import (
     ACCESS_LIST_ACTIONS,
@@ -45,7 +46,7 @@ MAX_PERIOD = timedelta(days=3650)
 
 
 class DeviceConfigs:
-    """Creates, updates and lists device configurations, and rotates and exports their keys."""
+    """Creates, updates and lists device configurations, and rotates, renews and exports their keys."""
 
     def __init__(self, repository: Repository, permissions: Permissions, keys: KeyRegistry) -> None:
         self._repository = repository
@@ -163,8 +164,20 @@ class DeviceConfigs:
         """Create the next version of a key, and of every configuration whose newest version uses the key."""
         unit_of_work = self._repository.begin()
         key = await self._keys.rotate(unit_of_work, subject, uri)
-        for device in self._config_keys.configs_using_key(key.uri):
-            self.next_version(unit_of_work, device, subject)
+        self._update_configs(unit_of_work, key, subject)
+        await unit_of_work.commit()
+        return key
+
+    async def import_certificate(self, subject: str, uri: str, path: Path) -> KeyInfo:
+        """Create the next version of a signing key with the same private key and the certificate in the file ``path``.
+
+        Also creates the next version of every configuration whose newest version uses the key. Existing tasks keep the
+        version of the key, and so the certificate, that they were created with. See
+        :meth:`KeyRegistry.import_certificate` for the errors.
+        """
+        unit_of_work = self._repository.begin()
+        key = await self._keys.import_certificate(unit_of_work, subject, uri, path)
+        self._update_configs(unit_of_work, key, subject)
         await unit_of_work.commit()
         return key
 
@@ -247,11 +260,7 @@ class DeviceConfigs:
             )
 
     def _require_quorum(self, config_id: str, name: str, approvals_required: int, rules: tuple[AclRule, ...]) -> None:
-        permissions = EffectivePermissions(
-            (subject.id for subject in self._repository.list_all(SUBJECTS)),
-            self._repository.list_all(MEMBERSHIPS),
-            (*self._repository.list_all(RULES), *rules),
-        )
+        permissions = evaluate(self._repository, rules=(*self._repository.list_all(RULES), *rules))
         if not self._can_reach_quorum(permissions, config_id, approvals_required):
             raise UsageError(
                 f"{name} has too few approvers: for each requester, {approvals_required} other"
@@ -266,14 +275,18 @@ class DeviceConfigs:
 
     # ---- helpers
 
+    def _update_configs(self, unit_of_work: UnitOfWork, key: KeyInfo, subject: str) -> None:
+        """Create the next version of every configuration whose newest version uses ``key``."""
+        for device in self._config_keys.configs_using_key(key.uri):
+            self.next_version(unit_of_work, device, subject)
+
     def _build_rules(self, subject: str, request: DeviceRequest, config_id: str, now: datetime) -> tuple[AclRule, ...]:
         approvers = request.approve or (subject,)
         grants = [(parse_subject(viewer), Action.VIEW) for viewer in request.view]
         grants += [(parse_subject(user), Action.USE) for user in request.use]
         grants += [(parse_subject(approver), Action.APPROVE) for approver in approvers]
         for grantee, _ in grants:
-            if self._repository.get(SUBJECTS, grantee) is None:
-                raise NotFoundError(f"Subject {grantee} not found.", Hint.of(HintCode.ADD_SUBJECT, subject=grantee))
+            require_active(self._repository, grantee)
         return tuple(
             AclRule(
                 id=new_id(),

@@ -1,13 +1,14 @@
 """Public data of the workspace's keys.
 
-The engine has no access to private and symmetric keys: it asks a worker to generate, import, rotate and export keys,
-and stores only their public data.
+The engine has no access to private and symmetric keys: it asks a worker to generate, import, rotate and export keys
+and to import certificates, and stores only their public data.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,11 +21,24 @@ from sealyard.model.access import Action, ResourceType, device_resource, resourc
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey
-from sealyard.model.errors import AlreadyExistsError, ConfirmationRequiredError, NotFoundError, WorkerError
+from sealyard.model.errors import (
+    AlreadyExistsError,
+    ConfirmationRequiredError,
+    ConflictError,
+    NotFoundError,
+    WorkerError,
+)
 from sealyard.model.hints import Hint, HintCode
-from sealyard.model.keys import KeyInfo, certificate_warning, parse_key_uri
+from sealyard.model.keys import KeyInfo, KeyVersion, certificate_warning, parse_key_uri
 from sealyard.model.requests import KeyImport
-from sealyard.model.worker_messages import ExportKey, GenerateKey, ImportKey, RotateKey
+from sealyard.model.worker_messages import (
+    CreateCertificateRequest,
+    ExportKey,
+    GenerateKey,
+    ImportCertificate,
+    ImportKey,
+    RotateKey,
+)
 
 NAME_NUMBER_LIMIT = 100
 """Exclusive upper limit of the number that is appended to the name of a generated key."""
@@ -127,20 +141,57 @@ class KeyRegistry:
         response = await self._bus.request(RotateKey(uri=self.get(uri).uri))
         if response.version is None:
             raise WorkerError("The crypto worker did not return a key version.")
+        message = f"rotated to version {response.version.version}"
+        new_value = {"fingerprint": response.version.fingerprint}
         # Read the key only now: another rotation may have completed while this one waited for the worker.
+        return self._add_version(unit_of_work, subject, self.get(uri), response.version, message, new_value)
+
+    async def import_certificate(self, unit_of_work: UnitOfWork, subject: str, uri: str, path: Path) -> KeyInfo:
+        """Have a worker create the next version of a signing key: the same private key with a renewed certificate.
+
+        Adds the version to ``unit_of_work`` and returns the key. Earlier versions keep their certificates. Raises
+        :class:`InvalidKeyError` if the file ``path`` contains no certificate of the current version's private key, and
+        :class:`ConflictError` if the current version has this certificate, or another version was created meanwhile.
+        """
+        self._permissions.require_type(subject, Action.UPDATE, ResourceType.KEY)
         key = self.get(uri)
-        versions = sorted((*key.versions, response.version), key=lambda version: version.version)
-        rotated_key = msgspec.structs.replace(key, versions=tuple(versions))
-        unit_of_work.put(KEYS, rotated_key.uri, rotated_key)
+        command = ImportCertificate(uri=key.uri, version=key.current.version, path=str(path.absolute()))
+        version = (await self._bus.request(command)).version
+        if version is None or version.certificate is None or key.current.certificate is None:
+            raise WorkerError("The crypto worker did not return a key version with a certificate.")
+        if version.version == key.current.version:
+            raise ConflictError(f"{key.uri} already has this certificate.", "Use the renewed certificate.")
+        if self.get(uri).current != key.current:
+            raise ConflictError(f"{key.uri} was changed in the meantime.", "Check its current version, then try again.")
+        message = f"certificate renewed in version {version.version}"
+        new_value = {
+            "fingerprint": version.fingerprint,
+            "certificate": _describe_certificate(version.certificate),
+            "previousCertificate": _describe_certificate(key.current.certificate),
+        }
+        return self._add_version(unit_of_work, subject, key, version, message, new_value)
+
+    async def create_certificate_request(self, subject: str, uri: str) -> str:
+        """Have a worker create a certificate request (PKCS#10, PEM) for the current version of a signing key.
+
+        Raises :class:`InvalidKeyError` if the key is symmetric.
+        """
+        self._permissions.require_type(subject, Action.UPDATE, ResourceType.KEY)
+        key = self.get(uri)
+        command = CreateCertificateRequest(uri=key.uri, version=key.current.version)
+        request = (await self._bus.request(command)).text
+        if request is None:
+            raise WorkerError("The crypto worker did not return a certificate request.")
+        unit_of_work = self._repository.begin()
         unit_of_work.audit(
             subject,
-            AuditAction.UPDATED,
-            f"KEY:{rotated_key.uri}",
-            f"rotated to version {response.version.version}",
-            {"fingerprint": response.version.fingerprint},
+            AuditAction.EXPORTED,
+            f"KEY:{key.uri}",
+            f"certificate request for version {key.current.version} created",
+            {"fingerprint": key.current.fingerprint},
         )
-        unit_of_work.notify(f"KEY:{rotated_key.uri}")
-        return rotated_key
+        await unit_of_work.commit()
+        return request
 
     async def export(
         self, subject: str, device: DeviceConfig, key: EncryptionKey, path: Path, *, confirmed: bool
@@ -166,6 +217,23 @@ class KeyRegistry:
         await self._bus.request(ExportKey(uri=key.uri, version=key.version, path=str(path.absolute())))
         return path
 
+    def _add_version(
+        self,
+        unit_of_work: UnitOfWork,
+        subject: str,
+        key: KeyInfo,
+        version: KeyVersion,
+        message: str,
+        new_value: dict[str, Any],
+    ) -> KeyInfo:
+        """Add a version to ``key`` in ``unit_of_work``, with an audit entry, and return the changed key."""
+        versions = sorted((*key.versions, version), key=lambda version: version.version)
+        key = msgspec.structs.replace(key, versions=tuple(versions))
+        unit_of_work.put(KEYS, key.uri, key)
+        unit_of_work.audit(subject, AuditAction.UPDATED, f"KEY:{key.uri}", message, new_value)
+        unit_of_work.notify(f"KEY:{key.uri}")
+        return key
+
     def _add_record(self, unit_of_work: UnitOfWork, key: KeyInfo | None, subject: str) -> KeyInfo:
         if key is None:
             raise WorkerError("The crypto worker did not return a key.")
@@ -188,6 +256,12 @@ def _find_pending(unit_of_work: UnitOfWork, uri: str) -> KeyInfo | None:
         if (table, identity) == (KEYS.name, uri):
             return msgspec.json.decode(document, type=KeyInfo)
     return None
+
+
+def _describe_certificate(pem: str) -> Any:
+    from sealyard.crypto.certificates import describe_certificate  # imported here, so that commands start faster
+
+    return msgspec.to_builtins(describe_certificate(pem))
 
 
 def _key_not_found(uri: str, *, hidden: bool = False) -> NotFoundError:

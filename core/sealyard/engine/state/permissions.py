@@ -1,6 +1,7 @@
 """Permissions of subjects, derived from access rules and group memberships.
 
-Permissions are recomputed whenever a rule, a membership or a subject changes.
+Permissions are recomputed whenever a rule, a membership or a subject changes. Only active subjects have permissions,
+and only active groups grant them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sealyard.model.access import (
     Membership,
     Permission,
     ResourceType,
+    Subject,
     SubjectKind,
     device_resource,
     is_allowed,
@@ -33,10 +35,19 @@ class EffectivePermissions:
     Does not read the store, so that proposed rules can be evaluated before they are saved.
     """
 
-    def __init__(self, subjects: Iterable[str], memberships: Iterable[Membership], rules: Iterable[AclRule]) -> None:
+    def __init__(
+        self,
+        subjects: Iterable[str],
+        memberships: Iterable[Membership],
+        rules: Iterable[AclRule],
+        inactive: Iterable[str] = (),
+    ) -> None:
+        """``subjects``: the ids of active subjects. ``inactive``: those of disabled and removed ones."""
+        inactive_subjects = frozenset(inactive)
         self._groups_by_member: dict[str, set[str]] = {}
         for membership in memberships:
-            self._groups_by_member.setdefault(membership.member, set()).add(membership.group)
+            if membership.group not in inactive_subjects:
+                self._groups_by_member.setdefault(membership.member, set()).add(membership.group)
         permissions_by_principal: dict[str, set[Permission]] = {}
         for rule in rules:
             permissions_by_principal.setdefault(rule.subject, set()).add((rule.resource, rule.action))
@@ -45,10 +56,11 @@ class EffectivePermissions:
                 *(permissions_by_principal.get(principal, ()) for principal in self.principals_of(subject))
             )
             for subject in subjects
+            if subject not in inactive_subjects
         }
 
     def principals_of(self, subject: str) -> frozenset[str]:
-        """Return the subject and every group it belongs to, directly or through other groups."""
+        """Return the subject and every active group it belongs to, directly or through other active groups."""
         principals: set[str] = set()
         pending_principals = [subject]
         while pending_principals:
@@ -86,6 +98,23 @@ class EffectivePermissions:
         return self.subjects_allowed(Action.USE, device_resource(config_id), (SubjectKind.USER, SubjectKind.CLIENT))
 
 
+def evaluate(
+    repository: Repository,
+    *,
+    subjects: Iterable[Subject] | None = None,
+    memberships: Iterable[Membership] | None = None,
+    rules: Iterable[AclRule] | None = None,
+) -> EffectivePermissions:
+    """Return the permissions that result from the stored documents, or from the given ones in their place."""
+    known_subjects = tuple(repository.list_all(SUBJECTS) if subjects is None else subjects)
+    return EffectivePermissions(
+        (subject.id for subject in known_subjects if subject.is_active),
+        repository.list_all(MEMBERSHIPS) if memberships is None else memberships,
+        repository.list_all(RULES) if rules is None else rules,
+        (subject.id for subject in known_subjects if not subject.is_active),
+    )
+
+
 class Permissions:
     """The permissions according to the workspace's current documents.
 
@@ -101,15 +130,12 @@ class Permissions:
     def current(self) -> EffectivePermissions:
         """The effective permissions, recomputed if the access documents have changed."""
         if self._loaded_generation != self._repository.access_generation:
-            self._effective_permissions = EffectivePermissions(
-                (subject.id for subject in self._repository.list_all(SUBJECTS)),
-                self._repository.list_all(MEMBERSHIPS),
-                self._repository.list_all(RULES),
-            )
+            self._effective_permissions = evaluate(self._repository)
             self._loaded_generation = self._repository.access_generation
         return self._effective_permissions
 
     def contains(self, subject: str) -> bool:
+        """Return whether the subject is known and active."""
         try:
             return self.current.contains(subject)
         except Exception:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -16,24 +16,24 @@ from sealyard.engine.state.not_found import device_not_found, task_not_found
 from sealyard.engine.state.tables import (
     DEVICE_VERSIONS,
     DEVICES,
-    OUTBOX,
+    NOTIFICATION_SETTINGS,
+    NOTIFICATION_SETTINGS_ID,
     POLICY,
     POLICY_ID,
     TASKS,
-    WEBHOOKS,
     OutboxMessage,
+    StoredNotificationSettings,
     Table,
     V,
     encode_document,
     version_id,
 )
 from sealyard.engine.state.unit_of_work import UnitOfWork
-from sealyard.engine.state.webhook_messages import messages_for
 from sealyard.model.audit import AuditEntry
 from sealyard.model.clock import Clock
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import ConcurrentWriterError, NotFoundError, WorkspaceReadOnlyError
-from sealyard.model.events import DurableEvent, TaskChanged
+from sealyard.model.events import DurableEvent
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import Task
 from sealyard.storage.documents import DocumentStore, WriteBatch, scan_documents
@@ -43,6 +43,14 @@ class TaskListener(Protocol):
     """Receives every saved task once the save is durable."""
 
     def on_task_saved(self, task: Task) -> None: ...
+
+
+class MessageSource(Protocol):
+    """Creates the outbox messages that are committed together with events, so that none is lost."""
+
+    def messages_for(self, events: Sequence[DurableEvent]) -> Iterable[tuple[Table[OutboxMessage], OutboxMessage]]:
+        """Yield the messages for the events of one commit, with their tables. The events have their cursors."""
+        ...
 
 
 class Repository:
@@ -67,6 +75,7 @@ class Repository:
         self.fatal_error_event = asyncio.Event()
         """Set together with :attr:`fatal_error`."""
         self._task_listeners: list[TaskListener] = []
+        self._message_sources: list[MessageSource] = []
         self._log = log
         self._pending_commits: deque[tuple[Future[None], LogHead, int]] = deque()
         """Commits in submission order: the future of each, and the audit head and event cursor after it."""
@@ -133,6 +142,10 @@ class Repository:
         """Return the workspace's policy, or the default policy if none has been saved."""
         return self.get(POLICY, POLICY_ID) or Policy()
 
+    def notification_settings(self) -> StoredNotificationSettings:
+        """Return the notification settings, or the default settings if none have been saved."""
+        return self.get(NOTIFICATION_SETTINGS, NOTIFICATION_SETTINGS_ID) or StoredNotificationSettings()
+
     def invalidate(self) -> None:
         """Invalidate caches derived from documents, after another process wrote or a commit was rolled back."""
         self.access_generation += 1
@@ -164,9 +177,8 @@ class Repository:
                     self._log.prepare(timestamp=self.clock.now(), **entry) for entry in unit_of_work.entries
                 )
                 events = tuple(self._assign_next_cursor(event) for event in unit_of_work.events)
-                commit_future = self.store.submit(
-                    _to_batch(unit_of_work, entries, events, self._build_webhook_messages(events))
-                )
+                messages = tuple(message for source in self._message_sources for message in source.messages_for(events))
+                commit_future = self.store.submit(_to_batch(unit_of_work, entries, events, messages))
             except BaseException:
                 self._log.rollback(head)
                 self._cursor = cursor
@@ -179,6 +191,10 @@ class Repository:
     def add_task_listeners(self, *listeners: TaskListener) -> None:
         """Notify ``listeners`` of every saved task: in the given order, after the listeners added earlier."""
         self._task_listeners.extend(listeners)
+
+    def add_message_source(self, source: MessageSource) -> None:
+        """Commit the outbox messages of ``source`` together with the events that they are about."""
+        self._message_sources.append(source)
 
     def report_fatal_error(self, error: ConcurrentWriterError) -> None:
         """Reject all further commits with ``error``, and wake those who wait for :attr:`fatal_error_event`."""
@@ -264,15 +280,6 @@ class Repository:
             head, self._cursor = self._durable_state
             self._log.rollback(head)
 
-    def _build_webhook_messages(self, events: tuple[DurableEvent, ...]) -> tuple[OutboxMessage, ...]:
-        """Return the outbox messages for the events.
-
-        The messages are committed together with the events, so that no webhook message is lost.
-        """
-        if not any(isinstance(event, TaskChanged) and event.notification for event in events):
-            return ()
-        return tuple(messages_for(events, [stored_webhook.webhook for stored_webhook in self.list_all(WEBHOOKS)]))
-
     def _assign_next_cursor(self, event: DurableEvent) -> DurableEvent:
         """Return the event with the next cursor."""
         self._cursor += 1
@@ -283,10 +290,13 @@ def _to_batch(
     unit_of_work: UnitOfWork,
     entries: tuple[AuditEntry, ...],
     events: tuple[DurableEvent, ...],
-    messages: tuple[OutboxMessage, ...],
+    messages: tuple[tuple[Table[OutboxMessage], OutboxMessage], ...],
 ) -> WriteBatch:
     return WriteBatch(
-        puts=(*unit_of_work.puts, *((OUTBOX.name, message.id, encode_document(message)) for message in messages)),
+        puts=(
+            *unit_of_work.puts,
+            *((table.name, message.id, encode_document(message)) for table, message in messages),
+        ),
         deletes=tuple(unit_of_work.removes),
         audit=tuple(encode_document(entry) for entry in entries),
         events=tuple(encode_document(event) for event in events),

@@ -15,6 +15,7 @@ from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.events import TaskChanged
 from sealyard.model.keys import KeyInfo
+from sealyard.model.notifications import NotificationSettings, NotificationTarget
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import Task
 from sealyard.model.webhooks import DeadLetter, Webhook
@@ -40,22 +41,36 @@ class StoredWebhook(FrozenStruct, frozen=True, kw_only=True):
     secret: str
 
 
+class StoredNotificationTarget(FrozenStruct, frozen=True, kw_only=True):
+    """A notification target and its encrypted address. The counts of messages are not stored, as for a webhook."""
+
+    target: NotificationTarget
+    address: str
+
+
+class StoredNotificationSettings(FrozenStruct, frozen=True, kw_only=True):
+    """The notification settings and the encrypted password of the mail server's user."""
+
+    settings: NotificationSettings = NotificationSettings()
+    password: str | None = None
+
+
 class OutboxMessage(FrozenStruct, frozen=True, kw_only=True):
-    """A task change to be sent to a webhook.
+    """An event to be sent to a receiver: a webhook or a notification target.
 
     ``attempts`` counts failed attempts; the next attempt is due at ``retry_at``, or immediately if it is None. Messages
     sort by ``id`` in the order of their events; a message keeps its ``id`` across retries.
     """
 
     id: str
-    webhook_id: str
+    receiver_id: str = msgspec.field(name="webhookId")  # the name in workspaces that had webhooks only
     change: TaskChanged
     attempts: int = 0
     retry_at: datetime | None = None
 
 
 class StoredDeadLetter(FrozenStruct, frozen=True, kw_only=True):
-    """A webhook message whose delivery was given up, with everything needed to send it again."""
+    """A message whose delivery was given up, with everything needed to send it again."""
 
     dead_letter: DeadLetter
     change: TaskChanged
@@ -119,14 +134,21 @@ POLICY = Table("policy", Policy)
 WEBHOOKS = Table("webhooks", StoredWebhook)
 OUTBOX = Table("notices", OutboxMessage)
 DEAD_LETTERS = Table("deadNotices", StoredDeadLetter)
+NOTIFICATION_TARGETS = Table("notificationTargets", StoredNotificationTarget)
+NOTIFICATION_OUTBOX = Table("notifications", OutboxMessage)
+NOTIFICATION_DEAD_LETTERS = Table("deadNotifications", StoredDeadLetter)
+NOTIFICATION_SETTINGS = Table("notificationSettings", StoredNotificationSettings)
 
 POLICY_ID = "policy"
+NOTIFICATION_SETTINGS_ID = "settings"
 
 INDEXES = {
     TASKS.name: ("status", "configId", "createdBy", "kind", "result.state"),
     ACCOUNT_LINKS.name: ("account.issuer", "account.sub"),
     OUTBOX.name: ("webhookId",),
     DEAD_LETTERS.name: ("deadLetter.webhookId",),
+    NOTIFICATION_OUTBOX.name: ("webhookId",),
+    NOTIFICATION_DEAD_LETTERS.name: ("deadLetter.webhookId",),
 }
 """Indexed fields of each table, in the JSON spelling of the documents."""
 

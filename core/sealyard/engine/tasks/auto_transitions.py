@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from sealyard.engine.state.repository import Repository
 from sealyard.model.errors import StorageError
+from sealyard.model.notifications import REMINDER_PERCENT
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.triggers import Scheduled, Submitted
 
@@ -55,9 +56,13 @@ class AutoTransitions:
         """Return the trigger that submits a task, with deadlines from the current time and policy."""
         now = self._repository.clock.now()
         policy = self._repository.policy()
+        approval_timeout = timedelta(seconds=policy.approval_timeout)
+        escalation_percent = self._repository.notification_settings().settings.escalation_percent
         return Submitted(
-            approval_expires_at=now + timedelta(seconds=policy.approval_timeout),
+            approval_expires_at=now + approval_timeout,
             execution_expires_at=now + timedelta(seconds=policy.execution_timeout),
+            reminder_at=now + approval_timeout * REMINDER_PERCENT / 100,
+            escalation_at=now + approval_timeout * escalation_percent / 100,
         )
 
     def _build_scheduled_trigger(self) -> Scheduled:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from functools import partial
 
 import msgspec
 
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.containers.format import PackageLayout
 from sealyard.containers.registry import get_format, reject_container_start
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput, check_signing_input
 from sealyard.crypto.key_purposes import check_key_purpose
 from sealyard.engine.devices.certificates import add_task_warnings
 from sealyard.engine.devices.config_keys import build_warnings
-from sealyard.engine.inputs.store import InputStore, check_name_length
+from sealyard.engine.inputs.store import InputStore, check_name_length, to_utf8_name
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import KEYS, TASKS, TOKENS, StoredClientToken
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
+from sealyard.engine.tasks.contents import TaskContents
+from sealyard.engine.tasks.released_packages import find_last_release
 from sealyard.model.access import Action
 from sealyard.model.algorithms import KeyType
 from sealyard.model.approval import approval_digest
@@ -31,6 +34,7 @@ from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyEr
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo
 from sealyard.model.lifecycle import advance
+from sealyard.model.package_checks import default_package_name, duplicate_warnings, repetition_warning
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
 
@@ -47,11 +51,17 @@ class TaskCreation:
     """
 
     def __init__(
-        self, repository: Repository, permissions: Permissions, inputs: InputStore, auto_transitions: AutoTransitions
+        self,
+        repository: Repository,
+        permissions: Permissions,
+        inputs: InputStore,
+        contents: TaskContents,
+        auto_transitions: AutoTransitions,
     ) -> None:
         self._repository = repository
         self._permissions = permissions
         self._inputs = inputs
+        self._contents = contents
         self._auto_transitions = auto_transitions
 
     async def create_package(self, subject: str, request: PackageRequest) -> Task:
@@ -61,10 +71,25 @@ class TaskCreation:
         signing key does not allow packages, :class:`ConflictError` if the client token was used for another request,
         and the errors of :meth:`ContainerFormat.check`.
         """
-        device = self._require_usable_device(subject, request.config)
+        device = self.require_usable_device(subject, request.config)
         if existing_task := await self._find_by_client_token(subject, request.client_token, request):
             return existing_task
-        self._inputs.require((*request.firmware, *request.metadata))
+        files = (*request.firmware, *request.metadata)
+        self._inputs.require(files)
+        metadata_warnings = await run_uncancellable(partial(self._contents.find_warnings, request.metadata))
+        # An upload may have been discarded while the metadata was read.
+        self._inputs.require(files)
+        task = self.build_package(subject, device, request, metadata_warnings)
+        return await self._commit_task(self._add_subtasks(task), request)
+
+    def build_package(
+        self, subject: str, device: DeviceConfig, request: PackageRequest, metadata_warnings: tuple[str, ...] = ()
+    ) -> Task:
+        """Check a request like :meth:`create_package`, except for its client token and uploads; store nothing.
+
+        ``metadata_warnings``: warnings about the contents of the metadata files.
+        """
+        files = (*request.firmware, *request.metadata)
         signing_key = self._get_signing_key(TaskKind.PACKAGING, device)
         format_warnings = get_format(device.format).check(_build_package_layout(device, request, signing_key.kind))
         key_warnings = build_warnings((device.encryption,), (device.signing,), signing_key.purpose)
@@ -72,7 +97,7 @@ class TaskCreation:
             subject,
             TaskKind.PACKAGING,
             device,
-            name=request.name or _join_names(request.firmware),
+            name=request.name or default_package_name([file.name for file in request.firmware]),
             inputs=request.firmware,
             metadata=request.metadata,
             content_type=request.content_type,
@@ -80,9 +105,9 @@ class TaskCreation:
             format=device.format,
             encryption_key=device.encryption,
             signing_key=device.signing,
-            warnings=(*key_warnings, *format_warnings),
+            warnings=(*metadata_warnings, *duplicate_warnings(files), *key_warnings, *format_warnings),
         )
-        return await self._commit_task(self._add_subtasks(task), request)
+        return self._add_repetition_warning(task)
 
     async def create_encryption(self, subject: str, request: EncryptionRequest) -> Task:
         """Create a task that encrypts one file.
@@ -91,12 +116,17 @@ class TaskCreation:
         encryption key with the requested name, and :class:`ConflictError` if the client token was used for another
         request.
         """
-        device = self._require_usable_device(subject, request.config)
+        device = self.require_usable_device(subject, request.config)
         if existing_task := await self._find_by_client_token(subject, request.client_token, request):
             return existing_task
-        key = device.find_encryption_key(request.encryption_key) if request.encryption_key else device.encryption
+        task = self.build_encryption(subject, device, request)
         self._inputs.require((request.file,))
-        task = self._build_task(
+        return await self._commit_task(task, request)
+
+    def build_encryption(self, subject: str, device: DeviceConfig, request: EncryptionRequest) -> Task:
+        """Check a request like :meth:`create_encryption`, except for its client token and upload; store nothing."""
+        key = device.find_encryption_key(request.encryption_key) if request.encryption_key else device.encryption
+        return self._build_task(
             subject,
             TaskKind.ENCRYPTION,
             device,
@@ -107,7 +137,6 @@ class TaskCreation:
             encryption_key=key,
             warnings=CIPHERS[key.algorithm].caveats,
         )
-        return await self._commit_task(task, request)
 
     async def create_signing(self, subject: str, request: SigningRequest) -> Task:
         """Create a task that signs a message or its digest.
@@ -115,12 +144,20 @@ class TaskCreation:
         Raises :class:`UsageError` if the algorithm does not sign digests, :class:`InvalidKeyError` if the purpose of
         the key does not allow it, and :class:`ConflictError` if the client token was used for another request.
         """
-        device = self._require_usable_device(subject, request.config)
+        device = self.require_usable_device(subject, request.config)
         if existing_task := await self._find_by_client_token(subject, request.client_token, request):
             return existing_task
+        task = self.build_signing(subject, device, request)
+        (message_file,) = task.inputs
+        if message_file.inline is None:
+            await self._inputs.ingest_bytes(message_file.name, request.message)
+        return await self._commit_task(task, request)
+
+    def build_signing(self, subject: str, device: DeviceConfig, request: SigningRequest) -> Task:
+        """Check a request like :meth:`create_signing`, except for its client token; store nothing."""
         self._check_message(device, request)
-        message_file = await self._create_message_file(request)
-        task = self._build_task(
+        message_file = _describe_message(request)
+        return self._build_task(
             subject,
             TaskKind.SIGNING,
             device,
@@ -131,11 +168,10 @@ class TaskCreation:
             signing_key=device.signing,
             warnings=SIGNATURES[device.signing.algorithm].caveats,
         )
-        return await self._commit_task(task, request)
 
     # ---- checks
 
-    def _require_usable_device(self, subject: str, config: str) -> DeviceConfig:
+    def require_usable_device(self, subject: str, config: str) -> DeviceConfig:
         """Return the device configuration with the id or name ``config``.
 
         Raises :class:`NotFoundError` if it does not exist or the subject may not view it, and
@@ -154,6 +190,16 @@ class TaskCreation:
         request. If there is no such task, this method does not suspend: if the caller then submits its commit without
         suspending either, no concurrent request can use the same token.
         """
+        existing_task = self.find_by_client_token(subject, client_token, request)
+        if existing_task is not None:
+            await self._repository.flush()
+        return existing_task
+
+    def find_by_client_token(self, subject: str, client_token: str | None, request: msgspec.Struct) -> Task | None:
+        """Return the task that the subject created with this client token before, even if it is not durable yet.
+
+        Raises :class:`ConflictError` if the token was used for another request.
+        """
         if client_token is None:
             return None
         used_token = self._repository.get(TOKENS, f"{subject} {client_token}")
@@ -163,7 +209,6 @@ class TaskCreation:
             raise ConflictError(
                 "This idempotency key was already used for a different request.", "Use a new key for a new request."
             )
-        await self._repository.flush()
         return self._repository.task(used_token.task_id)
 
     def _get_signing_key(self, kind: TaskKind, device: DeviceConfig) -> KeyInfo:
@@ -191,19 +236,6 @@ class TaskCreation:
         self._get_signing_key(TaskKind.SIGNING, device)
         if not takes_digest:
             reject_container_start(request.message)
-
-    async def _create_message_file(self, request: SigningRequest) -> InputFile:
-        """Return the message as an input file: inline if it is short, otherwise stored."""
-        name = request.file_name or ("digest" if request.is_digest else "message")
-        check_name_length(name)
-        if len(request.message) > MAX_INLINE_BYTES:
-            return await self._inputs.ingest_bytes(name, request.message)
-        return InputFile(
-            name=name,
-            size=len(request.message),
-            sha256=hashlib.sha256(request.message).hexdigest(),
-            inline=base64.b64encode(request.message).decode(),
-        )
 
     # ---- creation
 
@@ -260,6 +292,10 @@ class TaskCreation:
             pass
         return task_id
 
+    def _add_repetition_warning(self, task: Task) -> Task:
+        warning = repetition_warning(find_last_release(self._repository, task.config_id), task)
+        return msgspec.structs.replace(task, warnings=(warning, *task.warnings)) if warning else task
+
     def _add_subtasks(self, task: Task) -> Task:
         """Return the task with added subtasks: one for each firmware file, and one for the signature of the header."""
         encryptions = tuple(
@@ -300,6 +336,19 @@ class TaskCreation:
         return add_task_warnings(self._repository, stored_task)
 
 
+def _describe_message(request: SigningRequest) -> InputFile:
+    """Return the message as an input file, with its content if it is short; a longer one is stored separately."""
+    name = request.file_name or ("digest" if request.is_digest else "message")
+    check_name_length(name)
+    is_short = len(request.message) <= MAX_INLINE_BYTES
+    return InputFile(
+        name=to_utf8_name(name),
+        size=len(request.message),
+        sha256=hashlib.sha256(request.message).hexdigest(),
+        inline=base64.b64encode(request.message).decode() if is_short else None,
+    )
+
+
 def _build_package_layout(device: DeviceConfig, request: PackageRequest, key_kind: KeyType) -> PackageLayout:
     """Return the package data that the container format checks: algorithms, and names and sizes of the files."""
     if not request.firmware:
@@ -316,11 +365,6 @@ def _build_package_layout(device: DeviceConfig, request: PackageRequest, key_kin
 def _compute_request_digest(request: msgspec.Struct) -> str:
     """Return the SHA-256 (hex) of a request, to recognize another request with the same client token."""
     return hashlib.sha256(canonical_json(request)).hexdigest()
-
-
-def _join_names(files: Iterable[InputFile]) -> str:
-    names = ", ".join(file.name for file in files)
-    return names if len(names) <= MAX_NAME_LENGTH else names[: MAX_NAME_LENGTH - 1] + "…"
 
 
 def _audit_creation(unit_of_work: UnitOfWork, task: Task) -> None:

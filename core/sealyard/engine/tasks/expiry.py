@@ -1,4 +1,4 @@
-"""Apply the deadlines of tasks: approval and execution periods, time limits, link expiry and retention periods."""
+"""Apply the deadlines of tasks: approval and execution periods, reminders, time limits, link expiry and retention."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.deadline_queue import DeadlineQueue
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.audit import AuditAction, AuditResourceType
-from sealyard.model.deadlines import expired_deadline
+from sealyard.model.deadlines import due_reminder, expired_deadline
 from sealyard.model.errors import NotFoundError, SealyardError
 from sealyard.model.results import state_at
 from sealyard.model.tasks import ResultState, Task, TaskStatus
@@ -131,12 +131,15 @@ class ExpiryLoop:
         task = self._repository.task(task_id)
         now = self._repository.clock.now()
         trigger = expired_deadline(task, now)
+        reminder = due_reminder(task, now)
         state = self._get_unrecorded_state(task)
         wait_seconds = self._clock_guard.seconds_until_trusted()
-        if wait_seconds and (trigger is not None or state is ResultState.GONE):
+        if wait_seconds and (trigger is not None or reminder is not None or state is ResultState.GONE):
             await self._hold(task_id, now + timedelta(seconds=wait_seconds))
         elif trigger is not None:
             await self._expire_task(task, trigger)
+        elif reminder is not None:
+            await self._record_reminder(task, reminder)
         elif task.status in (TaskStatus.CREATED, TaskStatus.APPROVED):
             await self._auto_transitions.advance(task_id)
         elif state is not None:
@@ -160,6 +163,12 @@ class ExpiryLoop:
             return
         unit_of_work = self._repository.begin()
         unit_of_work.advance(task.id, trigger)
+        await unit_of_work.commit()
+
+    async def _record_reminder(self, task: Task, reminder: str) -> None:
+        """Record that a reminder of the task is due; its event queues the notifications."""
+        unit_of_work = self._repository.begin()
+        unit_of_work.change_task(task.id, **{reminder: None})
         await unit_of_work.commit()
 
     async def _expire_result(self, task_id: str, state: ResultState) -> None:

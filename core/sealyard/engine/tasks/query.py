@@ -110,10 +110,21 @@ class TaskQueries:
         return self.refresh(task)
 
     def refresh(self, task: Task) -> Task:
-        """Return the task with the current state of its result and certificate, and with its progress if known."""
+        """Return the task with the current state of its result, requester and certificate, and with its progress."""
         result = refreshed(task.result, self._repository.clock.now()) if task.result is not None else None
-        task = msgspec.structs.replace(task, result=result, live=self._progress_of(task))
+        warnings = (*self._requester_warnings(task), *task.warnings)
+        task = msgspec.structs.replace(task, result=result, live=self._progress_of(task), warnings=warnings)
         return add_task_warnings(self._repository, task)
+
+    def _requester_warnings(self, task: Task) -> tuple[str, ...]:
+        """Return a warning if the task cannot be executed, because its requester may not use the configuration."""
+        resource = device_resource(task.config_id)
+        if task.status.is_final or self._permissions.is_allowed(task.created_by, Action.USE, resource):
+            return ()
+        return (
+            f"{task.created_by} no longer has permission to use {task.config_name}."
+            " The task will be cancelled instead of executed.",
+        )
 
     async def list_tasks(self, subject: str, filters: TaskFilter, cursor: str | None, limit: int) -> TaskPage:
         """Return a page of the tasks that match ``filters``, starting after ``cursor``.

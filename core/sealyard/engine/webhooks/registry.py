@@ -11,9 +11,9 @@ from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.secret_box import SecretBox
-from sealyard.engine.state.tables import DEAD_LETTERS, OUTBOX, WEBHOOKS, OutboxMessage, StoredWebhook
+from sealyard.engine.state.tables import DEAD_LETTERS, WEBHOOKS, StoredWebhook
 from sealyard.engine.state.unit_of_work import UnitOfWork
-from sealyard.engine.webhooks.outbox import WebhookOutbox, secret_context, webhook_resource
+from sealyard.engine.webhooks.outbox import WebhookOutbox, secret_context
 from sealyard.model.access import Action, ResourceType
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import NotFoundError
@@ -65,7 +65,9 @@ class WebhookRegistry:
             StoredWebhook(webhook=webhook, secret=self._secret_box.encrypt(secret, secret_context(webhook.id))),
         )
         new_value = {"origin": url.origin, "events": list(webhook.events)}
-        unit_of_work.audit(subject, AuditAction.CREATED, webhook_resource(webhook.id), "webhook added", new_value)
+        unit_of_work.audit(
+            subject, AuditAction.CREATED, self._outbox.tables.resource(webhook.id), "webhook added", new_value
+        )
         await self._commit(unit_of_work, webhook.id)
         return IssuedWebhook(webhook=webhook, secret=SECRET_PREFIX + base64.b64encode(secret).decode())
 
@@ -74,12 +76,8 @@ class WebhookRegistry:
         self._require_permission(subject)
         webhook = self._get_webhook(webhook_id)
         unit_of_work = self._repository.begin()
-        unit_of_work.delete(WEBHOOKS, webhook.id)
-        for message in self._outbox.pending(webhook.id):
-            unit_of_work.delete(OUTBOX, message.id)
-        for stored_letter in self._outbox.dead_letters(webhook.id):
-            unit_of_work.delete(DEAD_LETTERS, stored_letter.dead_letter.id)
-        unit_of_work.audit(subject, AuditAction.DELETED, webhook_resource(webhook.id), "webhook removed")
+        self._outbox.delete_receiver(unit_of_work, webhook.id)
+        unit_of_work.audit(subject, AuditAction.DELETED, self._outbox.tables.resource(webhook.id), "webhook removed")
         await self._commit(unit_of_work, webhook.id)
 
     def dead_letters(self, subject: str, webhook_id: str) -> tuple[DeadLetter, ...]:
@@ -103,18 +101,13 @@ class WebhookRegistry:
             )
         dead_letter = stored_letter.dead_letter
         unit_of_work = self._repository.begin()
-        unit_of_work.delete(DEAD_LETTERS, dead_letter.id)
-        unit_of_work.put(
-            OUTBOX,
-            dead_letter.id,
-            OutboxMessage(id=dead_letter.id, webhook_id=dead_letter.webhook_id, change=stored_letter.change),
-        )
+        self._outbox.requeue(unit_of_work, stored_letter)
         message = f"{dead_letter.event} of task {dead_letter.task_id} queued again"
-        unit_of_work.audit(subject, AuditAction.RENEWED, webhook_resource(dead_letter.webhook_id), message)
+        unit_of_work.audit(subject, AuditAction.RENEWED, self._outbox.tables.resource(dead_letter.webhook_id), message)
         await self._commit(unit_of_work, dead_letter.webhook_id)
 
     async def _commit(self, unit_of_work: UnitOfWork, webhook_id: str) -> None:
-        unit_of_work.notify(webhook_resource(webhook_id))
+        unit_of_work.notify(self._outbox.tables.resource(webhook_id))
         await unit_of_work.commit()
         self._outbox.notify()
 

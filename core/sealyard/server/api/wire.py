@@ -5,10 +5,11 @@ Operations documented by the Sign & Encrypt API use its names; all other names a
 
 from __future__ import annotations
 
+from typing import Annotated
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.approval import has_quorum
@@ -119,6 +120,34 @@ class SigningBody(FrozenStruct, frozen=True, kw_only=True):
     file_name: ShortText = ""
 
 
+class CheckedFileBody(FrozenStruct, frozen=True, kw_only=True):
+    """A file that has not been uploaded. ``size`` is in bytes, ``sha256`` in hex."""
+
+    name: ShortText
+    size: Annotated[int, Meta(ge=0)]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+
+
+class PackageCheckBody(FrozenStruct, frozen=True, kw_only=True):
+    """A package to check. ``inputs``: firmware files, in packaging order."""
+
+    device_config_id: ShortText
+    inputs: tuple[CheckedFileBody, ...]
+    metadata: tuple[CheckedFileBody, ...] = ()
+    name: ShortText = ""
+    content_type: ShortText = ""
+
+
+class EncryptionCheckBody(FrozenStruct, frozen=True, kw_only=True):
+    """An encryption to check. ``encryption_key``: name of a key of the configuration; by default the first."""
+
+    device_config_id: ShortText
+    input: CheckedFileBody
+    encryption_key: ShortText | UnsetType = UNSET
+    name: ShortText = ""
+    content_type: ShortText = ""
+
+
 class KeyBody(SecretStruct, frozen=True, kw_only=True):
     """A key to import.
 
@@ -133,6 +162,24 @@ class KeyBody(SecretStruct, frozen=True, kw_only=True):
     purpose: KeyPurpose = KeyPurpose.BOTH
     password: ShortText | None = None
     certificate: bytes | None = None
+
+
+class CertificateBody(SecretStruct, frozen=True, kw_only=True):
+    """A renewed certificate of a signing key.
+
+    ``content``: PEM, DER or PKCS#7, in JSON encoded in Base64. Private keys in it are ignored.
+    """
+
+    REPR_FIELDS = ("uri",)
+
+    uri: ShortText
+    content: bytes
+
+
+class CertificateRequestResponse(FrozenStruct, frozen=True, kw_only=True):
+    """A certificate request for a key: PKCS#10 in PEM."""
+
+    certificate_request: str
 
 
 class KeyUriBody(FrozenStruct, frozen=True, kw_only=True):
@@ -197,6 +244,8 @@ def subtask_response(parent: Task, subtask: Subtask, base_url: str) -> TaskRespo
         approvals_required=0,
         approval_digest="",
         approval_expires_at=None,
+        reminder_at=None,
+        escalation_at=None,
         client_token=None,
         subtasks=(),
         intent=None,

@@ -7,8 +7,8 @@ from datetime import datetime
 
 import msgspec
 
-from sealyard.model.access import AclRule, Action, SubjectKind, parse_subject
-from sealyard.model.base import FrozenStruct, ShortText
+from sealyard.model.access import AclRule, Action, SubjectKind, SubjectState, parse_subject
+from sealyard.model.base import FrozenStruct, LongText, ShortText
 
 
 class SubjectReference(FrozenStruct, frozen=True, kw_only=True):
@@ -46,6 +46,18 @@ class RuleBody(FrozenStruct, frozen=True, kw_only=True):
 class SubjectBody(FrozenStruct, frozen=True, kw_only=True):
     subject: ShortText
     display_name: ShortText = ""
+
+
+class SubjectStateBody(FrozenStruct, frozen=True, kw_only=True):
+    """The new state of a subject.
+
+    ``reason``: required to disable or remove a subject. ``confirmed``: remove the subject, and accept that approvals no
+    longer count or that a device configuration has too few approvers.
+    """
+
+    state: SubjectState
+    reason: LongText = ""
+    confirmed: bool = False
 
 
 class MemberBody(FrozenStruct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pwd
 from collections.abc import Awaitable, Callable
@@ -98,9 +99,10 @@ class Authenticator:
     def _authenticate_peer(self, peer: Peer, claimed_subject: str | None) -> Caller:
         subject = subject_for_uid(claimed_subject, peer.uid)
         tenant, engine_handle = self._tenants.find(peer.tenant)
-        return self._create_caller(
+        caller = self._create_caller(
             tenant, engine_handle, subject, is_machine=False, revalidate=_no_op, presented_token=None
         )
+        return dataclasses.replace(caller, can_act_as_others=peer.uid == os.getuid())
 
     async def _authenticate_own_token(self, tenant_name: str | None, bearer_token: str) -> Caller:
         tenant, engine_handle = self._tenants.find(tenant_name)

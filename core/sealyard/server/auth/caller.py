@@ -19,7 +19,8 @@ class Caller:
     ``client``: engine client that acts as the subject. ``max_body_bytes``: maximum size of an upload. ``revalidate``:
     function that raises :class:`AuthenticationError` once the token is no longer valid; long-running responses call it.
     ``is_machine``: whether the token was issued to a machine client, even if its subject is a person. ``is_local``:
-    whether the request came through the Unix socket of the workspace.
+    whether the request came through the Unix socket of the workspace. ``can_act_as_others``: whether the
+    caller can act as any user of the workspace.
     """
 
     tenant: str
@@ -30,6 +31,7 @@ class Caller:
     revalidate: Callable[[], Awaitable[None]]
     is_machine: bool = False
     is_local: bool = False
+    can_act_as_others: bool = False
 
     def require_human(self) -> None:
         """Raise :class:`PermissionDeniedError` if the caller is a machine client.

@@ -10,6 +10,7 @@ from sealyard.model.hints import HintCode
 _NOT_IN_API = ""
 
 WORDINGS: Mapping[str, str] = {
+    HintCode.ADD_ADMINISTRATOR: "Grant another user CREATE on RESOURCE_TYPE:ACL with POST /api/v1/acl first.",
     HintCode.ADD_APPROVERS: "Give APPROVE to more subjects in acl, other than those with USE.",
     HintCode.ADD_FIRMWARE: "Send at least one file, or one id in inputIds.",
     HintCode.ADD_PROFILE: _NOT_IN_API,
@@ -17,19 +18,25 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ASK_FOR_PERMISSION: "An administrator can grant it with POST /api/v1/acl.",
     HintCode.ASK_FOR_SUBJECT: "An administrator can add {subject} with POST /api/v1/acl/subjects.",
     HintCode.ASK_FOR_TOKEN: "An administrator can create a token for {subject} with POST /api/v1/token.",
+    HintCode.ASK_TO_ENABLE: "An administrator can enable it with PATCH /api/v1/acl/subjects/{subject}.",
     HintCode.CHOOSE_PROFILE: _NOT_IN_API,
     HintCode.CONFIRM: "Repeat the request with confirmed=true.",
     HintCode.CONFIRM_CLOCK: "An administrator can confirm the clock with POST /api/v1/workspace/clockConfirmation.",
     HintCode.CREATE_SERVER_SETTINGS: _NOT_IN_API,
     HintCode.CREATE_TOKEN: "POST /api/v1/token creates a token.",
     HintCode.CREATE_WORKSPACE: _NOT_IN_API,
+    HintCode.ENABLE_SUBJECT: "PATCH /api/v1/acl/subjects/{subject} with the state ACTIVE enables it.",
     HintCode.ENABLE_TLS: _NOT_IN_API,
     HintCode.ENROLL_OTP: "POST /api/v1/oneTimePassword starts an enrollment.",
     HintCode.ENTER_OTP: "Send the one that the authenticator shows now as oneTimePassword.",
     HintCode.GIVE_REASON: "Send a reason in the request.",
     HintCode.LIST_DEVICES: "GET /api/v1/deviceConfig lists device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "GET /api/v1/webhook/{{webhook_id}}/deadLetter lists failed deliveries.",
+    HintCode.LIST_FAILED_NOTIFICATIONS: (
+        "GET /api/v1/notification/target/{{target_id}}/failed lists failed notifications."
+    ),
     HintCode.LIST_KEYS: "GET /api/v1/key lists keys.",
+    HintCode.LIST_NOTIFICATIONS: "GET /api/v1/notification/target lists notification targets.",
     HintCode.LIST_PROFILES: _NOT_IN_API,
     HintCode.LIST_RULES: "GET /api/v1/acl lists rules.",
     HintCode.LIST_SETTINGS: _NOT_IN_API,

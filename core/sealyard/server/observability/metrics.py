@@ -67,6 +67,12 @@ class Metrics:
             ("state", "tenant"),
             registry=registry,
         )
+        self._notifications = Gauge(
+            "sealyard_notifications",
+            "Notifications of people, pending (waiting) or undeliverable (dead).",
+            ("state", "tenant"),
+            registry=registry,
+        )
         Info("sealyard_build", "Version of Sealyard.", registry=registry).info({"version": version("sealyard")})
 
     def observe(self, request: RequestRecord) -> None:
@@ -84,7 +90,7 @@ class Metrics:
 
         ``stats_by_tenant``: the current statistics of each tenant's workspace; None if the engine does not respond.
         """
-        for gauge in (self._up, self._tasks, self._queue_length, self._workers, self._webhooks):
+        for gauge in (self._up, self._tasks, self._queue_length, self._workers, self._webhooks, self._notifications):
             gauge.clear()  # otherwise, an unresponsive engine's last values would remain
         for tenant, stats in stats_by_tenant.items():
             self._up.labels(tenant).set(stats is not None)
@@ -99,6 +105,8 @@ class Metrics:
         self._workers.labels(tenant).set(stats.workers)
         self._webhooks.labels("waiting", tenant).set(stats.pending_deliveries)
         self._webhooks.labels("dead", tenant).set(stats.dead_letters)
+        self._notifications.labels("waiting", tenant).set(stats.pending_notifications)
+        self._notifications.labels("dead", tenant).set(stats.failed_notifications)
 
 
 def metrics_handler(

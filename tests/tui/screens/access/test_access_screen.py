@@ -265,21 +265,11 @@ async def test_permanent_rule_removal_shows_reason(workspace: TuiWorkspace) -> N
         assert not workspace.faults.calls
 
 
-async def test_remove_is_disabled_for_subjects(workspace: TuiWorkspace) -> None:
-    app = make_access_app(workspace)
-    async with run_app(app, size=(80, 24)) as pilot:
-        move_cursor_to(app, OWNER)
-        await pilot.press("x")
-        await wait_for_workers(pilot)
-        assert app.screen.id == "access"
-        assert app.screen.check_action("remove", ()) is None
-
-
 async def test_read_only_disables_modifying_actions(workspace: TuiWorkspace) -> None:
     app = make_access_app(workspace, connection=FakeConnection(workspace, read_only=True))
     async with run_app(app, size=(80, 24)) as pilot:
         assert "n Add" not in screen_text(app)
-        await pilot.press("n", "plus", "m", "x")
+        await pilot.press("n", "plus", "m", "x", "d", "e")
         await wait_for_workers(pilot)
         assert app.screen.id == "access"
         await pilot.press("p")

@@ -267,8 +267,9 @@ async def test_keys_during_pending_decision_are_harmless(workspace: TuiWorkspace
         await pilot.press("A")
         await paste_text(pilot, "gateway")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: app.screen is approvals_screen(app))
-        await pilot.press("j", "k", "n")
+        await assert_visible(pilot, "▸ Sending…")
+        assert isinstance(app.screen, ApproveDialog)
+        await pilot.press("j", "k", "n", "enter")
         workspace.faults.hold["decide"].set()
         await wait_for_review(app, pilot)
         assert len(requested_decisions(workspace)) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import msgspec
 import pytest
 
 from sealyard.model.requests import DeviceUpdate
+from sealyard_tui.formatting import task_title
 from tests.tui.approvals_helpers import (
     FIRST,
     LATE,
@@ -309,3 +312,63 @@ async def test_filter_input_triggers_no_key_bindings(workspace: TuiWorkspace) ->
         await pilot.press("enter")
         await wait_for_review(app, pilot)
         assert {each.id for each in approvals_table(app).rows} == {FIRST, SECOND}
+
+
+async def test_review_opened_after_another_shows_its_own_task(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace, size=(80, 24)) as (app, pilot):
+        for task_id in (FIRST, SECOND, FIRST):
+            approvals_table(app).move_cursor_to(task_id)
+            await wait_for_review(app, pilot)
+            await press_keys(app, pilot, "enter")
+            await assert_visible(pilot, task_title(workspace.task(task_id)))
+            assert workspace.task(task_id).approval_digest in review_text(app)
+            assert not approvals_screen(app).review.was_read_to_end(workspace.task(task_id))
+            await press_keys(app, pilot, "escape")
+
+
+# ---- changed metadata
+
+
+async def test_review_lists_changed_fields(workspace: TuiWorkspace) -> None:
+    old, new = b'{"version": "0.9.2", "gone": 1}', b'{"version": "0.9.4", "note": "\x1b[31m' + b"x" * 300 + b'"}'
+    await complete_package(workspace, {"release.json": old})
+    new = new.replace(b"\x1b", b"\\u001b")
+    task = await workspace.add_task("t-fields", name="fields", metadata={"release.json": new})
+    async with open_review(workspace, task.id) as text:
+        assert 'version: "0.9.2" → "0.9.4"' in text
+        assert "- gone: 1" in text
+        (line,) = [line for line in text.split("  + ") if line.startswith("note:")]
+        assert "…" in line
+        assert "\x1b" not in text
+
+
+async def test_review_warns_about_invalid_metadata(workspace: TuiWorkspace) -> None:
+    await complete_package(workspace, {"release.json": b"{}"})
+    task = await workspace.add_task("t-bad", name="bad", metadata={"release.json": b"{bad"})
+    async with open_review(workspace, task.id) as text:
+        assert "! release.json is not valid JSON: line 1, column 2." in text
+        assert "! The new version is not valid JSON: line 1, column 2." in text
+
+
+async def test_review_warns_about_repeated_package(workspace: TuiWorkspace) -> None:
+    await complete_package(workspace, {"release.json": b"{}"})
+    task = await workspace.add_task("t-same", name="same", metadata={"release.json": b"{}"})
+    async with open_review(workspace, task.id) as text:
+        assert "! Same files and keys as the last released package: gateway 1.4.9, " in text
+        assert "! The content is the same." in text
+
+
+async def complete_package(workspace: TuiWorkspace, metadata: dict[str, bytes]) -> None:
+    workspace.bus.small_slots = 2
+    workspace.clock.advance(minutes=1)
+    await workspace.complete(await workspace.add_task("t-last", name="gateway 1.4.9", metadata=metadata))
+    workspace.clock.advance(minutes=1)
+
+
+@asynccontextmanager
+async def open_review(workspace: TuiWorkspace, task_id: str) -> AsyncIterator[str]:
+    """Open the review of a task and yield its text."""
+    async with open_queue(workspace) as (app, pilot):
+        approvals_table(app).move_cursor_to(task_id)
+        await wait_for_review(app, pilot)
+        yield review_text(app)

@@ -17,7 +17,6 @@ from sealyard_tui.app import SealyardApp
 from sealyard_tui.appearance.appearance import Appearance
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.ui_state import UiStateFile
-from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.dashboard.screen import DashboardScreen
 from sealyard_tui.screens.dashboard.task_detail import render_task
 from tests.tui.connection import FakeConnection
@@ -489,8 +488,7 @@ async def test_action_error_is_shown_in_dialog(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("x", "y")
-        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
-        await assert_visible(pilot, "Look at its result.")
+        await assert_visible(pilot, "✗ It has just ended.", "→ Look at its result.")
         await pilot.press("escape", "j")
         assert dashboard(app).table.cursor == 1
 

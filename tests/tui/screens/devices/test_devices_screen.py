@@ -112,7 +112,7 @@ async def test_read_only_disables_modifying_actions(workspace: TuiWorkspace) -> 
         assert "New" not in footer
         assert "Export" not in footer
         assert "Certs" in footer
-        await pilot.press("n", "e", "E", "R")
+        await pilot.press("n", "e", "E", "R", "I")
         await wait_for_workers(pilot)
         assert app.screen.id == "devices"
 
@@ -326,7 +326,7 @@ async def test_key_rotation_lists_affected_configurations(workspace: TuiWorkspac
         await assert_visible(pilot, "Type local:gateway-signing to confirm")
         type_text(app, "local:gateway-signing")
         await pilot.press("enter")
-        await assert_visible(pilot, "▸ Creating the next version of local:gateway-signing…")
+        await assert_visible(pilot, "▸ Creating the next version of the key…")
         workspace.faults.hold["rotate_key"].set()
         await wait_for_workers(pilot)
         assert workspace.faults.calls_of("rotate_key") == [("local:gateway-signing",)]

@@ -117,7 +117,7 @@ async def test_submitted_files_create_task_and_release_others(workspace: Path, t
         page = await engine.client(DEVELOPER).tasks(TaskFilter())
         (task,) = page.tasks
         assert task.status in (TaskStatus.CREATED, TaskStatus.WAITING)
-        assert task.name == "boot.bin, app.bin"
+        assert task.name == "boot and 1 more"
         submitted = [(each.name, each.sha256) for each in (*task.inputs, *task.metadata)]
         names = ("boot.bin", "app.bin", "notes.json")
         assert submitted == [(name, hashlib.sha256(files[name].read_bytes()).hexdigest()) for name in names]

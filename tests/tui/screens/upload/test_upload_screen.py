@@ -20,7 +20,6 @@ from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.confirm import ConfirmDialog
-from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.upload.form_model import FileRole
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.screen import UploadScreen
@@ -253,7 +252,7 @@ async def test_retried_submit_reuses_client_token(workspace: TuiWorkspace, firmw
         screen.form.name = "gateway 1.6"
         await choose_device(pilot)
         await submit(pilot)
-        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await assert_visible(pilot, "✗ The answer was lost.", "→ Try again.")
         await pilot.press("escape")
         assert [each.name for each in screen.form.entries] == ["bootloader.bin"]
         del workspace.faults.fail["create_package"]

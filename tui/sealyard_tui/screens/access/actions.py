@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 from textual.content import Content
 
+from sealyard.client.protocol import Client
 from sealyard.model.access import (
     AclRule,
     Action,
@@ -35,7 +36,9 @@ from sealyard_tui.screens.access.rows import (
     list_resources,
     list_valid_actions,
 )
+from sealyard_tui.screens.access.state_actions import SubjectStateActions
 from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.session.pending_changes import Change
 
 ActionResult = TypeVar("ActionResult")
 
@@ -71,6 +74,7 @@ class AccessActions:
         self._get_subjects = subjects
         self._select_row = select_row
         self._drafts: defaultdict[str, FormDraft] = defaultdict(FormDraft)
+        self.states = SubjectStateActions(screen, self._reload_and_select)
 
     # ---- users
 
@@ -96,11 +100,13 @@ class AccessActions:
 
     async def _submit_subject(self, answers: Answers) -> bool:
         subject_id = parse_subject(answers.texts["subject"])
-        new_subject = await (await self._screen.client()).add_subject(subject_id, answers.texts["display"])
+        new_subject = await self._make_change(
+            f"New subject {subject_id}", lambda client: client.add_subject(subject_id, answers.texts["display"])
+        )
         hint = "Press {key[access.add_rule]} to grant permissions"
         if subject_kind(new_subject.id) is SubjectKind.USER:
             hint += "; press {key[app.profile]} to act as this user"
-        await self._reload_and_select(new_subject.id, f"Added {new_subject.id}. {insert_keys(self._screen.app, hint)}")
+        self._reload_and_select(new_subject.id, f"Added {new_subject.id}. {insert_keys(self._screen.app, hint)}")
         return True
 
     # ---- groups
@@ -127,15 +133,13 @@ class AccessActions:
 
     async def _submit_member(self, answers: Answers) -> bool:
         group, member = answers.texts["group"], answers.texts["member"]
-        client = await self._screen.client()
         membership = await self._apply_with_confirmation(
-            lambda confirmed: client.add_member(group, member, confirmed=confirmed)
+            f"New member of {group}",
+            lambda client, confirmed: client.add_member(group, member, confirmed=confirmed),
         )
         if membership is None:
             return False
-        await self._reload_and_select(
-            membership.id, f"Added {self._format_subject(member)} to {self._format_subject(group)}"
-        )
+        self._reload_and_select(membership.id, f"Added {self._format_subject(member)} to {self._format_subject(group)}")
         return True
 
     def _build_subject_choices(self, *, groups: bool) -> Choices:
@@ -143,7 +147,7 @@ class AccessActions:
         return tuple(
             (subject.id, self._format_subject(subject.id))
             for subject in self._get_subjects()
-            if not groups or subject_kind(subject.id) is SubjectKind.GROUP
+            if subject.is_active and (not groups or subject_kind(subject.id) is SubjectKind.GROUP)
         )
 
     def _format_subject(self, subject_id: str) -> str:
@@ -191,52 +195,79 @@ class AccessActions:
 
     async def _submit_rule(self, answers: Answers) -> bool:
         texts = answers.texts
-        client = await self._screen.client()
         action = Action(texts["action"])
         rule = await self._apply_with_confirmation(
-            lambda confirmed: client.add_rule(texts["subject"], texts["resource"], action, confirmed=confirmed)
+            f"New rule for {texts['subject']}",
+            lambda client, confirmed: client.add_rule(texts["subject"], texts["resource"], action, confirmed=confirmed),
         )
         if rule is None:
             return False
-        await self._reload_and_select(rule.id, f"Granted {rule.action} to {self._format_subject(rule.subject)}")
+        self._reload_and_select(rule.id, f"Granted {rule.action} to {self._format_subject(rule.subject)}")
         return True
 
     # ---- removal
 
-    async def remove(self, row: AccessRow) -> None:
-        heading = "Remove a member" if isinstance(row.item, Membership) else "Remove a rule"
-        question = ConfirmDialog(heading, describe_removal(row), yes="Remove", no="Back")
-        if not await self._screen.app.push_screen_wait(question):
+    def remove(self, row: AccessRow) -> None:
+        """Remove the subject, the rule, or the member from its group."""
+        if isinstance(row.item, Subject):
+            self._screen.run_opening(self.states.remove(row.item))
             return
-        client = await self._screen.client()
+        heading = "Remove a member" if isinstance(row.item, Membership) else "Remove a rule"
+        dialog = ConfirmDialog(
+            heading, describe_removal(row), yes="Remove", no="Back", action=lambda: self._submit_removal(row, heading)
+        )
+        self._screen.app.push_screen(dialog)
+
+    async def _submit_removal(self, row: AccessRow, heading: str) -> bool:
         item = row.item
 
-        async def remove(confirmed: bool) -> AccessRow:
+        async def remove(client: Client, confirmed: bool) -> AccessRow:
             if isinstance(item, Membership):
                 await client.remove_member(item.group, item.member, confirmed=confirmed)
             elif isinstance(item, AclRule):
                 await client.remove_rule(item.id, confirmed=confirmed)
             return row
 
-        if await self._apply_with_confirmation(remove) is not None:
-            await self._reload_and_select("", "Removed")
+        if await self._apply_with_confirmation(heading, remove) is None:
+            return False
+        self._reload_and_select("", "Removed")
+        return True
 
-    async def _apply_with_confirmation(self, change: Callable[[bool], Awaitable[ActionResult]]) -> ActionResult | None:
+    async def _apply_with_confirmation(
+        self, label: str, change: Callable[[Client, bool], Awaitable[ActionResult]]
+    ) -> ActionResult | None:
         """Apply ``change``, and ask the user for confirmation if the engine requires it.
 
-        ``change`` takes whether the user has confirmed. Returns its result, or None if the user did not confirm.
+        ``change`` takes the client and whether the user has confirmed. Returns its result, or None if the user did not
+        confirm. ``label`` describes the change while it is pending.
         """
         try:
-            return await change(False)
+            return await self._make_change(label, lambda client: change(client, False))
         except ConfirmationRequiredError as error:
-            about = f"{escape_text(error.message)}\n\nPending tasks would be marked and stay pending."
-        dialog = TypedConfirmDialog("Too few approvers left", about, CONFIRM_NO_QUORUM, submit_label="Continue")
-        return await change(True) if await self._screen.app.push_screen_wait(dialog) else None
+            about = escape_text(error.message)
+        dialog = TypedConfirmDialog(
+            "Too few approvers left",
+            about,
+            CONFIRM_NO_QUORUM,
+            consequence="Pending tasks would be marked and stay pending.",
+            submit_label="Continue",
+        )
+        if not await self._screen.app.push_screen_wait(dialog):
+            return None
+        return await self._make_change(label, lambda client: change(client, True))
 
-    async def _reload_and_select(self, key: str, message: str) -> None:
-        await self._screen.load()
-        self._select_row(key)
-        self._screen.flash(message)
+    async def _make_change(self, label: str, call: Callable[[Client], Awaitable[ActionResult]]) -> ActionResult:
+        return await self._screen.app.changes.run(Change(label=label), call)
+
+    def _reload_and_select(self, key: str, message: str) -> None:
+        """Reload the screen in the background, so that a lost connection does not keep the dialog open."""
+
+        async def reload() -> None:
+            await self._screen.load()
+            self._select_row(key)
+            self._screen.flash(message)
+
+        self._screen.run_background(reload(), group="reload")
 
     # ---- the policy
 
@@ -311,20 +342,23 @@ class AccessActions:
         )
         if allow_self_approval and not policy.allow_self_approval:
             dialog = TypedConfirmDialog(
-                "Self-approval trial", SELF_APPROVAL_WARNING, CONFIRM_SELF_APPROVAL, submit_label="Enable"
+                "Self-approval trial",
+                "For demonstrations only.",
+                CONFIRM_SELF_APPROVAL,
+                consequence=SELF_APPROVAL_WARNING,
+                submit_label="Enable",
             )
             if not await self._screen.app.push_screen_wait(dialog):
                 return False
-        client = await self._screen.client()
-        await client.set_policy(new_policy)
-        await self._reload_and_select("", "Saved the policy")
+        await self._make_change("Policy", lambda client: client.set_policy(new_policy))
+        self._reload_and_select("", "Saved the policy")
         if require_otp and not policy.require_otp:
-            self._show_warnings((await client.workspace()).warnings)
+            self._screen.run_background(self._show_warnings(), group="warnings")
         return True
 
-    def _show_warnings(self, warnings: Sequence[str]) -> None:
+    async def _show_warnings(self) -> None:
         """Show warnings about the effects of a change, for example that too few users can approve tasks."""
-        for warning in warnings:
+        for warning in (await (await self._screen.client()).workspace()).warnings:
             self._screen.notify(escape_text(warning), severity="warning", timeout=WARNING_SECONDS, markup=False)
 
 

@@ -24,7 +24,7 @@ from sealyard.model.access import (
 from sealyard.model.base import FrozenStruct
 from sealyard.model.formatting import format_count, format_time
 from sealyard.model.requests import AccessControlList
-from sealyard.model.subject_names import SubjectNames, collect_subject_names, format_subject
+from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard_tui.fuzzy import find_matches
 
 
@@ -46,6 +46,7 @@ class RowKind(StrEnum):
     GROUP = "group"
     MEMBER = "member"
     RULE = "rule"
+    REMOVED = "removed"
     PERMISSION = "permission"
 
 
@@ -55,6 +56,7 @@ KIND_SIGNS = {
     RowKind.GROUP: "◎",
     RowKind.MEMBER: "└",
     RowKind.RULE: "→",
+    RowKind.REMOVED: "×",
     RowKind.PERMISSION: "✓",
 }
 
@@ -105,6 +107,11 @@ class AccessRow(FrozenStruct, frozen=True, kw_only=True):
     item: Subject | Membership | AclRule | None = None
 
     @property
+    def subject_item(self) -> Subject | None:
+        """The subject, if this is the row of a person, group or client."""
+        return self.item if isinstance(self.item, Subject) else None
+
+    @property
     def search_text(self) -> str:
         lock_text = "locked" if self.permanent else ""
         return f"{self.kind} {self.subject_label} {self.action} {self.target} {lock_text} {self.created_by}".casefold()
@@ -136,15 +143,16 @@ def list_resources(device_names: DeviceNames) -> tuple[tuple[str, str], ...]:
 
 
 def build_rows(access: AccessControlList, device_names: DeviceNames) -> tuple[AccessRow, ...]:
-    """Return the rows in order: first users and clients, then groups with their members, then rules."""
+    """Return the rows in order: users and clients, groups with their members, rules, and removed subjects."""
     individuals = [each for each in access.subjects if subject_kind(each.id) is not SubjectKind.GROUP]
     groups = [each for each in access.subjects if subject_kind(each.id) is SubjectKind.GROUP]
-    names = collect_subject_names(access.subjects)
+    names = access.names
     rows = [_build_subject_row(each, access, names) for each in individuals]
     for group in groups:
         rows.append(_build_subject_row(group, access, names))
         rows += [_build_member_row(each, names) for each in access.memberships if each.group == group.id]
-    return (*rows, *(_build_rule_row(each, device_names, names) for each in access.rules))
+    rules = (_build_rule_row(each, device_names, names) for each in access.rules)
+    return (*rows, *rules, *(_build_removed_row(each, names) for each in access.removed))
 
 
 def build_own_rows(permissions: Iterable[Permission], device_names: DeviceNames) -> tuple[AccessRow, ...]:
@@ -188,6 +196,7 @@ def _build_subject_row(subject: Subject, access: AccessControlList, names: Subje
     member_count = sum(each.group == subject.id for each in access.memberships)
     groups = _format_subjects(find_groups(subject.id, access), names)
     parts = (
+        "" if subject.is_active else subject.state.lower(),
         subject.display_name,
         format_count(member_count, "member") if kind is RowKind.GROUP else "",
         f"in {groups}" if groups else "",
@@ -200,6 +209,20 @@ def _build_subject_row(subject: Subject, access: AccessControlList, names: Subje
         target=" · ".join(each for each in parts if each),
         created_at=subject.created_at,
         created_by=format_subject(subject.created_by, names),
+        item=subject,
+    )
+
+
+def _build_removed_row(subject: Subject, names: SubjectNames) -> AccessRow:
+    parts = (subject.display_name, subject.state_reason)
+    return AccessRow(
+        key=subject.id,
+        kind=RowKind.REMOVED,
+        subject=subject.id,
+        subject_label=subject.id,
+        target=" · ".join(part for part in parts if part),
+        created_at=subject.state_changed_at,
+        created_by=format_subject(subject.state_changed_by, names),
         item=subject,
     )
 
@@ -255,22 +278,33 @@ PERMANENT_RULE_NOTE = (
 
 
 def _describe_subject(subject: Subject, access: AccessControlList, device_names: DeviceNames) -> list[str]:
-    names = collect_subject_names(access.subjects)
+    names = access.names
     groups = find_groups(subject.id, access)
     members = [each.member for each in access.memberships if each.group == subject.id]
     lines = [
         format_subject(subject.id, names),
         f"since {format_time(subject.created_at)}, by {format_subject(subject.created_by, names)}",
+        *_describe_state(subject, names),
         *([f"in {_format_subjects(groups, names)}"] if groups else []),
         *([f"members: {_format_subjects(members, names)}"] if members else []),
         "",
-        "Permissions:",
+        "Permissions:" if subject.is_active else "Permissions, without effect until it is enabled:",
     ]
     rules = [each for each in access.rules if each.subject in (subject.id, *groups)]
     for rule in rules:
         origin = f"  through {format_subject(rule.subject, names)}" if rule.subject != subject.id else ""
         lines.append(f"  {rule.action} {format_resource(rule.resource, device_names)}{origin}")
     return lines if rules else [*lines, "  none"]
+
+
+def _describe_state(subject: Subject, names: SubjectNames) -> list[str]:
+    """Return who last changed the state of a subject, and why; empty if it never changed."""
+    if subject.state_changed_at is None:
+        return []
+    change = "enabled" if subject.is_active else subject.state.lower()
+    author = format_subject(subject.state_changed_by, names)
+    reason = f": {subject.state_reason}" if subject.state_reason else ""
+    return [f"{change} {format_time(subject.state_changed_at)}, by {author}{reason}"]
 
 
 def _format_subjects(subject_ids: Iterable[str], names: SubjectNames) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual import events, on
@@ -12,13 +13,22 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from sealyard.model.access import Action, Permission, ResourceType, Subject, is_allowed, resource_type_uri
+from sealyard.model.access import (
+    Action,
+    Permission,
+    ResourceType,
+    Subject,
+    SubjectState,
+    is_allowed,
+    resource_type_uri,
+)
 from sealyard.model.errors import PermissionDeniedError
 from sealyard.model.requests import AccessControlList
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.access.actions import AccessActions, format_policy
+from sealyard_tui.screens.access.notifications_dialog import NotificationsDialog
 from sealyard_tui.screens.access.rows import (
     KIND_SIGNS,
     PERMANENT_RULE_NOTE,
@@ -89,9 +99,15 @@ class AccessScreen(ListScreen):
     HELP = (
         "All users, groups and machine clients, group memberships, and the rules that grant permissions. "
         "Permissions come only from rules, for a user or for a group; the product owner's permission to "
-        "approve is a rule too. A change that would leave a device configuration without enough approvers "
-        "requires an additional confirmation."
+        "approve is a rule too. {key[access.disable]} disables people who leave or are away, and "
+        "{key[access.remove]} removes them with their permissions; {key[access.enable]} enables them again. A change "
+        "that would leave a device configuration without enough approvers requires an additional confirmation. "
+        "{key[access.notifications]} shows who is notified of requests by e-mail and chat."
     )
+
+    DISABLED_HINTS: ClassVar[Mapping[str, str]] = {
+        "remove": "Only rules and members of groups can be removed: select one of them.",
+    }
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column(key="kind", title="KIND", width=12, min_width=8, give_way=4),
@@ -108,13 +124,22 @@ class AccessScreen(ListScreen):
         Binding("n", "add_subject", "Add", id="access.add_subject", tooltip="Add a user, group or client"),
         Binding("plus", "add_rule", "Rule", id="access.add_rule", tooltip="Grant a permission"),
         Binding("m", "add_member", "Member", id="access.add_member", tooltip="Add a member to a group"),
-        Binding("x", "remove", "Remove", id="access.remove", tooltip="Remove the rule, or the member from its group"),
+        Binding("d", "disable", "Disable", id="access.disable", tooltip="Disable the user, group or client"),
+        Binding("e", "enable", "Enable", id="access.enable", tooltip="Enable the user, group or client again"),
+        Binding("x", "remove", "Remove", id="access.remove", tooltip="Remove the user, group, client, rule or member"),
         Binding(
             "p",
             "policy",
             "Policy",
             id="access.policy",
             tooltip="Show or change what requires approval, and time limits",
+        ),
+        Binding(
+            "N",
+            "notifications",
+            "Notifications",
+            id="access.notifications",
+            tooltip="Show who is notified of requests by e-mail and chat",
         ),
         Binding("right,l", "section(1)", "Next section", show=False, id="access.next_section"),
         Binding("left,h", "section(-1)", "Previous section", show=False, id="access.previous_section"),
@@ -268,10 +293,23 @@ class AccessScreen(ListScreen):
         if row.permanent:
             self.app.show_error(PermissionDeniedError("This rule cannot be removed.", PERMANENT_RULE_NOTE))
             return
-        self.run_guarded(self._actions.remove(row))
+        self._actions.remove(row)
+
+    def action_disable(self) -> None:
+        if (subject := self._current_subject) is not None:
+            self._actions.states.disable(subject)
+
+    def action_enable(self) -> None:
+        if (subject := self._current_subject) is not None:
+            self._actions.states.enable(subject)
+
+    @property
+    def _current_subject(self) -> Subject | None:
+        """The person, group or client of the current row."""
+        return self.row.subject_item if self.is_mounted and self.row is not None else None
 
     def action_policy(self) -> None:
-        self.run_guarded(self._open_policy())
+        self.run_opening(self._open_policy())
 
     async def _open_policy(self) -> None:
         policy = await (await self.client()).policy()
@@ -279,6 +317,9 @@ class AccessScreen(ListScreen):
             self._actions.change_policy(policy)
         else:
             self.app.push_screen(TextDialog("Policy", format_policy(policy)))
+
+    def action_notifications(self) -> None:
+        self.app.push_screen(NotificationsDialog())
 
     def action_copy(self) -> None:
         row = self.row
@@ -295,6 +336,8 @@ class AccessScreen(ListScreen):
                 return self._is_allowed(Action.CREATE, ResourceType.SUBJECT) and self._access is not None
             case "add_rule":
                 return self._is_allowed(Action.CREATE, ResourceType.ACL) and self._access is not None
+            case "disable" | "enable":
+                return self._can_change_state(action)
             case "remove":
                 return self._can_remove()
         return super().check_action(action, parameters)
@@ -307,12 +350,35 @@ class AccessScreen(ListScreen):
         row = self.row if self.is_mounted else None
         if row is not None and row.kind is RowKind.MEMBER:
             return self._is_allowed(Action.CREATE, ResourceType.SUBJECT)
+        if (subject := self._current_subject) is not None:
+            if not self._is_allowed(Action.CREATE, ResourceType.SUBJECT):
+                return False
+            return None if subject.state is SubjectState.REMOVED or self._is_self(subject) else True
         if not self._is_allowed(Action.DELETE, ResourceType.ACL):
             return False
         return True if row is not None and row.kind is RowKind.RULE else None
 
+    def _can_change_state(self, action: str) -> bool | None:
+        """Return False (hidden) for the action that does not apply to the current row, or None if none does."""
+        if not self._is_allowed(Action.CREATE, ResourceType.SUBJECT):
+            return False
+        subject = self._current_subject
+        if action == "enable":
+            return subject is not None and not subject.is_active
+        if subject is None or self._is_self(subject):
+            return None
+        return subject.is_active
+
+    def _is_self(self, subject: Subject) -> bool:
+        return subject.id == self.state.identity
+
     def _is_allowed(self, action: Action, kind: ResourceType) -> bool:
         return self.state.can_write and self.state.is_allowed(action, resource_type_uri(kind))
+
+
+def _render_target(row: AccessRow) -> Content:
+    is_inactive = row.subject_item is not None and not row.subject_item.is_active
+    return Content.styled(escape_text(row.target), "$warning" if is_inactive else "")
 
 
 def _render_cells(row: AccessRow) -> tuple[Cell, ...]:
@@ -321,7 +387,7 @@ def _render_cells(row: AccessRow) -> tuple[Cell, ...]:
         escape_text(row.subject),
         escape_text(row.subject_label),
         row.action,
-        escape_text(row.target),
+        _render_target(row),
         Content.styled("locked" if row.permanent else "", "$text-muted"),
         f"{row.created_at.astimezone():%Y-%m-%d}" if row.created_at is not None else "",
         escape_text(row.created_by),

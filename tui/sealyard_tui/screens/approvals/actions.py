@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from sealyard.model.approval import valid_approvers
 from sealyard.model.errors import ConflictError, SealyardError, ServerUnreachableError
@@ -11,12 +10,9 @@ from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus, Verdict
 from sealyard_tui.action_keys import action_keys
-from sealyard_tui.dialogs.base import Answer
-from sealyard_tui.dialogs.retry import Attempt, ask_and_retry
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.formatting import task_title
 from sealyard_tui.screens.approvals.dialogs import (
-    ApproveDialog,
     RejectDialog,
     build_approve_dialog,
     build_bulk_approve_dialog,
@@ -26,22 +22,25 @@ from sealyard_tui.screens.approvals.row import get_blocked_reason
 from sealyard_tui.screens.approvals.task_list import PendingTaskList
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.hints import app_hint, error_text
+from sealyard_tui.session.pending_changes import Change, ChangeCancelledError
 
 OTP_SINGLE_ONLY = "One-time passwords can be used once; approve tasks individually."
 
 _PAST_TENSE = {Verdict.APPROVED: "approved", Verdict.REJECTED: "rejected"}
 
 
-class DecisionBatchResult(NamedTuple):
-    """Result of deciding on several tasks.
+class _DecisionBatch:
+    """The decisions of one dialog, which can take several attempts.
 
-    ``unanswered_tasks`` are the tasks for which no response arrived because the connection was lost. ``error_text``
-    is the message of the connection error; empty if there was none.
+    ``remaining``: the tasks without a decision, in order. ``decided`` and ``failures``: the results so far.
     """
 
-    decided_tasks: Sequence[Task]
-    unanswered_tasks: Sequence[Task]
-    error_text: str
+    def __init__(self, tasks: Sequence[Task], verdict: Verdict) -> None:
+        self.verdict = verdict
+        self.count = len(tasks)
+        self.remaining = list(tasks)
+        self.decided: list[Task] = []
+        self.failures: list[tuple[Task, SealyardError]] = []
 
 
 class ApprovalActions:
@@ -68,61 +67,28 @@ class ApprovalActions:
         identity = self._screen.state.identity
         is_single = len(tasks) == 1 and not blocked_tasks and not self._task_list.table.marked_rows
 
-        def build_dialog(pending_tasks: Sequence[Task]) -> ApproveDialog:
-            if is_single:
-                return build_approve_dialog(
-                    pending_tasks[0], approver=identity, is_read=not unread_count, requires_otp=requires_otp
-                )
-            return build_bulk_approve_dialog(
-                pending_tasks, blocked_tasks, approver=identity, unread_count=unread_count, requires_otp=requires_otp
+        if is_single:
+            dialog = build_approve_dialog(
+                tasks[0], approver=identity, is_read=not unread_count, requires_otp=requires_otp
             )
-
-        self._start_attempt(self._create_approval_attempt(tasks, build_dialog(tasks), build_dialog))
-
-    def _create_approval_attempt(
-        self, tasks: Sequence[Task], dialog: ApproveDialog, build_dialog: Callable[[Sequence[Task]], ApproveDialog]
-    ) -> Attempt[bool]:
-        async def approve(_: bool) -> Attempt[bool] | None:
-            comment = dialog.comment
-            result = await self._decide(tasks, Verdict.APPROVED, comment, dialog.one_time_password)
-            if result.decided_tasks:
-                dialog.clear_draft()
-            if not result.unanswered_tasks:
-                return None
-            next_dialog = build_dialog(result.unanswered_tasks)
-            next_dialog.error_text = result.error_text
-            next_dialog.restore(comment)
-            return self._create_approval_attempt(result.unanswered_tasks, next_dialog, build_dialog)
-
-        return Attempt(dialog, approve)
+        else:
+            dialog = build_bulk_approve_dialog(
+                tasks, blocked_tasks, approver=identity, unread_count=unread_count, requires_otp=requires_otp
+            )
+        batch = _DecisionBatch(tasks, Verdict.APPROVED)
+        dialog.action = lambda: self._decide(batch, dialog.comment, dialog.one_time_password)
+        self._screen.app.push_screen(dialog, lambda _: self._report(batch))
 
     # ---- reject
 
     def reject(self) -> None:
         tasks, _ = self._split_selection()
-        if tasks:
-            self._start_attempt(self._create_rejection_attempt(tasks, self._build_reject_dialog(tasks)))
-
-    def _create_rejection_attempt(self, tasks: Sequence[Task], dialog: RejectDialog) -> Attempt[str | None]:
-        async def reject(reason: str | None) -> Attempt[str | None] | None:
-            assert reason, "the dialog requires a reason"
-            result = await self._decide(tasks, Verdict.REJECTED, reason)
-            if not result.decided_tasks:
-                dialog.restore(reason)
-            if not result.unanswered_tasks:
-                return None
-            next_dialog = self._build_reject_dialog(result.unanswered_tasks)
-            next_dialog.error_text = result.error_text
-            next_dialog.restore(reason)
-            return self._create_rejection_attempt(result.unanswered_tasks, next_dialog)
-
-        return Attempt(dialog, reject)
-
-    def _build_reject_dialog(self, tasks: Sequence[Task]) -> RejectDialog:
-        return RejectDialog(tasks, approver=self._screen.state.identity, edit=self._screen.app.edit_text)
-
-    def _start_attempt(self, attempt: Attempt[Answer]) -> None:
-        ask_and_retry(self._screen.app, attempt, self._screen.run_guarded)
+        if not tasks:
+            return
+        batch = _DecisionBatch(tasks, Verdict.REJECTED)
+        dialog = RejectDialog(tasks, approver=self._screen.state.identity, edit=self._screen.app.edit_text)
+        dialog.action = lambda reason: self._decide(batch, reason)
+        self._screen.app.push_screen(dialog, lambda _: self._report(batch))
 
     # ---- selection
 
@@ -132,7 +98,8 @@ class ApprovalActions:
         blocked_tasks: list[tuple[Task, str]] = []
         for row in self._task_list.table.selected_rows:
             task = self._get_reviewed_version(row)
-            reason = get_blocked_reason(task, self._screen.state, self._screen.now())
+            is_pending = self._screen.app.changes.is_pending(task.id)
+            reason = "sending" if is_pending else get_blocked_reason(task, self._screen.state, self._screen.now())
             if reason:
                 blocked_tasks.append((task, reason))
             else:
@@ -156,53 +123,79 @@ class ApprovalActions:
 
     # ---- requests
 
-    async def _decide(
-        self, tasks: Sequence[Task], verdict: Verdict, reason: str, one_time_password: str | None = None
-    ) -> DecisionBatchResult:
-        """Send a decision for each task, show the results, and reload the list.
+    async def _decide(self, batch: _DecisionBatch, reason: str, one_time_password: str | None = None) -> bool:
+        """Send a decision for each remaining task of ``batch``, and reload the list.
 
-        Stops if the connection is lost; the caller must report this error.
+        Raises the error of a single task, and errors of the connection, after which the user can repeat the rest.
         """
-        client = await self._screen.client()
-        decided_tasks: list[Task] = []
-        failures: list[tuple[Task, SealyardError]] = []
-        unanswered_tasks: Sequence[Task] = ()
-        error_message = ""
-        for number, task in enumerate(tasks):
-            self._task_list.decided_in_session.add(task.id)
-            try:
-                decided_task = await client.decide(
+        try:
+            while batch.remaining:
+                await self._decide_next(batch, reason, one_time_password)
+        finally:
+            if batch.decided or batch.failures:
+                self._task_list.table.clear_marks()
+            self._screen.reload()
+        return True
+
+    async def _decide_next(self, batch: _DecisionBatch, reason: str, one_time_password: str | None) -> None:
+        task = batch.remaining[0]
+        self._task_list.decided_in_session.add(task.id)
+        try:
+            decided_task = await self._screen.app.changes.run(
+                self._describe_change(task, batch.verdict),
+                lambda client: client.decide(
                     task.id,
-                    verdict,
+                    batch.verdict,
                     reason,
                     digest=task.approval_digest,
                     origin=DecisionOrigin.TERMINAL,
                     one_time_password=one_time_password,
-                )
-                decided_tasks.append(decided_task)
-            except ServerUnreachableError as error:
-                unanswered_tasks, error_message = tasks[number:], error_text(error, action_keys(self._screen.app))
-                break
-            except SealyardError as error:
-                failures.append((task, error))
-        self._task_list.table.clear_marks()
-        self._report(verdict, decided_tasks, failures)
-        self._screen.reload()
-        return DecisionBatchResult(decided_tasks, unanswered_tasks, error_message)
+                ),
+            )
+        except (ServerUnreachableError, ChangeCancelledError) as error:
+            raise _add_progress(error, batch) from error
+        except SealyardError as error:
+            if batch.count == 1:
+                raise _add_reload_hint(error, action_keys(self._screen.app)) from error
+            batch.failures.append((task, error))
+        else:
+            batch.decided.append(decided_task)
+        batch.remaining.remove(task)
 
-    def _report(
-        self, verdict: Verdict, decided_tasks: Sequence[Task], failures: Sequence[tuple[Task, SealyardError]]
-    ) -> None:
+    def _describe_change(self, task: Task, verdict: Verdict) -> Change:
+        subject = self._screen.state.identity
+
+        def is_made(current: Task) -> bool:
+            return any((each.by, each.verdict) == (subject, verdict) for each in current.approvals)
+
+        is_approval = verdict is Verdict.APPROVED
+        return Change(
+            label=f"{'Approval' if is_approval else 'Rejection'} of {task_title(task)}",
+            task_id=task.id,
+            is_made=is_made,
+            hint=f"Press {{key[approvals.{'approve' if is_approval else 'reject'}]}} to repeat it.",
+        )
+
+    def _report(self, batch: _DecisionBatch) -> None:
         app = self._screen.app
-        if len(failures) == 1 and not decided_tasks:
+        verdict, decided, failures = batch.verdict, batch.decided, batch.failures
+        if len(failures) == 1 and not decided:
             app.show_error(_add_reload_hint(failures[0][1], action_keys(app)))
         elif failures:
-            text = _format_results(verdict, decided_tasks, failures, action_keys(app))
+            text = _format_results(verdict, decided, failures, action_keys(app))
             app.push_screen(TextDialog("Some tasks could not be processed", text))
-        elif len(decided_tasks) == 1:
-            self._screen.flash(_format_result(verdict, decided_tasks[0]))
-        elif decided_tasks:
-            self._screen.flash(f"{len(decided_tasks)} tasks {_PAST_TENSE[verdict]}; {_format_pending(decided_tasks)}")
+        elif len(decided) == 1:
+            self._screen.flash(_format_result(verdict, decided[0]))
+        elif decided:
+            self._screen.flash(f"{len(decided)} tasks {_PAST_TENSE[verdict]}; {_format_pending(decided)}")
+
+
+def _add_progress(error: SealyardError, batch: _DecisionBatch) -> SealyardError:
+    """Return ``error`` with the number of tasks that were decided before it, if the batch has several tasks."""
+    if batch.count == 1:
+        return error
+    decided_text = f"{len(batch.decided)} of {batch.count} tasks {_PAST_TENSE[batch.verdict]}"
+    return SealyardError(f"{decided_text}. {error.message}", "Submit again to repeat the rest.")
 
 
 def _add_reload_hint(error: SealyardError, keys: Mapping[str, str]) -> SealyardError:

@@ -9,7 +9,7 @@ from textual import getters, on
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Input
 
 from sealyard.model.approval import valid_approvers
 from sealyard.model.formatting import format_count, format_size
@@ -18,7 +18,7 @@ from sealyard.model.tasks import Task, TaskKind, TaskStatus
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.dialogs.confirm import TypedConfirmDialog
 from sealyard_tui.dialogs.reason import EditText, ReasonDialog
-from sealyard_tui.formatting import format_fields, task_title
+from sealyard_tui.formatting import format_fields, shorten_name, task_title
 from sealyard_tui.screens.approvals.row import is_timed_out
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.safe_input import SafeInput
@@ -26,7 +26,11 @@ from sealyard_tui.widgets.safe_input import SafeInput
 DIGEST_LENGTH = 16
 MAX_FILES = 3
 MAX_TASKS = 6
-NAME_LENGTH = 36
+TITLE_WIDTH = 46
+"""Width of a dialog line, in cells, in the narrowest terminal that the application supports."""
+LABEL_WIDTH = len("device  ")
+NAME_WIDTH = TITLE_WIDTH - LABEL_WIDTH
+LISTED_TITLE_WIDTH, LISTED_DEVICE_WIDTH = 24, 12
 TEXT_WIDTH = 64
 """Width of dialog text, in cells, on an 80-column terminal."""
 TICK_SECONDS = 1.0
@@ -79,6 +83,7 @@ class ApproveDialog(TypedConfirmDialog):
         about: Content,
         confirm_text: str,
         *,
+        consequence: str,
         approver: str,
         requires_otp: bool,
     ) -> None:
@@ -87,7 +92,7 @@ class ApproveDialog(TypedConfirmDialog):
         ``confirm_text``: the text that the user must type to confirm. ``approver``: the id of the user, whose
         unsubmitted comment is restored. ``requires_otp``: whether a one-time password is required.
         """
-        super().__init__(heading, about, confirm_text, submit_label="Approve")
+        super().__init__(heading, about, confirm_text, consequence=consequence, submit_label="Approve")
         self.one_time_password: str | None = None
         self._requires_otp = requires_otp
         self._tasks = {each.id: each for each in tasks}
@@ -106,12 +111,8 @@ class ApproveDialog(TypedConfirmDialog):
     def comment(self) -> str:
         return self.comments.get(self._draft_key, "").strip()
 
-    def restore(self, comment: str) -> None:
-        """Save the unsubmitted comment as the draft for the next time the dialog is opened."""
-        self.comments[self._draft_key] = comment
-
-    def clear_draft(self) -> None:
-        """Delete the draft of the comment after it has been submitted."""
+    def on_success(self) -> None:
+        """Delete the draft of the comment."""
         self.comments.pop(self._draft_key, None)
 
     @on(Input.Changed, "#comment")
@@ -123,8 +124,11 @@ class ApproveDialog(TypedConfirmDialog):
         self.one_time_password = event.value
 
     def _on_closed(self, task: Task, message: str) -> None:
+        if self.is_busy:
+            # Probably the user's own decision, whose response is still to come.
+            return
         del self._tasks[task.id]
-        self.query_one(".wrong", Static).update(Content(message))
+        self.show_failure(message)
         if not self._tasks:
             for field in self.query(Input):
                 field.disabled = True
@@ -143,8 +147,15 @@ class ApproveDialog(TypedConfirmDialog):
 
 def build_approve_dialog(task: Task, *, approver: str, is_read: bool, requires_otp: bool) -> ApproveDialog:
     """Build the dialog for approving one task. ``is_read``: whether the user has read its review to the end."""
-    about = _describe_task(task, is_read=is_read)
-    return ApproveDialog("Approve", [task], about, task.config_name, approver=approver, requires_otp=requires_otp)
+    return ApproveDialog(
+        "Approve",
+        [task],
+        _describe_task(task),
+        task.config_name,
+        consequence=_describe_effect(task, is_read=is_read),
+        approver=approver,
+        requires_otp=requires_otp,
+    )
 
 
 def build_bulk_approve_dialog(
@@ -160,12 +171,12 @@ def build_bulk_approve_dialog(
     ``blocked_tasks``: the selected tasks that cannot be decided, each with a short reason. ``unread_count``: the
     number of reviews that the user has not read to the end.
     """
-    about = _describe_tasks(tasks, blocked_tasks, unread_count)
     return ApproveDialog(
         f"Approve {format_count(len(tasks), 'task')}",
         tasks,
-        about,
+        _describe_tasks(tasks, blocked_tasks),
         f"approve {len(tasks)}",
+        consequence=_describe_bulk_effect(len(tasks), unread_count),
         approver=approver,
         requires_otp=requires_otp,
     )
@@ -177,67 +188,87 @@ class RejectDialog(ReasonDialog):
     app = getters.app(BaseApp)
 
     def __init__(self, tasks: Sequence[Task], *, approver: str, edit: EditText) -> None:
-        names = "\n".join(task_title(each) for each in tasks[:MAX_TASKS])
+        names = "\n".join(shorten_name(task_title(each), TITLE_WIDTH) for each in tasks[:MAX_TASKS])
         more = f"\nand {len(tasks) - MAX_TASKS} more" if len(tasks) > MAX_TASKS else ""
-        about = f"{names}{more}\n\nThe requester sees the reason. A rejection ends the task and cannot be undone."
         heading = "Reject" if len(tasks) == 1 else f"Reject {format_count(len(tasks), 'task')}"
-        super().__init__(heading, about, required=True, subject=_build_draft_key(tasks, approver), edit=edit)
+        super().__init__(
+            heading,
+            f"{names}{more}",
+            required=True,
+            subject=_build_draft_key(tasks, approver),
+            edit=edit,
+            consequence="The requester sees the reason. A rejection ends the task and cannot be undone.",
+        )
         self._tasks = tuple(tasks)
 
     def on_mount(self) -> None:
         TaskWatcher(self, self.app, self._tasks, self._on_closed)
 
     def _on_closed(self, task: Task, message: str) -> None:  # noqa: ARG002
-        self.query_one(".wrong", Static).update(Content(message))
+        if not self.is_busy:
+            self.show_failure(message)
 
 
 def _build_draft_key(tasks: Sequence[Task], approver: str) -> str:
     return " ".join([approver, *sorted(each.id for each in tasks)])
 
 
-def _describe_task(task: Task, *, is_read: bool) -> Content:
-    fields = format_fields(
+def _describe_task(task: Task) -> Content:
+    return format_fields(
         [
-            ("task", Content.styled(task_title(task), "bold")),
+            ("task", Content.styled(shorten_name(task_title(task), NAME_WIDTH), "bold")),
             ("device", _format_device(task)),
-            ("files" if task.kind is TaskKind.PACKAGING else "input", _format_files(task)),
             ("digest", f"{task.approval_digest[:DIGEST_LENGTH]}…"),
+            ("files" if task.kind is TaskKind.PACKAGING else "input", _format_files(task)),
         ],
         width=TEXT_WIDTH,
     )
-    warning = Content.styled("\n! You have not read the review to the end.", "$warning") if not is_read else Content("")
-    return Content.assemble(fields, warning, "\n\n", _describe_effect(task))
 
 
 def _format_device(task: Task) -> str:
-    return escape_text(f"{task.config_name} version {task.config_version}")
+    version = f" version {task.config_version}"
+    return f"{shorten_name(escape_text(task.config_name), NAME_WIDTH - len(version))}{version}"
 
 
 def _format_files(task: Task) -> str:
     files = (*task.inputs, *task.metadata)
-    lines = [f"{escape_text(each.name, NAME_LENGTH)}  {format_size(each.size)}" for each in files[:MAX_FILES]]
+    sizes = [f"  {format_size(each.size)}" for each in files[:MAX_FILES]]
+    lines = [
+        f"{shorten_name(escape_text(each.name), NAME_WIDTH - len(size))}{size}"
+        for each, size in zip(files, sizes, strict=False)
+    ]
     more = [f"and {len(files) - MAX_FILES} more"] if len(files) > MAX_FILES else []
     return "\n".join([*lines, *more])
 
 
-def _describe_effect(task: Task) -> str:
+def _describe_effect(task: Task, *, is_read: bool) -> str:
+    unread_warning = "" if is_read else "! You have not read the review to the end.\n"
     count = len(valid_approvers(task, task.approvals)) + 1
     if count < task.approvals_required:
         required_count = task.approvals_required
-        return f"Approval {count} of {required_count}; more approvals are needed. An approval cannot be undone."
-    return "This is the final approval. The task will be signed and released immediately. This cannot be undone."
+        effect = f"Approval {count} of {required_count}; more approvals are needed. An approval cannot be undone."
+    else:
+        effect = "This is the final approval. The task will be signed and released immediately. This cannot be undone."
+    return f"{unread_warning}{effect}"
 
 
-def _describe_tasks(tasks: Sequence[Task], blocked_tasks: Sequence[tuple[Task, str]], unread_count: int) -> Content:
-    lines = [
-        Content(f"✓ {task_title(each)}  {_format_device(each)}, {format_size(each.total_bytes)}") for each in tasks
-    ]
+def _describe_bulk_effect(count: int, unread_count: int) -> str:
+    unread_warning = f"! You have not read {unread_count} of {count} reviews to the end.\n" if unread_count else ""
+    return (
+        f"{unread_warning}Tasks with enough approvals will be signed and released immediately. This cannot be undone."
+    )
+
+
+def _describe_tasks(tasks: Sequence[Task], blocked_tasks: Sequence[tuple[Task, str]]) -> Content:
+    lines = [Content(f"✓ {_format_listed_task(task)}, {format_size(task.total_bytes)}") for task in tasks]
     lines += [
-        Content.styled(f"✗ {task_title(each)}  skipped: {reason}", "$text-muted") for each, reason in blocked_tasks
+        Content.styled(f"✗ {shorten_name(task_title(task), LISTED_TITLE_WIDTH)}  skipped: {reason}", "$text-muted")
+        for task, reason in blocked_tasks
     ]
-    if unread_count:
-        lines.append(
-            Content.styled(f"! You have not read {unread_count} of {len(tasks)} reviews to the end.", "$warning")
-        )
-    lines.append(Content("Tasks with enough approvals will be signed and released immediately. This cannot be undone."))
     return Content("\n").join(lines)
+
+
+def _format_listed_task(task: Task) -> str:
+    title = shorten_name(task_title(task), LISTED_TITLE_WIDTH)
+    device = shorten_name(escape_text(task.config_name), LISTED_DEVICE_WIDTH)
+    return f"{title}  {device} version {task.config_version}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from textual.content import Content
@@ -17,24 +17,19 @@ from sealyard.model.formatting import (
     format_time,
     format_time_left,
 )
+from sealyard.model.package_diff import format_key
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import SubjectNames, format_subject
-from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus, Verdict
 from sealyard_tui.formatting import format_fields, status_badge, task_title
-from sealyard_tui.screens.approvals.diff import ChangeKind, FileChange, PackageDiff, diff_packages, format_key
+from sealyard_tui.screens.approvals.changes_view import render_changes
+from sealyard_tui.screens.approvals.layout import format_marked_line, indent, join_lines
 from sealyard_tui.screens.approvals.metadata_view import render_metadata
 from sealyard_tui.screens.approvals.row import is_timed_out
 
 SECTIONS = ("verdict", "request", "files", "changes", "metadata", "decisions")
 
-_CHANGE_SIGNS: dict[ChangeKind, tuple[str, str]] = {
-    ChangeKind.ADDED: ("+", "$success"),
-    ChangeKind.REMOVED: ("-", "$error"),
-    ChangeKind.CHANGED: ("~", "$warning"),
-    ChangeKind.RENAMED: ("~", "$warning"),
-    ChangeKind.SAME: ("=", "$text-muted"),
-}
 GUTTER = "│ "
 """Prefix of each line of metadata, so that it cannot be mistaken for the application's own text."""
 
@@ -53,10 +48,10 @@ def render_sections(
     return {
         "verdict": ("", render_verdict(review, now, width)),
         "request": ("Request", _render_request(review, width, names)),
-        "files": (_format_files_heading(task), _join_lines(_render_files(task, width, keys))),
-        "changes": ("Since the last approved package", _join_lines(_render_changes(review, width, names))),
-        "metadata": (f"Metadata ({len(task.metadata)})", _join_lines(_render_metadata(review, width, keys))),
-        "decisions": ("Decisions", _join_lines(_render_decisions(task, width, names))),
+        "files": (_format_files_heading(task), join_lines(_render_files(task, width, keys))),
+        "changes": ("Since the last released package", join_lines(render_changes(review, width, names))),
+        "metadata": (f"Metadata ({len(task.metadata)})", join_lines(_render_metadata(review, width, keys))),
+        "decisions": ("Decisions", join_lines(_render_decisions(task, width, names))),
     }
 
 
@@ -81,34 +76,34 @@ def render_verdict(review: ApprovalReview, now: datetime, width: int) -> Content
     task = review.task
     lines: list[Content] = []
     if is_timed_out(task, now) and task.status is TaskStatus.WAITING:
-        lines.append(_format_marked_line("✗", TIMED_OUT_TEXT, "$error", width))
+        lines.append(format_marked_line("✗", TIMED_OUT_TEXT, "$error", width))
     elif review.blocked_reason:
-        lines.append(_format_marked_line("✗", escape_text(review.blocked_reason), "$warning", width))
+        lines.append(format_marked_line("✗", escape_text(review.blocked_reason), "$warning", width))
     else:
         deadline = (
             f", until {format_time_left(task.approval_expires_at, now)}" if task.approval_expires_at is not None else ""
         )
-        lines.append(_format_marked_line("✓", f"You may decide on this task{deadline}.", "$success", width))
+        lines.append(format_marked_line("✓", f"You may decide on this task{deadline}.", "$success", width))
     if task.self_approved:
         text = "SELF-APPROVAL TRIAL: the requester may approve. The result is marked; do not release it."
-        lines.append(_format_marked_line("✗", text, "$error", width))
+        lines.append(format_marked_line("✗", text, "$error", width))
     if task.warning:
-        lines.append(_format_marked_line("!", escape_text(task.warning), "$warning", width))
+        lines.append(format_marked_line("!", escape_text(task.warning), "$warning", width))
     if review.newer_version:
         text = (
             f"{task.config_name} has a newer version {review.newer_version};"
             f" this task uses version {task.config_version}."
         )
-        lines.append(_format_marked_line("!", escape_text(text), "$warning", width))
-    warnings = dict.fromkeys((*task.warnings, *review.configuration.warnings))
-    lines += [_format_marked_line("!", escape_text(each), "$warning", width) for each in warnings]
-    return _join_lines(lines)
+        lines.append(format_marked_line("!", escape_text(text), "$warning", width))
+    warnings = dict.fromkeys((*task.warnings, *review.warnings, *review.configuration.warnings))
+    lines += [format_marked_line("!", escape_text(each), "$warning", width) for each in warnings]
+    return join_lines(lines)
 
 
 def _render_request(review: ApprovalReview, width: int, names: SubjectNames) -> Content:
     task, device = review.task, review.configuration
     version_note = f" (newest: {review.newer_version})" if review.newer_version else " (newest)"
-    digest = _indent(Content.styled("digest ", "$text-muted"), Content(escape_text(task.approval_digest)), width)
+    digest = indent(Content.styled("digest ", "$text-muted"), Content(escape_text(task.approval_digest)), width)
     fields = format_fields(
         [
             ("name", Content.styled(task_title(task), "bold")),
@@ -128,7 +123,7 @@ def _render_request(review: ApprovalReview, width: int, names: SubjectNames) -> 
         ],
         width=width,
     )
-    return _join_lines([fields, digest])
+    return join_lines([fields, digest])
 
 
 def _format_result(review: ApprovalReview) -> str:
@@ -170,8 +165,8 @@ def _render_file(file: InputFile, sign: str, width: int) -> Iterator[Content]:
     size = f"  {format_size_exact(file.size)}"
     name = Content.assemble(Content.styled(escape_text(file.name), "bold"), Content.styled(size, "$text-muted"))
     digest = Content.assemble(Content.styled("sha256 ", "$text-muted"), escape_text(file.sha256))
-    yield _indent(Content(sign), name, width)
-    yield _indent(Content(" " * len(sign)), digest, width)
+    yield indent(Content(sign), name, width)
+    yield indent(Content(" " * len(sign)), digest, width)
 
 
 def _render_metadata(review: ApprovalReview, width: int, keys: Mapping[str, str]) -> Iterator[Content]:
@@ -195,85 +190,24 @@ def _render_content(data: bytes, size: int, width: int, keys: Mapping[str, str])
         yield Content.styled(f"! {metadata.omitted}; press {pager_key} to open it in the pager", "$warning")
 
 
-# ---- differences
-
-
-def _render_changes(review: ApprovalReview, width: int, names: SubjectNames) -> Iterator[Content]:
-    if review.task.kind is not TaskKind.PACKAGING:
-        yield Content.styled("Only packages are compared.", "$text-muted")
-        return
-    if review.previous is None:
-        yield _format_marked_line("!", "First package for this device configuration.", "$warning", width)
-        return
-    previous = review.previous
-    requester = format_subject(previous.created_by, names)
-    text = f"{task_title(previous)}, requested by {requester} at {format_time(previous.created_at)}"
-    yield _indent(Content("compared with "), Content(escape_text(text)), width)
-    diff = diff_packages(previous, review.task)
-    if diff.is_empty:
-        yield _format_marked_line("=", "No changes: same files, keys and terms.", "$text-muted", width)
-        return
-    yield from _render_term_changes(diff, width)
-    for change in (*diff.firmware, *diff.metadata):
-        yield from _render_file_change(change, width)
-
-
-def _render_term_changes(diff: PackageDiff, width: int) -> Iterator[Content]:
-    for change in diff.terms:
-        text = f"{escape_text(change.before) or 'none'} → {escape_text(change.after) or 'none'}"
-        yield _indent(Content.styled(f"~ {change.term}: ", "$warning"), Content(text), width)
-    if diff.reordered:
-        yield _format_marked_line("~", "firmware order changed", "$warning", width)
-
-
-def _render_file_change(change: FileChange, width: int) -> Iterator[Content]:
-    sign, style = _CHANGE_SIGNS[change.kind]
-    growth = f"  {_format_growth(change.growth)}" if change.kind not in (ChangeKind.SAME, ChangeKind.RENAMED) else ""
-    label = Content.styled(f"{sign} {change.kind:<8}", style)
-    yield _indent(label, Content(f"{escape_text(change.name)}{growth}"), width)
-    if change.kind is ChangeKind.CHANGED and change.before is not None and change.after is not None:
-        yield _indent(Content("  was "), Content(change.before.sha256), width)
-        yield _indent(Content("  now "), Content.styled(change.after.sha256, "bold"), width)
-
-
-def _format_growth(count: int) -> str:
-    if not count:
-        return "same size"
-    return f"{abs(count):,} bytes {'more' if count > 0 else 'less'}"
-
-
 # ---- decisions
 
 
 def _render_decisions(task: Task, width: int, names: SubjectNames) -> Iterator[Content]:
     if not task.approvals:
         yield Content.styled("No decisions yet.", "$text-muted")
-    for approval in task.approvals:
-        yield _render_decision(approval, width, names)
+    for position in range(len(task.approvals)):
+        yield _render_decision(task, position, width, names)
     yield Content.styled("── end ──", "$text-muted")
 
 
-def _render_decision(decision: Decision, width: int, names: SubjectNames) -> Content:
+def _render_decision(task: Task, position: int, width: int, names: SubjectNames) -> Content:
+    decision, revocation = task.approvals[position], task.revocation_of(position)
     is_approved = decision.verdict is Verdict.APPROVED
     reason = f": {decision.reason}" if decision.reason else ""
     text = f"{decision.verdict} by {format_decider(decision, names)} at {format_time(decision.at)}{reason}"
-    return _format_marked_line(
+    if revocation is not None:
+        return format_marked_line("!", escape_text(f"{text}. No longer counts: {revocation.reason}"), "$warning", width)
+    return format_marked_line(
         "✓" if is_approved else "✗", escape_text(text), "$success" if is_approved else "$error", width
     )
-
-
-# ---- layout
-
-
-def _format_marked_line(sign: str, text: str, style: str, width: int) -> Content:
-    return _indent(Content.styled(f"{sign} ", style), Content.styled(text, style), width)
-
-
-def _indent(label: Content, text: Content, width: int) -> Content:
-    """Return ``label`` followed by ``text``, wrapped to ``width`` cells with a hanging indent."""
-    indent = "\n" + " " * label.cell_length
-    return Content.assemble(label, Content(indent).join(text.wrap(max(1, width - label.cell_length))))
-
-
-def _join_lines(lines: Iterable[Content]) -> Content:
-    return Content("\n").join(lines)

@@ -103,7 +103,12 @@ class ReviewPane(ScrollPane, can_focus=True):
         return self.scrollable_content_region.width
 
     def _render_review(self) -> None:
-        if self.review is None or self._now is None or self._text_width <= 0:
+        if self.review is None or self._now is None:
+            return
+        if self._text_width <= 0:
+            # The pane is hidden and still contains the text of an earlier review: render when it is shown again.
+            self._rendered_width = 0
+            self._is_laid_out = False
             return
         self._rendered_width = self._text_width
         self.border_title = Content(task_title(self.review.task))

@@ -102,7 +102,8 @@ def format_quorum(task: Task) -> str:
     return f"{len(valid_approvers(task, task.approvals))}/{task.approvals_required}"
 
 
-def render_cells(task: Task, state: SessionState, now: datetime) -> tuple[Cell, ...]:
+def render_cells(task: Task, state: SessionState, now: datetime, change_mark: str = "") -> tuple[Cell, ...]:
+    """Return the cells of a row. ``change_mark``: the mark of a pending change of the task; empty if there is none."""
     return (
         _format_name(task),
         task.kind,
@@ -112,7 +113,7 @@ def render_cells(task: Task, state: SessionState, now: datetime) -> tuple[Cell, 
         format_size(task.total_bytes),
         format_quorum(task),
         _format_time_left(task, now),
-        _format_decision(get_blocked_reason(task, state, now)),
+        Content.styled(change_mark, "$warning") if change_mark else _format_decision(task, state, now),
     )
 
 
@@ -131,7 +132,10 @@ def _format_time_left(task: Task, now: datetime) -> Content:
     return Content.styled(short_duration(seconds), "$warning" if seconds < EXPIRY_WARNING else "")
 
 
-def _format_decision(reason: str) -> Content:
+def _format_decision(task: Task, state: SessionState, now: datetime) -> Content:
+    if not state.has_permissions:
+        return Content.styled("…", "$text-muted")
+    reason = get_blocked_reason(task, state, now)
     return Content.styled(f"✗ {reason}", "$text-muted") if reason else Content.styled("✓ approve", "$success")
 
 
@@ -141,7 +145,7 @@ def format_empty_text(state: SessionState, keys: Mapping[str, str], *, show_all:
     ``keys``: the keys bound to actions, by binding id. ``show_all``: whether the list includes tasks that the user
     cannot approve.
     """
-    if not state.workspace:
+    if not state.has_permissions:
         return LOADING_TEXT
     if is_filtered:
         return f"No pending tasks match the filter. Press {keys['screen.back']} to clear it."

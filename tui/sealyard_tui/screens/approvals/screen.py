@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.events import Key
 from textual.timer import Timer
 
 from sealyard.model.access import Action
@@ -61,7 +60,7 @@ class ApprovalsScreen(ListScreen):
     HELP = (
         "Tasks that need your decision; press {key[approvals.all]} to show all pending tasks, with the reason "
         "where you cannot decide. The review shows everything that will be released: files with their digests, "
-        "metadata, keys, and what changed since the last approved package of the same configuration.\n"
+        "metadata, keys, and what changed since the last released package of the same configuration.\n"
         "Press {key[table.open]} to show the review full screen; press {key[approvals.review_down]} and "
         "{key[approvals.review_up]} to scroll it from the list. To approve, type the name of the device "
         "configuration: the final approval cannot be undone. To reject, enter a reason."
@@ -123,7 +122,7 @@ class ApprovalsScreen(ListScreen):
         return self.query_one(ReviewPane)
 
     def _render_cells(self, task: Task) -> tuple[Cell, ...]:
-        return render_cells(task, self.state, self.now())
+        return render_cells(task, self.state, self.now(), self.app.changes.mark_of(task.id))
 
     # ---- load and update
 
@@ -299,13 +298,11 @@ class ApprovalsScreen(ListScreen):
         except SealyardError as error:
             self.app.show_error(error)
 
-    def on_key(self, event: Key) -> None:
-        """Explain why no selected task can be decided when the user presses a disabled approve or reject key."""
-        active_binding = self.active_bindings.get(event.key)
-        if active_binding is None or active_binding.binding.action not in DECISION_ACTIONS:
-            return
-        if self._can_decide() is None:
+    def explain_disabled(self, action: str) -> None:
+        if action in DECISION_ACTIONS:
             self._actions.explain_blocked()
+        else:
+            super().explain_disabled(action)
 
     # ---- permissions
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,18 +20,37 @@ from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.reason import ReasonDialog
-from sealyard_tui.dialogs.retry import Attempt, ask_and_retry
 from sealyard_tui.dialogs.text import TextDialog
+from sealyard_tui.formatting import shorten_name
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.pending_changes import Change, ChangeCancelledError
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
+MAX_TITLE_WIDTH = 30
+"""Width of a task's name in a question, in cells."""
 _WITHDRAWABLE = (TaskStatus.CREATED, TaskStatus.WAITING, TaskStatus.APPROVED)
 
-TaskRequest = Callable[[Client, TaskRow], Awaitable[object]]
+
+class _TaskChange(NamedTuple):
+    """A change of one or more tasks.
+
+    ``name``: the name of the action. ``noun`` and ``outcome``: words for messages, such as "Withdrawal", "withdrawn".
+    """
+
+    name: str
+    noun: str
+    outcome: str
+    request: Callable[[Client, TaskRow], Awaitable[object]]
+
+    @property
+    def hint(self) -> str:
+        return f"Press {{key[dashboard.{self.name}]}} to repeat it."
+
+
 Failure = tuple[TaskRow, SealyardError]
 
 
@@ -99,6 +119,18 @@ class TaskActions:
     def _filter_selection(self, condition: Callable[[AvailableActions], bool]) -> list[TaskRow]:
         return [row for row in self._table.selected_rows if condition(self.get_available_actions(row))]
 
+    def explain(self, action: str) -> None:
+        """Show why a disabled action is not possible. The actions themselves do so if no task is suitable."""
+        methods = {
+            "withdraw": self.withdraw,
+            "cancel": self.cancel,
+            "renew": self.renew,
+            "download": self.download,
+            "folder": self.open_folder,
+        }
+        if self._table.cursor_row is not None and action in methods:
+            methods[action]()
+
     # ---- withdraw and cancel
 
     def withdraw(self) -> None:
@@ -106,45 +138,20 @@ class TaskActions:
         if not rows:
             self._screen.flash("You can only withdraw your own tasks before they start.", warning=True)
             return
-        ask_and_retry(self._screen.app, self._create_withdrawal_attempt(rows), self._screen.run_guarded)
-
-    def _create_withdrawal_attempt(
-        self, rows: Sequence[TaskRow], *, reason_text: str = "", error_message: str = ""
-    ) -> Attempt[str | None]:
-        """Return an :class:`Attempt` that asks for a reason and withdraws the tasks.
-
-        ``reason_text`` and ``error_message``: the reason and the error message from the previous attempt, if any.
-        """
+        remaining = list(rows)
         dialog = ReasonDialog(
             "Withdraw",
-            f"Reason for withdrawing {_format_names(rows)}? This cannot be undone.",
+            f"Reason for withdrawing {_format_names(rows)}?",
+            consequence="The task ends. This cannot be undone.",
             required=True,
             subject=",".join(row.id for row in rows),
             edit=self._screen.app.edit_text,
+            action=lambda reason: self._apply_in_dialog(
+                _TaskChange("withdraw", "Withdrawal", "withdrawn", lambda client, row: client.withdraw(row.id, reason)),
+                remaining,
+            ),
         )
-        dialog.error_text = error_message
-        if reason_text:
-            dialog.restore(reason_text)
-
-        async def withdraw(reason: str | None) -> Attempt[str | None] | None:
-            assert reason, "the dialog requires a reason"
-            failures = await self._apply_to_all(rows, lambda client, row: client.withdraw(row.id, reason), "withdrawn")
-            unanswered_failures = [failure for failure in failures if isinstance(failure[1], ServerUnreachableError)]
-            self._report(
-                [failure for failure in failures if failure not in unanswered_failures], len(rows), "withdrawn"
-            )
-            if not unanswered_failures:
-                return None
-            return self._create_withdrawal_attempt(
-                [row for row, _ in unanswered_failures],
-                reason_text=reason,
-                error_message=error_text(
-                    unanswered_failures[0][1],
-                    action_keys(self._screen.app),
-                ),
-            )
-
-        return Attempt(dialog, withdraw)
+        self._screen.app.push_screen(dialog)
 
     def cancel(self) -> None:
         rows = self._filter_selection(lambda each: each.cancel)
@@ -153,16 +160,19 @@ class TaskActions:
                 "Only the requester or an approver can cancel a task, and only until it has ended.", warning=True
             )
             return
-
-        def cancel_if_confirmed(is_confirmed: bool | None) -> None:
-            if is_confirmed:
-                self._run_on_all(rows, lambda client, row: client.cancel(row.id), "cancelled")
-
+        remaining = list(rows)
+        change = _TaskChange("cancel", "Cancellation", "cancelled", lambda client, row: client.cancel(row.id))
         has_running = any(row.status is TaskStatus.RUNNING for row in rows)
         running_note = " A running task ends when its worker has stopped." if has_running else ""
-        question = f"Cancel {_format_names(rows)}? This cannot be undone.{running_note}"
-        dialog = ConfirmDialog("Cancel", question, yes="Cancel task" if len(rows) == 1 else "Cancel tasks", no="Back")
-        self._screen.app.push_screen(dialog, cancel_if_confirmed)
+        dialog = ConfirmDialog(
+            "Cancel",
+            f"Cancel {_format_names(rows)}?",
+            consequence=f"This cannot be undone.{running_note}",
+            yes="Cancel task" if len(rows) == 1 else "Cancel tasks",
+            no="Back",
+            action=lambda: self._apply_in_dialog(change, remaining),
+        )
+        self._screen.app.push_screen(dialog)
 
     # ---- results
 
@@ -171,7 +181,8 @@ class TaskActions:
         if not rows:
             self._screen.flash("This link has not expired.", warning=True)
             return
-        self._run_on_all(rows, lambda client, row: client.renew(row.id), "renewed")
+        change = _TaskChange("renew", "Renewal of the link", "renewed", lambda client, row: client.renew(row.id))
+        self._screen.run_guarded(self._apply_in_background(change, rows), group="renew")
 
     def download(self) -> None:
         screen = self._screen
@@ -263,43 +274,77 @@ class TaskActions:
         async def read_and_run() -> None:
             await action(await (await self._screen.client()).task(task_id))
 
-        self._screen.run_guarded(read_and_run())
+        self._screen.run_opening(read_and_run())
 
-    def _run_on_all(self, rows: Sequence[TaskRow], request: TaskRequest, outcome: str) -> None:
-        async def apply_and_report() -> None:
-            self._report(await self._apply_to_all(rows, request, outcome), len(rows), outcome)
+    async def _apply_in_dialog(self, change: _TaskChange, remaining: list[TaskRow]) -> bool:
+        """Apply ``change`` to the tasks in ``remaining``, and remove those from it for which this succeeds.
 
-        self._screen.run_guarded(apply_and_report())
-
-    async def _apply_to_all(self, rows: Sequence[TaskRow], request: TaskRequest, outcome: str) -> list[Failure]:
-        """Send a request for each row and return the failures.
-
-        Continues after a failure, but stops if the connection is lost: the current row and all remaining rows are then
-        returned as failures. Finally, clears the marks and shows how many requests succeeded. ``outcome``: a past
-        participle for messages, such as "withdrawn".
+        Raises the first error, after which the user can repeat the change for the remaining tasks.
         """
-        client = await self._screen.client()
+        count = len(remaining)
+        failures = await self._apply_to_all(change, remaining)
+        if failures:
+            remaining[:] = [row for row, _ in failures]
+            raise _summarize_failures(change, failures, count)
+        return True
+
+    async def _apply_in_background(self, change: _TaskChange, rows: Sequence[TaskRow]) -> None:
+        failures = await self._apply_to_all(change, rows)
+        if failures:
+            row, error = failures[0]
+            more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
+            label = f"{change.noun} of {row.title}{more}"
+            self._screen.app.notify_failure(Change(label=label, hint=change.hint), error)
+
+    async def _apply_to_all(self, change: _TaskChange, rows: Sequence[TaskRow]) -> list[Failure]:
+        """Apply ``change`` to each row, and return the failures.
+
+        Continues after a failure, but stops if the connection is lost or the user cancels: the current row and all
+        remaining rows are then returned as failures. Finally, clears the marks and shows how many requests succeeded.
+        """
         failures: list[Failure] = []
         for number, row in enumerate(rows):
             try:
-                await request(client, row)
-            except ServerUnreachableError as error:
+                await self._apply(change, row)
+            except (ServerUnreachableError, ChangeCancelledError) as error:
                 failures += [(each, error) for each in rows[number:]]
                 break
             except SealyardError as error:
                 failures.append((row, error))
-        self._table.clear_marks()
         if count := len(rows) - len(failures):
+            self._table.clear_marks()
             self._screen.flash(
-                f"{rows[0].title} {outcome}" if len(rows) == 1 else f"{format_count(count, 'task')} {outcome}"
+                f"{rows[0].title} {change.outcome}"
+                if len(rows) == 1
+                else f"{format_count(count, 'task')} {change.outcome}"
             )
         return failures
 
-    def _report(self, failures: Sequence[Failure], task_count: int, outcome: str) -> None:
-        """Show the first error, if any, and how many tasks failed."""
-        if failures:
-            detail = f"{len(failures)} of {task_count} tasks could not be {outcome}." if task_count > 1 else ""
-            self._screen.app.show_error(failures[0][1], detail=detail)
+    async def _apply(self, change: _TaskChange, row: TaskRow) -> None:
+        description = Change(
+            label=f"{change.noun} of {row.title}",
+            task_id=row.id,
+            is_made=_is_available if change.name == "renew" else _is_cancelled,
+            hint=change.hint,
+        )
+        await self._screen.app.changes.run(description, lambda client: change.request(client, row))
+
+
+def _is_cancelled(task: Task) -> bool:
+    return task.status is TaskStatus.CANCELLED
+
+
+def _is_available(task: Task) -> bool:
+    return task.result is not None and task.result.state is ResultState.AVAILABLE
+
+
+def _summarize_failures(change: _TaskChange, failures: Sequence[Failure], count: int) -> SealyardError:
+    """Return the first error, with the number of failures if there are several tasks."""
+    error = failures[0][1]
+    if count == 1:
+        return error
+    text = f"{len(failures)} of {count} tasks could not be {change.outcome}. {error.message}"
+    return SealyardError(text, "Submit again to repeat the change for the rest.")
 
 
 def _format_task_name(task: Task) -> str:
@@ -307,7 +352,7 @@ def _format_task_name(task: Task) -> str:
 
 
 def _format_names(rows: Sequence[TaskRow]) -> str:
-    return f"“{rows[0].title}”" if len(rows) == 1 else f"{len(rows)} tasks"
+    return f"“{shorten_name(rows[0].title, MAX_TITLE_WIDTH)}”" if len(rows) == 1 else f"{len(rows)} tasks"
 
 
 def _explain_no_download(states: set[ResultState | None]) -> str:

@@ -46,23 +46,30 @@ class RowRenderer:
         get_download_status: GetDownloadStatus,
         get_state: Callable[[], SessionState],
         get_keys: Callable[[], Mapping[str, str]],
+        get_change_mark: Callable[[str], str],
     ) -> None:
-        """Create the renderer. ``get_keys`` returns the keys bound to actions, by binding id."""
+        """Create the renderer.
+
+        ``get_keys`` returns the keys bound to actions, by binding id. ``get_change_mark`` returns the mark of a pending
+        change of a task, given its id; empty if there is none.
+        """
         self._now = now
         self._get_download_status = get_download_status
         self._get_state = get_state
         self._get_keys = get_keys
+        self._get_change_mark = get_change_mark
 
     def __call__(self, row: TaskRow) -> Sequence[Cell]:
         now, names = self._now(), self._get_state().subject_names
         short_status, long_status = self.render_download(row)
+        change_mark = self._get_change_mark(row.id)
         return (
             status_badge(row.status),
             Content.assemble(Content.styled("! ", "$warning") if row.has_warning else "", row.title),
             escape_text(f"{row.device} v{row.version}"),
             escape_text(format_subject_name(row.creator, names)),
             format_age(row.created_at, now),
-            render_result(row, now, names),
+            Content.styled(change_mark, "$warning") if change_mark else render_result(row, now, names),
             short_status,
             long_status,
         )

@@ -21,7 +21,8 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.formatting import format_fields, progress_bar
 from sealyard_tui.screens.base import ScreenDialog
-from sealyard_tui.session.hints import app_hint
+from sealyard_tui.session.hints import app_hint, error_text
+from sealyard_tui.session.pending_changes import Change
 from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -163,8 +164,12 @@ class DownloadsDialog(ScreenDialog[str | None]):
             self._run_guarded(self._renew(row))
 
     async def _renew(self, row: DownloadRow) -> None:
-        client = await self.app.session.client()
-        await client.renew(row.task_id)
+        change = Change(label=f"Renewal of the link of {row.name}", task_id=row.task_id)
+        try:
+            await self.app.changes.run(change, lambda client: client.renew(row.task_id))
+        except SealyardError as error:
+            self._show_message(f"✗ {error_text(error, action_keys(self.app))}")
+            return
         await self._download(row)
 
     async def _download(self, row: DownloadRow) -> None:

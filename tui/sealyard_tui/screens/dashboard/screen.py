@@ -11,24 +11,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 
 from sealyard.model.access import Action
-from sealyard.model.errors import UsageError
-from sealyard.model.safe_text import escape_text
+from sealyard.model.requests import TaskCounts
 from sealyard_tui.action_keys import action_keys, insert_keys
-from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.messages import ShowScreen
 from sealyard_tui.screens.dashboard.actions import AvailableActions, TaskActions
 from sealyard_tui.screens.dashboard.columns import COLUMNS, RowRenderer
 from sealyard_tui.screens.dashboard.detail_loader import DetailLoader
 from sealyard_tui.screens.dashboard.downloads_dialog import DownloadsDialog
-from sealyard_tui.screens.dashboard.filter_syntax import (
-    MATCHES_NOTHING,
-    ME,
-    QUICK_FILTERS,
-    find_quick_filter,
-    get_field,
-    parse_filter,
-    set_fields,
-)
+from sealyard_tui.screens.dashboard.filter_control import FilterControl
+from sealyard_tui.screens.dashboard.first_steps import FirstStepsPane
 from sealyard_tui.screens.dashboard.summary import SummaryBar
 from sealyard_tui.screens.dashboard.task_list import TaskListModel
 from sealyard_tui.screens.dashboard.task_pane import TaskPane
@@ -45,6 +36,7 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 DETAIL_CLASS = "-detail"
 """CSS class of the screen while the detail pane is open. On small terminals, the pane replaces the list."""
 
+LOADING_TEXT = "Loading tasks …"
 NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
 NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
 INVALID_FILTER_TEXT = "The filter is invalid, see above. Press {key[screen.back]} to clear it."
@@ -95,16 +87,20 @@ class DashboardScreen(ListScreen):
             show=False,
             tooltip="Show the downloads in this session",
         ),
+        Binding(
+            "H", "first_steps", "First steps", id="dashboard.first_steps", show=False, tooltip="Hide or show the guide"
+        ),
     ]
 
     def __init__(self) -> None:
         super().__init__()
-        self._filter_text = ""
-        self._filter_error = ""
-        """Why the filter is invalid; empty if it is valid."""
-        self._total_tasks: int | None = None
+        self._counts: TaskCounts | None = None
         self._renderer = RowRenderer(
-            self.now, self._get_download_status, lambda: self.state, lambda: action_keys(self.app)
+            self.now,
+            self._get_download_status,
+            lambda: self.state,
+            lambda: action_keys(self.app),
+            self._get_change_mark,
         )
         self._detail = DetailLoader(self, self._renderer)
         self._available_actions = AvailableActions()
@@ -113,12 +109,13 @@ class DashboardScreen(ListScreen):
     def compose_body(self) -> ComposeResult:
         yield SummaryBar()
         yield FilterBar(self.saved_state.filter, hint="words, status:waiting, status:expired, owner:me, device:gateway")
+        yield FirstStepsPane()
         with Container(id="list-and-detail"):
             yield VirtualTable[TaskRow](
                 COLUMNS,
                 self._renderer,
                 key=lambda row: row.id,
-                empty="Loading tasks …",
+                empty=LOADING_TEXT,
                 markable=True,
                 id="rows",
             )
@@ -127,12 +124,15 @@ class DashboardScreen(ListScreen):
     def on_mount(self) -> None:
         self._throughput = Throughput(self.now())
         self._list = TaskListModel(self.table, self.client, self._on_list_changed)
-        self._filter_text = self.saved_state.filter
+        self._filter = FilterControl(self, self._list, self._on_filter_error)
         self.summary_bar.show_throughput(self._throughput)
         self.set_focus(self.table)
 
     def _get_download_status(self, task_id: str) -> DownloadStatus | None:
         return self.app.download_manager.status(task_id)
+
+    def _get_change_mark(self, task_id: str) -> str:
+        return self.app.changes.mark_of(task_id)
 
     @property
     def table(self) -> VirtualTable[TaskRow]:
@@ -150,22 +150,30 @@ class DashboardScreen(ListScreen):
     def filter_bar(self) -> FilterBar:
         return self.query_one(FilterBar)
 
+    @property
+    def first_steps(self) -> FirstStepsPane:
+        return self.query_one(FirstStepsPane)
+
     # ---- content
 
     async def load(self) -> None:
-        await self._reparse_filter()
+        await self._filter.refresh()
         await self._load_counts()
         self.table.set_empty_text(self._format_empty_text())
-        if not self._filter_error:
+        if not self._filter.error:
             await self._list.load()
         await self._detail.reload()
 
     def _format_empty_text(self) -> str:
-        if self._filter_error:
+        if self._filter.error:
             return insert_keys(self.app, INVALID_FILTER_TEXT)
-        if self._filter_text:
+        if self._filter.text:
             return insert_keys(self.app, NO_MATCH_TEXT)
-        return insert_keys(self.app, NO_TASKS_TEXT if self.check_action("new", ()) else NO_VISIBLE_TASKS_TEXT)
+        if not self.state.has_permissions:
+            return LOADING_TEXT
+        if self.check_action("new", ()):
+            return insert_keys(self.app, NO_TASKS_TEXT)
+        return "No tasks yet." if self.first_steps.display else insert_keys(self.app, NO_VISIBLE_TASKS_TEXT)
 
     async def apply_update(self, update: EngineUpdate) -> None:
         now = self.now()
@@ -192,15 +200,22 @@ class DashboardScreen(ListScreen):
 
     def reset(self) -> None:
         self._list.reset()
-        self.table.set_empty_text("Loading tasks …")
+        self.table.set_empty_text(LOADING_TEXT)
         self.pane.clear()
+        self.first_steps.reset()
+        self._counts = None
         self.remove_class(DETAIL_CLASS)
 
     async def _load_counts(self) -> None:
         counts = await (await self.client()).counts()
-        self._total_tasks = counts.total
+        self._counts = counts
+        await self._load_first_steps(counts)
         self.summary_bar.show_counts(counts)
         self._show_title()
+
+    async def _load_first_steps(self, counts: TaskCounts) -> None:
+        is_hidden = self.app.appearance.hides_first_steps(self.state.workspace_id)
+        await self.first_steps.load(await self.client(), self.state, counts, is_hidden=is_hidden)
 
     def _on_list_changed(self) -> None:
         self._show_title()
@@ -211,10 +226,12 @@ class DashboardScreen(ListScreen):
         if not task_list.is_loaded:
             return
         self.summary_bar.show_title(task_list.format_title(self.format_last_update()))
-        if self._filter_text and self._filter_text == self.filter_bar.text:
+        if self._filter.text and self._filter.text == self.filter_bar.text:
             row_count, match_count = len(self.table), task_list.total
             filter_count = row_count if match_count is None else match_count
-            self.filter_bar.show_count(filter_count, self._total_tasks, more=match_count is None)
+            self.filter_bar.show_count(
+                filter_count, self._counts.total if self._counts is not None else None, more=match_count is None
+            )
 
     def _on_downloads_changed(self, _: None) -> None:
         super()._on_downloads_changed(None)
@@ -224,71 +241,25 @@ class DashboardScreen(ListScreen):
     def _on_state_changed(self, state: SessionState) -> None:
         super()._on_state_changed(state)
         self._update_actions()
-        if self._total_tasks is not None:
+        if self._counts is not None:
+            self.run_background(self._load_first_steps(self._counts), group="first-steps")
             self.table.set_empty_text(self._format_empty_text())
 
     # ---- filter and order
 
     @on(FilterBar.Changed)
     def _on_filter_changed(self, event: FilterBar.Changed) -> None:
-        self._apply_filter(event.text)
+        self._filter.apply(event.text)
 
-    def _apply_filter(self, text: str) -> None:
-        """Apply and save a filter. If it is invalid, show the error beside it and an empty list."""
-        self._filter_text = text
-        self.save_state(filter=text)
-        try:
-            query = parse_filter(text, self.state.identity, names=self.state.subject_names)
-        except UsageError as error:
-            self._show_filter_error(error)
-            return
-        self._filter_error = ""
-        self._list.apply_filter(query)
-        self.reload()
-
-    def _show_filter_error(self, error: UsageError) -> None:
-        self._filter_error = escape_text(error.message)
-        self.filter_bar.show_error(self._filter_error)
-        self._list.reset()
-        self._list.query = MATCHES_NOTHING
+    def _on_filter_error(self) -> None:
         self.table.set_empty_text(self._format_empty_text())
         self.summary_bar.show_title([])
 
-    async def _reparse_filter(self) -> None:
-        """Parse the filter again, using the current identity and device configurations.
-
-        Shows the error if the filter is invalid.
-        """
-        devices = await (await self.client()).devices() if "device:" in self._filter_text.lower() else ()
-        try:
-            self._list.query = parse_filter(
-                self._filter_text,
-                self.state.identity,
-                {each.name: each.id for each in devices},
-                self.state.subject_names,
-            )
-            self._filter_error = ""
-        except UsageError as error:
-            self._show_filter_error(error)
-
-    def _set_fields(self, **values: str) -> None:
-        text = set_fields(self.filter_bar.text, values)
-        self.filter_bar.set_text(text)
-        self._apply_filter(text)
-
     def action_pick_status(self) -> None:
-        choices = [(f"{field}:{value}", label) for field, value, label in QUICK_FILTERS]
-        self.app.push_screen(PickDialog("Show", choices, find_quick_filter(self.filter_bar.text)), self._set_status)
-
-    def _set_status(self, choice: str | None) -> None:
-        if choice is not None:
-            field, _, value = choice.partition(":")
-            self._set_fields(**{"status": "", "state": "", **({field: value} if field else {})})
+        self._filter.pick_status()
 
     def action_mine(self) -> None:
-        is_own = get_field(self.filter_bar.text, "owner") == ME
-        self._set_fields(owner="" if is_own else ME)
-        self.flash("All tasks" if is_own else "Your own tasks")
+        self._filter.toggle_own_tasks()
 
     def apply_order(self, order: SortOrder) -> None:
         assert isinstance(order, TaskOrder)
@@ -350,6 +321,8 @@ class DashboardScreen(ListScreen):
                 return False
             case "download" | "downloads" if self.app.download_manager.folder is None:
                 return False
+            case "first_steps":
+                return any(pane.has_open_steps for pane in self.query(FirstStepsPane))
             case "new":
                 return can_write and any(each is Action.USE for _, each in self.state.rights)
             case "withdraw" | "cancel" | "renew" | "download" | "folder":
@@ -357,6 +330,9 @@ class DashboardScreen(ListScreen):
                 has_marks = any(each.marked_rows for each in self.query(VirtualTable))
                 return True if getattr(self._available_actions, action) or has_marks else None
         return super().check_action(action, parameters)
+
+    def explain_disabled(self, action: str) -> None:
+        self._actions.explain(action)
 
     def action_withdraw(self) -> None:
         self._actions.withdraw()
@@ -382,12 +358,12 @@ class DashboardScreen(ListScreen):
     def action_json(self) -> None:
         self._actions.show_json()
 
+    def action_first_steps(self) -> None:
+        self.app.appearance.toggle_first_steps(self.state.workspace_id)
+        self.reload()
+
     def action_new(self) -> None:
         self.post_message(ShowScreen("upload"))
 
     def action_downloads(self) -> None:
-        self.app.push_screen(DownloadsDialog(), self._show_download)
-
-    def _show_download(self, task_id: str | None) -> None:
-        if task_id is not None:
-            self.show_task(task_id)
+        self.app.push_screen(DownloadsDialog(), lambda task_id: self.show_task(task_id) if task_id else None)

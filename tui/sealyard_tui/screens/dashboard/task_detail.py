@@ -7,6 +7,7 @@ from datetime import datetime
 
 from textual.content import Content
 
+from sealyard.model.approval import valid_approvers
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.formatting import (
     format_decider,
@@ -20,7 +21,6 @@ from sealyard.model.results import refreshed
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard.model.tasks import (
-    Decision,
     InputFile,
     Result,
     ResultState,
@@ -153,20 +153,22 @@ def _render_files(files: Iterable[InputFile]) -> Content:
 
 
 def _render_approvals(task: Task, now: datetime, names: SubjectNames) -> Content:
-    count = sum(each.verdict is Verdict.APPROVED for each in task.approvals)
-    summary = f"{count} of {task.approvals_required}"
+    summary = f"{len(valid_approvers(task, task.approvals))} of {task.approvals_required}"
     if task.status is TaskStatus.WAITING and task.approval_expires_at is not None:
         summary += f", until {format_time_left(task.approval_expires_at, now)}"
-    return Content("\n").join([Content(summary), *(_render_decision(each, names) for each in task.approvals)])
+    decisions = (_render_decision(task, position, names) for position in range(len(task.approvals)))
+    return Content("\n").join([Content(summary), *decisions])
 
 
-def _render_decision(decision: Decision, names: SubjectNames) -> Content:
+def _render_decision(task: Task, position: int, names: SubjectNames) -> Content:
+    decision, revocation = task.approvals[position], task.revocation_of(position)
     is_approved = decision.verdict is Verdict.APPROVED
     reason = f": {escape_text(decision.reason)}" if decision.reason else ""
     return Content.assemble(
         Content.styled("✓ approved" if is_approved else "✗ rejected", "$success" if is_approved else "$error"),
         escape_text(f" by {format_decider(decision, names)}, {format_time(decision.at)}"),
         reason,
+        Content.styled(f"\n  ! no longer counts: {escape_text(revocation.reason)}" if revocation else "", "$warning"),
     )
 
 

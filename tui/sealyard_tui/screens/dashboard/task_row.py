@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import msgspec
 
+from sealyard.model.approval import valid_approvers
 from sealyard.model.base import FrozenStruct
 from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.safe_text import escape_text
@@ -100,7 +101,7 @@ def create_row(task: Task) -> TaskRow:
         version=task.config_version,
         creator=intern(task.created_by),
         created_at=task.created_at,
-        approval_count=len(task.approvals),
+        approval_count=len(valid_approvers(task, task.approvals)) if task.approvals else 0,
         approvals_required=task.approvals_required,
         has_warning=bool(task.warning),
         reason=task.reason[:MAX_REASON_LENGTH],

@@ -7,16 +7,18 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from textual.content import Content
 
 from sealyard.client.capabilities import Capabilities
 from sealyard.client.downloads.files import safe_file_name, write_unique
+from sealyard.client.protocol import Client
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.confirm import TypedConfirmDialog
-from sealyard_tui.dialogs.fields import Answers, path_field
+from sealyard_tui.dialogs.fields import Answers, TextField, path_field
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.screens.base import BaseScreen
@@ -28,7 +30,10 @@ from sealyard_tui.screens.devices.forms import (
     build_device_update,
     build_update_fields,
 )
+from sealyard_tui.session.pending_changes import Change
 from sealyard_tui.widgets.path_parsing import resolve_path
+
+T = TypeVar("T")
 
 NOTIFICATION_SECONDS = 15
 """Duration in seconds of notifications that contain a path, long enough to copy the path by hand."""
@@ -45,19 +50,16 @@ class DeviceActions:
         context: Callable[[], DeviceContext],
         load_capabilities: Callable[[], Awaitable[Capabilities]],
         show_device: Callable[[str], None],
-        show_busy: Callable[[str], None],
     ) -> None:
         """``devices`` and ``context`` return the data loaded by the screen.
 
-        ``show_device`` moves the cursor to the configuration with the given id. ``show_busy`` shows the text of a
-        running operation; an empty text hides it.
+        ``show_device`` moves the cursor to the configuration with the given id.
         """
         self._screen = screen
         self._get_devices = devices
         self._get_context = context
         self._load_capabilities = load_capabilities
         self._show_device = show_device
-        self._show_busy = show_busy
         self._drafts: defaultdict[str, FormDraft] = defaultdict(FormDraft)
 
     # ---- create
@@ -74,10 +76,11 @@ class DeviceActions:
         self._screen.app.push_screen(form)
 
     async def _submit_device(self, answers: Answers) -> bool:
-        device = await (await self._screen.client()).create_device(build_device_request(answers))
-        await self._screen.load()
-        self._show_device(device.id)
-        self._screen.flash(f"Created {device.name}")
+        request = build_device_request(answers)
+        device = await self._make_change(
+            f"New device configuration {request.name}", lambda client: client.create_device(request)
+        )
+        self._reload_and_show(device.id, f"Created {device.name}")
         return True
 
     # ---- update
@@ -107,9 +110,10 @@ class DeviceActions:
         update = build_device_update(device, answers)
         if not format_changes(device, update, self._get_context()):
             raise UsageError("No changes.", "Change a field or cancel.")
-        version = await (await self._screen.client()).update_device(update)
-        await self._screen.load()
-        self._screen.flash(f"Saved {version.name} version {version.version}")
+        version = await self._make_change(
+            f"Version {device.version + 1} of {device.name}", lambda client: client.update_device(update)
+        )
+        self._reload_and_show(version.id, f"Saved {version.name} version {version.version}")
         return True
 
     # ---- certificates
@@ -122,6 +126,7 @@ class DeviceActions:
             draft=self._drafts["certificates"],
             about="Writes the signing certificates as PEM files for verifying packages; existing files are kept.",
             submit_label="Export",
+            busy_label="Reading the certificates",
         )
         self._screen.app.push_screen(form)
 
@@ -168,13 +173,14 @@ class DeviceActions:
 
     async def _submit_export(self, device: DeviceConfig, answers: Answers) -> bool:
         path = resolve_path(answers.texts["file"], Path.cwd())
-        about = (
-            f"The secret key {device.encryption.uri} will be exported to {path}.\n"
-            "This cannot be undone. Anyone with the key can decrypt every package made with it."
-        )
-        if not await self._confirm_by_typing("Export the key", about, device.name, "Export"):
+        about = f"The secret key {device.encryption.uri} will be exported to {path}."
+        consequence = "This cannot be undone. Anyone with the key can decrypt every package made with it."
+        if not await self._confirm_by_typing("Export the key", about, consequence, device.name, "Export"):
             return False
-        exported_path = await (await self._screen.client()).export_device_key(device.id, path, confirmed=True)
+        exported_path = await self._make_change(
+            f"Export of the key of {device.name}",
+            lambda client: client.export_device_key(device.id, path, confirmed=True),
+        )
         text = f"! {escape_text(str(exported_path))} (mode 0600): transfer it securely, then delete it."
         self._screen.notify(text, title="Key exported", severity="warning", timeout=NOTIFICATION_SECONDS, markup=False)
         return True
@@ -182,28 +188,73 @@ class DeviceActions:
     # ---- rotate
 
     async def rotate(self, device: DeviceConfig) -> None:
-        uris = dict.fromkeys(each.uri for each in reversed(list_keys(device)))
-        choices = [(uri, f"{uri}  {self._format_users(uri)}") for uri in uris]
-        uri = await self._screen.app.push_screen_wait(PickDialog("Choose the key to rotate", choices))
+        uris = tuple(dict.fromkeys(each.uri for each in reversed(list_keys(device))))
+        uri = await self._pick_key("Choose the key to rotate", uris)
         if uri is None:
             return
         device_names = self._format_users(uri)
         about = (
             f"Creates a new version of {uri} and of every device configuration that uses it: {device_names}.\n"
-            "Existing tasks keep their version; existing signatures stay valid.\n"
-            "Install the new certificate or symmetric key on the devices before sending them packages made with it."
+            "Existing tasks keep their version; existing signatures stay valid."
         )
-        if await self._confirm_by_typing("Rotate a key", about, uri, "Rotate"):
-            await self._rotate(uri)
+        dialog = TypedConfirmDialog(
+            "Rotate a key",
+            _escape_lines(about),
+            uri,
+            consequence=(
+                "This cannot be undone. Install the new certificate or symmetric key on the devices before sending them"
+                " packages made with it."
+            ),
+            submit_label="Rotate",
+            action=lambda: self._submit_rotation(uri),
+        )
+        dialog.busy_label = "Creating the next version of the key"
+        self._screen.app.push_screen(dialog)
 
-    async def _rotate(self, uri: str) -> None:
-        self._show_busy(f"▸ Creating the next version of {uri}…")
-        try:
-            key = await (await self._screen.client()).rotate_key(uri)
-        finally:
-            self._show_busy("")
-        await self._screen.load()
-        self._screen.flash(f"Rotated {key.uri} to version {key.current.version}")
+    async def _submit_rotation(self, uri: str) -> bool:
+        key = await self._make_change(f"Rotation of {uri}", lambda client: client.rotate_key(uri))
+        self._reload_and_show("", f"Rotated {key.uri} to version {key.current.version}")
+        return True
+
+    # ---- renew certificates
+
+    async def import_certificate(self, device: DeviceConfig) -> None:
+        uris = tuple(dict.fromkeys(each.uri for each in device.signing_keys))
+        uri = uris[0] if len(uris) == 1 else await self._pick_key("Choose the key of the certificate", uris)
+        if uri is None:
+            return
+        form = FormDialog(
+            f"Renewed certificate of {uri}",
+            (
+                TextField(
+                    name="file",
+                    label="Certificate file",
+                    required=True,
+                    hint="PEM, DER or PKCS#7, also a chain; ~ stands for your home folder",
+                ),
+            ),
+            partial(self._submit_certificate, uri),
+            draft=self._drafts[f"certificate/{uri}"],
+            about=(
+                f"Creates a new version of {uri} with the same private key, and of every device configuration that"
+                f" uses it: {escape_text(self._format_users(uri))}. Existing tasks keep their version and certificate."
+            ),
+            submit_label="Import",
+            busy_label="Importing the certificate",
+        )
+        self._screen.app.push_screen(form)
+
+    async def _submit_certificate(self, uri: str, answers: Answers) -> bool:
+        path = resolve_path(answers.texts["file"], Path.cwd())
+        key = await self._make_change(f"Certificate of {uri}", lambda client: client.import_certificate(uri, path))
+        self._reload_and_show("", f"Imported the certificate into {key.uri} version {key.current.version}")
+        return True
+
+    # ---- helpers
+
+    async def _pick_key(self, heading: str, uris: Sequence[str]) -> str | None:
+        choices = [(uri, f"{uri}  {self._format_users(uri)}") for uri in uris]
+        return await self._screen.app.push_screen_wait(PickDialog(heading, choices))
 
     def _format_users(self, uri: str) -> str:
         names = (each.name for each in self._get_devices() if uri in (key.uri for key in list_keys(each)))
@@ -211,12 +262,33 @@ class DeviceActions:
 
     # ---- helpers
 
-    async def _confirm_by_typing(self, heading: str, about: str, confirm_text: str, confirm_label: str) -> bool:
-        message = "\n".join(escape_text(line) for line in about.split("\n"))
+    async def _confirm_by_typing(
+        self, heading: str, about: str, consequence: str, confirm_text: str, confirm_label: str
+    ) -> bool:
         is_confirmed = await self._screen.app.push_screen_wait(
-            TypedConfirmDialog(heading, message, confirm_text, submit_label=confirm_label)
+            TypedConfirmDialog(
+                heading, _escape_lines(about), confirm_text, consequence=consequence, submit_label=confirm_label
+            )
         )
         return bool(is_confirmed)
 
+    async def _make_change(self, label: str, call: Callable[[Client], Awaitable[T]]) -> T:
+        return await self._screen.app.changes.run(Change(label=label), call)
+
+    def _reload_and_show(self, config_id: str, message: str) -> None:
+        """Reload the screen in the background, so that a lost connection does not keep the dialog open."""
+
+        async def reload() -> None:
+            await self._screen.load()
+            if config_id:
+                self._show_device(config_id)
+            self._screen.flash(message)
+
+        self._screen.run_background(reload(), group="reload")
+
     def _get_default_folder(self) -> Path:
         return self._screen.app.download_manager.folder or Path.cwd()
+
+
+def _escape_lines(text: str) -> str:
+    return "\n".join(escape_text(line) for line in text.split("\n"))

@@ -151,9 +151,9 @@ def format_certificate_expiry(version: KeyVersion, now: datetime, keys: Mapping[
     expires_at = version.certificate_expires_at
     if expires_at is None:
         return Content("")
-    # Rotating an imported key would replace its certificate with a self-signed one.
-    is_imported = version.origin == "imported"
-    advice = "import a renewed certificate" if is_imported else f"rotate the key ({keys['devices.rotate']})"
+    # Rotation would replace an imported or renewed certificate with a self-signed one.
+    import_advice = f"import a renewed certificate ({keys['devices.import_certificate']})"
+    advice = f"rotate the key ({keys['devices.rotate']})" if version.is_generated else import_advice
     match certificate_status(version, now):
         case CertificateStatus.EXPIRED:
             return Content.styled(f"✗ {format_time(expires_at)}: expired; {advice}", "$error")

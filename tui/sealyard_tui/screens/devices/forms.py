@@ -164,7 +164,7 @@ def _build_users_field(name: str, label: str, context: DeviceContext, empty_labe
     names = collect_subject_names(context.access.subjects)
     choices = tuple(
         (subject.id, format_subject(subject.id, names))
-        for subject in context.access.subjects
+        for subject in context.access.active_subjects
         if name == "use" or subject_kind(subject.id) is not SubjectKind.CLIENT
     )
     return MultiChoiceField(

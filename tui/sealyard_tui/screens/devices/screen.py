@@ -15,7 +15,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Static
 
 from sealyard.client.capabilities import Capabilities, load_capabilities
 from sealyard.client.protocol import Client
@@ -68,6 +67,11 @@ class DevicesScreen(ListScreen):
         "immutable: a change creates a new version, and tasks keep the version they were created with."
     )
 
+    DISABLED_HINTS: ClassVar[Mapping[str, str]] = {
+        "step(-1)": "This is the first version.",
+        "step(1)": "This is the newest version.",
+    }
+
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column(key="name", title="NAME", width=20, min_width=14, max_width=60, grow=1),
         Column(key="version", title="VER", width=4, right=True),
@@ -109,6 +113,14 @@ class DevicesScreen(ListScreen):
             "d", "certificates", "Certs", id="devices.certificates", tooltip="Export the certificates as PEM files"
         ),
         Binding("R", "rotate", "Rotate", id="devices.rotate", tooltip="Create a new version of a key"),
+        Binding(
+            "I",
+            "import_certificate",
+            "Import cert",
+            show=False,
+            id="devices.import_certificate",
+            tooltip="Import a renewed certificate of a signing key",
+        ),
         Binding("E", "export", "Export", id="devices.export", tooltip="Export the symmetric key to a file"),
         Binding("c", "copy", "Copy id", show=False, id="devices.copy", tooltip="Copy the id to the clipboard"),
     ]
@@ -124,7 +136,6 @@ class DevicesScreen(ListScreen):
             context=lambda: self.context,
             load_capabilities=self._load_capabilities,
             show_device=self.show_device,
-            show_busy=self.show_busy,
         )
         self._devices: tuple[DeviceConfig, ...] = ()
         self._capabilities: Capabilities | None = None
@@ -137,7 +148,6 @@ class DevicesScreen(ListScreen):
                 self.COLUMNS, self._render_cells, key=lambda each: each.id, empty="Loading…", id="rows"
             )
             yield DeviceDetailPane()
-        yield Static("", id="busy", markup=False)
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(VirtualTable))
@@ -281,18 +291,12 @@ class DevicesScreen(ListScreen):
 
     # ---- actions
 
-    def show_busy(self, text: str) -> None:
-        """Show ``text`` as the running operation, or hide the line if it is empty. ``text`` may be untrusted."""
-        busy_line = self.query_one("#busy", Static)
-        busy_line.update(Content(escape_text(text)))
-        busy_line.set_class(bool(text), "-shown")
-
     def action_create(self) -> None:
-        self.run_guarded(self._actions.create())
+        self.run_opening(self._actions.create())
 
     def action_next_version(self) -> None:
         if self.latest_version is not None:
-            self.run_guarded(self._actions.create_version(self.latest_version))
+            self.run_opening(self._actions.create_version(self.latest_version))
 
     def action_certificates(self) -> None:
         if self.latest_version is not None:
@@ -304,7 +308,11 @@ class DevicesScreen(ListScreen):
 
     def action_rotate(self) -> None:
         if self.latest_version is not None:
-            self.run_guarded(self._actions.rotate(self.latest_version))
+            self.run_opening(self._actions.rotate(self.latest_version))
+
+    def action_import_certificate(self) -> None:
+        if self.latest_version is not None:
+            self.run_guarded(self._actions.import_certificate(self.latest_version))
 
     def action_copy(self) -> None:
         if self.latest_version is not None:
@@ -327,7 +335,7 @@ class DevicesScreen(ListScreen):
                 return latest is not None and self._is_allowed(Action.UPDATE, device_resource(latest.id))
             case "export":
                 return latest is not None and self._is_allowed(Action.EXPORT, device_resource(latest.id))
-            case "rotate":
+            case "rotate" | "import_certificate":
                 return latest is not None and self._is_allowed(Action.UPDATE, resource_type_uri(ResourceType.KEY))
             case "certificates" | "copy":
                 return latest is not None

@@ -17,6 +17,7 @@ from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.form_model import UploadForm
 from sealyard_tui.screens.upload.format import format_summary
 from sealyard_tui.screens.upload.upload_queue import UploadQueue
+from sealyard_tui.session.pending_changes import Change
 
 SHUTDOWN_TIMEOUT = 2.0
 """Maximum time in seconds for discarding uploads on exit. The engine removes any remaining uploads later."""
@@ -110,33 +111,34 @@ class UploadActions:
 
     def submit(self, submission: Submission) -> None:
         """Ask the user to confirm the submission, and create the task if confirmed."""
-        self._screen.run_guarded(self._confirm(submission, self._queues[self._identity]))
+        self._screen.run_opening(self._confirm(submission, self._queues[self._identity]))
 
     async def _confirm(self, submission: Submission, queue: UploadQueue) -> None:
         device, warnings = submission
         modified_files = await queue.find_modified_files()
         question = format_summary(queue.form, device, warnings, modified_files)
 
-        def submit_if_confirmed(is_confirmed: bool | None) -> None:
-            if is_confirmed:
-                signs_digests = signs_digest(device.signing.algorithm)
-                self._screen.run_guarded(self._submit(queue, signs_digests=signs_digests), group="submit")
-
+        signs_digests = signs_digest(device.signing.algorithm)
         keys = action_keys(self._screen.app)
         dialog = ConfirmDialog(
-            "Submit?", question, yes=f"Submit ({keys['dialog.yes']})", no=f"Back ({keys['dialog.no']})"
+            "Submit?",
+            question,
+            yes=f"Submit ({keys['dialog.yes']})",
+            no=f"Back ({keys['dialog.no']})",
+            action=lambda: self._submit(queue, signs_digests=signs_digests),
         )
-        self._screen.app.push_screen(dialog, submit_if_confirmed)
+        self._screen.app.push_screen(dialog)
 
-    async def _submit(self, queue: UploadQueue, *, signs_digests: bool) -> None:
+    async def _submit(self, queue: UploadQueue, *, signs_digests: bool) -> bool:
         form = queue.form
-        if form.is_submitting:
-            return
         snapshot = form.take_snapshot()
         form.is_submitting = True
         self._on_submitting_changed()
         try:
-            task = await queue.submit(signs_digests=signs_digests)
+            # A repeated request has the same client token, and therefore returns the same task.
+            task = await self._screen.app.changes.run(
+                Change(label="New task"), lambda _: queue.submit(signs_digests=signs_digests)
+            )
         finally:
             form.is_submitting = False
             self._on_submitting_changed()
@@ -146,3 +148,4 @@ class UploadActions:
             # Dismissing fails if the files of the proposal have changed; the watch folder then proposes them again.
             with suppress(SealyardError):
                 await self._screen.app.watch_folder.dismiss(proposal)
+        return True

@@ -72,6 +72,7 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
             self.drafts.pop(self._path, None)
         else:
             self.drafts[self._path] = text
+        self.clear_input_error()
 
     @on(Button.Pressed)
     def _on_button_pressed(self, event: Button.Pressed) -> None:
@@ -84,8 +85,7 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
         text = self.query_one(TextArea).text
         checksums = parse_checksums(text) if text.strip() else ()
         if checksums is None:
-            error_message = "✗ Enter 64 hexadecimal digits or the output of sha256sum."
-            self.query_one(".wrong", Static).update(Content(error_message))
+            self.show_input_error("✗ Enter 64 hexadecimal digits or the output of sha256sum.")
             return
         self.drafts.pop(self._path, None)
         self.dismiss(checksums)
@@ -167,6 +167,10 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     def _on_path_pasted(self, event: PathInput.Pasted) -> None:
         event.input.value = "".join(each for each in event.text.strip("'\"") if each.isprintable())
 
+    @on(PathInput.Changed)
+    def _on_path_changed(self) -> None:
+        self.clear_input_error()
+
     @on(PathInput.Submitted)
     def _on_path_submitted(self) -> None:
         self.action_submit()
@@ -203,10 +207,11 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     def _update_settings(self, **changes: object) -> None:
         self._settings = msgspec.structs.replace(self._settings, **changes)
         self._show()
+        self.clear_input_error()
 
     def action_submit(self) -> None:
         folder = self.query_one(PathInput).value.strip()
         if not folder or not self._settings.device:
-            self.query_one(".wrong", Static).update(Content("✗ Choose a folder and a device configuration."))
+            self.show_input_error("✗ Choose a folder and a device configuration.")
             return
         self.dismiss(msgspec.structs.replace(self._settings, folder=str(resolve_path(folder, Path.cwd()))))

@@ -13,12 +13,18 @@ from textual.message import Message
 from textual.widgets import Static
 
 from sealyard.model.formatting import format_count
+from sealyard.model.tasks import TaskKind
 from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.checksums import Checksum, find_checksum
 from sealyard_tui.screens.upload.dialogs import ExpectedChecksumDialog
 from sealyard_tui.screens.upload.form_model import FileRole, FormFile, UploadForm
-from sealyard_tui.screens.upload.format import format_totals, render_file_cells, render_file_detail
+from sealyard_tui.screens.upload.format import (
+    format_role_hint,
+    format_totals,
+    render_file_cells,
+    render_file_detail,
+)
 from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
@@ -115,6 +121,16 @@ class FilesPane(Vertical):
         self.border_title = Content(format_totals(form))
         self.table.replace(form.entries)
         self._show_detail()
+
+    def select_added(self, entries: list[FormFile]) -> None:
+        """Select the last of the files that have just been added, and explain how to change the role of metadata.
+
+        The lines below the list explain it for the selected file.
+        """
+        self.table.move_cursor_to(entries[-1].key)
+        misplaced_entries = [entry for entry in entries if entry.is_misplaced]
+        if misplaced_entries not in ([], entries[-1:]) and self._form.kind is TaskKind.PACKAGING:
+            self._base_screen.flash(format_role_hint(misplaced_entries, action_keys(self.app)), warning=True)
 
     @on(VirtualTable.RowHighlighted)
     def _show_detail(self) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 import msgspec
 
 from sealyard.client.watch_folder.events import PackageProposal
+from sealyard.metadata.formats import looks_like_metadata
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidInputError, SealyardError
+from sealyard.model.package_checks import default_package_name
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, TaskKind
@@ -42,6 +44,7 @@ class FormFile(FrozenStruct, frozen=True, kw_only=True):
     ``size``: size in bytes, as read from disk until the upload reports it. ``uploaded_bytes``: bytes uploaded so far.
     ``expected_sha256``: in lowercase hex; empty if none is set. ``file``: result of the upload. ``fingerprint``: state
     of the file on disk before the upload. ``file`` and ``fingerprint`` are None until the upload has succeeded.
+    ``syntax_warning``: why the content does not match the extension of the file, as safe text; empty if it does.
     """
 
     key: str
@@ -53,6 +56,7 @@ class FormFile(FrozenStruct, frozen=True, kw_only=True):
     file: InputFile | None = None
     fingerprint: FileFingerprint | None = None
     error: SealyardError | None = None
+    syntax_warning: str = ""
 
     @property
     def name(self) -> str:
@@ -65,6 +69,16 @@ class FormFile(FrozenStruct, frozen=True, kw_only=True):
         if self.error is None and self.file is not None and self.expected_sha256 not in ("", self.file.sha256):
             return InvalidInputError(f"SHA-256 mismatch for {self.name}.", "Check the file or the expected digest.")
         return self.error
+
+    @property
+    def warning(self) -> str:
+        """A warning about the content of the file in its present role, as safe text; empty if there is none."""
+        return self.syntax_warning if self.role is FileRole.METADATA else ""
+
+    @property
+    def is_misplaced(self) -> bool:
+        """Whether the file is packed as firmware, and its name is one of a metadata file."""
+        return self.role is FileRole.FIRMWARE and looks_like_metadata(self.path.name)
 
     @property
     def is_pending(self) -> bool:
@@ -189,8 +203,9 @@ class UploadForm:
 
     @property
     def suggested_name(self) -> str:
-        """Default name of the task, as safe text: the names of the firmware files."""
-        return ", ".join(each.name for each in self.get_files(FileRole.FIRMWARE))[:MAX_NAME_LENGTH]
+        """Default name of the task, as safe text. Files that cannot be packed are not counted."""
+        firmware = [each for each in self.get_files(FileRole.FIRMWARE) if each.problem is None]
+        return escape_text(default_package_name([each.path.name for each in firmware]))
 
     def get_blocked_reason(self) -> str:
         """Return the reason why the form cannot be submitted, as safe text; empty if it can be submitted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from textual.content import Content
@@ -34,6 +34,8 @@ def _format_state(entry: FormFile) -> Content:
         return Content.styled(f"✗ {_strip_name(problem.message, entry.name)}", "$error")
     if entry.file is None:
         return progress_bar(entry.uploaded_bytes, entry.size, BAR_WIDTH)
+    if entry.warning:
+        return Content.styled(f"! {_strip_name(entry.warning, entry.name)}", "$warning")
     if entry.expected_sha256:
         return Content.styled(f"✓ {entry.file.sha256[:12]}… as expected", "$success")
     return Content.styled(f"✓ {entry.file.sha256[:12]}…", "$success")
@@ -52,10 +54,27 @@ def render_file_detail(entry: FormFile | None, keys: Mapping[str, str]) -> Conte
         first_line = Content.styled(f"✗ {escape_text(error_text(problem, keys))}", "$error")
     elif entry.file is not None:
         first_line = Content.assemble(Content.styled("SHA-256 ", "$text-muted"), entry.file.sha256)
+        if note := _format_file_note(entry, keys):
+            return Content("\n").join([Content.styled(note, "$warning"), first_line])
     else:
         done_size, size = format_size(entry.uploaded_bytes), format_size(entry.size)
         first_line = Content.styled(f"uploading: {done_size} of {size}", "$text-muted")
     return Content("\n").join([first_line, Content.styled(format_path(entry.path), "$text-muted")])
+
+
+def _format_file_note(entry: FormFile, keys: Mapping[str, str]) -> str:
+    """Return a note about a file that can be packed but may be the wrong one; empty if there is none."""
+    if entry.warning:
+        return f"! {entry.warning}"
+    return f"! {format_role_hint([entry], keys)}" if entry.is_misplaced else ""
+
+
+def format_role_hint(entries: Sequence[FormFile], keys: Mapping[str, str]) -> str:
+    """Return how to change the role of firmware files that look like metadata, as safe text."""
+    part_key = keys["upload.part"]
+    if len(entries) == 1:
+        return f"{entries[0].name} looks like metadata: press {part_key} to pack it as metadata."
+    return f"{len(entries)} files look like metadata: mark them and press {part_key} to pack them as metadata."
 
 
 def format_device(device: DeviceConfig | None) -> Content:
@@ -96,13 +115,13 @@ def format_totals(form: UploadForm) -> str:
 
 def format_summary(
     form: UploadForm, device: DeviceConfig, warnings: tuple[str, ...], modified_files: list[FormFile]
-) -> str:
-    """Return the task summary shown in the confirmation dialog. It may contain untrusted text."""
+) -> Content:
+    """Return the task summary shown in the confirmation dialog."""
     kind = KIND_LABELS[form.kind]
     lines = [
-        f"{kind.capitalize()} for {device.name} v{device.version}"
+        f"{kind.capitalize()} for {escape_text(device.name)} v{device.version}"
         + (f", {_format_quorum(device)}" if form.kind is not TaskKind.ENCRYPTION else ""),
-        f"Name: {form.name.strip() or form.suggested_name}",
+        f"Name: {escape_text(form.name.strip()) or form.suggested_name}",
         "",
         *(_format_summary_line(each, number) for number, each in enumerate(form.entries[:MAX_LISTED], 1)),
     ]
@@ -112,10 +131,10 @@ def format_summary(
         lines.append("")
     all_warnings = [f"{each.name} changed on disk; the uploaded version will be used." for each in modified_files]
     all_warnings += warnings
-    lines += [f"! {each}" for each in all_warnings[:MAX_WARNINGS]]
+    warning_lines = [f"! {escape_text(each)}" for each in all_warnings[:MAX_WARNINGS]]
     if (hidden_count := len(all_warnings) - MAX_WARNINGS) > 0:
-        lines.append(f"! and {hidden_count} more")
-    return "\n".join(lines)
+        warning_lines.append(f"! and {hidden_count} more")
+    return Content("\n").join([*map(Content, lines), *(Content.styled(each, "$warning") for each in warning_lines)])
 
 
 def _format_summary_line(entry: FormFile, number: int) -> str:

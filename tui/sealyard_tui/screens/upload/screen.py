@@ -221,7 +221,7 @@ class UploadScreen(BaseScreen):
         self._actions.upload([each.key for each in entries])
         if entries:
             self._update()
-            self._files.table.move_cursor_to(entries[-1].key)
+            self._files.select_added(entries)
 
     def on_paste(self, event: events.Paste) -> None:
         """Add pasted paths or checksums, unless an input has the focus. Terminals paste the paths of dropped files."""

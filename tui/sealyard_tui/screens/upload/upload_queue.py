@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from sealyard.client.protocol import Client
+from sealyard.metadata.checks import metadata_warning
+from sealyard.metadata.fields import MAX_BYTES
+from sealyard.metadata.formats import metadata_format
 from sealyard.model.errors import InvalidInputError, SealyardError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, Task, TaskKind
@@ -43,7 +46,7 @@ class UploadQueue:
             return
         if entry.file is not None:
             self._discard_soon([entry.file])
-        self._change(key, file=None, fingerprint=None, error=None, uploaded_bytes=0)
+        self._change(key, file=None, fingerprint=None, error=None, uploaded_bytes=0, syntax_warning="")
         self._uploads[key] = asyncio.create_task(self._upload(entry))
 
     def remove(self, keys: list[str]) -> None:
@@ -122,7 +125,15 @@ class UploadQueue:
                 )
                 self._change(entry.key, error=unexpected_error)
             else:
-                self._change(entry.key, file=file, size=file.size, uploaded_bytes=file.size, fingerprint=fingerprint)
+                warning = await asyncio.to_thread(_check_syntax, entry.path)
+                self._change(
+                    entry.key,
+                    file=file,
+                    size=file.size,
+                    uploaded_bytes=file.size,
+                    fingerprint=fingerprint,
+                    syntax_warning=warning,
+                )
 
     def _on_progress(self, key: str, uploaded_bytes: int, total: int) -> None:
         entry = self.form.get_entry(key)
@@ -162,6 +173,17 @@ def _read_fingerprint(path: Path) -> FileFingerprint | None:
     except (OSError, ValueError):
         return None
     return FileFingerprint(size=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def _check_syntax(path: Path) -> str:
+    """Return a warning if a metadata file cannot be parsed. The engine checks the uploaded content again."""
+    if metadata_format(path.name) is None:
+        return ""
+    try:
+        with path.open("rb") as file:
+            return metadata_warning(path.name, file.read(MAX_BYTES + 1))
+    except (OSError, ValueError):
+        return ""
 
 
 def _read_file(entry: FormFile) -> bytes:

@@ -13,12 +13,14 @@ from textual.content import Content
 from textual.message import Message
 
 from sealyard.client.watch_folder.events import DropSubmitted, PackageProposal
+from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.messages import ShowTask
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.format import format_drop_reason, render_drop_cells
+from sealyard_tui.session.pending_changes import Change
 from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -126,8 +128,14 @@ class WatchFolderPane(Vertical):
             self._base_screen.run_guarded(self._submit(proposal), group="watch")
 
     async def _submit(self, proposal: PackageProposal) -> None:
-        task = await self._manager.submit(proposal)
-        self.post_message(self.TaskCreated(proposal, task.id))
+        app = self._base_screen.app
+        change = Change(label=f"New task {proposal.name}")
+        try:
+            task = await app.changes.run(change, lambda _: self._manager.submit(proposal))
+        except SealyardError as error:
+            app.notify_failure(change, error)
+        else:
+            self.post_message(self.TaskCreated(proposal, task.id))
 
     def action_dismiss_proposal(self) -> None:
         row = self._table.cursor_row

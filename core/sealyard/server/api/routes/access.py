@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from litestar import Controller, delete, get, post, put
+from litestar import Controller, delete, get, patch, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from sealyard.model.access import Membership, Subject
@@ -14,6 +14,7 @@ from sealyard.server.api.wire_access import (
     RuleResponse,
     SubjectBody,
     SubjectResponse,
+    SubjectStateBody,
     rule_response,
     subject_of,
     subject_response,
@@ -39,6 +40,10 @@ class AccessController(Controller):
     async def subject_names(self, caller: CallerDependency) -> dict[str, str]:
         return dict(await caller.client.subject_names())
 
+    @get("/identities", summary="List the users that you can act as")
+    async def identities(self, caller: CallerDependency) -> list[str]:
+        return list(await caller.client.identities()) if caller.can_act_as_others else [caller.subject]
+
     @get("/subjects", summary="List your subject and groups")
     async def my_subjects(self, caller: CallerDependency) -> list[SubjectResponse]:
         return [subject_response(subject) for subject in await caller.client.own_subjects()]
@@ -62,6 +67,12 @@ class AccessController(Controller):
     @post("/subjects", summary="Add a user, group or machine client")
     async def add_subject(self, caller: CallerDependency, data: JSONBody[SubjectBody]) -> Subject:
         return await caller.client.add_subject(data.subject, data.display_name)
+
+    @patch("/subjects/{subject:str}", summary="Disable, enable or remove a user, group or machine client")
+    async def set_subject_state(
+        self, caller: CallerDependency, subject: FromPath[str], data: JSONBody[SubjectStateBody]
+    ) -> Subject:
+        return await caller.client.set_subject_state(subject, data.state, data.reason, confirmed=data.confirmed)
 
     @delete("/subjects/{subject:str}/account", summary="Unlink a subject from its identity-provider account")
     async def unlink_subject(self, caller: CallerDependency, subject: FromPath[str]) -> None:

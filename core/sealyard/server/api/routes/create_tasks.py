@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -14,15 +14,25 @@ from litestar.params import HeaderParameter, JSONBody
 from sealyard.client.capabilities import signs_digest
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import TooLargeError, UsageError
-from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
+from sealyard.model.requests import EncryptionRequest, PackageRequest, RequestCheck, SigningRequest
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import Task, TaskKind
+from sealyard.model.tasks import InputFile, Task, TaskKind
 from sealyard.server.api.body_schemas import EncryptionOperation, PackageOperation
 from sealyard.server.api.routes.tasks import TaskController
 from sealyard.server.api.task_forms import parse_encryption_form, parse_package_form
-from sealyard.server.api.wire import EncryptionBody, PackageBody, SigningBody, TaskResponse, task_response
+from sealyard.server.api.wire import (
+    CheckedFileBody,
+    EncryptionBody,
+    EncryptionCheckBody,
+    PackageBody,
+    PackageCheckBody,
+    SigningBody,
+    TaskResponse,
+    task_response,
+)
 from sealyard.server.auth.caller import Caller, CallerDependency
 from sealyard.server.http.base_url import public_base_url
+from sealyard.server.http.bodies import body_too_large
 from sealyard.server.http.json_bodies import HINT, decode_json, normalize_body
 from sealyard.server.http.problems import MediaTypeError
 
@@ -57,6 +67,20 @@ class PackagingTaskController(TaskController):
             task = await _create_package(caller, body, idempotency_key)
         return task_response(task, public_base_url(request))
 
+    @post("/check", status_code=200, summary="Check a packaging task without creating it")
+    async def check(
+        self, caller: CallerDependency, data: JSONBody[PackageCheckBody], idempotency_key: IdempotencyKey = None
+    ) -> RequestCheck:
+        package_request = PackageRequest(
+            config=data.device_config_id,
+            firmware=_parse_files(caller, data.inputs),
+            metadata=_parse_files(caller, data.metadata),
+            name=data.name,
+            content_type=data.content_type,
+            client_token=idempotency_key,
+        )
+        return await caller.client.check_package(package_request)
+
 
 class EncryptionTaskController(TaskController):
     """Endpoints for tasks that encrypt a file. Such tasks need no approval unless the policy requires it."""
@@ -72,6 +96,21 @@ class EncryptionTaskController(TaskController):
         async with _parse_body(request, caller, parse_encryption_form, EncryptionBody) as body:
             task = await _create_encryption(caller, body, idempotency_key)
         return task_response(task, public_base_url(request))
+
+    @post("/check", status_code=200, summary="Check an encryption task without creating it")
+    async def check(
+        self, caller: CallerDependency, data: JSONBody[EncryptionCheckBody], idempotency_key: IdempotencyKey = None
+    ) -> RequestCheck:
+        (file,) = _parse_files(caller, (data.input,))
+        encryption_request = EncryptionRequest(
+            config=data.device_config_id,
+            file=file,
+            encryption_key=data.encryption_key,
+            name=data.name,
+            content_type=data.content_type,
+            client_token=idempotency_key,
+        )
+        return await caller.client.check_encryption(encryption_request)
 
 
 class SigningTaskController(TaskController):
@@ -92,20 +131,30 @@ class SigningTaskController(TaskController):
         data: JSONBody[SigningBody],
         idempotency_key: IdempotencyKey = None,
     ) -> TaskResponse:
-        is_digest = data.is_digest
-        if is_digest is None:
-            device = await caller.client.device(data.device_config_id)
-            is_digest = signs_digest(device.signing.algorithm)
-        signing_request = SigningRequest(
-            config=data.device_config_id,
-            message=_decode_base64(data.input_base64),
-            is_digest=is_digest,
-            file_name=data.file_name,
-            name=data.name,
-            content_type=data.content_type,
-            client_token=idempotency_key,
-        )
+        signing_request = await _build_signing_request(caller, data, idempotency_key)
         return task_response(await caller.client.create_signing(signing_request), public_base_url(request))
+
+    @post("/check", status_code=200, summary="Check a signing task without creating it")
+    async def check(
+        self, caller: CallerDependency, data: JSONBody[SigningBody], idempotency_key: IdempotencyKey = None
+    ) -> RequestCheck:
+        return await caller.client.check_signing(await _build_signing_request(caller, data, idempotency_key))
+
+
+async def _build_signing_request(caller: Caller, body: SigningBody, idempotency_key: str | None) -> SigningRequest:
+    is_digest = body.is_digest
+    if is_digest is None:
+        device = await caller.client.device(body.device_config_id)
+        is_digest = signs_digest(device.signing.algorithm)
+    return SigningRequest(
+        config=body.device_config_id,
+        message=_decode_base64(body.input_base64),
+        is_digest=is_digest,
+        file_name=body.file_name,
+        name=body.name,
+        content_type=body.content_type,
+        client_token=idempotency_key,
+    )
 
 
 async def _create_package(caller: Caller, body: PackageBody, idempotency_key: str | None) -> Task:
@@ -176,6 +225,16 @@ async def _read_json(request: ApiRequest) -> bytes:
         if len(body) > MAX_JSON_BYTES:
             raise TooLargeError("Request body too large.", "Send files as uploads.")
     return body
+
+
+def _parse_files(caller: Caller, files: Sequence[CheckedFileBody]) -> tuple[InputFile, ...]:
+    """Return files that have not been uploaded as input files.
+
+    Raises :class:`TooLargeError` if one is larger than an upload may be.
+    """
+    if any(file.size > caller.max_body_bytes for file in files):
+        raise body_too_large(caller.max_body_bytes)
+    return tuple(InputFile(name=file.name, size=file.size, sha256=file.sha256.lower()) for file in files)
 
 
 def _decode_base64(text: str) -> bytes:

@@ -1,0 +1,149 @@
+"""Examples that ``--help`` shows for each command with options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "": (
+        "sealyard",
+        "sealyard --start-screen approvals --filter status:waiting",
+        "sealyard --profile anna --read-only",
+    ),
+    "init": (
+        "sealyard init",
+        "sealyard init --workspace /srv/yard --name yard --admin USER:olga --key-store passphrase",
+    ),
+    "demo": ("sealyard demo", "sealyard demo --headless"),
+    "serve": (
+        "sealyard serve --workspace /srv/yard",
+        "sealyard serve --listen 0.0.0.0:8750 --tls-certificate server.pem --tls-key server.key",
+        "sealyard serve --config /etc/sealyard/server.toml",
+    ),
+    "login": (
+        "sealyard login https://seal.example:8750",
+        "sealyard login https://seal.example:8750 --name plant --ca corporate-ca.pem",
+        "sealyard login https://seal.example:8750 --token < token.txt",
+    ),
+    "profile add": (
+        "sealyard profile add anna --identity USER:anna",
+        "sealyard profile add anna --workspace /srv/yard --identity USER:anna --downloads ~/containers",
+    ),
+    "config example": (
+        "sealyard config example > ~/.config/sealyard/config.toml",
+        "sealyard config example --server > server.toml",
+    ),
+    "subject add": (
+        "sealyard subject add USER:anna --display-name 'Anna Berg'",
+        "sealyard subject add GROUP:approvers",
+        "sealyard subject add CLIENT:ci",
+    ),
+    "group add-member": ("sealyard group add-member GROUP:approvers USER:anna",),
+    "group remove-member": ("sealyard group remove-member GROUP:approvers USER:anna --yes",),
+    "acl add": (
+        "sealyard acl add USER:anna DEVICE_CONFIG:gateway APPROVE",
+        "sealyard acl add GROUP:auditors RESOURCE_TYPE:AUDIT_LOG VIEW",
+    ),
+    "acl remove": ("sealyard acl remove vdxvgpaxev --yes",),
+    "policy set": (
+        "sealyard policy set --approval packaging,signing --approval-timeout 7d",
+        "sealyard policy set --require-otp on",
+    ),
+    "token create": (
+        "sealyard token create laptop --expires 30d",
+        "sealyard token create ci --subject CLIENT:ci --machine --expires 365d",
+    ),
+    "otp enroll": ("sealyard otp enroll", "sealyard otp enroll --otp 123456"),
+    "device create": (
+        "sealyard device create gateway --encryption AES256_CBC_PKCS7_PAD --signing ECC_NIST_P256"
+        " --use USER:dev --approve USER:owner",
+        "sealyard device create lock --encryption AES256_CBC_PKCS7_PAD --signing ED25519"
+        " --use CLIENT:ci --approve GROUP:approvers --approvals 2 --link-ttl 24h --retention 30d",
+        "sealyard device create door --encryption AES256_CBC_PKCS7_PAD --signing ECC_NIST_P256"
+        " --signing-key local:corporate",
+    ),
+    "device update": (
+        "sealyard device update gateway --approvals 2",
+        "sealyard device update gateway --link-ttl 48h --retention 90d",
+    ),
+    "device show": ("sealyard device show gateway", "sealyard device show gateway --version 1"),
+    "device certificates": ("sealyard device certificates gateway > gateway.pem",),
+    "device export-key": ("sealyard device export-key gateway --out gateway.key --yes",),
+    "key import": (
+        "sealyard key import local:corporate --file corporate.pem --kind EC_P256",
+        "sealyard key import local:corporate --file corporate.p12 --kind EC_P256 --password-file password.txt",
+        "sealyard key import local:gateway-aes --file gateway.key --kind AES_256",
+    ),
+    "package": (
+        "sealyard package --device gateway --firmware boot.bin app.bin --metadata release.json",
+        "sealyard package --device gateway --firmware app.bin --dry-run",
+        "sealyard package --device gateway --firmware app.bin --wait --timeout 24h --out downloads --json",
+    ),
+    "encrypt": (
+        "sealyard encrypt --device gateway app.bin --out downloads",
+        "sealyard encrypt --device gateway app.bin --encryption-key legacy --no-wait",
+    ),
+    "sign": (
+        "sealyard sign --device gateway --file message.txt",
+        'sealyard sign --device rsa --digest-base64 "$(openssl dgst -sha256 -binary app.bin | base64)"',
+    ),
+    "tasks": (
+        "sealyard tasks --awaiting-approval",
+        "sealyard tasks --mine --status DONE --limit 20",
+        "sealyard tasks --device gateway --search 1.4.2 --json",
+    ),
+    "approve": (
+        "sealyard approve vdxv --reason 'tested on bench 3'",
+        "sealyard approve vdxv --digest 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+        "sealyard approve vdxv --otp 123456 --no-wait",
+    ),
+    "reject": ("sealyard reject vdxv --reason 'wrong bootloader version'",),
+    "withdraw": ("sealyard withdraw vdxv --reason 'replaced by 1.4.3'",),
+    "wait": ("sealyard wait vdxv", "sealyard wait vdxv --timeout 30m --out downloads"),
+    "download": ("sealyard download vdxv --out downloads", "sealyard download --all"),
+    "watch": (
+        "sealyard watch drop --device gateway",
+        "sealyard watch /mnt/builds --device gateway --submit --settle 30 --polling",
+    ),
+    "verify": ("sealyard verify app.se-1 --certificate gateway.pem --strict",),
+    "extract": (
+        "sealyard extract app.se-1 --certificate gateway.pem --key gateway.key --out extracted",
+        "sealyard extract app.se-1 --certificate gateway.pem --key gateway.key --out extracted --split-metadata",
+    ),
+    "audit list": (
+        "sealyard audit list --author USER:anna --since 2030-12-01",
+        "sealyard audit list --resource TASK:vdxvgpaxev --json",
+    ),
+    "audit verify": ("sealyard audit verify", "sealyard audit verify --checkpoint stored-elsewhere.txt"),
+    "audit export": (
+        "sealyard audit export --format jsonl --out audit.jsonl",
+        "sealyard audit export --format csv > audit.csv",
+    ),
+    "webhook add": (
+        "sealyard webhook add https://hooks.example.org/sealyard",
+        "sealyard webhook add https://hooks.example.org/sealyard --event task.done --event task.failed",
+    ),
+    "notification add": (
+        "sealyard notification add anna@example.org",
+        "sealyard notification add otto@example.org --user USER:otto --event waiting --event escalation",
+        "sealyard notification add - --device gateway < channel-url.txt",
+    ),
+    "notification settings": (
+        "sealyard notification settings",
+        "sealyard notification settings --mail-host mail.example.org --mail-from sealyard@example.org --mail-user seal",
+        "sealyard notification settings --escalate-at 80 --show-names yes",
+    ),
+    "completion": (
+        "sealyard completion bash > ~/.local/share/bash-completion/completions/sealyard",
+        "sealyard completion zsh > ~/.zfunc/_sealyard",
+        "sealyard completion fish > ~/.config/fish/completions/sealyard.fish",
+    ),
+    "help": ("sealyard help exit-codes",),
+}
+"""Examples by command; those of the application belong to the empty name."""
+
+
+def format_examples(command: str) -> str:
+    """Return the examples of a command for its help, or an empty string if it has none."""
+    examples = EXAMPLES.get(command, ())
+    return "\n".join(("examples:", *(f"  {example}" for example in examples))) if examples else ""

@@ -1,0 +1,18 @@
+"""Validation of the reasons that people give for decisions and changes."""
+
+from __future__ import annotations
+
+from sealyard.model.errors import UsageError
+from sealyard.model.hints import Hint, HintCode
+
+MAX_REASON_LENGTH = 2000
+
+
+def validate_reason(reason: str, *, required: bool) -> str:
+    """Return ``reason`` without surrounding space. Raises :class:`UsageError` if it is missing or too long."""
+    reason = reason.strip()
+    if required and not reason:
+        raise UsageError("A reason is required.", Hint.of(HintCode.GIVE_REASON))
+    if len(reason) > MAX_REASON_LENGTH:
+        raise UsageError(f"A reason can have at most {MAX_REASON_LENGTH} characters.", "Shorten the reason.")
+    return reason

@@ -1,0 +1,112 @@
+"""Tests of the dialog with notification targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sealyard.model.notifications import NotificationTarget, NotificationTargetRequest
+from sealyard_tui.screens.access.notifications_dialog import NotificationsDialog
+from tests.tui.connection import FakeConnection
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
+from tests.tui.workspace import ADMINISTRATOR, OWNER, TuiWorkspace
+
+HOSTILE = "mmosts://chat.example.org/[/oops]token"
+
+
+async def add_target(workspace: TuiWorkspace, address: str = "olga@example.org", **fields: Any) -> NotificationTarget:
+    request = NotificationTargetRequest(address=address, **{"subject": OWNER, **fields})
+    return await workspace.execute(ADMINISTRATOR, workspace.engine.notifications.add_target(ADMINISTRATOR, request))
+
+
+async def fail_messages(workspace: TuiWorkspace, target: NotificationTarget, error: str) -> None:
+    """Give up the pending messages of the target."""
+    outbox = workspace.engine.notifications.outbox
+    await outbox.move_to_dead_letters(outbox.pending(target.id), error)
+
+
+async def test_empty_list_explains_how_to_add_a_target(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "administrator", start_screen="access")
+    async with run_app(app, size=(80, 24)) as pilot:
+        await pilot.press("N")
+        await assert_visible(pilot, "No notification targets yet", "sealyard notification add ADDRESS")
+        await assert_visible(pilot, "No process is sending notifications now")
+
+
+async def test_targets_are_listed_with_their_status(workspace: TuiWorkspace) -> None:
+    target = await add_target(workspace)
+    await add_target(workspace, HOSTILE, subject="", device_config="gateway")
+    await workspace.package(by="USER:developer")
+    await fail_messages(workspace, target, "550 [/oops] \x1b]2;x\x07")
+    app = make_app(workspace, "administrator", start_screen="access")
+    async with run_app(app, size=(100, 40)) as pilot:
+        await pilot.press("N")
+        await assert_visible(
+            pilot, "olga@example.org", "1 undeliverable", "Mattermost at chat.example.org", "team gateway"
+        )
+        await assert_visible(pilot, "550 [/oops] \\x1b]2;x\\x07")
+        assert "token" not in screen_text(app)
+
+
+async def test_person_sees_own_targets_only(workspace: TuiWorkspace) -> None:
+    await add_target(workspace)
+    app = make_app(workspace, "developer", start_screen="access")
+    async with run_app(app, size=(80, 24)) as pilot:
+        await pilot.press("N")
+        await assert_visible(pilot, "No notification targets")
+        assert "olga@example.org" not in screen_text(app)
+
+
+async def test_test_message_reports_its_outcome(workspace: TuiWorkspace) -> None:
+    await add_target(workspace)
+    outbox = workspace.engine.notifications.outbox
+    app = make_app(workspace, "owner", start_screen="access")
+    async with run_app(app, size=(80, 24)) as pilot:
+        await pilot.press("N")
+        await assert_visible(pilot, "olga@example.org")
+        await pilot.press("t")
+        await assert_visible(pilot, "✗ No process is sending notifications.")
+        await outbox.attach_sender()
+        await pilot.press("t")
+        test = await outbox.next_test()
+        await outbox.finish_test(test, "550 No such user")
+        await assert_visible(pilot, "✗ 550 No such user")
+
+
+async def test_undeliverable_messages_are_sent_again(workspace: TuiWorkspace) -> None:
+    target = await add_target(workspace)
+    await workspace.package(by="USER:developer")
+    await fail_messages(workspace, target, "550")
+    app = make_app(workspace, "owner", start_screen="access")
+    async with run_app(app, size=(80, 24)) as pilot:
+        await pilot.press("N")
+        await assert_visible(pilot, "1 undeliverable")
+        await pilot.press("R")
+        await assert_visible(pilot, "Sending 1 message again")
+    assert len(workspace.engine.notifications.outbox.pending(target.id)) == 1
+
+
+async def test_target_is_removed_after_confirmation(workspace: TuiWorkspace) -> None:
+    await add_target(workspace)
+    app = make_app(workspace, "owner", start_screen="access")
+    async with run_app(app, size=(80, 24)) as pilot:
+        await pilot.press("N")
+        await assert_visible(pilot, "olga@example.org")
+        await pilot.press("x")
+        await assert_visible(pilot, "Remove olga@example.org?")
+        await pilot.press("y")
+        await wait_for_workers(pilot)
+        await wait_until(pilot, lambda: isinstance(app.screen, NotificationsDialog))
+        await assert_visible(pilot, "Removed olga@example.org")
+    assert workspace.engine.notifications.list_targets(OWNER) == ()
+
+
+async def test_keys_are_hidden_without_write_access(workspace: TuiWorkspace) -> None:
+    await add_target(workspace)
+    connection = FakeConnection(workspace, read_only=True)
+    app = make_app(workspace, "owner", connection=connection, start_screen="access")
+    async with run_app(app, size=(80, 24)) as pilot:
+        await pilot.press("N")
+        await assert_visible(pilot, "olga@example.org")
+        await pilot.press("x", "t")
+        assert isinstance(app.screen, NotificationsDialog)
+    assert len(workspace.engine.notifications.list_targets(OWNER)) == 1
