@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.model.requests import TaskFilter, TaskSearchFields
+from sealyard.model.requests import TaskFilter
+from sealyard.model.task_search import TaskSearchFields
 from sealyard.model.tasks import Result, ResultState, Task, TaskKind, TaskStatus
 from tests.support.factories.tasks import file, package, waiting
 
@@ -56,6 +57,30 @@ def test_non_matching_filter_rejects_task(filters: TaskFilter) -> None:
 def test_filter_by_result_state(state: ResultState) -> None:
     task = msgspec.structs.replace(package(), status=TaskStatus.DONE, result=Result(state=state))
     assert [each for each in ResultState if TaskFilter(result_state=each).matches(task)] == [state]
+
+
+@pytest.mark.parametrize("text", ["Waiting", "GATEWAY", "gateway v", "dana", "dev", "olga"])
+def test_text_is_searched_in_everything_that_lists_show(text: str) -> None:
+    names = {"USER:dev": "Dana Developer", "USER:owner": "Olga Owner"}
+    task = msgspec.structs.replace(_make_task(), reason="Rejected by USER:owner: wrong file")
+    assert TaskFilter(text=text).matches(task, names)
+    assert not TaskFilter(text="user:dev").matches(task, names)
+
+
+def test_text_finds_status_result_and_reason() -> None:
+    done = msgspec.structs.replace(package(), status=TaskStatus.DONE, result=Result(state=ResultState.EXPIRED))
+    queued = msgspec.structs.replace(package(), status=TaskStatus.SCHEDULED)
+    failed = msgspec.structs.replace(package(), status=TaskStatus.FAILED, reason="The input is damaged.")
+    tasks = {"done": done, "queued": queued, "failed": failed}
+    for text, matches in {
+        "done": ["done"],
+        "expired": ["done"],
+        "queued": ["queued"],
+        "scheduled": ["queued"],
+        "failed": ["failed"],
+        "DAMAGED": ["failed"],
+    }.items():
+        assert [name for name, task in tasks.items() if TaskFilter(text=text).matches(task)] == matches
 
 
 _texts = st.text(alphabet='aA"\\/{}[],:nul\n\t\x00\x1f\x7fßſKİıσςΣﬁéÉ\u2028😀', max_size=6) | st.text(

@@ -39,6 +39,8 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "audit_export.copy": "y",
     "audit_verify.go_to_entry": "enter",
     "browser.hidden": "full_stop",
+    "columns.sort": "enter",
+    "columns.toggle": "space",
     "dashboard.cancel": "x",
     "dashboard.download": "d",
     "dashboard.downloads": "L",

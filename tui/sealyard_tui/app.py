@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.command import CommandPalette, Provider
+from textual.command import CommandPalette
 from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.widgets import Input
@@ -27,14 +27,17 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui import dialogs, screens, widgets
 from sealyard_tui.action_keys import action_keys
 from sealyard_tui.app_base import BaseApp
+from sealyard_tui.appearance.palette_loader import PALETTE_PROVIDERS
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.dialogs.clock import confirm_clock
 from sealyard_tui.dialogs.quit import QuitDialog
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.dialogs.theme_picker import ThemePicker
-from sealyard_tui.messages import ShowScreen, ShowTask, SwitchProfile
+from sealyard_tui.messages import ShowFilter, ShowRow, ShowScreen, ShowTask, SwitchProfile
 from sealyard_tui.profile_switcher import ProfileSwitcher
 from sealyard_tui.screens.base import SCREENS, BaseScreen
+from sealyard_tui.screens.factories import SCREEN_FACTORIES
+from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
 from sealyard_tui.session.pending_changes import describe_pending
@@ -44,76 +47,14 @@ from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
 
 
-# Screens and commands are imported when they are first used, so that they do not delay the first paint.
-def _create_dashboard() -> Screen[None]:
-    from sealyard_tui.screens.dashboard.screen import DashboardScreen
-
-    return DashboardScreen()
-
-
-def _create_upload() -> Screen[None]:
-    from sealyard_tui.screens.upload.screen import UploadScreen
-
-    return UploadScreen()
-
-
-def _create_approvals() -> Screen[None]:
-    from sealyard_tui.screens.approvals.screen import ApprovalsScreen
-
-    return ApprovalsScreen()
-
-
-def _create_audit() -> Screen[None]:
-    from sealyard_tui.screens.audit.screen import AuditScreen
-
-    return AuditScreen()
-
-
-def _create_devices() -> Screen[None]:
-    from sealyard_tui.screens.devices.screen import DevicesScreen
-
-    return DevicesScreen()
-
-
-def _create_access() -> Screen[None]:
-    from sealyard_tui.screens.access.screen import AccessScreen
-
-    return AccessScreen()
-
-
-def _load_binding_commands() -> type[Provider]:
-    from sealyard_tui.appearance.palette import BindingCommands
-
-    return BindingCommands
-
-
-def _load_profile_commands() -> type[Provider]:
-    from sealyard_tui.appearance.palette import ProfileCommands
-
-    return ProfileCommands
-
-
-def _load_task_commands() -> type[Provider]:
-    from sealyard_tui.appearance.palette import TaskCommands
-
-    return TaskCommands
-
-
 class SealyardApp(BaseApp):
     """The Textual application: six main screens that share one session."""
 
     TITLE = "Sealyard"
     CSS_PATH = ["app.tcss", "screens/base.tcss", "dialogs/base.tcss"]
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        "dashboard": _create_dashboard,
-        "upload": _create_upload,
-        "approvals": _create_approvals,
-        "audit": _create_audit,
-        "devices": _create_devices,
-        "access": _create_access,
-    }
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {**SCREEN_FACTORIES}
     COMMAND_PALETTE_BINDING = "ctrl+p"
-    COMMANDS = App.COMMANDS | {_load_binding_commands, _load_profile_commands, _load_task_commands}
+    COMMANDS = App.COMMANDS | PALETTE_PROVIDERS
     HELP = "Sealyard signs and encrypts firmware under dual control."
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -283,6 +224,24 @@ class SealyardApp(BaseApp):
     @on(ShowScreen)
     def _on_show_screen(self, message: ShowScreen) -> None:
         self.switch_mode(message.name)
+
+    @on(ShowRow)
+    def _on_show_row(self, message: ShowRow) -> None:
+        self._run_on_list(message.screen, lambda screen: screen.show_row(message.key))
+
+    @on(ShowFilter)
+    def _on_show_filter(self, message: ShowFilter) -> None:
+        self._run_on_list(message.screen, lambda screen: screen.apply_filter(message.text))
+
+    def _run_on_list(self, name: str, work: Callable[[ListScreen], None]) -> None:
+        """Switch to a screen with a list, and call ``work`` once it is shown."""
+
+        def run() -> None:
+            if isinstance(self.screen, ListScreen) and name == self.screen.NAME:
+                work(self.screen)
+
+        self.switch_mode(name)
+        self.call_after_refresh(run)
 
     @on(ShowTask)
     def _on_show_task(self, message: ShowTask) -> None:

@@ -40,6 +40,24 @@ class LoadTask(Message):
         self.task = task
 
 
+class ShowRow(Message):
+    """A request to switch to a screen and select a row of its list."""
+
+    def __init__(self, screen: str, key: str) -> None:
+        super().__init__()
+        self.screen = screen
+        self.key = key
+
+
+class ShowFilter(Message):
+    """A request to switch to a screen and apply a filter to its list."""
+
+    def __init__(self, screen: str, text: str) -> None:
+        super().__init__()
+        self.screen = screen
+        self.text = text
+
+
 class SwitchProfile(Message):
     """A request to switch to the identity of another profile in the same workspace."""
 

@@ -19,6 +19,7 @@ from sealyard.model.device_configs import (
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.metadata_changes import MetadataChanges
 from sealyard.model.subject_names import SubjectNames, collect_subject_names
+from sealyard.model.task_search import NO_NAMES, TaskSearchFields, search_text
 from sealyard.model.tasks import DetailedStatus, InputFile, ResultState, Task, TaskKind, TaskStatus
 
 
@@ -155,26 +156,13 @@ class KeyImport(SecretStruct, frozen=True, kw_only=True):
     certificate: str | None = None
 
 
-class InputFileName(FrozenStruct, frozen=True, kw_only=True):
-    name: str
-
-
-class TaskSearchFields(FrozenStruct, frozen=True, kw_only=True):
-    """The fields of a task that a text filter searches. Decoding only these is faster than decoding the whole task."""
-
-    id: str
-    name: str
-    inputs: tuple[InputFileName, ...] = ()
-    metadata: tuple[InputFileName, ...] = ()
-
-
 class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
     """Selects tasks. A task must match all fields that are set.
 
     ``status``: a REJECTED or WITHDRAWN task is also CANCELLED. ``config``: a configuration's id or name.
-    ``result_state``: the state of the result at the time of the request. ``text``: searched in name, id and file names,
-    ignoring case. ``awaiting_my_approval``: only tasks on which the requesting subject may still decide.
-    ``oldest_first``: return the oldest tasks first instead of the newest.
+    ``result_state``: the state of the result at the time of the request. ``text``: searched in everything that lists
+    show of a task, see :mod:`sealyard.model.task_search`, ignoring case. ``awaiting_my_approval``: only tasks on which
+    the requesting subject may still decide. ``oldest_first``: return the oldest tasks first instead of the newest.
     """
 
     status: TaskStatus | DetailedStatus | None = None
@@ -186,23 +174,22 @@ class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
     awaiting_my_approval: bool = False
     oldest_first: bool = False
 
-    def matches(self, task: Task) -> bool:
-        """Return whether ``task`` matches. Ignores ``awaiting_my_approval``, which only an engine can evaluate."""
+    def matches(self, task: Task, names: SubjectNames = NO_NAMES) -> bool:
+        """Return whether ``task`` matches. Ignores ``awaiting_my_approval``, which only an engine can evaluate.
+
+        ``names``: display names of subjects, in which the text is searched as well.
+        """
         return (
             self.status in (None, task.status, task.detailed_status)
             and self.kind in (None, task.kind)
             and self.config in (None, task.config_id, task.config_name)
             and self.created_by in (None, task.created_by)
             and (self.result_state is None or (task.result is not None and task.result.state is self.result_state))
-            and self.matches_text(task)
+            and self.matches_text(task, names)
         )
 
-    def matches_text(self, task: Task | TaskSearchFields) -> bool:
-        return not self.text or self.text.casefold() in _searchable_text(task)
-
-
-def _searchable_text(task: Task | TaskSearchFields) -> str:
-    return "\n".join((task.id, task.name, *(file.name for file in (*task.inputs, *task.metadata)))).casefold()
+    def matches_text(self, task: Task | TaskSearchFields, names: SubjectNames = NO_NAMES) -> bool:
+        return not self.text or self.text.casefold() in search_text(task, names)
 
 
 class TaskPage(FrozenStruct, frozen=True, kw_only=True):

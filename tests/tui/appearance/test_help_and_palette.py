@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
 from sealyard.model.errors import StorageError
+from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.help import HelpScreen
+from sealyard_tui.messages import ShowRow
 from sealyard_tui.screens.base import SCREENS, BaseScreen
+from sealyard_tui.widgets.virtual_table import VirtualTable
 from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.workspace import TuiWorkspace
 
@@ -169,3 +173,31 @@ async def test_palette_task_read_error_keeps_commands(workspace: TuiWorkspace) -
     async with run_app(app) as pilot:
         workspace.faults.fail["tasks"] = StorageError("The disk is gone.")
         assert any("Compact" in each for each in await _search_palette(pilot, "Compact"))
+
+
+@pytest.mark.parametrize(
+    ("query", "screen", "key"),
+    [("sens", "devices", "sensor"), ("olga", "access", "USER:owner"), ("USER:dev", "access", "USER:developer")],
+)
+async def test_palette_selects_device_or_person_in_its_list(
+    workspace: TuiWorkspace, query: str, screen: str, key: str
+) -> None:
+    app = make_app(workspace, "administrator")
+    async with run_app(app) as pilot:
+        await _choose(pilot, query)
+        await wait_until(pilot, partial(_is_selected, app, screen, key))
+
+
+def _is_selected(app: SealyardApp, screen: str, key: str) -> bool:
+    current = app.screen
+    return (
+        isinstance(current, BaseScreen) and screen == current.NAME and current.query(VirtualTable)[0].cursor_key == key
+    )
+
+
+async def test_palette_shows_row_hidden_by_filter(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "administrator", start_screen="devices", start_filter="gateway")
+    async with run_app(app) as pilot:
+        assert len(app.screen.query(VirtualTable)[0]) == 1
+        app.post_message(ShowRow("devices", "sensor"))
+        await wait_until(pilot, partial(_is_selected, app, "devices", "sensor"))

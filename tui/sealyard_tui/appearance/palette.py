@@ -39,7 +39,7 @@ class _PaletteApp(Protocol):
     def post_message(self, message: Message) -> bool: ...
 
 
-class _LiteralProvider(Provider):
+class LiteralProvider(Provider):
     """Base class of providers that display text literally: Textual would interpret untrusted names as markup."""
 
     @property
@@ -55,7 +55,7 @@ class _LiteralProvider(Provider):
         return score, content
 
 
-class _Commands(_LiteralProvider):
+class CommandList(LiteralProvider):
     """Base class of providers with a few commands, all of which can be listed immediately."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class _Commands(_LiteralProvider):
                 yield Hit(score, Content.assemble(content, suffix), callback, text, help_text or None)
 
 
-class BindingCommands(_Commands):
+class BindingCommands(CommandList):
     """Commands for the enabled actions of the current screen, with their keys."""
 
     def commands(self) -> Iterator[Command]:
@@ -86,7 +86,7 @@ class BindingCommands(_Commands):
         await self.app.run_action(action.action, default_namespace=action.node)
 
 
-class ProfileCommands(_Commands):
+class ProfileCommands(CommandList):
     """Commands that switch to another profile."""
 
     def commands(self) -> Iterator[Command]:
@@ -101,7 +101,7 @@ class ProfileCommands(_Commands):
                 )
 
 
-class TaskCommands(_LiteralProvider):
+class TaskCommands(LiteralProvider):
     """Commands that show a task. The engine searches for the tasks that match the query."""
 
     async def search(self, query: str) -> Hits:

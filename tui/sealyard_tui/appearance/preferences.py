@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+import msgspec
 from textual.dom import DOMNode
 from textual.theme import BUILTIN_THEMES, Theme
 
@@ -80,11 +81,12 @@ class Preferences:
     def view(self, screen: str) -> ScreenState:
         """Return the saved state of a screen.
 
-        For the first screen, return a state with the setting ``start_filter`` instead, if it is set.
+        If the setting ``start_filter`` is set, it replaces the saved filter of the first screen.
         """
+        state = self.ui_state.view(screen) if self.ui_state is not None else ScreenState()
         if screen == self.first_screen and self.settings.start_filter:
-            return ScreenState(filter=self.settings.start_filter)
-        return self.ui_state.view(screen) if self.ui_state is not None else ScreenState()
+            return msgspec.structs.replace(state, filter=self.settings.start_filter)
+        return state
 
     def _effective_value(self, name: str, setting: str) -> str:
         return self.ui_state.get_override(name, setting) if self.ui_state is not None else setting

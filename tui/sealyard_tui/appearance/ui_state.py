@@ -16,10 +16,17 @@ from sealyard.model.base import FrozenStruct
 
 
 class ScreenState(FrozenStruct, frozen=True, kw_only=True):
-    """Filter and sort order of one screen, each as text in a format that the screen defines."""
+    """Filter, sort order and scope of one screen, each as text in a format that the screen defines.
+
+    ``scope``: which part of the data is listed. ``hidden_columns``: keys of the columns that the user has hidden.
+    ``filters``: the filters that the user has saved, by name.
+    """
 
     filter: str = ""
     sort: str = ""
+    scope: str = ""
+    hidden_columns: tuple[str, ...] = ()
+    filters: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Override(FrozenStruct, frozen=True, kw_only=True):

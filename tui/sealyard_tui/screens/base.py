@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Generic
 
+import msgspec
 from textual import events, getters, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -50,6 +51,12 @@ MIN_NAME_WIDTH = 12
 
 FLASH_PADDING = 2
 """Number of cells of padding beside a short message."""
+
+SIDE_BY_SIDE_WIDTH = 160
+"""Minimum width of the terminal, in cells, for showing the detail beside the list instead of below it."""
+
+SIDE_BY_SIDE_CLASS = "-side-by-side"
+"""CSS class of screens of that width. A breakpoint could not set it, because Textual sets the class of only one."""
 
 
 class BaseScreen(BatchedScreen[None]):
@@ -161,19 +168,15 @@ class BaseScreen(BatchedScreen[None]):
 
     @property
     def saved_state(self) -> ScreenState:
-        """The saved filter and sort order of this screen."""
+        """The saved filter, sort order and columns of this screen."""
         return self.app.appearance.screen_state(self.NAME)
 
-    def save_state(self, *, filter: str | None = None, sort: str | None = None) -> None:  # noqa: A002
-        """Save the filter or the sort order for the next start; None keeps the saved value.
+    def save_state(self, **fields: Any) -> None:
+        """Save the given fields of :class:`ScreenState` for the next start, and keep the others.
 
         Text typed into the filter bar is saved automatically.
         """
-        saved_state = self.saved_state
-        new_state = ScreenState(
-            filter=saved_state.filter if filter is None else filter, sort=saved_state.sort if sort is None else sort
-        )
-        self.app.appearance.remember_screen_state(self.NAME, new_state)
+        self.app.appearance.remember_screen_state(self.NAME, msgspec.structs.replace(self.saved_state, **fields))
 
     def format_last_update(self) -> str:
         """Return ``updated 3 s ago``, or ``as of 14:02:05 UTC`` while reconnecting; empty before the first load."""
@@ -256,6 +259,7 @@ class BaseScreen(BatchedScreen[None]):
             self.tick(self.now())
 
     def on_resize(self) -> None:
+        self.set_class(self.size.width >= SIDE_BY_SIDE_WIDTH, SIDE_BY_SIDE_CLASS)
         self._show_state(self.state)
 
     @on(ScreenTab.Clicked)

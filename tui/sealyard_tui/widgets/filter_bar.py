@@ -94,13 +94,21 @@ class FilterBar(Horizontal):
             self.query_one(Input).value = text
         self._set_visible(bool(text))
 
-    def show_count(self, count: int, total: int | None = None, *, more: bool = False) -> None:
+    def apply(self, text: str) -> None:
+        """Set the filter and post :class:`Changed`."""
+        self.set_text(text)
+        self.post_message(self.Changed(self, text))
+
+    def show_count(self, count: int, total: int | None = None, *, more: bool = False, similar: bool = False) -> None:
         """Show the number of matches, and the total number of rows if it is known.
 
-        ``more``: whether there may be more matches than counted.
+        ``more``: whether there may be more matches than counted. ``similar``: whether no row contains the words, and
+        the counted ones are only similar.
         """
         matches = f"{count:,}+" if more else f"{count:,}"
         text = matches if total is None else f"{matches} of {total:,}"
+        if similar:
+            text = f"no exact match, {count:,} similar"
         self.query_one(".count", Static).update(Content(text))
 
     def show_error(self, text: str) -> None:

@@ -8,23 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Generic
 
-from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
-from textual.style import Style
 
-from sealyard_tui.widgets.columns import Cell, Column, ColumnLayout
+from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.row_marks import RowMarks
 from sealyard_tui.widgets.row_store import Row, RowStore
-
-MARKER_WIDTH = 2
-"""Width, in character cells, of the cursor marker and the row mark before the first column."""
+from sealyard_tui.widgets.sort_order import SortOrder
+from sealyard_tui.widgets.table_painter import TablePainter
 
 LOAD_AHEAD_ROWS = 50
 """More rows are requested if fewer than this many rows remain below the cursor."""
@@ -101,6 +97,13 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     class MarksChanged(TableMessage):
         """Message posted when rows have been marked or unmarked."""
 
+    class HeaderClicked(TableMessage):
+        """Message posted when the title of a column with a key is clicked."""
+
+        def __init__(self, table: VirtualTable[Any], column: str) -> None:
+            super().__init__(table)
+            self.column = column
+
     class NearEnd(TableMessage):
         """Message posted when few rows remain below the cursor or viewport, so that the owner can append rows."""
 
@@ -121,9 +124,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
-        self._column_layout = ColumnLayout(columns)
-        self._cells = cells
-        self._empty = empty
+        self._painter = TablePainter(self, columns, cells, empty)
         self._markable = markable
         self._rows = RowStore(key)
         self._marks = RowMarks()
@@ -171,8 +172,31 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         return self.marked_rows or ([row] if row is not None else [])
 
     def set_empty_text(self, text: str) -> None:
-        self._empty = text
+        self._painter.empty_text = text
         self.refresh()
+
+    # ---- columns
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self._painter.layout.columns
+
+    @property
+    def hidden_columns(self) -> frozenset[str]:
+        """Keys of the columns that the user has hidden."""
+        return self._painter.layout.hidden
+
+    def hide_columns(self, keys: Iterable[str]) -> None:
+        """Hide the columns with these keys, and show all others for which the table is wide enough."""
+        self._painter.layout.hidden = frozenset(keys)
+        self.refresh()
+
+    def show_order(self, order: SortOrder) -> None:
+        """Show the sort order in the header. The owner sorts the rows."""
+        self._painter.layout.order = order
+        self.refresh()
+
+    # ---- changes of rows
 
     def replace(self, rows: Iterable[Row]) -> None:
         """Replace all rows. The cursor and the marks stay on their rows.
@@ -331,7 +355,10 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
 
     async def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
-        if offset is None or offset.y == 0:
+        if offset is None:
+            return
+        if offset.y == 0:
+            self._on_header_click(offset.x)
             return
         index = self.scroll_offset.y + offset.y - 1
         if not 0 <= index < len(self._rows):
@@ -340,6 +367,11 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._move_to(index)
         if is_activated:
             self.action_activate()
+
+    def _on_header_click(self, x: int) -> None:
+        column = self._painter.column_at(x)
+        if column is not None and column.key:
+            self.post_message(self.HeaderClicked(self, column.key))
 
     def on_resize(self) -> None:
         self._resize()
@@ -353,49 +385,14 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     # ---- rendering
 
     def render_line(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width
         if y == 0:
-            return self._render_strip(self._header_line(width), width, self.get_visual_style("virtual-table--head"))
+            return self._painter.paint_header()
         index = self.scroll_offset.y + y - 1
-        if index < len(self._rows):
-            return self._row_line(index, width)
-        return self._render_strip(self._empty_line(y - 1, width), width, self.visual_style)
-
-    def _empty_line(self, line: int, width: int) -> Content:
-        """Return a line below the last row: blank, or part of the placeholder text if the table is empty."""
-        text = [] if len(self._rows) else Content(self._empty).wrap(max(1, width - 2))
-        return Content.assemble(" ", text[line]) if line < len(text) else Content("")
-
-    def _row_line(self, index: int, width: int) -> Strip:
+        if index >= len(self._rows):
+            return self._painter.paint_empty_line(None if len(self._rows) else y - 1)
         key = self._rows.keys[index]
-        marked = key in self._marks
-        style = self.get_visual_style("virtual-table--marked") if marked else self.visual_style
-        at_cursor = index == self.cursor
-        if at_cursor:
-            style = self._cursor_style()
-        cells = self._column_layout.fit(self._cells(self._rows[key]), width - MARKER_WIDTH, self.size.width)
-        line = Content.assemble(_markers(at_cursor, marked), *cells)
-        return self._render_strip(line, width, style)
-
-    def _cursor_style(self) -> Style:
-        """Return the style of the cursor, including ``reverse``, which Textual omits from visual styles."""
-        name = "virtual-table--cursor"
-        return self.get_visual_style(name) + Style(reverse=self.get_component_styles(name).text_style.reverse)
-
-    def _header_line(self, width: int) -> Content:
-        return Content.assemble(" " * MARKER_WIDTH, *self._column_layout.titles(width - MARKER_WIDTH, self.size.width))
-
-    def _render_strip(self, content: Content, width: int, style: Style) -> Strip:
-        """Render one line. Textual's own method also wraps text and detects links, and takes twice as long."""
-        parts = content.render(style, end="", parse_style=self._get_style)
-        return Strip([Segment(text, part_style.rich_style) for text, part_style in parts]).adjust_cell_length(
-            width, style.rich_style
-        )
+        return self._painter.paint_row(self._rows[key], at_cursor=index == self.cursor, marked=key in self._marks)
 
     def region_of_cursor(self) -> Region:
         """Return the region of the current row, relative to the widget."""
         return Region(0, self.cursor - self.scroll_offset.y + 1, self.size.width, 1)
-
-
-def _markers(at_cursor: bool, marked: bool) -> str:
-    return ("▶" if at_cursor else " ") + ("●" if marked else " ")

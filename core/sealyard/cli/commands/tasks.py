@@ -85,7 +85,12 @@ def add_commands(commands: Commands) -> None:
     list_parser.add_argument("--device", metavar="NAME", help="device configuration")
     list_parser.add_argument("--mine", action="store_true", help="only your own tasks")
     list_parser.add_argument("--awaiting-approval", action="store_true", help="only tasks that await your approval")
-    list_parser.add_argument("--search", metavar="TEXT", default="", help="text in the name, id or file names")
+    list_parser.add_argument(
+        "--search",
+        metavar="TEXT",
+        default="",
+        help="text in the name, id, files, device, creator, kind, status or reason",
+    )
     list_parser.add_argument(
         "--limit", metavar="N", type=int, default=100, help="maximum number of tasks; by default 100"
     )

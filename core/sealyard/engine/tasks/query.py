@@ -12,7 +12,7 @@ from sealyard.engine.state.ids import is_id_prefix
 from sealyard.engine.state.not_found import device_not_found, task_not_found
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import TASKS
+from sealyard.engine.state.tables import SUBJECTS, TASKS
 from sealyard.model.access import (
     Action,
     ResourceType,
@@ -23,9 +23,11 @@ from sealyard.model.access import (
 from sealyard.model.approval import DecisionBlocker, decision_blocker
 from sealyard.model.errors import UsageError
 from sealyard.model.events import Event, TaskChanged, TaskProgressed, WorkspaceChanged
-from sealyard.model.requests import TaskCounts, TaskFilter, TaskPage, TaskSearchFields
+from sealyard.model.requests import TaskCounts, TaskFilter, TaskPage
 from sealyard.model.results import refreshed
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames, collect_subject_names
+from sealyard.model.task_search import NO_NAMES, TaskSearchFields
 from sealyard.model.tasks import (
     CODES_BY_DETAILED_STATUS,
     DetailedStatus,
@@ -147,12 +149,13 @@ class TaskQueries:
         if not 1 <= limit <= MAX_PAGE_SIZE:
             raise UsageError(f"A page must have 1 to {MAX_PAGE_SIZE} tasks.")
         index_filters = self._build_index_filters(subject, filters)
+        names = collect_subject_names(self._repository.list_all(SUBJECTS)) if filters.text else NO_NAMES
         tasks: list[Task] = []
         while True:
             batch = self._repository.store.page_json(
                 TASKS.name, filters=index_filters, newest_first=not filters.oldest_first, cursor=cursor, limit=BATCH
             )
-            documents_read = self._collect_matches(batch.documents, subject, filters, tasks, limit)
+            documents_read = self._collect_matches(batch.documents, subject, filters, names, tasks, limit)
             cursor = batch.cursor(documents_read)
             if cursor is None or len(tasks) >= limit:
                 total = self._counts.count(subject, index_filters) if self._is_countable_by_index(filters) else None
@@ -214,23 +217,29 @@ class TaskQueries:
         return ""
 
     def _collect_matches(
-        self, documents: Sequence[bytes], subject: str, filters: TaskFilter, matches: list[Task], limit: int
+        self,
+        documents: Sequence[bytes],
+        subject: str,
+        filters: TaskFilter,
+        names: SubjectNames,
+        matches: list[Task],
+        limit: int,
     ) -> int:
         """Append matching tasks to ``matches`` until it has ``limit`` items; return the number of documents read."""
         for count, document in enumerate(documents, 1):
-            if filters.text and not filters.matches_text(_decode_search_fields(document)):
+            if filters.text and not filters.matches_text(_decode_search_fields(document), names):
                 continue
             task = self.refresh(_decode_task(document))
-            if self._matches(subject, filters, task):
+            if self._matches(subject, filters, names, task):
                 matches.append(task)
                 if len(matches) == limit:
                     return count
         return len(documents)
 
-    def _matches(self, subject: str, filters: TaskFilter, task: Task) -> bool:
+    def _matches(self, subject: str, filters: TaskFilter, names: SubjectNames, task: Task) -> bool:
         return (
             self._is_visible(subject, task.created_by, task.config_id)
-            and filters.matches(task)
+            and filters.matches(task, names)
             and not (filters.awaiting_my_approval and self.blocked_reason(subject, task))
         )
 

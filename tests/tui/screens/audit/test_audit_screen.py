@@ -219,13 +219,16 @@ async def test_filter_shows_count_until_escape(workspace: TuiWorkspace) -> None:
         await wait_until(pilot, lambda: len(audit_table(app)) == log_size(workspace))
 
 
-async def test_invalid_filter_shows_error_and_keeps_list(workspace: TuiWorkspace) -> None:
+async def test_invalid_filter_shows_error_and_no_entries(workspace: TuiWorkspace) -> None:
     app = make_audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("slash", *"since:soon")
         await wait_until(pilot, lambda: "✗ soon: use 2h" in screen_text(app))
-        assert len(audit_table(app)) == log_size(workspace)
+        await wait_until(pilot, lambda: "The filter is invalid, see above." in screen_text(app))
+        assert len(audit_table(app)) == 0
         assert not app.screen.is_modal
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: len(audit_table(app)) == log_size(workspace))
 
 
 async def test_t_and_w_filter_by_selected_entry(workspace: TuiWorkspace) -> None:

@@ -311,12 +311,45 @@ async def test_early_keys_are_not_typed_into_filter(workspace: TuiWorkspace) -> 
         assert dashboard(app).filter_bar.query_one(Input).disabled
 
 
-async def test_invalid_filter_shows_error_and_keeps_list(workspace: TuiWorkspace) -> None:
+async def test_invalid_filter_shows_error_and_no_rows(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await apply_filter(pilot, app, "stats:done")
         await assert_visible(pilot, "✗ unknown field stats: status:?")
-        assert len(listed_ids(app)) == 9
+        await assert_visible(pilot, "The filter is invalid, see above. Press esc to clear it.")
+        await workspace.add_task("t-next")
+        await wait_for_workers(pilot)
+        assert listed_ids(app) == []
+        await apply_filter(pilot, app, "status:failed")
+        await wait_until(pilot, lambda: listed_ids(app) == ["t-failed"])
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: len(listed_ids(app)) == 10)
+
+
+async def test_words_on_screen_are_found(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
+    async with run_app(app, size=(160, 40)) as pilot:
+        for words, ids in {
+            "failed": ["t-failed"],
+            "expired": ["t-expired"],
+            "dana failed": ["t-failed"],
+            "olga": ["t-rejected"],
+            "wrong": ["t-rejected"],
+        }.items():
+            await apply_filter(pilot, app, words)
+            assert (words, listed_ids(app)) == (words, ids)
+
+
+async def test_similar_names_are_listed_without_exact_match(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
+    async with run_app(app) as pilot:
+        await apply_filter(pilot, app, "gtway")
+        await wait_until(pilot, lambda: len(listed_ids(app)) > 0)
+        await wait_for_workers(pilot)
+        await assert_visible(pilot, "no exact match: similar names")
+        await apply_filter(pilot, app, "gateway")
+        await wait_for_workers(pilot)
+        assert "no exact match" not in screen_text(app)
 
 
 async def test_filter_without_match_shows_hint(workspace: TuiWorkspace) -> None:
@@ -331,10 +364,10 @@ async def test_quick_filters_write_filter_line(workspace: TuiWorkspace) -> None:
     async with run_app(app) as pilot:
         await pilot.press("s", "9")
         await wait_until(pilot, lambda: listed_ids(app) == ["t-expired"])
-        assert dashboard(app).filter_bar.text == "state:expired"
+        assert dashboard(app).filter_bar.text == "status:expired"
         await pilot.press("m")
         await wait_until(pilot, lambda: listed_ids(app) == [])
-        assert dashboard(app).filter_bar.text == "state:expired owner:me"
+        assert dashboard(app).filter_bar.text == "status:expired owner:me"
         await pilot.press("m")
         await wait_until(pilot, lambda: listed_ids(app) == ["t-expired"])
 
@@ -353,10 +386,10 @@ async def test_sort_orders_state_their_scope(empty_workspace: TuiWorkspace) -> N
     await empty_workspace.add_tasks(2500)
     app = make_app(empty_workspace)
     async with run_app(app) as pilot:
-        await pilot.press("o", "2")
+        await pilot.press("o", "5")
         await wait_until(pilot, lambda: listed_ids(app)[0] == "m02499")
         await assert_visible(pilot, "oldest first")
-        await pilot.press("o", "3")
+        await pilot.press("o", "2")
         await wait_until(pilot, lambda: listed_ids(app)[0] == "m00000")
         await wait_for_workers(pilot)
         read = len(listed_ids(app))
@@ -369,7 +402,7 @@ async def test_filter_and_sort_survive_restart(workspace: TuiWorkspace) -> None:
     app = make_app_with_state(workspace, memory)
     async with run_app(app) as pilot:
         await apply_filter(pilot, app, "status:done")
-        await pilot.press("o", "2")
+        await pilot.press("o", "5")
         await wait_for_workers(pilot)
     restarted = make_app_with_state(workspace, memory)
     async with run_app(restarted):
@@ -512,7 +545,7 @@ async def test_download_of_removed_result_shows_hint(workspace: TuiWorkspace, tm
         await assert_visible(pilot, "create a new package")
 
 
-@pytest.mark.parametrize("size", [(80, 24), (160, 40)])
+@pytest.mark.parametrize("size", [(80, 24), (159, 40)])
 async def test_rows_show_download_state(workspace: TuiWorkspace, tmp_path: Path, size: tuple[int, int]) -> None:
     workspace.bus.small_slots = 3
     await workspace.complete(await workspace.add_task("t-other"))

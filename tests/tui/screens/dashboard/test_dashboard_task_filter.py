@@ -31,6 +31,11 @@ def find_ids(tasks: list[Task], line: str, me: str = DEVELOPER) -> list[str]:
         ("status:waiting,running", ["t-waiting", "t-running"]),
         ("STATUS:Failed", ["t-failed"]),
         ("state:expired,gone", ["t-expired", "t-gone"]),
+        ("status:expired", ["t-expired"]),
+        ("state:waiting", ["t-waiting"]),
+        ("failed", ["t-failed"]),
+        ("!done -waiting -failed -running -queued", ["t-rejected"]),
+        ("wrong bootloader", ["t-rejected"]),
         ("kind:signing", ["t-signed"]),
         ("1.4.3 -beta", ["t-running"]),
         ("1.4.3 !beta", ["t-running"]),
@@ -58,10 +63,10 @@ def test_me_is_replaced_by_caller(usual_tasks: list[Task]) -> None:
     [
         ("stats:done", "unknown field stats: status:?"),
         ("done:", "unknown field done: status:done?"),
-        ("expired:yes", "unknown field expired: state:expired?"),
+        ("expired:yes", "unknown field expired: status:expired?"),
         ("12:30", 'unknown field 12: to search for the text, write "12:30"'),
         ("status:flying", "unknown value flying; use created, waiting"),
-        ("state:", "state: expected available, expired or gone"),
+        ("state:", "state: expected waiting, done, expired"),
         ("\x1b:x", "unknown field \\x1b"),
     ],
 )
@@ -81,6 +86,30 @@ def test_known_device_is_filtered_by_engine() -> None:
 def test_unsupported_terms_are_filtered_locally() -> None:
     filters, whole = parse_filter("status:done status:failed -beta release 1.0", DEVELOPER).to_engine_filter()
     assert (filters.status, filters.text, whole) == (TaskStatus.DONE, "release", False)
+
+
+def test_display_names_are_searched(usual_tasks: list[Task]) -> None:
+    query = parse_filter("olga", DEVELOPER, names={OWNER: "Olga Owner"})
+    assert [each.id for each in usual_tasks if query.matches(create_row(each))] == ["t-rejected"]
+    assert not any(parse_filter("olga", DEVELOPER).matches(create_row(each)) for each in usual_tasks)
+
+
+def test_result_state_is_filtered_by_engine() -> None:
+    filters, whole = parse_filter("status:expired", DEVELOPER).to_engine_filter()
+    assert (filters.result_state, filters.status, whole) == (ResultState.EXPIRED, None, True)
+    filters, whole = parse_filter("status:expired status:done", DEVELOPER).to_engine_filter()
+    assert (filters.result_state, filters.status, whole) == (ResultState.EXPIRED, TaskStatus.DONE, True)
+
+
+def test_fuzzy_query_finds_and_ranks_similar_names() -> None:
+    rows = [create_row(task(f"t{number}", name=name)) for number, name in enumerate(("gate away", "gateway", "beta"))]
+    query = parse_filter("gtway -beta status:waiting", DEVELOPER).to_fuzzy()
+    assert query is not None
+    assert [row.title for row in rows if query.matches(row)] == ["gate away", "gateway"]
+    assert query.rank(rows[1]) > query.rank(rows[0])
+    assert query.to_engine_filter()[0].text == ""
+    assert query.to_fuzzy() is None
+    assert parse_filter("ab -cdef status:done", DEVELOPER).to_fuzzy() is None
 
 
 def test_set_fields_keeps_other_terms() -> None:

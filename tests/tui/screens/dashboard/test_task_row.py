@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sealyard.model.events import TaskChanged
 from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard_tui.screens.dashboard.task_row import (
-    SortOrder,
+    SORTABLE_COLUMNS,
+    TaskOrder,
     TaskRow,
     apply_change,
     create_row,
@@ -21,6 +22,7 @@ from sealyard_tui.screens.dashboard.task_row import (
 from tests.tui.task_factories import file, result, task
 from tests.tui.workspace import DEVELOPER, NOW, OWNER
 
+orders = st.builds(TaskOrder, column=st.sampled_from(sorted(SORTABLE_COLUMNS)), descending=st.booleans())
 task_rows = st.builds(
     lambda task_id, minutes, **fields: create_row(task(task_id, created_at=NOW - timedelta(minutes=minutes), **fields)),
     st.text("abc", min_size=1, max_size=3),
@@ -31,8 +33,8 @@ task_rows = st.builds(
 )
 
 
-@given(st.lists(task_rows, max_size=12, unique_by=lambda row: row.id), task_rows, st.sampled_from([*SortOrder]))
-def test_insert_position_matches_full_sort(others: list[TaskRow], row: TaskRow, order: SortOrder) -> None:
+@given(st.lists(task_rows, max_size=12, unique_by=lambda row: row.id), task_rows, orders)
+def test_insert_position_matches_full_sort(others: list[TaskRow], row: TaskRow, order: TaskOrder) -> None:
     sorted_others = sort_rows([each for each in others if each.id != row.id], order)
     position = find_insert_position(row, len(sorted_others), sorted_others.__getitem__, order)
     assert [*sorted_others[:position], row, *sorted_others[position:]] == sort_rows([*sorted_others, row], order)

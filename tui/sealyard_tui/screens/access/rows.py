@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -25,6 +25,7 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.formatting import format_count, format_time
 from sealyard.model.requests import AccessControlList
 from sealyard.model.subject_names import SubjectNames, format_subject
+from sealyard_tui.fuzzy import find_matches
 
 
 class Section(StrEnum):
@@ -113,7 +114,19 @@ class AccessRow(FrozenStruct, frozen=True, kw_only=True):
     @property
     def search_text(self) -> str:
         lock_text = "locked" if self.permanent else ""
-        return f"{self.kind} {self.subject_label} {self.action} {self.target} {lock_text}".casefold()
+        return f"{self.kind} {self.subject_label} {self.action} {self.target} {lock_text} {self.created_by}".casefold()
+
+
+SORT_VALUES: Mapping[str, Callable[[AccessRow], str | bool]] = {
+    "kind": lambda row: row.kind,
+    "subject": lambda row: row.subject_label.casefold(),
+    "action": lambda row: row.action,
+    "target": lambda row: row.target.casefold(),
+    "locked": lambda row: not row.permanent,
+    "since": lambda row: row.created_at.isoformat() if row.created_at is not None else "",
+    "by": lambda row: row.created_by.casefold(),
+}
+"""Functions that return the value by which rows are sorted, by column."""
 
 
 def format_resource(resource: str, device_names: DeviceNames) -> str:
@@ -159,10 +172,10 @@ def build_own_rows(permissions: Iterable[Permission], device_names: DeviceNames)
     )
 
 
-def filter_rows(rows: Sequence[AccessRow], section: Section, text: str) -> list[AccessRow]:
-    terms = text.casefold().split()
+def filter_rows(rows: Sequence[AccessRow], section: Section, text: str) -> tuple[list[AccessRow], bool]:
+    """Return the matching rows of a section, and whether they are only similar to the text."""
     kinds = ROW_KINDS_BY_SECTION[section]
-    return [each for each in rows if each.kind in kinds and all(term in each.search_text for term in terms)]
+    return find_matches([each for each in rows if each.kind in kinds], text, lambda row: row.search_text)
 
 
 def find_groups(subject: str, access: AccessControlList) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from sealyard_tui.screens.access.rows import (
     KIND_SIGNS,
     PERMANENT_RULE_NOTE,
     ROW_KINDS_BY_SECTION,
+    SORT_VALUES,
     AccessRow,
     DeviceNames,
     RowKind,
@@ -43,10 +44,11 @@ from sealyard_tui.screens.access.rows import (
     describe_row,
     filter_rows,
 )
-from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.sort_order import SortOrder, sort_rows
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 RESOURCES = ("ACL", "SUBJECT", "DEVICE_CONFIG", "POLICY")
@@ -89,11 +91,12 @@ class SectionTab(Static):
         self.post_message(self.Clicked(self.section))
 
 
-class AccessScreen(BaseScreen):
+class AccessScreen(ListScreen):
     """Screen that lists users, groups, rules, and the user's own permissions."""
 
     NAME = "access"
     CSS_PATH = "screen.tcss"
+    SORTABLE = frozenset(SORT_VALUES)
     HELP = (
         "All users, groups and machine clients, group memberships, and the rules that grant permissions. "
         "Permissions come only from rules, for a user or for a group; the product owner's permission to "
@@ -108,14 +111,14 @@ class AccessScreen(BaseScreen):
     }
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column(title="KIND", width=12),
-        Column(title="SUBJECT", width=18, grow=1, below_width=WIDE_FROM),
-        Column(title="SUBJECT", width=18, grow=1, from_width=WIDE_FROM),
-        Column(title="ACTION", width=8),
-        Column(title="TARGET", width=28, grow=1),
-        Column(title="LOCKED", width=6),
-        Column(title="SINCE", width=10, from_width=WIDE_FROM),
-        Column(title="BY", width=18, from_width=110),
+        Column(key="kind", title="KIND", width=12, give_way=4),
+        Column(key="subject", title="SUBJECT", width=18, min_width=14, grow=1, below_width=WIDE_FROM),
+        Column(key="subject", title="SUBJECT", width=18, min_width=14, grow=1, from_width=WIDE_FROM),
+        Column(key="action", title="ACTION", width=8),
+        Column(key="target", title="TARGET", width=28, min_width=17, grow=1),
+        Column(key="locked", title="LOCKED", width=6, give_way=3),
+        Column(key="since", title="SINCE", width=10, give_way=2, from_width=WIDE_FROM),
+        Column(key="by", title="BY", width=18, min_width=10, give_way=1, from_width=110),
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -212,12 +215,17 @@ class AccessScreen(BaseScreen):
         for tab in self.query(SectionTab):
             count = sum(each.kind in ROW_KINDS_BY_SECTION[tab.section] for each in self._rows)
             tab.show(count, is_selected=tab.section is self.section)
-        rows = filter_rows(self._rows, self.section, bar.text)
+        rows, is_similar = filter_rows(self._rows, self.section, bar.text)
         table = self.query_one(VirtualTable)
         table.set_empty_text(self._format_empty_text())
-        table.replace(rows)
-        bar.show_count(len(rows), len(filter_rows(self._rows, self.section, "")))
+        table.replace(rows if is_similar else sort_rows(rows, self.order, SORT_VALUES))
+        total = sum(each.kind in ROW_KINDS_BY_SECTION[self.section] for each in self._rows)
+        bar.show_count(len(rows), total, similar=is_similar)
         self.refresh_bindings()
+
+    def apply_order(self, order: SortOrder) -> None:
+        table: VirtualTable[AccessRow] = self.list_table
+        table.replace(sort_rows(table.rows, order, SORT_VALUES))
 
     def _format_empty_text(self) -> str:
         if self.query_one(FilterBar).text:
@@ -249,6 +257,10 @@ class AccessScreen(BaseScreen):
     def select_row(self, key: str) -> None:
         """Move the cursor to the row with ``key``, if it is in the list."""
         self.query_one(VirtualTable).move_cursor_to(key)
+
+    def show_all_rows(self) -> None:
+        super().show_all_rows()
+        self.section = Section.ALL
 
     @on(SectionTab.Clicked)
     def _select_section(self, event: SectionTab.Clicked) -> None:

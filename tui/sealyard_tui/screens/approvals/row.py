@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 from textual.content import Content
 
@@ -16,17 +17,20 @@ from sealyard.model.tasks import Task
 from sealyard_tui.formatting import format_age, short_duration, task_title
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, Column
+from sealyard_tui.widgets.sort_order import SortOrder
+
+MAX_TIME = datetime.max.replace(tzinfo=UTC)
 
 COLUMNS = (
-    Column(title="NAME", width=13, grow=4),
-    Column(title="KIND", width=10, from_width=100),
-    Column(title="DEVICE", width=10, grow=1),
-    Column(title="REQUESTER", width=9, grow=1),
-    Column(title="AGE", width=4, right=True, from_width=83),
-    Column(title="SIZE", width=9, right=True),
-    Column(title="APPROVALS", width=9, right=True),
-    Column(title="EXPIRES", width=7, right=True),
-    Column(title="YOU", width=11),
+    Column(key="name", title="NAME", width=20, min_width=13, max_width=60, grow=4),
+    Column(key="kind", title="KIND", width=10, from_width=100, give_way=3),
+    Column(key="device", title="DEVICE", width=10, max_width=24, grow=1),
+    Column(key="requester", title="REQUESTER", width=9, max_width=24, grow=1, give_way=4),
+    Column(key="age", title="AGE", width=4, right=True, give_way=1),
+    Column(key="size", title="SIZE", width=9, right=True, give_way=2),
+    Column(key="approvals", title="APPROVALS", width=9, right=True, give_way=5),
+    Column(key="expires", title="EXPIRES", width=7, right=True, give_way=6),
+    Column(key="you", title="YOU", width=11),
 )
 
 EXPIRY_WARNING = 24 * 3600
@@ -57,6 +61,37 @@ def get_blocked_reason(task: Task, state: SessionState, now: datetime) -> str:
     if blocker is not None:
         return _BLOCKER_TEXTS[blocker]
     return EXPIRED_TEXT if is_timed_out(task, now) else ""
+
+
+AGE = "age"
+
+SORT_VALUES: Mapping[str, Callable[[Task, SessionState, datetime], Any]] = {
+    "name": lambda task, *_: task_title(task).casefold(),
+    "kind": lambda task, *_: task.kind,
+    "device": lambda task, *_: task.config_name.casefold(),
+    "requester": lambda task, state, _: format_subject_name(task.created_by, state.subject_names).casefold(),
+    "size": lambda task, *_: task.total_bytes,
+    "approvals": lambda task, *_: len(valid_approvers(task, task.approvals)),
+    "expires": lambda task, *_: task.approval_expires_at or MAX_TIME,
+    "you": get_blocked_reason,
+}
+"""Functions that return the value by which tasks are sorted, by column. Tasks can also be sorted by age."""
+
+SORTABLE_COLUMNS = frozenset({AGE, *SORT_VALUES})
+
+
+class PendingOrder(SortOrder, frozen=True, kw_only=True):
+    """Sort order of the list: the newest tasks first by default, which is the order of the engine's pages."""
+
+    column: str = AGE
+
+
+def sort_tasks(tasks: Iterable[Task], order: SortOrder, state: SessionState, now: datetime) -> list[Task]:
+    newest_first = sorted(tasks, key=lambda task: (task.created_at, task.id), reverse=True)
+    if order.column == AGE:
+        return newest_first[::-1] if order.descending else newest_first
+    get_value = SORT_VALUES[order.column]
+    return sorted(newest_first, key=lambda task: get_value(task, state, now), reverse=order.descending)
 
 
 def is_timed_out(task: Task, now: datetime) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.timer import Timer
 
@@ -26,17 +26,20 @@ from sealyard_tui.screens.approvals.review_pane import ReviewPane
 from sealyard_tui.screens.approvals.row import (
     COLUMNS,
     LOADING_TEXT,
+    SORTABLE_COLUMNS,
+    PendingOrder,
     format_empty_text,
     get_blocked_reason,
     render_cells,
 )
 from sealyard_tui.screens.approvals.task_list import PendingTaskList
-from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.terminal.editor import view_in_pager
 from sealyard_tui.widgets.columns import Cell
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.05
@@ -47,11 +50,13 @@ MINE, ALL = "mine", "all"
 DECISION_ACTIONS = ("approve", "reject")
 
 
-class ApprovalsScreen(BaseScreen):
+class ApprovalsScreen(ListScreen):
     """Screen that lists pending tasks, shows their reviews, and lets the user approve or reject them."""
 
     NAME = "approvals"
     CSS_PATH = "screen.tcss"
+    SORTABLE = SORTABLE_COLUMNS
+    ORDER = PendingOrder
     HELP = (
         "Tasks that need your decision; press {key[approvals.all]} to show all pending tasks, with the reason "
         "where you cannot decide. The review shows everything that will be released: files with their digests, "
@@ -95,13 +100,14 @@ class ApprovalsScreen(BaseScreen):
     # ---- layout
 
     def compose_body(self) -> ComposeResult:
-        self._task_list.show_all = self.saved_state.sort == ALL
+        self._task_list.show_all = (self.saved_state.scope or self.saved_state.sort) == ALL
         yield FilterBar(self.saved_state.filter, hint="a word of the name, the id or a file")
-        with Vertical(id="list", classes="pane"):
-            yield VirtualTable[Task](
-                COLUMNS, self._render_cells, key=lambda task: task.id, empty=LOADING_TEXT, markable=True, id="queue"
-            )
-        yield ReviewPane()
+        with Container(id="list-and-detail"):
+            with Vertical(id="list", classes="pane"):
+                yield VirtualTable[Task](
+                    COLUMNS, self._render_cells, key=lambda task: task.id, empty=LOADING_TEXT, markable=True, id="queue"
+                )
+            yield ReviewPane()
 
     def on_mount(self) -> None:
         self.app.state_changed.subscribe(self, self._on_permissions_changed)
@@ -132,6 +138,9 @@ class ApprovalsScreen(BaseScreen):
         self.update_title()
         self._update_permissions()
 
+    def apply_order(self, order: SortOrder) -> None:
+        self._task_list.apply_order(order)
+
     def reset(self) -> None:
         self._task_list.reset()
         self.table.set_empty_text(LOADING_TEXT)
@@ -156,7 +165,8 @@ class ApprovalsScreen(BaseScreen):
         marks = f", {len(self.table.marked_rows)} marked" if self.table.marked_rows else ""
         pane = self.query_one("#list")
         pane.border_title = Content(f"{count} {label}{marks}")
-        pane.border_subtitle = Content(self.format_last_update())
+        order_note = f"by {task_list.order.column} (loaded rows only) · " if task_list.sorts_loaded_rows else ""
+        pane.border_subtitle = Content(order_note + self.format_last_update())
         self.query_one(FilterBar).show_count(len(self.table), more=more)
         is_filtered = bool(self.query_one(FilterBar).text)
         self.table.set_empty_text(
@@ -228,7 +238,7 @@ class ApprovalsScreen(BaseScreen):
 
     def action_toggle_all(self) -> None:
         self._task_list.show_all = not self._task_list.show_all
-        self.save_state(sort=ALL if self._task_list.show_all else MINE)
+        self.save_state(scope=ALL if self._task_list.show_all else MINE)
         self.table.clear_marks()
         self.reload()
 

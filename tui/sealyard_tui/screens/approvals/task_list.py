@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
 from sealyard.client.protocol import Client
@@ -11,10 +11,11 @@ from sealyard.model.errors import NotFoundError
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import DetailedStatus, Task, TaskStatus
 from sealyard_tui.formatting import task_title
-from sealyard_tui.screens.approvals.row import EXPIRED_TEXT, get_blocked_reason
+from sealyard_tui.screens.approvals.row import EXPIRED_TEXT, PendingOrder, get_blocked_reason, sort_tasks
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 PAGE_SIZE = 200
@@ -41,6 +42,7 @@ class PendingTaskList:
         """Ids of the tasks that the user has decided on in this session, whose results have already been reported."""
         self.next_cursor: str | None = None
         """Cursor for the next page; None if all pages have been loaded."""
+        self.order: SortOrder = PendingOrder()
         self._screen = screen
         self._on_change = on_change
         self._load_review = load_review
@@ -97,7 +99,7 @@ class PendingTaskList:
             return
         self.next_cursor = cursor
         self._loaded_filter = task_filter
-        self.table.replace(sorted([*tasks, *overdue_tasks], key=_sort_key, reverse=True))
+        self.table.replace(self._sort([*tasks, *overdue_tasks]))
         self._on_change()
         await self._load_review()
 
@@ -121,7 +123,7 @@ class PendingTaskList:
         return (
             task.status is TaskStatus.WAITING
             and (self.show_all or reason in ("", EXPIRED_TEXT))
-            and TaskFilter(text=self._filter_text).matches(task)
+            and TaskFilter(text=self._filter_text).matches(task, self._screen.state.subject_names)
         )
 
     def load_more(self) -> None:
@@ -138,10 +140,33 @@ class PendingTaskList:
             if await self._is_outdated(client, task_filter):
                 return
             self.next_cursor = page.next
-            self.table.extend(page.tasks)
+            self._append(page.tasks)
             self._on_change()
         finally:
             self._is_loading_more = False
+
+    # ---- sort order
+
+    @property
+    def sorts_loaded_rows(self) -> bool:
+        """Whether the sort order applies only to the loaded tasks, because there are more."""
+        return self.next_cursor is not None and self.order != PendingOrder()
+
+    def apply_order(self, order: SortOrder) -> None:
+        self.order = order
+        self.table.replace(self._sort(self.table.rows))
+        self.table.action_go_first()
+
+    def _sort(self, tasks: Iterable[Task]) -> list[Task]:
+        return sort_tasks(tasks, self.order, self._screen.state, self._screen.now())
+
+    def _append(self, tasks: Sequence[Task]) -> None:
+        """Add tasks that are older than all others."""
+        if self.order == PendingOrder():
+            self.table.extend(tasks)
+            return
+        known_ids = {task.id for task in tasks}
+        self.table.replace(self._sort([*(task for task in self.table.rows if task.id not in known_ids), *tasks]))
 
     # ---- updates
 
@@ -198,11 +223,16 @@ class PendingTaskList:
     def _insert_or_update(self, task: Task) -> None:
         """Insert or update a task, unless it belongs to a page that has not been loaded yet."""
         rows = self.table.rows
-        if task.id in self.table:
+        if task.id in self.table and self.order == PendingOrder():
             self.table.update_row(task)
-        elif self.next_cursor is None or not rows or _sort_key(task) > _sort_key(rows[-1]):
-            self.table.replace(sorted([*rows, task], key=_sort_key, reverse=True))
+        elif self._belongs_to_loaded_pages(task, rows):
+            self.table.replace(self._sort([*(row for row in rows if row.id != task.id), task]))
             self._on_change()
+
+    def _belongs_to_loaded_pages(self, task: Task, rows: Sequence[Task]) -> bool:
+        if self.next_cursor is None or not rows or task.id in self.table:
+            return True
+        return any(_sort_key(task) > _sort_key(row) for row in rows)
 
 
 async def _read_task(client: Client, task_id: str) -> Task | None:

@@ -23,7 +23,6 @@ NOT_CHECKPOINTED = "◌"
 """Mark for entries that are not yet covered by a signed checkpoint."""
 
 WIDE_FROM = 100
-MEDIUM_FROM = 72
 
 _CHANGE_STYLES: dict[AuditAction, tuple[str, str]] = {
     AuditAction.CREATED: ("+", "$accent"),
@@ -50,15 +49,13 @@ def create_columns(zone: tzinfo | None) -> tuple[Column, ...]:
     """Return the table columns. ``zone``: the time zone in which times are shown, named in the column title."""
     time_title = add_zone("TIME", zone)
     return (
-        Column(title="SEQ", width=9, right=True),
-        Column(title=time_title, width=11, below_width=MEDIUM_FROM),
-        Column(title=time_title, width=16, from_width=MEDIUM_FROM, below_width=WIDE_FROM),
-        Column(title=time_title, width=19, from_width=WIDE_FROM),
-        Column(title="AUTHOR", width=10, from_width=MEDIUM_FROM, below_width=WIDE_FROM),
-        Column(title="AUTHOR", width=15, from_width=WIDE_FROM),
-        Column(title="CHANGE", width=16),
-        Column(title="RESOURCE", width=18, from_width=WIDE_FROM),
-        Column(title="MESSAGE", width=16, grow=1),
+        Column(key="seq", title="SEQ", width=9, min_width=7, right=True, give_way=2),
+        Column(key="time", title=time_title, width=14, give_way=3, below_width=WIDE_FROM),
+        Column(key="time", title=time_title, width=19, give_way=3, from_width=WIDE_FROM),
+        Column(key="author", title="AUTHOR", width=15, min_width=9, max_width=24, grow=1, give_way=1),
+        Column(key="change", title="CHANGE", width=16, min_width=12, give_way=5),
+        Column(key="resource", title="RESOURCE", width=18, min_width=12, give_way=4, from_width=WIDE_FROM),
+        Column(key="message", title="MESSAGE", width=40, min_width=18, grow=5),
     )
 
 
@@ -87,8 +84,7 @@ def render_cells(
     time = f"{entry.timestamp.astimezone(zone):%Y-%m-%d %H:%M:%S}"
     author = escape_text(format_subject_name(entry.author, names))
     message = escape_text(insert_subject_names(entry.message, names))
-    times = (time[5:16], time[:16], time)
-    return number, *times, author, author, change_badge(entry.change), escape_text(entry.resource), message
+    return number, time[5:], time, author, change_badge(entry.change), escape_text(entry.resource), message
 
 
 def entry_json(entry: AuditEntry) -> str:

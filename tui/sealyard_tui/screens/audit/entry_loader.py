@@ -33,6 +33,9 @@ AUDIT_LOG = resource_type_uri(ResourceType.AUDIT_LOG)
 
 LOADING_TEXT = "Loading the log …"
 EMPTY_TEXT = "No entries yet."
+INVALID_FILTER_TEXT = (
+    "The filter is invalid, see above. Press {key[screen.back]} to clear it or {key[audit.form]} to edit it in a form."
+)
 NO_MATCH_TEXT = (
     "No entries match the filter. Press {key[screen.back]} to clear it or {key[audit.form]} to edit it in a form."
 )
@@ -130,11 +133,18 @@ class EntryLoader:
         try:
             audit_filter = parse_filter(text, self._screen.now())
         except UsageError as error:
-            self._screen.query_one(FilterBar).show_error(error.message)
-            if self.filter_text is not None:
-                return
-            text, audit_filter = "", AuditFilter()
+            self._show_filter_error(error)
+            return
         await self._read_from_scratch(client, text, audit_filter)
+
+    def _show_filter_error(self, error: UsageError) -> None:
+        """Show the error beside the filter and an empty list, so that the entries of another filter do not stay."""
+        self._generation += 1
+        self.filter_text, self._next_seq, self._target_seq = None, None, None
+        self._screen.query_one(FilterBar).show_error(error.message)
+        self.table.set_empty_text(insert_keys(self._screen.app, INVALID_FILTER_TEXT))
+        self.table.replace(())
+        self._on_change()
 
     async def _load_log_state(self, client: Client) -> bool:
         """Update the size of the log and whether the user can view it; return :attr:`can_view`.

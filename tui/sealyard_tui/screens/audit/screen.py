@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Container
 from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
@@ -34,11 +35,12 @@ from sealyard_tui.screens.audit.entry_format import (
 )
 from sealyard_tui.screens.audit.entry_loader import LOADING_TEXT, EntryLoader
 from sealyard_tui.screens.audit.filter_syntax import format_filter, split_filter
-from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.05
@@ -59,7 +61,7 @@ ACCESS_DENIED_TEXT = (
 FILTER_HINT = "text  type:TASK resource:TASK:… author:owner change:REFUSED since:2h until:2026-11-01"
 
 
-class AuditScreen(BaseScreen):
+class AuditScreen(ListScreen):
     """Screen that lists the entries of the audit log, newest first."""
 
     NAME = "audit"
@@ -103,11 +105,12 @@ class AuditScreen(BaseScreen):
     def compose_body(self) -> ComposeResult:
         yield FilterBar(self.saved_state.filter, hint=FILTER_HINT)
         self._zone = display_zone.fixed_at(self.now())
-        yield VirtualTable[AuditEntry](
-            create_columns(self._zone), self._render_cells, key=row_key, empty=LOADING_TEXT, id="entries"
-        )
-        yield Static("", id="no-access", markup=False)
-        yield AuditDetailPane()
+        with Container(id="list-and-detail"):
+            yield VirtualTable[AuditEntry](
+                create_columns(self._zone), self._render_cells, key=row_key, empty=LOADING_TEXT, id="entries"
+            )
+            yield Static("", id="no-access", markup=False)
+            yield AuditDetailPane()
         yield Static("", id="state", markup=False)
 
     def _render_cells(self, entry: AuditEntry) -> tuple[Cell, ...]:
@@ -133,6 +136,9 @@ class AuditScreen(BaseScreen):
     def _on_state_changed(self, state: SessionState) -> None:
         super()._on_state_changed(state)
         self.table.refresh()
+
+    def apply_order(self, order: SortOrder) -> None:
+        """Do nothing: the log can only be read from the newest entry to the oldest."""
 
     def reset(self) -> None:
         self._loader.reset()

@@ -22,14 +22,14 @@ WIDE_COLUMNS_FROM = 150
 """Minimum table width, in cells, for showing the long form of the download status."""
 
 COLUMNS = (
-    Column(title="STATUS", width=11),
-    Column(title="NAME", width=14, grow=3),
-    Column(title="DEVICE", width=11, grow=1),
-    Column(title="CREATED BY", width=14, grow=1, from_width=100),
-    Column(title="AGE", width=4, right=True),
-    Column(title="RESULT", width=21, grow=4),
-    Column(title="FILE", width=9, below_width=WIDE_COLUMNS_FROM),
-    Column(title="FILE", width=30, from_width=WIDE_COLUMNS_FROM),
+    Column(key="status", title="STATUS", width=11),
+    Column(key="name", title="NAME", width=14, min_width=12, max_width=44, grow=3),
+    Column(key="device", title="DEVICE", width=11, min_width=8, max_width=24, grow=1, give_way=4),
+    Column(key="creator", title="CREATED BY", width=14, min_width=8, max_width=24, grow=1, from_width=100, give_way=3),
+    Column(key="age", title="AGE", width=4, right=True, give_way=2),
+    Column(key="result", title="RESULT", width=24, min_width=16, grow=4),
+    Column(key="file", title="FILE", width=9, give_way=1, below_width=WIDE_COLUMNS_FROM),
+    Column(key="file", title="FILE", width=30, give_way=1, from_width=WIDE_COLUMNS_FROM),
 )
 _BAR_WIDTH = 14
 

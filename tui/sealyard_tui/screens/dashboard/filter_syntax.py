@@ -1,7 +1,8 @@
 """The filter syntax of the dashboard, such as ``status:waiting,running owner:me -device:gateway !beta release``.
 
-All terms must match. A term is either a word to search for in the name, id and file names of a task, or one of
-:data:`FIELDS` with comma-separated values, at least one of which must match. A leading ``-`` or ``!`` negates a term.
+All terms must match. A term is either a word to search for in everything that the list shows of a task, or one of
+:data:`FIELDS` with comma-separated values, at least one of which must match. ``status`` accepts the statuses of tasks
+and the states of results; ``state`` is another name for it. A leading ``-`` or ``!`` negates a term.
 Text with spaces or a colon must be enclosed in double quotes; a double quote inside it must be doubled.
 """
 
@@ -9,9 +10,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import TypeVar
 
 import msgspec
 
@@ -19,7 +19,10 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import TaskFilter
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames
+from sealyard.model.task_search import NO_NAMES
 from sealyard.model.tasks import DetailedStatus, ResultState, TaskKind
+from sealyard_tui.fuzzy import MIN_WORD_LENGTH, is_similar, rank
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 
 FIELDS = ("status", "state", "owner", "kind", "device")
@@ -30,8 +33,6 @@ _MAX_QUOTE_LENGTH = 16
 
 _TOKEN = re.compile(r"""(?P<not>[-!])?(?:(?P<field>[^\s":]+):)?(?:"(?P<quoted>(?:[^"]|"")*)"?(?=\s|$)|(?P<bare>\S*))""")
 
-EnumT = TypeVar("EnumT", bound=StrEnum)
-
 QUICK_FILTERS = (
     ("", "", "all"),
     ("status", "waiting", "waiting for approval"),
@@ -40,11 +41,11 @@ QUICK_FILTERS = (
     ("status", "done", "done"),
     ("status", "failed", "failed"),
     ("status", "cancelled", "cancelled, rejected or withdrawn"),
-    ("state", "available", "results that can be downloaded"),
-    ("state", "expired", "results whose link expired"),
-    ("state", "gone", "results whose file was removed"),
     ("status", "rejected", "rejected by an approver"),
     ("status", "withdrawn", "withdrawn by the requester"),
+    ("status", "available", "results that can be downloaded"),
+    ("status", "expired", "results whose link expired"),
+    ("status", "gone", "results whose file was removed"),
 )
 """Field, value and label of each quick filter."""
 
@@ -53,23 +54,27 @@ class Term(FrozenStruct, frozen=True, kw_only=True):
     """A parsed term of a filter.
 
     ``field`` is empty if the term is a word to search for. ``is_exact``: whether the values are ids of device
-    configurations instead of parts of their names.
+    configurations instead of parts of their names. ``is_fuzzy``: whether similar words in the name of the task or of
+    its device configuration match.
     """
 
     field: str
     values: tuple[str, ...]
     is_negated: bool = False
     is_exact: bool = False
+    is_fuzzy: bool = False
 
-    def matches(self, row: TaskRow) -> bool:
-        return any(self._matches_value(row, value) for value in self.values) is not self.is_negated
+    @property
+    def can_be_fuzzy(self) -> bool:
+        return not self.field and not self.is_negated and len(self.values[0]) >= MIN_WORD_LENGTH
 
-    def _matches_value(self, row: TaskRow, value: str) -> bool:
+    def matches(self, row: TaskRow, names: SubjectNames = NO_NAMES) -> bool:
+        return any(self._matches_value(row, value, names) for value in self.values) is not self.is_negated
+
+    def _matches_value(self, row: TaskRow, value: str, names: SubjectNames) -> bool:
         match self.field:
             case "status":
-                return value in (row.status, row.detailed_status)
-            case "state":
-                return row.state == value
+                return value in (row.status, row.detailed_status, row.state)
             case "kind":
                 return row.kind == value
             case "owner":
@@ -77,26 +82,42 @@ class Term(FrozenStruct, frozen=True, kw_only=True):
             case "device":
                 return row.config_id == value if self.is_exact else value in row.device.casefold()
             case _:
-                return value in f"{row.id}\n{row.name}\n{row.files}".casefold()
+                return is_similar(value, row.fuzzy_text) if self.is_fuzzy else value in row.search_text(names)
 
 
 class TaskQuery(FrozenStruct, frozen=True, kw_only=True):
-    """A parsed filter: terms that must all match."""
+    """A parsed filter: terms that must all match. ``names``: display names of subjects, which words may match."""
 
     terms: tuple[Term, ...] = ()
+    names: SubjectNames = NO_NAMES
 
     def matches(self, row: TaskRow) -> bool:
-        return all(term.matches(row) for term in self.terms)
+        return all(term.matches(row, self.names) for term in self.terms)
+
+    @property
+    def is_fuzzy(self) -> bool:
+        return any(term.is_fuzzy for term in self.terms)
+
+    def to_fuzzy(self) -> TaskQuery | None:
+        """Return the query for tasks that are similar to its words; None if there is none."""
+        if self.is_fuzzy or not any(term.can_be_fuzzy for term in self.terms):
+            return None
+        terms = (msgspec.structs.replace(term, is_fuzzy=term.can_be_fuzzy) for term in self.terms)
+        return msgspec.structs.replace(self, terms=tuple(terms))
+
+    def rank(self, row: TaskRow) -> float:
+        """Return how well a row matches the words of a fuzzy query; a higher value is a better match."""
+        return rank([term.values[0] for term in self.terms if term.is_fuzzy], row.fuzzy_text)
 
     def to_engine_filter(self) -> tuple[TaskFilter, bool]:
         """Return a filter for the engine, and whether it is exact. An inexact filter may match additional tasks."""
         task_filter = TaskFilter()
         unsupported_count = 0
         for term in self.terms:
-            field = _ENGINE_FIELDS.get(term.field, "") if _is_supported_by_engine(term) else ""
+            field = _engine_field(term) if _is_supported_by_engine(term) else ""
             if field and not getattr(task_filter, field):
                 task_filter = msgspec.structs.replace(
-                    task_filter, **{field: _FIELD_TYPES.get(term.field, str)(term.values[0])}
+                    task_filter, **{field: _FIELD_TYPES.get(field, str)(term.values[0])}
                 )
             else:
                 unsupported_count += 1
@@ -106,28 +127,37 @@ class TaskQuery(FrozenStruct, frozen=True, kw_only=True):
 _ENGINE_FIELDS = {
     "": "text",
     "status": "status",
-    "state": "result_state",
     "kind": "kind",
     "owner": "created_by",
     "device": "config",
 }
-_FIELD_TYPES = {"status": DetailedStatus, "state": ResultState, "kind": TaskKind}
+_FIELD_TYPES = {"status": DetailedStatus, "result_state": ResultState, "kind": TaskKind}
+
+
+def _engine_field(term: Term) -> str:
+    if term.field == "status" and term.values[0] in [*ResultState]:
+        return "result_state"
+    return _ENGINE_FIELDS.get(term.field, "")
 
 
 def _is_supported_by_engine(term: Term) -> bool:
     """Return whether the engine can filter by this term and get the same result."""
-    if term.is_negated or len(term.values) != 1:
+    if term.is_negated or term.is_fuzzy or len(term.values) != 1:
         return False
     return term.is_exact if term.field == "device" else term.field != "owner" or ":" in term.values[0]
 
 
-def parse_filter(text: str, identity: str, devices: Mapping[str, str] | None = None) -> TaskQuery:
+def parse_filter(
+    text: str, identity: str, devices: Mapping[str, str] | None = None, names: SubjectNames = NO_NAMES
+) -> TaskQuery:
     """Parse a filter.
 
-    ``identity`` replaces ``me`` in ``owner:me``; ``devices`` maps names of device configurations to ids.
+    ``identity`` replaces ``me`` in ``owner:me``; ``devices`` maps names of device configurations to ids. ``names``:
+    display names of subjects, which words may match.
     Raises :class:`UsageError` if the filter is invalid; the message is short enough to be shown beside the filter.
     """
-    return TaskQuery(terms=tuple(_parse_term(token, identity, devices or {}) for token in _split_tokens(text)))
+    terms = tuple(_parse_term(token, identity, devices or {}) for token in _split_tokens(text))
+    return TaskQuery(terms=terms, names=names)
 
 
 def set_fields(text: str, values: Mapping[str, str]) -> str:
@@ -151,6 +181,10 @@ def find_quick_filter(text: str) -> str:
     """
     matches = (f"{field}:{value}" for field, value, _ in QUICK_FILTERS if field and get_field(text, field) == value)
     return next(matches, ":")
+
+
+MATCHES_NOTHING = TaskQuery(terms=(Term(field="status", values=()),))
+"""The query used while the filter is invalid."""
 
 
 class _Token(FrozenStruct, frozen=True, kw_only=True):
@@ -188,12 +222,11 @@ def _parse_term(token: _Token, identity: str, devices: Mapping[str, str]) -> Ter
     if not values:
         raise UsageError(f"{token.field}: expected {_EXAMPLES[token.field]}")
     match token.field:
-        case "status":
-            values = _parse_words(values, DetailedStatus)
-        case "state":
-            values = _parse_words(values, ResultState)
+        case "status" | "state":
+            values = _parse_words(values, (*DetailedStatus, *ResultState))
+            return Term(field="status", values=values, is_negated=token.is_negated)
         case "kind":
-            values = _parse_words(values, TaskKind)
+            values = _parse_words(values, tuple(TaskKind))
         case "owner":
             values = tuple(identity if each.lower() == ME else each for each in values)
         case _:
@@ -205,8 +238,8 @@ def _parse_term(token: _Token, identity: str, devices: Mapping[str, str]) -> Ter
 
 
 _EXAMPLES = {
-    "status": "waiting, running, done …",
-    "state": "available, expired or gone",
+    "status": "waiting, done, expired …",
+    "state": "waiting, done, expired …",
     "owner": "me or a name",
     "kind": "packaging, encryption or signing",
     "device": "a device configuration",
@@ -214,9 +247,7 @@ _EXAMPLES = {
 
 
 def _create_unknown_field_error(token: _Token) -> UsageError:
-    fields_by_value = {each.lower(): "status" for each in DetailedStatus} | {
-        each.lower(): "state" for each in ResultState
-    }
+    fields_by_value = {each.lower(): "status" for each in (*DetailedStatus, *ResultState)}
     matches = difflib.get_close_matches(token.field, FIELDS, 1, 0.7)
     hint = f'to search for the text, write "{escape_text(token.text, _MAX_QUOTE_LENGTH)}"'
     if token.field in fields_by_value:
@@ -226,23 +257,23 @@ def _create_unknown_field_error(token: _Token) -> UsageError:
     return UsageError(f"unknown field {escape_text(token.field, _MAX_QUOTE_LENGTH)}: {hint}")
 
 
-def _parse_words(values: Iterable[str], kind: type[EnumT]) -> tuple[str, ...]:
-    return tuple(_parse_word(each, kind) for each in values)
+def _parse_words(values: Iterable[str], words: Sequence[StrEnum]) -> tuple[str, ...]:
+    return tuple(_parse_word(each, words) for each in values)
 
 
-def _parse_word(text: str, kind: type[EnumT]) -> str:
-    """Return the enum member that has the alias ``text``, or else the first one whose value starts with ``text``.
+def _parse_word(text: str, words: Sequence[StrEnum]) -> str:
+    """Return the word that has the alias ``text``, or else the first one that starts with ``text``.
 
     Raises :class:`UsageError` if there is none.
     """
     prefix = text.lower()
     alias = _ALIASES.get(prefix)
-    if isinstance(alias, kind):
-        return alias
-    matches = [each for each in kind if each.lower().startswith(prefix)]
+    if alias in words:
+        return str(alias)
+    matches = [each for each in words if each.lower().startswith(prefix)]
     if not matches:
         raise UsageError(
-            f"unknown value {escape_text(text, _MAX_QUOTE_LENGTH)}; use {', '.join(each.lower() for each in kind)}"
+            f"unknown value {escape_text(text, _MAX_QUOTE_LENGTH)}; use {', '.join(each.lower() for each in words)}"
         )
     return matches[0]
 

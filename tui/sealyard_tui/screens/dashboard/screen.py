@@ -11,35 +11,26 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 
 from sealyard.model.access import Action
-from sealyard.model.errors import UsageError
 from sealyard.model.requests import TaskCounts
-from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys, insert_keys
-from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.messages import ShowScreen
-from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.actions import AvailableActions, TaskActions
 from sealyard_tui.screens.dashboard.columns import COLUMNS, RowRenderer
 from sealyard_tui.screens.dashboard.detail_loader import DetailLoader
 from sealyard_tui.screens.dashboard.downloads_dialog import DownloadsDialog
-from sealyard_tui.screens.dashboard.filter_syntax import (
-    ME,
-    QUICK_FILTERS,
-    find_quick_filter,
-    get_field,
-    parse_filter,
-    set_fields,
-)
+from sealyard_tui.screens.dashboard.filter_control import FilterControl
 from sealyard_tui.screens.dashboard.first_steps import FirstStepsPane
 from sealyard_tui.screens.dashboard.summary import SummaryBar
 from sealyard_tui.screens.dashboard.task_list import TaskListModel
 from sealyard_tui.screens.dashboard.task_pane import TaskPane
-from sealyard_tui.screens.dashboard.task_row import SortOrder, TaskRow
+from sealyard_tui.screens.dashboard.task_row import SORTABLE_COLUMNS, TaskOrder, TaskRow
 from sealyard_tui.screens.dashboard.throughput import Throughput
+from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.download_manager import DownloadStatus
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_CLASS = "-detail"
@@ -48,18 +39,21 @@ DETAIL_CLASS = "-detail"
 LOADING_TEXT = "Loading tasks …"
 NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
 NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
+INVALID_FILTER_TEXT = "The filter is invalid, see above. Press {key[screen.back]} to clear it."
 NO_MATCH_TEXT = "No tasks match the filter. Press {key[screen.back]} to clear it."
 
 
-class DashboardScreen(BaseScreen):
+class DashboardScreen(ListScreen):
     """Screen with a summary, the list of tasks, and the details of the current task."""
 
     NAME = "dashboard"
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#rows"
+    SORTABLE = SORTABLE_COLUMNS
+    ORDER = TaskOrder
     HELP = (
         "All tasks you have permission to view, updated live. Press {key[screen.filter]} to filter by words or fields: "
-        "status:waiting state:expired owner:me kind:packaging device:gateway. Prefix a term with - or ! to "
+        "status:waiting status:expired owner:me kind:packaging device:gateway. Prefix a term with - or ! to "
         'exclude it; use "double quotes" around spaces and colons. Result states: ↓ available for download, '
         "! link expired (press {key[dashboard.renew]} to renew it), ∅ file removed (create a new package)."
     )
@@ -89,7 +83,6 @@ class DashboardScreen(BaseScreen):
             show=False,
             tooltip="Show only your own tasks, or all tasks",
         ),
-        Binding("o", "pick_order", "Order", id="dashboard.order", show=False, tooltip="Change the sort order"),
         Binding("f", "folder", "Open folder", id="dashboard.folder", show=False, tooltip="Open the folder of the file"),
         Binding("c", "copy", "Copy …", id="dashboard.copy", show=False, tooltip="Copy the id, SHA-256, path or link"),
         Binding("y", "copy_id", "Copy id", id="dashboard.copy_id", show=False, tooltip="Copy the task id"),
@@ -109,7 +102,6 @@ class DashboardScreen(BaseScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._filter_text = ""
         self._counts: TaskCounts | None = None
         self._renderer = RowRenderer(
             self.now,
@@ -124,7 +116,7 @@ class DashboardScreen(BaseScreen):
 
     def compose_body(self) -> ComposeResult:
         yield SummaryBar()
-        yield FilterBar(self.saved_state.filter, hint="words, status:waiting, state:expired, owner:me, device:gateway")
+        yield FilterBar(self.saved_state.filter, hint="words, status:waiting, status:expired, owner:me, device:gateway")
         yield FirstStepsPane()
         with Container(id="list-and-detail"):
             yield VirtualTable[TaskRow](
@@ -140,10 +132,7 @@ class DashboardScreen(BaseScreen):
     def on_mount(self) -> None:
         self._throughput = Throughput(self.now())
         self._list = TaskListModel(self.table, self.client, self._on_list_changed)
-        saved_state = self.saved_state
-        self._filter_text = saved_state.filter
-        if saved_state.sort in [*SortOrder]:
-            self._list.order = SortOrder(saved_state.sort)
+        self._filter = FilterControl(self, self._list, self._on_filter_error)
         self.summary_bar.show_throughput(self._throughput)
         self.set_focus(self.table)
 
@@ -176,14 +165,17 @@ class DashboardScreen(BaseScreen):
     # ---- content
 
     async def load(self) -> None:
-        await self._reparse_filter()
+        await self._filter.refresh()
         await self._load_counts()
         self.table.set_empty_text(self._format_empty_text())
-        await self._list.load()
+        if not self._filter.error:
+            await self._list.load()
         await self._detail.reload()
 
     def _format_empty_text(self) -> str:
-        if self._filter_text:
+        if self._filter.error:
+            return insert_keys(self.app, INVALID_FILTER_TEXT)
+        if self._filter.text:
             return insert_keys(self.app, NO_MATCH_TEXT)
         if not self.state.has_permissions:
             return LOADING_TEXT
@@ -242,7 +234,7 @@ class DashboardScreen(BaseScreen):
         if not task_list.is_loaded:
             return
         self.summary_bar.show_title(task_list.format_title(self.format_last_update()))
-        if self._filter_text and self._filter_text == self.filter_bar.text:
+        if self._filter.text and self._filter.text == self.filter_bar.text:
             row_count, match_count = len(self.table), task_list.total
             filter_count = row_count if match_count is None else match_count
             self.filter_bar.show_count(
@@ -265,64 +257,21 @@ class DashboardScreen(BaseScreen):
 
     @on(FilterBar.Changed)
     def _on_filter_changed(self, event: FilterBar.Changed) -> None:
-        self._apply_filter(event.text)
+        self._filter.apply(event.text)
 
-    def _apply_filter(self, text: str) -> None:
-        """Apply and save a filter. If it is invalid, show the error beside it and keep the current list."""
-        try:
-            query = parse_filter(text, self.state.identity)
-        except UsageError as error:
-            self.filter_bar.show_error(escape_text(error.message))
-            return
-        self._filter_text = text
-        self._list.apply_filter(query)
-        self.save_state(filter=text)
-        self.reload()
-
-    async def _reparse_filter(self) -> None:
-        """Parse the filter again, using the current identity and device configurations.
-
-        Shows the error if the filter is invalid.
-        """
-        devices = await (await self.client()).devices() if "device:" in self._filter_text.lower() else ()
-        try:
-            self._list.query = parse_filter(
-                self._filter_text, self.state.identity, {each.name: each.id for each in devices}
-            )
-        except UsageError as error:
-            self._filter_text = ""
-            self.filter_bar.show_error(escape_text(error.message))
-
-    def _set_fields(self, **values: str) -> None:
-        text = set_fields(self.filter_bar.text, values)
-        self.filter_bar.set_text(text)
-        self._apply_filter(text)
+    def _on_filter_error(self) -> None:
+        self.table.set_empty_text(self._format_empty_text())
+        self.summary_bar.show_title([])
 
     def action_pick_status(self) -> None:
-        choices = [(f"{field}:{value}", label) for field, value, label in QUICK_FILTERS]
-        self.app.push_screen(PickDialog("Show", choices, find_quick_filter(self.filter_bar.text)), self._set_status)
-
-    def _set_status(self, choice: str | None) -> None:
-        if choice is not None:
-            field, _, value = choice.partition(":")
-            self._set_fields(**{"status": "", "state": "", **({field: value} if field else {})})
+        self._filter.pick_status()
 
     def action_mine(self) -> None:
-        is_own = get_field(self.filter_bar.text, "owner") == ME
-        self._set_fields(owner="" if is_own else ME)
-        self.flash("All tasks" if is_own else "Your own tasks")
+        self._filter.toggle_own_tasks()
 
-    def action_pick_order(self) -> None:
-        choices = [
-            (str(each), each.label if each.is_server_side else f"{each.label} (loaded rows only)") for each in SortOrder
-        ]
-        self.app.push_screen(PickDialog("Order", choices, self._list.order), self._set_order)
-
-    def _set_order(self, choice: str | None) -> None:
-        if choice is not None:
-            self._list.apply_order(SortOrder(choice))
-            self.save_state(sort=choice)
-            self.reload()
+    def apply_order(self, order: SortOrder) -> None:
+        assert isinstance(order, TaskOrder)
+        self._list.apply_order(order)
 
     @on(VirtualTable.NearEnd)
     def _on_near_end(self, event: VirtualTable.NearEnd) -> None:

@@ -11,7 +11,9 @@ from sealyard.client.protocol import Client
 from sealyard.model.errors import NotFoundError
 from sealyard_tui.screens.dashboard.filter_syntax import TaskQuery
 from sealyard_tui.screens.dashboard.task_row import (
-    SortOrder,
+    NEWEST,
+    OLDEST,
+    TaskOrder,
     TaskRow,
     apply_change,
     apply_progress,
@@ -40,13 +42,13 @@ SYNC_ROW_LIMIT = 5000
 
 
 class TaskPager:
-    """Reader that loads matching tasks page by page, newest first unless the sort order is ``oldest``."""
+    """Reader that loads matching tasks page by page, newest first unless the sort order is :data:`OLDEST`."""
 
-    def __init__(self, client: Client, query: TaskQuery, order: SortOrder) -> None:
+    def __init__(self, client: Client, query: TaskQuery, order: TaskOrder) -> None:
         filters, self._exact = query.to_engine_filter()
         self._client = client
         self._query = query
-        self._filters = msgspec.structs.replace(filters, oldest_first=order is SortOrder.OLDEST)
+        self._filters = msgspec.structs.replace(filters, oldest_first=order == OLDEST)
         self._cursor: str | None = None
         self.is_complete = False
         """Whether the last page has been read."""
@@ -74,7 +76,7 @@ class TaskListModel:
         self, table: VirtualTable[TaskRow], client: Callable[[], Awaitable[Client]], on_change: Callable[[], None]
     ) -> None:
         self.query = TaskQuery()
-        self.order = SortOrder.NEWEST
+        self._chosen_order = NEWEST
         self.is_reading = False
         """Whether more rows are being read."""
         self._table = table
@@ -89,6 +91,11 @@ class TaskListModel:
         self._is_catching_up = False
         self._lock = asyncio.Lock()
         """Held from a request until its rows are in the table, so that responses are applied in order."""
+
+    @property
+    def order(self) -> TaskOrder:
+        """The sort order: the one that the user has chosen, or the best match first in a fuzzy search."""
+        return TaskOrder(rank=self.query.rank) if self.query.is_fuzzy else self._chosen_order
 
     @property
     def is_loaded(self) -> bool:
@@ -137,6 +144,9 @@ class TaskListModel:
             self._pager = pager
             await self._replace_rows(rows)
         await self.load_more(row_count + PAGE_SIZE)
+        if self.is_complete and not len(self._table) and (query := self.query.to_fuzzy()) is not None:
+            self.query = query
+            await self.load()
 
     def apply_filter(self, query: TaskQuery) -> None:
         """Set the filter and apply it to the first :data:`SYNC_ROW_LIMIT` loaded rows.
@@ -147,12 +157,12 @@ class TaskListModel:
         self._revealed_row = None
         self._table.replace([row for row in self._table.rows[:SYNC_ROW_LIMIT] if query.matches(row)])
 
-    def apply_order(self, order: SortOrder) -> None:
-        """Set the sort order, apply it to the first :data:`SYNC_ROW_LIMIT` loaded rows, and go to the first row.
+    def apply_order(self, order: TaskOrder) -> None:
+        """Set the sort order and apply it to the first :data:`SYNC_ROW_LIMIT` loaded rows; go to the first row.
 
         The caller must then call :meth:`load` to read the rows in this order.
         """
-        self.order = order
+        self._chosen_order = order
         self._table.replace(sort_rows(self._table.rows[:SYNC_ROW_LIMIT], order))
         self._table.action_go_first()
 

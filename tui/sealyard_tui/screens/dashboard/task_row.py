@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from sys import intern
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -14,10 +13,11 @@ from sealyard.model.approval import valid_approvers
 from sealyard.model.base import FrozenStruct
 from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames
+from sealyard.model.task_search import MAX_REASON_LENGTH, join_search_text
 from sealyard.model.tasks import DetailedStatus, Result, ResultState, RunProgress, Task, TaskKind, TaskStatus
 from sealyard_tui.formatting import short_reason
-
-MAX_REASON_LENGTH = 80
+from sealyard_tui.widgets.sort_order import SortOrder
 
 
 class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
@@ -68,6 +68,27 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
         """The escaped name of the task; if it has none, the name of its first file or, failing that, its id."""
         return escape_text(self.name or self.files.partition("\n")[0] or self.id)
 
+    @property
+    def fuzzy_text(self) -> str:
+        """The text in which fuzzy search looks for similar words, in lowercase."""
+        return f"{self.title} {self.device}".casefold()
+
+    def search_text(self, names: SubjectNames) -> str:
+        """Return the same text as :func:`sealyard.model.task_search.search_text` for the task."""
+        return join_search_text(
+            task_id=self.id,
+            name=self.name,
+            files=(self.files,) if self.files else (),
+            kind=self.kind,
+            status=self.status,
+            state=self.state,
+            device=self.device,
+            version=self.version,
+            creator=self.creator,
+            reason=self.reason,
+            names=names,
+        )
+
 
 def create_row(task: Task) -> TaskRow:
     result = task.result
@@ -111,56 +132,85 @@ def apply_progress(row: TaskRow, progress: TaskProgressed) -> TaskRow:
     return msgspec.structs.replace(row, live=live)
 
 
-class SortOrder(StrEnum):
-    """Sort order of the list. The engine supports ``newest`` and ``oldest``; the others apply only to loaded rows."""
+AGE = "age"
 
-    NEWEST = "newest"
-    OLDEST = "oldest"
-    NAME = "name"
-    STATUS = "status"
-    DEVICE = "device"
-    CREATOR = "creator"
+
+class TaskOrder(SortOrder, frozen=True, kw_only=True):
+    """Sort order of the list. The engine supports only the order by age; the others apply only to loaded rows."""
+
+    column: str = AGE
+    rank: Callable[[TaskRow], float] | None = None
+    """Function by which the results of a fuzzy search are sorted, the highest value first; replaces the column."""
+
+    @classmethod
+    def parse(cls, text: str, columns: Collection[str]) -> Self:
+        """Return the order from its saved form; ``newest`` and ``oldest`` were saved by earlier versions."""
+        if text == "oldest":
+            return cls(descending=True)
+        return super().parse(text, columns)
 
     @property
     def is_server_side(self) -> bool:
-        return self in (SortOrder.NEWEST, SortOrder.OLDEST)
+        return self.column == AGE and self.rank is None
+
+    @property
+    def is_reversed(self) -> bool:
+        """Whether the values of :func:`_sort_key` descend."""
+        return self.rank is None and self.descending is not self.is_server_side
 
     @property
     def label(self) -> str:
-        return f"{self} first" if self.is_server_side else f"by {self}"
+        if self.rank is not None:
+            return "no exact match: similar names"
+        if self.is_server_side:
+            return "oldest first" if self.descending else "newest first"
+        return f"by {self.column}{', descending' if self.descending else ''}"
 
 
-def sort_rows(rows: Sequence[TaskRow], order: SortOrder) -> list[TaskRow]:
-    return sorted(rows, key=lambda row: _sort_key(row, order), reverse=order is SortOrder.NEWEST)
+NEWEST = TaskOrder()
+OLDEST = TaskOrder(descending=True)
 
 
-def find_insert_position(row: TaskRow, count: int, row_at: Callable[[int], TaskRow], order: SortOrder) -> int:
+def sort_rows(rows: Sequence[TaskRow], order: TaskOrder) -> list[TaskRow]:
+    return sorted(rows, key=lambda row: _sort_key(row, order), reverse=order.is_reversed)
+
+
+def find_insert_position(row: TaskRow, count: int, row_at: Callable[[int], TaskRow], order: TaskOrder) -> int:
     """Return the index at which to insert ``row`` into ``count`` sorted rows. ``row_at`` returns a row by index."""
     low, high = 0, count
     key = _sort_key(row, order)
     while low < high:
         middle = (low + high) // 2
         other_key = _sort_key(row_at(middle), order)
-        if other_key > key if order is SortOrder.NEWEST else other_key < key:
+        if other_key > key if order.is_reversed else other_key < key:
             low = middle + 1
         else:
             high = middle
     return low
 
 
-def keeps_position(old_row: TaskRow, new_row: TaskRow, order: SortOrder) -> bool:
+def keeps_position(old_row: TaskRow, new_row: TaskRow, order: TaskOrder) -> bool:
     """Return whether a row keeps its position in the sort order after a change."""
     return _sort_key(old_row, order) == _sort_key(new_row, order)
 
 
 _STATUS_POSITIONS = {status: position for position, status in enumerate(DetailedStatus)}
 
+SORT_VALUES: Mapping[str, Callable[[TaskRow], str | int]] = {
+    "status": lambda row: _STATUS_POSITIONS[row.detailed_status],
+    "name": lambda row: row.title.casefold(),
+    "device": lambda row: row.device.casefold(),
+    "creator": lambda row: row.creator.casefold(),
+    "result": lambda row: (row.state or row.reason).casefold(),
+}
+"""Functions that return the value by which rows are sorted, by column. Rows can also be sorted by age."""
 
-def _sort_key(row: TaskRow, order: SortOrder) -> tuple[Any, ...]:
+SORTABLE_COLUMNS = frozenset({AGE, *SORT_VALUES})
+
+
+def _sort_key(row: TaskRow, order: TaskOrder) -> tuple[Any, ...]:
     if order.is_server_side:
         return (row.created_at, row.id)
-    recency = -row.created_at.timestamp()
-    if order is SortOrder.STATUS:
-        return (_STATUS_POSITIONS[row.detailed_status], recency, row.id)
-    text = {SortOrder.NAME: row.title, SortOrder.DEVICE: row.device}.get(order, row.creator)
-    return (text.casefold(), recency, row.id)
+    if order.rank is not None:
+        return (-order.rank(row), -row.created_at.timestamp(), row.id)
+    return (SORT_VALUES[order.column](row), -row.created_at.timestamp(), row.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Container
 from textual.content import Content
 from textual.timer import Timer
 
@@ -23,28 +24,43 @@ from sealyard.model.errors import PermissionDeniedError
 from sealyard.model.formatting import format_duration
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys, insert_keys
-from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.fuzzy import find_matches
 from sealyard_tui.screens.devices.actions import DeviceActions
 from sealyard_tui.screens.devices.detail_pane import DeviceDetailPane
 from sealyard_tui.screens.devices.format import DeviceContext, format_detail, format_warning_count, list_keys
+from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.sort_order import SortOrder, sort_rows
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 RESOURCES = ("DEVICE_CONFIG", "KEY", "ACL", "SUBJECT")
 """Types of the resources whose changes cause this screen to reload its data."""
 
+SORT_VALUES: Mapping[str, Callable[[DeviceConfig], str | int]] = {
+    "name": lambda each: each.name.casefold(),
+    "version": lambda each: each.version,
+    "encryption": lambda each: each.encryption.algorithm,
+    "signing": lambda each: each.signing.algorithm,
+    "approvals": lambda each: each.approvals_required,
+    "format": lambda each: each.format,
+    "link": lambda each: each.link_ttl_seconds,
+    "kept": lambda each: each.retention_seconds,
+}
+"""Functions that return the value by which configurations are sorted, by column."""
+
 DETAIL_DELAY = 0.05
 """Delay in seconds between the last cursor movement and the update of the detail pane."""
 
 
-class DevicesScreen(BaseScreen):
+class DevicesScreen(ListScreen):
     """Screen that lists device configurations and shows the versions of the current one."""
 
     NAME = "devices"
     CSS_PATH = "screen.tcss"
+    SORTABLE = frozenset(SORT_VALUES)
     HELP = (
         "A device configuration defines the keys and algorithms that encrypt and sign packages for a type "
         "of device, the number of approvals required, and how long results are kept. Versions are "
@@ -57,15 +73,15 @@ class DevicesScreen(BaseScreen):
     }
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column(title="NAME", width=12, grow=1),
-        Column(title="VER", width=4, right=True),
-        Column(title="ENCRYPTION", width=24),
-        Column(title="SIGNING", width=20),
-        Column(title="APPROVALS", width=9, right=True, from_width=90),
-        Column(title="FORMAT", width=7, from_width=90),
-        Column(title="LINK", width=7, right=True, from_width=110),
-        Column(title="KEPT", width=7, right=True, from_width=110),
-        Column(title="!", width=3),
+        Column(key="name", title="NAME", width=20, min_width=14, max_width=60, grow=1),
+        Column(key="version", title="VER", width=4, right=True),
+        Column(key="encryption", title="ENCRYPTION", width=24, min_width=20, give_way=6),
+        Column(key="signing", title="SIGNING", width=20, min_width=18, give_way=5),
+        Column(key="approvals", title="APPROVALS", width=9, right=True, give_way=4),
+        Column(key="format", title="FORMAT", width=7, give_way=3),
+        Column(key="link", title="LINK", width=7, right=True, give_way=2),
+        Column(key="kept", title="KEPT", width=7, right=True, give_way=1),
+        Column(key="warnings", title="!", width=3),
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -127,10 +143,11 @@ class DevicesScreen(BaseScreen):
 
     def compose_body(self) -> ComposeResult:
         yield FilterBar(self.saved_state.filter, hint="name, algorithm or key")
-        yield VirtualTable[DeviceConfig](
-            self.COLUMNS, self._render_cells, key=lambda each: each.id, empty="Loading…", id="rows"
-        )
-        yield DeviceDetailPane()
+        with Container(id="list-and-detail"):
+            yield VirtualTable[DeviceConfig](
+                self.COLUMNS, self._render_cells, key=lambda each: each.id, empty="Loading…", id="rows"
+            )
+            yield DeviceDetailPane()
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(VirtualTable))
@@ -198,12 +215,15 @@ class DevicesScreen(BaseScreen):
     @on(FilterBar.Changed)
     def _apply_filter(self) -> None:
         bar = self.query_one(FilterBar)
-        terms = bar.text.casefold().split()
-        devices = [each for each in self._devices if all(term in _build_search_text(each) for term in terms)]
+        devices, is_similar = find_matches(self._devices, bar.text, _build_search_text)
         table = self.query_one(VirtualTable)
         table.set_empty_text(self._format_empty_text())
-        table.replace(devices)
-        bar.show_count(len(devices), len(self._devices))
+        table.replace(devices if is_similar else sort_rows(devices, self.order, SORT_VALUES))
+        bar.show_count(len(devices), len(self._devices), similar=is_similar)
+
+    def apply_order(self, order: SortOrder) -> None:
+        table: VirtualTable[DeviceConfig] = self.list_table
+        table.replace(sort_rows(table.rows, order, SORT_VALUES))
 
     def _format_empty_text(self) -> str:
         if self._devices:

@@ -18,6 +18,8 @@ from sealyard.server.auth.caller import Caller, CallerDependency
 from sealyard.server.http.base_url import public_base_url
 from sealyard.server.http.head import is_head
 
+TEXT_DESCRIPTION = "text in the name, id, file names, configuration, creator, kind, status, result state or reason"
+
 
 class TaskController(Controller):
     """Base class of the task controllers. ``kind``: the only kind of task that it handles, or None for all kinds."""
@@ -39,7 +41,9 @@ class TaskController(Controller):
         device_config_id: Annotated[str | None, QueryParameter(name="deviceConfigId")] = None,
         created_by: Annotated[str | None, QueryParameter(name="createdBy")] = None,
         result_state: Annotated[ResultState | None, QueryParameter(name="resultState")] = None,
-        text: Annotated[str, QueryParameter(description="text in the name, id or file names")] = "",
+        text: Annotated[
+            str, QueryParameter(description="text in the name, id, file names, device, creator, status or reason")
+        ] = "",
         awaiting_my_approval: Annotated[bool, QueryParameter(name="awaitingMyApproval")] = False,
         oldest_first: Annotated[bool, QueryParameter(name="oldestFirst")] = False,
     ) -> Response[list[TaskResponse]]:

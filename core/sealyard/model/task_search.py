@@ -1,0 +1,84 @@
+"""The text of a task in which a text filter searches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from sealyard.model.base import FrozenStruct
+from sealyard.model.subject_names import SubjectNames, insert_subject_names
+from sealyard.model.tasks import ResultState, Task, TaskKind, TaskStatus
+
+MAX_REASON_LENGTH = 200
+"""Number of characters of a reason that are searched; lists show no more."""
+
+NO_NAMES: SubjectNames = MappingProxyType({})
+
+_OTHER_WORDS: Mapping[str, str] = {TaskStatus.SCHEDULED: "queued"}
+"""Other words for a status."""
+
+
+class InputFileName(FrozenStruct, frozen=True, kw_only=True):
+    name: str
+
+
+class ResultSearchFields(FrozenStruct, frozen=True, kw_only=True):
+    state: ResultState
+
+
+class TaskSearchFields(FrozenStruct, frozen=True, kw_only=True):
+    """The fields of a task that a text filter searches. Decoding only these is faster than decoding the whole task."""
+
+    id: str
+    name: str
+    kind: TaskKind
+    status: TaskStatus
+    config_name: str
+    config_version: int
+    created_by: str
+    reason: str = ""
+    result: ResultSearchFields | None = None
+    inputs: tuple[InputFileName, ...] = ()
+    metadata: tuple[InputFileName, ...] = ()
+
+
+def search_text(task: Task | TaskSearchFields, names: SubjectNames) -> str:
+    """Return everything that lists show of a task, in lowercase. ``names``: display names of subjects."""
+    return join_search_text(
+        task_id=task.id,
+        name=task.name,
+        files=(file.name for file in (*task.inputs, *task.metadata)),
+        kind=task.kind,
+        status=task.status,
+        state=task.result.state if task.result is not None else None,
+        device=task.config_name,
+        version=task.config_version,
+        creator=task.created_by,
+        reason=task.reason,
+        names=names,
+    )
+
+
+def join_search_text(
+    *,
+    task_id: str,
+    name: str,
+    files: Iterable[str],
+    kind: TaskKind,
+    status: TaskStatus,
+    state: ResultState | None,
+    device: str,
+    version: int,
+    creator: str,
+    reason: str,
+    names: SubjectNames,
+) -> str:
+    """Return the searched text of a task with these properties, in lowercase."""
+    parts = [task_id, name, *files, f"{device} v{version}", kind, status, creator.removeprefix("USER:")]
+    if state is not None:
+        parts.append(state)
+    if reason:
+        reason = reason[:MAX_REASON_LENGTH]
+        parts.append(insert_subject_names(reason, names) if names else reason)
+    parts += (word for word in (names.get(creator), _OTHER_WORDS.get(status)) if word)
+    return "\n".join(parts).casefold()

@@ -1,0 +1,74 @@
+"""Rendering of the lines of a table: header, rows, and the placeholder text of an empty table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic
+
+from rich.segment import Segment
+from textual.content import Content
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.style import Style
+
+from sealyard_tui.widgets.columns import Cell, Column, ColumnLayout
+from sealyard_tui.widgets.row_store import Row
+
+MARKER_WIDTH = 2
+"""Width, in character cells, of the cursor marker and the row mark before the first column."""
+
+
+class TablePainter(Generic[Row]):
+    """Renderer for the lines of a table. ``cells`` returns the cells of a row; it is called for painted rows only."""
+
+    def __init__(
+        self, widget: ScrollView, columns: Sequence[Column], cells: Callable[[Row], Sequence[Cell]], empty_text: str
+    ) -> None:
+        """Create the renderer. ``widget``: the table, which defines the styles and the width."""
+        self.layout = ColumnLayout(columns)
+        self.empty_text = empty_text
+        self._widget = widget
+        self._cells = cells
+
+    @property
+    def _width(self) -> int:
+        return self._widget.scrollable_content_region.width
+
+    def paint_header(self) -> Strip:
+        titles = self.layout.titles(self._width - MARKER_WIDTH, self._widget.size.width)
+        style = self._widget.get_visual_style("virtual-table--head")
+        return self._paint(Content.assemble(" " * MARKER_WIDTH, *titles), style)
+
+    def column_at(self, x: int) -> Column | None:
+        """Return the column at the cell ``x`` of a line."""
+        return self.layout.column_at(x - MARKER_WIDTH, self._width - MARKER_WIDTH, self._widget.size.width)
+
+    def paint_row(self, row: Row, *, at_cursor: bool, marked: bool) -> Strip:
+        style = self._widget.get_visual_style("virtual-table--marked") if marked else self._widget.visual_style
+        if at_cursor:
+            style = self._cursor_style()
+        cells = self.layout.fit(self._cells(row), self._width - MARKER_WIDTH, self._widget.size.width)
+        return self._paint(Content.assemble(_markers(at_cursor, marked), *cells), style)
+
+    def paint_empty_line(self, line: int | None) -> Strip:
+        """Return a line below the last row. ``line``: the line of the placeholder text, or None for a blank line."""
+        text = [] if line is None else Content(self.empty_text).wrap(max(1, self._width - 2))
+        content = Content.assemble(" ", text[line]) if line is not None and line < len(text) else Content("")
+        return self._paint(content, self._widget.visual_style)
+
+    def _cursor_style(self) -> Style:
+        """Return the style of the cursor, including ``reverse``, which Textual omits from visual styles."""
+        name = "virtual-table--cursor"
+        reverse = self._widget.get_component_styles(name).text_style.reverse
+        return self._widget.get_visual_style(name) + Style(reverse=reverse)
+
+    def _paint(self, content: Content, style: Style) -> Strip:
+        """Render one line. Textual's own method also wraps text and detects links, and takes twice as long."""
+        parts = content.render(style, end="", parse_style=self._widget._get_style)
+        return Strip([Segment(text, part_style.rich_style) for text, part_style in parts]).adjust_cell_length(
+            self._width, style.rich_style
+        )
+
+
+def _markers(at_cursor: bool, marked: bool) -> str:
+    return ("▶" if at_cursor else " ") + ("●" if marked else " ")
