@@ -6,10 +6,8 @@ Other TOML files have no unknown keys.
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -28,10 +26,16 @@ from sealyard.client.config.settings import (
     settings_path,
     settings_schema,
 )
+from sealyard.client.config.settings_errors import (
+    format_path,
+    format_value,
+    invalid_value_error,
+    is_text,
+    unknown_key_error,
+)
 from sealyard.model.base import FrozenStruct
 from sealyard.model.display_zone import load_zone
 from sealyard.model.errors import ErrorInfo, UsageError
-from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
 __all__ = [
@@ -56,10 +60,6 @@ __all__ = [
 DEFAULT = "default"
 FILE = "file"
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-_MAX_SHOWN_LENGTH = 60
-_MAX_SHOWN_NUMBER = 10**9
-_MIN_SIMILARITY = 0.7
-"""Ratio from which a known key is suggested; at 0.6, ``mouse`` would be suggested for ``bogus``."""
 
 S = TypeVar("S", bound=FrozenStruct)
 
@@ -135,25 +135,25 @@ def read_toml(path: Path, *, must_exist: bool = False) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         if must_exist:
             raise UsageError(
-                f"Settings file {_format_path(path)} not found.", f"Create it, or unset {CONFIG_VARIABLE}."
+                f"Settings file {format_path(path)} not found.", f"Create it, or unset {CONFIG_VARIABLE}."
             ) from None
         return {}
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"Invalid UTF-8 in {_format_path(path)} (byte {error.start + 1}).", "Save the file as UTF-8."
+            f"Invalid UTF-8 in {format_path(path)} (byte {error.start + 1}).", "Save the file as UTF-8."
         ) from error
     except RecursionError as error:
         raise UsageError(
-            f"Invalid TOML in {_format_path(path)}: nested too deeply.", "Fix or remove the file."
+            f"Invalid TOML in {format_path(path)}: nested too deeply.", "Fix or remove the file."
         ) from error
     except ValueError as error:
         raise UsageError(
-            f"Invalid TOML in {_format_path(path)}: {escape_text(str(error), 200)}.",
+            f"Invalid TOML in {format_path(path)}: {escape_text(str(error), 200)}.",
             "Fix or remove the file.",
         ) from error
     except OSError as error:
         raise UsageError(
-            f"Cannot read {_format_path(path)}: {escape_text(error.strerror or '')}.",
+            f"Cannot read {format_path(path)}: {escape_text(error.strerror or '')}.",
             "Check the path and its permissions.",
         ) from error
 
@@ -180,13 +180,13 @@ def _check_keys(table: Mapping[str, Any], key_types: Mapping[str, inspect.Type],
         key = f"{prefix}{name}"
         if nested_types := _nested_types(key_types, prefix, name):
             if not isinstance(value, dict):
-                raise _invalid_value_error(source, key, "a table", value)
+                raise invalid_value_error(source, key, "a table", value)
             _check_keys(value, nested_types, f"{key}.", source)
             continue
         if key not in key_types or "." in name:
-            raise _unknown_key_error(source, key, key_types)
+            raise unknown_key_error(source, key, key_types)
         if not _is_valid(value, key_types[key]):
-            raise _invalid_value_error(source, key, _describe_expected(key_types[key]), value)
+            raise invalid_value_error(source, key, _describe_expected(key_types[key]), value)
 
 
 def _drop_unknown_keys(
@@ -204,7 +204,7 @@ def _drop_unknown_keys(
         elif nested_types or (key in key_types and "." not in name):
             known[name] = value
         else:
-            errors.append(_unknown_key_error(source, key, key_types))
+            errors.append(unknown_key_error(source, key, key_types))
     return known, errors
 
 
@@ -241,13 +241,8 @@ def _is_valid(value: object, kind: inspect.Type) -> bool:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             return is_number and _require_bound(low) <= value <= _require_bound(high)  # type: ignore[operator]
         case inspect.DictType():
-            return isinstance(value, dict) and all(_is_text(text) for text in value.values())
-    return _is_text(value) and (not (choices := _list_choices(kind)) or value in choices)
-
-
-def _is_text(value: object) -> bool:
-    """Return whether ``value`` is a string of one line without control characters."""
-    return isinstance(value, str) and not any(char < " " or char == "\x7f" for char in value)
+            return isinstance(value, dict) and all(is_text(text) for text in value.values())
+    return is_text(value) and (not (choices := _list_choices(kind)) or value in choices)
 
 
 def _describe_expected(kind: inspect.Type) -> str:
@@ -314,7 +309,7 @@ def _parse_variable(variable: str, text: str, kind: inspect.Type) -> object:
     if not _is_valid(value, kind) or not _is_unicode(text):
         expected_text = "1 or 0" if isinstance(kind, inspect.BoolType) else _describe_expected(kind)
         raise UsageError(
-            f"Invalid {variable}: expected {expected_text}, got {_format_value(text)}.",
+            f"Invalid {variable}: expected {expected_text}, got {format_value(text)}.",
             "Correct or unset the variable.",
         )
     return value
@@ -353,56 +348,3 @@ def _has_key(table: Mapping[str, Any], key: str) -> bool:
             return False
         value = value[name]
     return True
-
-
-# ---- errors
-
-
-def _unknown_key_error(source: str, key: str, known_keys: Iterable[str]) -> UsageError:
-    message = f"{escape_text(source)}: unknown key '{escape_text(key, _MAX_SHOWN_LENGTH)}'"
-    suggestion = _find_closest_key(key, tuple(known_keys))
-    if suggestion == key:
-        return UsageError(f"{message}.", f"Write it in the table [{key.rpartition('.')[0]}], without quotation marks.")
-    if suggestion is None:
-        return UsageError(f"{message}.", Hint.of(HintCode.LIST_SETTINGS))
-    if _to_snake_case(key) == suggestion:
-        return UsageError(f"{message}.", f"Keys are snake_case: write {suggestion}.")
-    return UsageError(f"{message}. Did you mean {suggestion}?", Hint.of(HintCode.LIST_SETTINGS))
-
-
-def _find_closest_key(key: str, known_keys: tuple[str, ...]) -> str | None:
-    return next(iter(difflib.get_close_matches(_to_snake_case(key), known_keys, n=1, cutoff=_MIN_SIMILARITY)), None)
-
-
-def _to_snake_case(key: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key[:_MAX_SHOWN_LENGTH]).replace("-", "_").lower()
-
-
-def _invalid_value_error(source: str, key: str, expected_text: str, value: object) -> UsageError:
-    return UsageError(
-        f"{escape_text(source)}: invalid {key}: expected {expected_text}, got {_format_value(value)}.",
-        Hint.of(HintCode.LIST_SETTINGS),
-    )
-
-
-def _format_value(value: object) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case str():
-            return f"'{escape_text(value, _MAX_SHOWN_LENGTH)}'"
-        case float():
-            return str(value)
-        case int():
-            return str(value) if abs(value) < _MAX_SHOWN_NUMBER else "a large number"
-        case dict():
-            invalid_key = next((name for name, text in value.items() if not _is_text(text)), None)
-            name = escape_text(invalid_key or "", _MAX_SHOWN_LENGTH)
-            return "a table" if invalid_key is None else f"a table with an invalid value of {name}"
-        case list():
-            return "a list"
-    return "a time"
-
-
-def _format_path(path: Path) -> str:
-    return escape_text(str(path))
