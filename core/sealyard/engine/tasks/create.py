@@ -20,18 +20,17 @@ from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import KEYS, TASKS, TOKENS, StoredClientToken
-from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.contents import TaskContents
+from sealyard.engine.tasks.creation_audit import audit_creation
 from sealyard.engine.tasks.query import TaskQueries
 from sealyard.engine.tasks.released_packages import find_last_release
 from sealyard.fs.source_file import to_utf8_name
 from sealyard.model.access import Action
 from sealyard.model.algorithms import KeyType
 from sealyard.model.approval import approval_digest
-from sealyard.model.audit import AuditAction
 from sealyard.model.canonical_json import canonical_json
-from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
+from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyError, SealyardError, UsageError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo
@@ -349,7 +348,7 @@ class TaskCreation:
         if task.client_token is not None:
             stored_token = StoredClientToken(task_id=task.id, request=_compute_request_digest(request))
             unit_of_work.put(TOKENS, f"{task.created_by} {task.client_token}", stored_token)
-        _audit_creation(unit_of_work, task)
+        audit_creation(unit_of_work, task)
         unit_of_work.create_task(stored_task)
         claimed_digests = self._inputs.acquire(task)
         try:
@@ -401,32 +400,3 @@ def _validate_justification(request: TaskRequest) -> str:
 def _compute_request_digest(request: msgspec.Struct) -> str:
     """Return the SHA-256 (hex) of a request, to recognize another request with the same client token."""
     return hashlib.sha256(canonical_json(request)).hexdigest()
-
-
-def _audit_creation(unit_of_work: UnitOfWork, task: Task) -> None:
-    unit_of_work.audit(
-        task.created_by,
-        AuditAction.CREATED,
-        f"TASK:{task.id}",
-        f"{task.kind} task {task.name!r} for {task.config_name} version {task.config_version}",
-        {
-            "kind": task.kind.value,
-            "configId": task.config_id,
-            "configVersion": task.config_version,
-            "inputs": [[file.name, file.size, file.sha256] for file in task.inputs],
-            "metadata": [[file.name, file.size, file.sha256] for file in task.metadata],
-            "contentType": task.content_type,
-            "encryptionKey": _describe_key(task.encryption_key),
-            "signingKey": _describe_key(task.signing_key),
-            "approvalDigest": task.approval_digest,
-            "approvalsRequired": task.approvals_required,
-            **({"justification": task.justification} if task.justification else {}),
-            **({"resubmissionOf": task.resubmission_of} if task.resubmission_of else {}),
-        },
-    )
-
-
-def _describe_key(key: EncryptionKey | SigningKey | None) -> dict[str, str | int] | None:
-    if key is None:
-        return None
-    return {"algorithm": key.algorithm.value, "uri": key.uri, "version": key.version, "name": key.name}
