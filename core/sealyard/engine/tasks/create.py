@@ -18,6 +18,7 @@ from sealyard.engine.devices.config_keys import build_warnings
 from sealyard.engine.inputs.store import InputStore, check_name_length
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
+from sealyard.engine.state.reasons import validate_justification
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import KEYS, TASKS, TOKENS, StoredClientToken
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
@@ -49,7 +50,6 @@ from sealyard.model.tasks import (
 
 MAX_NAME_LENGTH = 200
 MAX_CONTENT_TYPE_LENGTH = 1000
-MAX_JUSTIFICATION_LENGTH = 2000
 MAX_INLINE_BYTES = 4096
 """Signing inputs of up to this many bytes are stored in the task itself."""
 
@@ -291,7 +291,7 @@ class TaskCreation:
             metadata=metadata,
             content_type=request.content_type,
             client_token=request.client_token,
-            justification=_validate_justification(request),
+            justification=validate_justification(request.justification or ""),
             resubmission_of=self._find_resubmitted_id(subject, request),
             approvals_required=device.approvals_required if kind in policy.requires_approval else 0,
             self_approved=policy.allow_self_approval,
@@ -385,16 +385,6 @@ def _build_package_layout(device: DeviceConfig, request: PackageRequest, key_kin
         firmware=tuple((file.name, file.size) for file in request.firmware),
         metadata=tuple((file.name, file.size) for file in request.metadata),
     )
-
-
-def _validate_justification(request: TaskRequest) -> str:
-    """Return the justification without surrounding space. Raises :class:`UsageError` if it is too long."""
-    justification = (request.justification or "").strip()
-    if len(justification) > MAX_JUSTIFICATION_LENGTH:
-        raise UsageError(
-            f"A justification can have at most {MAX_JUSTIFICATION_LENGTH} characters.", "Shorten the justification."
-        )
-    return justification
 
 
 def _compute_request_digest(request: msgspec.Struct) -> str:
