@@ -19,7 +19,7 @@ from sealyard_tui.screens.upload.file_browser import FileBrowser
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.workspace import TuiWorkspace
 
-LETTERS = [chr(code) for code in (*range(0x3B1, 0x3C2), *range(0x3C3, 0x3CA), *range(0x430, 0x450))]
+LETTERS = [chr(code) for code in (*range(0x3B1, 0x3C2), *range(0x3C3, 0x3CA), *range(0x430, 0x460))]
 KEYMAP = dict(zip(DEFAULT_KEYS, LETTERS, strict=False))
 
 LABELS = "|".join(label for _, label in SCREENS.values())
