@@ -48,7 +48,14 @@ RUNNING_BYTES = 70 * int(INITIAL_RATE)
 SHOWN_FOLDER = Path("/srv/yard")
 """The folder that the application shows, the same in every run."""
 
-_ID_USERS = ("access.administration", "access.tokens", "devices.configs", "tasks.create", "webhooks.registry")
+_ID_USERS = (
+    "access.administration",
+    "access.tokens",
+    "devices.configs",
+    "notifications.registry",
+    "tasks.create",
+    "webhooks.registry",
+)
 
 
 _AUDIT_ENTRIES = (

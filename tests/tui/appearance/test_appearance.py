@@ -146,8 +146,8 @@ async def test_screen_filter_and_sort_survive_restart(workspace: TuiWorkspace, p
 
 async def test_unwritable_state_file_shows_warning(workspace: TuiWorkspace, tmp_path: Path) -> None:
     app = _make_app(workspace, tmp_path / "state" / "memory.json")
+    (tmp_path / "state").write_text("in the way")
     async with run_app(app) as pilot:
-        (tmp_path / "state").write_text("in the way")
         await pilot.press("2")
         await app.appearance.save()
         await wait_until(pilot, lambda: "memory.json" in screen_text(app).replace("\n", ""))

@@ -38,10 +38,10 @@ async def test_new_workspace_guides_through_steps(new_workspace: TuiWorkspace) -
     app = make_app(new_workspace, "administrator")
     administrator = new_workspace.client(ADMINISTRATOR)
     async with run_app(app, size=(80, 24)) as pilot:
-        await assert_visible(pilot, "▸ 1 Add people: a developer and a product owner  press 6, then n")
+        await assert_visible(pilot, "▸ 1. Add people: a developer and a product owner  press 6, then n")
         await administrator.add_subject(DEVELOPER, "Dana Developer")
         await administrator.add_subject(OWNER, "Olga Owner")
-        await assert_visible(pilot, "✓ 1 Add people", "▸ 2 Create a device configuration  press 5, then n")
+        await assert_visible(pilot, "✓ 1. Add people", "▸ 2. Create a device configuration  press 5, then n")
         await administrator.create_device(
             DeviceRequest(
                 name="gateway",
@@ -51,7 +51,7 @@ async def test_new_workspace_guides_through_steps(new_workspace: TuiWorkspace) -
                 approve=(OWNER,),
             )
         )
-        await assert_visible(pilot, "✓ 2 Create", "▸ 3 Upload firmware and request a package  press P to act as Dana")
+        await assert_visible(pilot, "✓ 2. Create", "▸ 3. Upload firmware and request a package  press P to act as Dana")
         task = await new_workspace.add_task("t-first")
         await assert_visible(pilot, "First steps  ✓ people  ✓ device  ✓ upload  ▸ approve")
         await new_workspace.complete(task)
@@ -61,7 +61,7 @@ async def test_new_workspace_guides_through_steps(new_workspace: TuiWorkspace) -
 async def test_next_step_names_key_for_user(empty_workspace: TuiWorkspace) -> None:
     app = make_app(empty_workspace)
     async with run_app(app, size=(80, 24)) as pilot:
-        await assert_visible(pilot, "▸ 3 Upload firmware and request a package  press 2")
+        await assert_visible(pilot, "▸ 3. Upload firmware and request a package  press 2")
         await empty_workspace.add_task("t-first")
         await pilot.press("f2")
         await wait_until(pilot, lambda: app.state.identity == OWNER)
@@ -72,7 +72,7 @@ async def test_guide_on_server_names_next_user(empty_workspace: TuiWorkspace) ->
     connection = FakeConnection(empty_workspace, mode=ConnectionMode.SERVER, host="seal.example")
     app = make_app(empty_workspace, "administrator", connection=connection)
     async with run_app(app, size=(80, 24)) as pilot:
-        await assert_visible(pilot, "▸ 3 Upload firmware and request a package  Dana Developer does this")
+        await assert_visible(pilot, "▸ 3. Upload firmware and request a package  Dana Developer does this")
 
 
 async def test_hidden_guide_stays_hidden_until_shown(empty_workspace: TuiWorkspace) -> None:

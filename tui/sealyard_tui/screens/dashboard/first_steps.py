@@ -137,7 +137,7 @@ class FirstStepsPane(Static):
         hint = insert_keys(self.app, "  {key[dashboard.first_steps]} hides this")
         yield Content.assemble(("First steps", "bold"), (hint, "$text-muted"))
         for step in Step:
-            line = _format_step(step, steps, f"{[*Step].index(step) + 1} {step}")
+            line = _format_step(step, steps, f"{[*Step].index(step) + 1}. {step}")
             how = f"  {self._format_hint(step, steps, state)}" if step is steps.next else ""
             yield Content.assemble("  ", line, (how, "$accent"))
 
