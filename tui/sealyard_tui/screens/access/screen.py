@@ -126,12 +126,15 @@ class AccessScreen(ListScreen):
         Binding("plus", "add_rule", "Rule", id="access.add_rule", tooltip="Grant a permission"),
         Binding("m", "add_member", "Member", id="access.add_member", tooltip="Add a member to a group"),
         Binding("d", "disable", "Disable", id="access.disable", tooltip="Disable the user, group or client"),
-        Binding("e", "enable", "Enable", id="access.enable", tooltip="Enable the user, group or client again"),
+        Binding(
+            "e", "enable", "Enable", show=False, id="access.enable", tooltip="Enable the user, group or client again"
+        ),
         Binding("x", "remove", "Remove", id="access.remove", tooltip="Remove the user, group, client, rule or member"),
         Binding(
             "p",
             "policy",
             "Policy",
+            show=False,
             id="access.policy",
             tooltip="Show or change what requires approval, and time limits",
         ),
@@ -139,6 +142,7 @@ class AccessScreen(ListScreen):
             "N",
             "notifications",
             "Notifications",
+            show=False,
             id="access.notifications",
             tooltip="Show who is notified of requests by e-mail and chat",
         ),
