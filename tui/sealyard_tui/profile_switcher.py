@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sealyard.client.config.profiles import Profile
-from sealyard.model.subject_names import is_inactive
+from sealyard.model.subject_names import format_subject, is_inactive
 from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.dialogs.pick import PickDialog
@@ -46,14 +46,12 @@ class ProfileSwitcher:
         """
         app, session = self._app, self._app.session
         await self._load_identities()
-        current = session.profile.name
+        current, names = session.profile.name, app.state.subject_names
         profiles = {
-            profile.name: profile
-            for profile in session.available_profiles
-            if not is_inactive(profile.identity, app.state.subject_names)
+            profile.name: profile for profile in session.available_profiles if not is_inactive(profile.identity, names)
         }
         choices = [
-            (name, f"{'●' if name == current else ' '} {name}  {profile.identity}")
+            (name, f"{'●' if name == current else ' '} {name}  {format_subject(profile.identity, names)}")
             for name, profile in profiles.items()
         ]
         name = await app.push_screen_wait(PickDialog("Who are you?", choices, current))

@@ -38,6 +38,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard subject add GROUP:approvers",
         "sealyard subject add CLIENT:ci",
     ),
+    "subject list": ("sealyard subject list", "sealyard subject list --removed"),
+    "subject disable": ("sealyard subject disable USER:anna --reason 'on leave until June'",),
+    "subject enable": ("sealyard subject enable USER:anna --reason 'back from leave'",),
+    "subject remove": ("sealyard subject remove USER:anna --reason 'left the company' --yes",),
     "group add-member": ("sealyard group add-member GROUP:approvers USER:anna",),
     "group remove-member": ("sealyard group remove-member GROUP:approvers USER:anna --yes",),
     "acl add": (
@@ -74,6 +78,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard key import local:corporate --file corporate.p12 --kind EC_P256 --password-file password.txt",
         "sealyard key import local:gateway-aes --file gateway.key --kind AES_256",
     ),
+    "key import-certificate": ("sealyard key import-certificate local:gateway-sign --file renewed.pem",),
     "package": (
         "sealyard package --device gateway --firmware boot.bin app.bin --metadata release.json",
         "sealyard package --device gateway --firmware app.bin --dry-run",
@@ -91,6 +96,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard tasks --awaiting-approval",
         "sealyard tasks --mine --status DONE --limit 20",
         "sealyard tasks --device gateway --search 1.4.2 --json",
+    ),
+    "resubmit": (
+        "sealyard resubmit vdxv",
+        "sealyard resubmit vdxv --file build/app.bin --justification 'bootloader corrected' --wait",
     ),
     "approve": (
         "sealyard approve vdxv --reason 'tested on bench 3'",
@@ -133,6 +142,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard notification settings --mail-host mail.example.org --mail-from sealyard@example.org --mail-user seal",
         "sealyard notification settings --escalate-at 80 --show-names yes",
     ),
+    "clock confirm": ("sealyard clock confirm", "sealyard clock confirm --yes"),
     "completion": (
         "sealyard completion bash > ~/.local/share/bash-completion/completions/sealyard",
         "sealyard completion zsh > ~/.zfunc/_sealyard",

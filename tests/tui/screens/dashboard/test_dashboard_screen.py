@@ -156,9 +156,12 @@ async def test_empty_list_shows_next_step(empty_workspace: TuiWorkspace) -> None
 
 async def test_empty_list_hint_respects_permissions(empty_workspace: TuiWorkspace) -> None:
     app = make_app(empty_workspace, "administrator")
-    async with run_app(app, size=(80, 24)):
-        assert "n asks for the first package" not in screen_text(app)
-        assert "USE on a device configuration (5)" in screen_text(app)
+    async with run_app(app, size=(80, 24)) as pilot:
+        await assert_visible(pilot, "First steps", "No tasks yet.")
+        assert "Press n to create" not in screen_text(app)
+        await pilot.press("H")
+        await assert_visible(pilot, "USE on a device configuration (5)")
+        assert "Press n to create" not in screen_text(app)
 
 
 async def test_counters_fit_80_columns_with_long_age(workspace: TuiWorkspace) -> None:
