@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sealyard.model.requests import TaskFilter
 from sealyard.model.task_search import TaskSearchFields
-from sealyard.model.tasks import Result, ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.tasks import REJECTED_CODE, Result, ResultState, Task, TaskKind, TaskStatus
 from tests.support.factories.tasks import file, package, waiting
 
 
@@ -71,7 +71,8 @@ def test_text_finds_status_result_and_reason() -> None:
     done = msgspec.structs.replace(package(), status=TaskStatus.DONE, result=Result(state=ResultState.EXPIRED))
     queued = msgspec.structs.replace(package(), status=TaskStatus.SCHEDULED)
     failed = msgspec.structs.replace(package(), status=TaskStatus.FAILED, reason="The input is damaged.")
-    tasks = {"done": done, "queued": queued, "failed": failed}
+    rejected = msgspec.structs.replace(package(), status=TaskStatus.CANCELLED, reason_code=REJECTED_CODE)
+    tasks = {"done": done, "queued": queued, "failed": failed, "rejected": rejected}
     for text, matches in {
         "done": ["done"],
         "expired": ["done"],
@@ -79,6 +80,9 @@ def test_text_finds_status_result_and_reason() -> None:
         "scheduled": ["queued"],
         "failed": ["failed"],
         "DAMAGED": ["failed"],
+        "rejected": ["rejected"],
+        "cancelled": ["rejected"],
+        "withdrawn": [],
     }.items():
         assert [name for name, task in tasks.items() if TaskFilter(text=text).matches(task)] == matches
 
@@ -92,9 +96,14 @@ _texts = st.text(alphabet='aA"\\/{}[],:nul\n\t\x00\x1f\x7fßſKİıσςΣﬁéÉ
 def test_matches_text_agrees_with_matches(names: list[str], text: str, begin: int, end: int) -> None:
     first, *inputs, last = names
     task = msgspec.structs.replace(
-        waiting(), name=first, inputs=tuple(file(each) for each in inputs), metadata=(file(last),)
+        waiting(),
+        name=first,
+        inputs=tuple(file(each) for each in inputs),
+        metadata=(file(last),),
+        status=TaskStatus.CANCELLED,
+        reason_code=REJECTED_CODE,
     )
     fields = msgspec.json.decode(msgspec.json.encode(task), type=TaskSearchFields)
-    for each in (text, "\n".join(names)[begin:end], text.swapcase()):
+    for each in (text, "\n".join(names)[begin:end], text.swapcase(), "rejected"):
         filters = TaskFilter(text=each)
         assert filters.matches_text(fields) == filters.matches(task)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.subject_names import SubjectNames, insert_subject_names
-from sealyard.model.tasks import ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.tasks import DetailedStatus, ResultState, Task, TaskKind, TaskStatus, find_detailed_status
 
 MAX_REASON_LENGTH = 200
 """Number of characters of a reason that are searched; lists show no more."""
@@ -37,9 +37,14 @@ class TaskSearchFields(FrozenStruct, frozen=True, kw_only=True):
     config_version: int
     created_by: str
     reason: str = ""
+    reason_code: str = ""
     result: ResultSearchFields | None = None
     inputs: tuple[InputFileName, ...] = ()
     metadata: tuple[InputFileName, ...] = ()
+
+    @property
+    def detailed_status(self) -> DetailedStatus:
+        return find_detailed_status(self.status, self.reason_code)
 
 
 def search_text(task: Task | TaskSearchFields, names: SubjectNames) -> str:
@@ -50,6 +55,7 @@ def search_text(task: Task | TaskSearchFields, names: SubjectNames) -> str:
         files=(file.name for file in (*task.inputs, *task.metadata)),
         kind=task.kind,
         status=task.status,
+        detailed_status=task.detailed_status,
         state=task.result.state if task.result is not None else None,
         device=task.config_name,
         version=task.config_version,
@@ -66,6 +72,7 @@ def join_search_text(
     files: Iterable[str],
     kind: TaskKind,
     status: TaskStatus,
+    detailed_status: DetailedStatus,
     state: ResultState | None,
     device: str,
     version: int,
@@ -73,8 +80,13 @@ def join_search_text(
     reason: str,
     names: SubjectNames,
 ) -> str:
-    """Return the searched text of a task with these properties, in lowercase."""
+    """Return the searched text of a task with these properties, in lowercase.
+
+    Like the filter by status, a search for ``cancelled`` finds tasks that lists show as REJECTED or WITHDRAWN.
+    """
     parts = [task_id, name, *files, f"{device} v{version}", kind, status, creator.removeprefix("USER:")]
+    if detailed_status.value != status.value:
+        parts.append(detailed_status)
     if state is not None:
         parts.append(state)
     if reason:

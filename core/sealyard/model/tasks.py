@@ -69,6 +69,13 @@ CODES_BY_DETAILED_STATUS = {
 _DETAILED_STATUSES_BY_CODE = {code: status for status, code in CODES_BY_DETAILED_STATUS.items()}
 
 
+def find_detailed_status(status: TaskStatus, reason_code: str) -> DetailedStatus:
+    """Return the detailed status of a task with this status and :attr:`Task.reason_code`."""
+    if status is TaskStatus.CANCELLED:
+        return _DETAILED_STATUSES_BY_CODE.get(reason_code, DetailedStatus.CANCELLED)
+    return DetailedStatus(status.value)
+
+
 class InputFile(FrozenStruct, frozen=True, kw_only=True):
     """An input file: ``name`` as submitted (untrusted text), ``size`` in bytes, ``sha256`` in hex.
 
@@ -241,9 +248,7 @@ class Task(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def detailed_status(self) -> DetailedStatus:
-        if self.status is TaskStatus.CANCELLED:
-            return _DETAILED_STATUSES_BY_CODE.get(self.reason_code, DetailedStatus.CANCELLED)
-        return DetailedStatus(self.status.value)
+        return find_detailed_status(self.status, self.reason_code)
 
     def revocation_of(self, decision: int) -> RevokedApproval | None:
         """Return the revocation of the decision at this position in :attr:`approvals`, or None if it still counts."""

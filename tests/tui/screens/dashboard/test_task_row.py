@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.model.events import TaskChanged
-from sealyard.model.tasks import ResultState, Task, TaskStatus
+from sealyard.model.task_search import search_text
+from sealyard.model.tasks import WITHDRAWN_CODE, ResultState, Task, TaskStatus
 from sealyard_tui.screens.dashboard.task_row import (
     SORTABLE_COLUMNS,
     TaskOrder,
@@ -58,6 +59,19 @@ def test_row_keeps_displayed_result_fields(usual_tasks: list[Task]) -> None:
             )
             assert (row_result.signature is None) == (task_result.signature is None)
             assert (row_result.link, row_result.sha256) == (None, None)
+
+
+def test_search_text_matches_that_of_the_engine(usual_tasks: list[Task]) -> None:
+    withdrawn = task(
+        "t-withdrawn",
+        TaskStatus.CANCELLED,
+        reason=f"Withdrawn by {DEVELOPER}: wrong version",
+        reason_code=WITHDRAWN_CODE,
+    )
+    names = {DEVELOPER: "Dana Developer", OWNER: "Olga Owner"}
+    assert create_row(withdrawn).short_reason == "wrong version"
+    for each in (*usual_tasks, withdrawn):
+        assert create_row(each).search_text(names) == search_text(each, names)
 
 
 def test_event_updates_result_state() -> None:

@@ -96,7 +96,7 @@ def render_result(row: TaskRow, now: datetime, names: SubjectNames) -> Content:
         case TaskStatus.DONE if row.result is not None:
             return result_badge(refreshed(row.result, now), now)
         case TaskStatus.FAILED | TaskStatus.CANCELLED:
-            return Content.styled(escape_text(insert_subject_names(row.reason, names)), "$text-muted")
+            return Content.styled(escape_text(insert_subject_names(row.short_reason, names)), "$text-muted")
     return Content("")
 
 

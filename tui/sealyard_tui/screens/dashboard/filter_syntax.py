@@ -41,11 +41,11 @@ QUICK_FILTERS = (
     ("status", "done", "done"),
     ("status", "failed", "failed"),
     ("status", "cancelled", "cancelled, rejected or withdrawn"),
-    ("status", "rejected", "rejected by an approver"),
-    ("status", "withdrawn", "withdrawn by the requester"),
     ("status", "available", "results that can be downloaded"),
     ("status", "expired", "results whose link expired"),
     ("status", "gone", "results whose file was removed"),
+    ("status", "rejected", "rejected by an approver"),
+    ("status", "withdrawn", "withdrawn by the requester"),
 )
 """Field, value and label of each quick filter."""
 

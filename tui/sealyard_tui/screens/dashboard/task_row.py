@@ -23,6 +23,8 @@ from sealyard_tui.widgets.sort_order import SortOrder
 class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
     """A row of the task list. ``files`` contains the names of the input and metadata files, one per line.
 
+    The list shows ``short_reason``; text filters search the whole ``reason``, as the engine does.
+
     Attributes of the result (``state``, ``link_until``, ``retained_until``, ``has_signature``) are stored directly in
     the row. A row therefore cannot be part of a reference cycle, and the garbage collector can skip it. Otherwise,
     garbage collection with a hundred thousand rows would block the application for a quarter of a second.
@@ -43,6 +45,7 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
     approvals_required: int = 0
     has_warning: bool = False
     reason: str = ""
+    short_reason: str = ""
     state: ResultState | None = None
     link_until: datetime | None = None
     retained_until: datetime | None = None
@@ -81,6 +84,7 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
             files=(self.files,) if self.files else (),
             kind=self.kind,
             status=self.status,
+            detailed_status=self.detailed_status,
             state=self.state,
             device=self.device,
             version=self.version,
@@ -107,7 +111,8 @@ def create_row(task: Task) -> TaskRow:
         approval_count=len(valid_approvers(task, task.approvals)) if task.approvals else 0,
         approvals_required=task.approvals_required,
         has_warning=bool(task.warning),
-        reason=short_reason(task)[:MAX_REASON_LENGTH],
+        reason=task.reason[:MAX_REASON_LENGTH],
+        short_reason=short_reason(task)[:MAX_REASON_LENGTH],
         state=result.state if result is not None else None,
         link_until=result.expires_at if result is not None else None,
         retained_until=result.retained_until if result is not None else None,
@@ -201,7 +206,7 @@ SORT_VALUES: Mapping[str, Callable[[TaskRow], str | int]] = {
     "name": lambda row: row.title.casefold(),
     "device": lambda row: row.device.casefold(),
     "creator": lambda row: row.creator.casefold(),
-    "result": lambda row: (row.state or row.reason).casefold(),
+    "result": lambda row: (row.state or row.short_reason).casefold(),
 }
 """Functions that return the value by which rows are sorted, by column. Rows can also be sorted by age."""
 
