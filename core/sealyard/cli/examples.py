@@ -33,11 +33,16 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard config example > ~/.config/sealyard/config.toml",
         "sealyard config example --server > server.toml",
     ),
+    "clock confirm": ("sealyard clock confirm", "sealyard clock confirm --yes"),
     "subject add": (
         "sealyard subject add USER:anna --display-name 'Anna Berg'",
         "sealyard subject add GROUP:approvers",
         "sealyard subject add CLIENT:ci",
     ),
+    "subject list": ("sealyard subject list", "sealyard subject list --removed"),
+    "subject disable": ("sealyard subject disable USER:anna --reason 'on leave until May'",),
+    "subject enable": ("sealyard subject enable USER:anna --reason 'back from leave'",),
+    "subject remove": ("sealyard subject remove USER:anna --reason 'left the company' --yes",),
     "group add-member": ("sealyard group add-member GROUP:approvers USER:anna",),
     "group remove-member": ("sealyard group remove-member GROUP:approvers USER:anna --yes",),
     "acl add": (
@@ -74,6 +79,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard key import local:corporate --file corporate.p12 --kind EC_P256 --password-file password.txt",
         "sealyard key import local:gateway-aes --file gateway.key --kind AES_256",
     ),
+    "key import-certificate": ("sealyard key import-certificate local:corporate --file renewed.pem",),
     "package": (
         "sealyard package --device gateway --firmware boot.bin app.bin --metadata release.json",
         "sealyard package --device gateway --firmware app.bin --dry-run",
