@@ -143,7 +143,6 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard notification settings --mail-host mail.example.org --mail-from sealyard@example.org --mail-user seal",
         "sealyard notification settings --escalate-at 80 --show-names yes",
     ),
-    "clock confirm": ("sealyard clock confirm", "sealyard clock confirm --yes"),
     "completion": (
         "sealyard completion bash > ~/.local/share/bash-completion/completions/sealyard",
         "sealyard completion zsh > ~/.zfunc/_sealyard",
