@@ -192,7 +192,9 @@ class DashboardScreen(ListScreen):
         if update.missed_events or any(each.startswith(("ACL", "SUBJECT")) for each in update.resources):
             await self.load()
             return
-        if await self._list.apply_update(update) is not None:
+        has_device_changes = any(each.startswith("DEVICE_CONFIG") for each in update.resources)
+        may_change_steps = self.first_steps.has_open_steps and has_device_changes
+        if await self._list.apply_update(update) is not None or may_change_steps:
             await self._load_counts()
         if self.pane.task_id in update.tasks:
             await self._detail.reload()
