@@ -214,7 +214,7 @@ def test_server_restart_keeps_typed_approval(workspace: Workspace, server: Serve
         for each in (developer, owner):
             each.wait_until_gone("reconnecting", limit=TIMEOUT)
         owner.press("Enter")
-        owner.wait_for("one.bin.* approved .status: ")
+        owner.wait_for("Approved: one.bin.* .status: ")
         developer.press("1")
         developer.wait_for("Downloaded one.bin", "signature and digest", limit=TIMEOUT)
         assert len(workspace.downloads("dev")) == 1
