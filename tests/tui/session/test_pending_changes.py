@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -71,7 +72,8 @@ async def test_approval_waits_visibly_and_is_made_after_reconnect(workspace: Tui
     async with open_queue(workspace) as (app, pilot):
         await suspend_connection(app, pilot)
         task_id = await confirm_approval(app, pilot)
-        await assert_visible(pilot, SENDING, "1 pending", "sending ", "Press esc to cancel.")
+        await assert_visible(pilot, SENDING, "1 pending", "Press esc to cancel.")
+        await wait_until(pilot, lambda: re.search(r"\bsending \d+s", screen_text(app)) is not None)
         assert isinstance(app.screen, ApproveDialog)
         assert workspace.task(task_id).status is TaskStatus.WAITING
         await restore_connection(app, pilot)
