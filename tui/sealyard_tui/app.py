@@ -121,11 +121,6 @@ class SealyardApp(BaseApp):
         """
         self.run_guarded(self, self.session.start(self.post_message), group="session")
 
-    def exit(self, result: Any = None, return_code: int = 0, message: RenderableType | None = None) -> None:
-        # Textual cancels the workers of the screens, and with them the pending changes, before on_unmount.
-        self.discarded_changes = describe_pending(self.changes.pending)
-        super().exit(result, return_code, message)
-
     async def on_unmount(self) -> None:
         """Stop the services that run in this event loop, and save the UI state. The launcher closes the engine."""
         self._input_queue.close()
