@@ -28,7 +28,7 @@ async def create_package(harness: EngineHarness, *ids: str, token: str | None = 
 async def test_incomplete_upload_cannot_be_resolved(harness: EngineHarness) -> None:
     await harness.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
     await harness.engine.uploads.write(DEV, ID, 0, chunks([CONTENT[:7]]))
-    with pytest.raises(ConflictError, match="7 of 65,536"):
+    with pytest.raises(ConflictError, match="7 bytes of 65,536 received"):
         harness.engine.uploads.resolve(DEV, [ID])
 
 
