@@ -235,7 +235,8 @@ async def test_large_form_uses_constant_memory(http: httpx.AsyncClient, folder: 
         (
             "encryptionTask",
             Field("checksum", b"0"),
-            "Use deviceConfigId, name, contentType, encryptionKey, sha256checksum or inputId.",
+            "Use deviceConfigId, name, contentType, justification, resubmissionOf, encryptionKey, sha256checksum or"
+            " inputId.",
         ),
     ],
 )

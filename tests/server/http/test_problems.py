@@ -31,6 +31,7 @@ def error_codes(base: type[SealyardError]) -> set[str]:
 
 def test_every_error_code_has_a_status() -> None:
     assert {each for each in error_codes(SealyardError) if each.isascii()} - set(STATUS) - SERVER_FAULTS <= {
+        "change-cancelled",
         "interrupted",
         "later",
         "output",

@@ -18,7 +18,7 @@ from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.session import Session
 from sealyard_tui.terminal.mouse import is_mouse_enabled
 from tests.tui.connection import FakeConnection
-from tests.tui.pilot_helpers import PROFILES, run_app, screen_text, wait_for_workers, wait_until
+from tests.tui.pilot_helpers import PROFILES, assert_visible, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.workspace import TuiWorkspace
 
 
@@ -161,7 +161,7 @@ async def test_f3_toggles_mouse_input(workspace: TuiWorkspace) -> None:
         assert driver is not None
         await pilot.press("f3")
         assert not is_mouse_enabled(driver)
-        await wait_until(pilot, lambda: "Mouse input disabled; the terminal handles the mouse." in screen_text(app))
+        await assert_visible(pilot, "Mouse input disabled; the terminal handles")
         await pilot.press("f3")
         assert is_mouse_enabled(driver)
 

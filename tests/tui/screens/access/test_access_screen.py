@@ -306,7 +306,7 @@ async def test_requiring_otp_warns_about_unenrolled_approvers(
         fill_field(app, "one_time", "on")
         await submit_form(pilot)
         assert workspace.engine.access.policy() == Policy(require_otp=True)
-        await assert_visible(pilot, "Approvals for gateway, sensor cannot", "be completed yet")
+        await assert_visible(pilot, "Approvals for gateway, sensor cannot be", "too few approvers")
         app.clear_notifications()
         await open_form(pilot, "p")
         await submit_form(pilot)

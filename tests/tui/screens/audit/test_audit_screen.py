@@ -408,7 +408,7 @@ async def test_task_of_an_entry_opens_on_the_dashboard(workspace: TuiWorkspace) 
     app = make_audit_app(workspace)
     async with run_app(app) as pilot:
         await apply_filter(pilot, app, "resource:TASK:t-audited")
-        await pilot.press("enter", "escape", "o")
+        await pilot.press("enter", "escape", "T")
         await wait_until(pilot, lambda: isinstance(app.screen, DashboardScreen))
         await wait_until(pilot, lambda: app.screen.query_one(TaskPane).task_id == "t-audited")
 
@@ -420,10 +420,10 @@ async def test_hidden_task_and_other_entries_open_nothing(workspace: TuiWorkspac
         await apply_filter(pilot, app, "resource:TASK:t-hidden")
         await pilot.press("enter", "escape")
         size = log_size(workspace)
-        await pilot.press("o")
+        await pilot.press("T")
         await assert_visible(pilot, "You do not have permission to view task t-hidden")
         assert log_size(workspace) == size
         await apply_filter(pilot, app, "type:SUBJECT")
-        await pilot.press("enter", "escape", "o")
+        await pilot.press("enter", "escape", "T")
         await assert_visible(pilot, "is not about a task")
         assert isinstance(app.screen, AuditScreen)

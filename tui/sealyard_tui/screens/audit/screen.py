@@ -79,7 +79,7 @@ class AuditScreen(ListScreen):
         Binding("f", "form", "Form", id="audit.form", tooltip="Edit the filter in a form"),
         Binding("t", "filter_resource", "This resource", id="audit.only_resource", show=False),
         Binding("w", "filter_author", "This author", id="audit.only_author", show=False),
-        Binding("o", "show_task", "Open task", id="audit.show_task", tooltip="Open the task of the entry"),
+        Binding("T", "show_task", "Open task", id="audit.show_task", tooltip="Open the task of the entry"),
         Binding("V", "verify", "Verify", id="audit.verify", tooltip="Verify hashes and signatures of the whole log"),
         Binding(
             "X", "export", "Export", id="audit.export", tooltip="Export the log, or the filtered entries, to a file"
