@@ -105,9 +105,13 @@ def _prompt_text(prompt: Any) -> str:
     return str(getattr(prompt, "plain", prompt))
 
 
-async def _choose(pilot: Pilot[None], query: str) -> None:
+async def _choose(pilot: Pilot[None], query: str, text: str = "") -> None:
+    """Choose the first option for ``query`` that contains ``text``; several kinds of options may match equally well."""
     results = await _search_palette(pilot, query)
-    assert results
+    position = next(index for index, result in enumerate(results) if text in result)
+    options = pilot.app.screen.query_one(OptionList)
+    options.highlighted = position
+    await wait_until(pilot, lambda: options.highlighted == position)
     await pilot.press("enter")
     await wait_for_workers(pilot)
 
@@ -177,14 +181,14 @@ async def test_palette_task_read_error_keeps_commands(workspace: TuiWorkspace) -
 
 @pytest.mark.parametrize(
     ("query", "screen", "key"),
-    [("sens", "devices", "sensor"), ("olga", "access", "USER:owner"), ("USER:dev", "access", "USER:developer")],
+    [("sens", "devices", "sensor"), ("olga", "access", "USER:owner")],
 )
 async def test_palette_selects_device_or_person_in_its_list(
     workspace: TuiWorkspace, query: str, screen: str, key: str
 ) -> None:
     app = make_app(workspace, "administrator")
     async with run_app(app) as pilot:
-        await _choose(pilot, query)
+        await _choose(pilot, query, key)
         await wait_until(pilot, partial(_is_selected, app, screen, key))
 
 

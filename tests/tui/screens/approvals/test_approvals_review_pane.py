@@ -283,7 +283,8 @@ async def test_metadata_opens_in_pager(
         assert paged == ['{\n  "version": "1.5.0",\n  "notes": "fixes the watchdog"\n}']
         await workspace.add_task("t-none")
         await wait_until(pilot, lambda: "t-none" in approvals_table(app))
-        await press_keys(app, pilot, "k", "e")
+        await press_keys(app, pilot, "k")
+        await press_keys(app, pilot, "e")
         await assert_visible(pilot, "This task has no metadata.")
         assert len(paged) == 1
 
