@@ -85,7 +85,7 @@ def test_revoked_approval_is_shown(workspace: CliWorkspace) -> None:
     [
         (("disable", "auditor"), 2, "--reason"),
         (("disable", "admin", *LEFT), 3, "You cannot disable yourself."),
-        (("remove", "nobody", *LEFT), 4, "Subject USER:nobody not found."),
+        (("remove", "unknown", *LEFT), 4, "Subject USER:unknown not found."),
         (("enable", "auditor"), 1, "USER:auditor is already enabled."),
     ],
 )

@@ -137,7 +137,7 @@ def test_subject_leaves_and_returns(harness: ClientHarness) -> None:
         assert access.names["USER:anna"] == "Anna Approver (removed)"
         with pytest.raises(ConflictError, match="was removed"):
             await admin.add_subject("USER:anna")
-        for subject, error in ((ADMIN, PermissionDeniedError), ("USER:nobody", NotFoundError)):
+        for subject, error in ((ADMIN, PermissionDeniedError), ("USER:unknown", NotFoundError)):
             with pytest.raises(error):
                 await admin.set_subject_state(subject, SubjectState.DISABLED, "left")
         with pytest.raises(UsageError, match="reason is required"):

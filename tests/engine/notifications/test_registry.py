@@ -82,7 +82,7 @@ async def test_machine_client_has_no_targets(harness: EngineHarness) -> None:
     with pytest.raises(UsageError):
         await add_target(harness, CLIENT, by=ADMIN)
     with pytest.raises(NotFoundError):
-        await add_target(harness, "USER:nobody", by=ADMIN)
+        await add_target(harness, "USER:unknown", by=ADMIN)
 
 
 async def test_number_of_targets_is_limited(harness: EngineHarness) -> None:

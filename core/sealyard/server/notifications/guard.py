@@ -1,10 +1,9 @@
 """Restrict what this process may do while it sends a notification.
 
-A chat service is called by a third-party library with a URL that a user has entered, and that library resolves host
-names and follows the URL by itself. An audit hook therefore checks every connection when it is made, by the IP address
-that is used, so that neither redirects nor a changed DNS answer lead to another machine. The hook also rejects child
-processes and access to files other than those of Python, and memory is limited. A hook cannot be removed, so use it in
-a short-lived process.
+A third-party library resolves the host names of chat services and connects to URLs that users have entered. An audit
+hook therefore checks the IP address of every connection, so that neither a redirect nor a changed DNS answer can reach
+an internal machine. The hook also rejects child processes and access to files other than those of Python and the
+system, and memory is limited. A hook cannot be removed, so install it only in a short-lived process.
 """
 
 from __future__ import annotations

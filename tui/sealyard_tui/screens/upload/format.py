@@ -56,7 +56,7 @@ def _strip_name(message: str, name: str) -> str:
 
 
 def render_file_detail(entry: FormFile | None, keys: Mapping[str, str]) -> Content:
-    """Return two lines about a file; empty if there is no file. ``keys``: the key bound to each action, for hints."""
+    """Return two lines about a file, or an empty text without a file. ``keys``: the keys of actions, for hints."""
     if entry is None:
         return Content("")
     if (problem := entry.problem) is not None:
@@ -163,7 +163,7 @@ def _format_summary_line(entry: FormFile, number: int) -> str:
 
 
 def format_watch_state(manager: WatchFolderManager, keys: Mapping[str, str]) -> Content:
-    """Return the state of the watch folder for the title line. ``keys``: the key bound to each action."""
+    """Return the state of the watch folder for the title line. ``keys``: the keys of actions, for hints."""
     setup_note = f" ({keys['upload.watch']})"
     folder, device = escape_text(manager.settings.folder, 40), escape_text(manager.settings.device, 24)
     if manager.state is WatchState.WATCHING:
@@ -197,7 +197,7 @@ def _format_drop_state(drop: DropStatus, *, in_form: bool) -> Content:
 def format_drop_reason(drop: DropStatus, keys: Mapping[str, str]) -> str:
     """Return the full reason why an entry of the watch folder is not proposed. It may contain untrusted text.
 
-    ``keys``: the key bound to each action, for hints.
+    ``keys``: the keys of actions, for hints.
     """
     if isinstance(drop.event, DropRejected | DropDeferred):
         error = drop.event.error
