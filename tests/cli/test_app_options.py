@@ -30,15 +30,11 @@ def environments(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """Return the list of environments that the application was started with."""
     started: list[dict[str, str]] = []
 
-    class FakeEntryPoint:
-        def load(self) -> object:
-            def main() -> int:
-                started.append(dict(os.environ))
-                return 0
+    def main() -> int:
+        started.append(dict(os.environ))
+        return 0
 
-            return main
-
-    monkeypatch.setattr("sealyard.cli.app_launcher.entry_points", lambda group: [FakeEntryPoint()])
+    monkeypatch.setattr("sealyard_tui.launcher.main", main)
     monkeypatch.setattr("sealyard.cli.app_launcher.require_terminal", lambda: None)
     for name in (*VARIABLES, "SEALYARD_WORKSPACE", "SEALYARD_PROFILE", "SEALYARD_PASSPHRASE"):
         monkeypatch.setenv(name, "before")
@@ -54,6 +50,13 @@ def test_options_set_application_environment(environments: list[dict[str, str]],
 def test_missing_options_keep_environment(environments: list[dict[str, str]]) -> None:
     assert sealyard().code == 0
     assert [environments[0][each] for each in VARIABLES] == ["before"] * 4
+
+
+def test_missing_application_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealyard.cli.app_launcher.APPLICATION_MODULE", "sealyard_missing.launcher")
+    monkeypatch.setattr("sealyard.cli.app_launcher.require_terminal", lambda: None)
+    result = sealyard()
+    assert (result.code, "The application is not installed." in result.err) == (4, True)
 
 
 def test_application_options_are_rejected_for_commands(workspace: CliWorkspace, tmp_path: Path) -> None:

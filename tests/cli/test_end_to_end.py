@@ -202,15 +202,11 @@ def test_demo_keep_preserves_workspace(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_application_receives_workspace_and_profile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environments = []
 
-    class FakeEntryPoint:
-        def load(self) -> object:
-            def main() -> int:
-                environments.append(dict(os.environ))
-                return 0
+    def main() -> int:
+        environments.append(dict(os.environ))
+        return 0
 
-            return main
-
-    monkeypatch.setattr("sealyard.cli.app_launcher.entry_points", lambda group: [FakeEntryPoint()])
+    monkeypatch.setattr("sealyard_tui.launcher.main", main)
     monkeypatch.setattr("sealyard.cli.app_launcher.require_terminal", lambda: None)
     monkeypatch.setenv("SEALYARD_WORKSPACE", "")
     monkeypatch.setenv("SEALYARD_PROFILE", "")

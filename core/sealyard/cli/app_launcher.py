@@ -1,11 +1,11 @@
-"""Launcher of the full-screen application, which is loaded through an entry point because the core cannot import it."""
+"""Launcher of the full-screen application, which is loaded by name because the core cannot import it."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from sealyard.cli.arguments import CommandParser, build_global_options
@@ -14,7 +14,11 @@ from sealyard.client.config.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
 from sealyard.client.config.servers import SERVER_VARIABLE, TOKEN_VARIABLE
 from sealyard.model.errors import NotFoundError, UsageError
 
-ENTRY_POINT_GROUP = "sealyard.front"
+APPLICATION_MODULE = "sealyard_tui.launcher"
+"""Module whose ``main`` runs the application. An entry point would need importlib.metadata, whose import and search
+take a twentieth of the time until the first screen is shown.
+"""
+
 SCREENS = ("dashboard", "upload", "approvals", "audit", "devices", "access")
 
 _APP_OPTIONS = ("read_only", "no_mouse", "start_screen", "filter")
@@ -98,9 +102,13 @@ def launch_app(args: argparse.Namespace) -> int:
     The options are passed in environment variables, which override the settings.
     """
     os.environ.update(_environment_variables(args))
-    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        return int(entry_point.load()())
-    raise NotFoundError("The application is not installed.", "List commands with `sealyard --help`.")
+    try:
+        launcher = importlib.import_module(APPLICATION_MODULE)
+    except ModuleNotFoundError as error:
+        if error.name not in (APPLICATION_MODULE, APPLICATION_MODULE.partition(".")[0]):
+            raise
+        raise NotFoundError("The application is not installed.", "List commands with `sealyard --help`.") from None
+    return int(launcher.main())
 
 
 def _environment_variables(args: argparse.Namespace) -> dict[str, str]:

@@ -67,13 +67,14 @@ CODES_BY_DETAILED_STATUS = {
 """The :attr:`Task.reason_code` of each detailed status that is CANCELLED in :class:`TaskStatus`."""
 
 _DETAILED_STATUSES_BY_CODE = {code: status for status, code in CODES_BY_DETAILED_STATUS.items()}
+_DETAILED_STATUSES = {status: DetailedStatus(status.value) for status in TaskStatus}
 
 
 def find_detailed_status(status: TaskStatus, reason_code: str) -> DetailedStatus:
     """Return the detailed status of a task with this status and :attr:`Task.reason_code`."""
     if status is TaskStatus.CANCELLED:
         return _DETAILED_STATUSES_BY_CODE.get(reason_code, DetailedStatus.CANCELLED)
-    return DetailedStatus(status.value)
+    return _DETAILED_STATUSES[status]
 
 
 class InputFile(FrozenStruct, frozen=True, kw_only=True):

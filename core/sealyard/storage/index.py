@@ -34,6 +34,8 @@ class TableIndex:
         top_names = dict.fromkeys(("createdAt", *(top for top, _ in self._paths)))
         indexed_type = msgspec.defstruct("Listed", [(name, Any, None) for name in top_names])
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(indexed_type)
+        self._shared_values: dict[_FieldValues, _FieldValues] = {}
+        """One tuple for each combination of values: most documents share theirs with many others."""
         self._entries = {identity: self._build_entry(identity, document) for identity, document in documents.items()}
         self._key_lists: dict[_FieldPositions, _KeyLists] = {}
 
@@ -89,10 +91,11 @@ class TableIndex:
     def _build_entry(self, identity: str, document: bytes) -> _Entry:
         fields = self._decoder.decode(document)
         created_at = fields.createdAt
-        values = [_lookup(getattr(fields, top), inner) for top, inner in self._paths]
+        found_values = [_lookup(getattr(fields, top), inner) for top, inner in self._paths]
+        values = tuple([intern(value) if isinstance(value, str) else None for value in found_values])
         # Remove the Z, because "…:07Z" would sort after "…:07.5Z", but "…:07" sorts before "…:07.5".
         key = (created_at.removesuffix("Z") if isinstance(created_at, str) else "", identity)
-        return key, tuple(intern(value) if isinstance(value, str) else None for value in values)
+        return key, self._shared_values.setdefault(values, values)
 
 
 def _lookup(value: Any, inner: str) -> Any:

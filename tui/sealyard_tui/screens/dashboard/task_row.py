@@ -81,10 +81,9 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
         return join_search_text(
             task_id=self.id,
             name=self.name,
-            files=(self.files,) if self.files else (),
+            files=self.files,
             kind=self.kind,
-            status=self.status,
-            detailed_status=self.detailed_status,
+            status=self.detailed_status,
             state=self.state,
             device=self.device,
             version=self.version,
