@@ -14,7 +14,7 @@ from sealyard.model.errors import StorageError
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.help import HelpScreen
-from sealyard_tui.messages import ShowRow
+from sealyard_tui.messages import ShowRow, ShowTask
 from sealyard_tui.screens.base import SCREENS, BaseScreen
 from sealyard_tui.widgets.virtual_table import VirtualTable
 from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
@@ -84,6 +84,40 @@ async def test_help_over_dialog_describes_the_dialog(workspace: TuiWorkspace) ->
         assert "In this dialog" in text
         assert "dialog.yes" in text
         assert "screen.refresh" not in text
+
+
+# ---- rows of other screens
+
+
+async def test_row_of_screen_that_was_never_shown_is_selected(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "administrator")
+    async with run_app(app) as pilot:
+        app.switch_mode("access")
+        app.post_message(ShowRow("access", "USER:owner"))
+        await wait_until(pilot, lambda: _cursor_key(app, "access") == "USER:owner")
+
+
+async def test_row_is_selected_behind_a_dialog(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "administrator")
+    async with run_app(app) as pilot:
+        await pilot.press("6")
+        await wait_for_workers(pilot)
+        app.push_screen(ConfirmDialog("Sure?", "Really?"))
+        app.switch_mode("dashboard")
+        await pilot.pause()
+        app.post_message(ShowRow("access", "USER:owner"))
+        await wait_until(pilot, lambda: app.current_mode == "access" and _cursor_key(app, "access") == "USER:owner")
+        assert isinstance(app.screen, ConfirmDialog)
+        app.switch_mode("dashboard")
+        app.push_screen(ConfirmDialog("Sure?", "Really?"))
+        app.switch_mode("upload")
+        app.post_message(ShowTask("t-done"))
+        await wait_until(pilot, lambda: app.current_mode == "dashboard" and _cursor_key(app, "dashboard") == "t-done")
+
+
+def _cursor_key(app: SealyardApp, mode: str) -> str | None:
+    tables = app._screen_stacks[mode][0].query(VirtualTable)
+    return tables.first().cursor_key if tables else None
 
 
 # ---- command palette
