@@ -48,7 +48,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_filter_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--type", metavar="TYPE", default="", help="resource type: TASK, KEY, ACL, …")
+    parser.add_argument("--type", metavar="TYPE", default="", help="resource type, for example TASK, KEY or ACL")
     parser.add_argument("--resource", metavar="RESOURCE", default="", help="resource, for example TASK:<id>")
     parser.add_argument("--author", metavar="SUBJECT", default="", help="subject that caused the entry")
     parser.add_argument("--change", metavar="CHANGE", type=choice(AuditAction), help=", ".join(AuditAction))
