@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.cli.commands.notifications import SENDING_NOTE
+from sealyard.cli.context import SENDING_NOTE
 from sealyard.client.engine_handle import EngineHandle
 from tests.support.cli_runner import PASSPHRASE, CliWorkspace
 
@@ -65,6 +65,17 @@ def test_failed_notification_is_listed_and_retried(workspace: CliWorkspace, firm
     assert "It answered 550." in workspace.run("owner", "notification", "failed").out
     assert workspace.run("owner", "notification", "retry", failed["id"]).code == 0
     assert workspace.value("owner", "notification", "failed") == []
+
+
+def test_request_says_once_that_notifications_wait(workspace: CliWorkspace, firmware: Path) -> None:
+    request = ("package", "--device", "gateway", "--firmware", firmware)
+    assert SENDING_NOTE not in workspace.run("developer", *request).err
+    workspace.value("owner", "notification", "add", "owner@example.org")
+    result = workspace.run("developer", *request, "--json")
+    assert result.err.count(SENDING_NOTE) == 1
+    assert workspace.run("developer", "sign", "--device", "gateway", "--file", firmware).err.count(SENDING_NOTE) == 1
+    # The note is about the messages of the command itself.
+    assert SENDING_NOTE not in workspace.run("developer", "withdraw", result.value["id"]).err
 
 
 async def _give_up(folder: Path, target_id: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from sealyard.cli.arguments import Commands, add_command, add_command_group, choice
-from sealyard.cli.context import Context, ask_passphrase, is_interactive
+from sealyard.cli.context import SENDING_NOTE, Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
 from sealyard.model.errors import ServerUnreachableError, UsageError
@@ -29,11 +29,6 @@ from sealyard.model.notifications import (
 )
 
 PASSWORD_VARIABLE = "SEALYARD_MAIL_PASSWORD"  # noqa: S105 - the name of a variable
-
-SENDING_NOTE = (
-    "Notifications are sent while the application, or `sealyard run`, `watch` or `serve`, has this workspace open; "
-    "until then they wait."
-)
 
 
 def add_commands(commands: Commands) -> None:
