@@ -111,6 +111,7 @@ class Context:
                 purpose=purpose,
                 listen=not finish_tasks,
                 work=run_tasks,
+                allows_private_webhooks=self._allows_private_webhooks,
                 on_take_over=lambda: self.out.warn(
                     "The previous owner of the workspace exited; this process now owns it."
                 ),
@@ -130,6 +131,15 @@ class Context:
             await self._await_with_progress(engine.wait_idle(), client)
             if await engine.count_waiting_notifications() > waiting_count:
                 self.out.warn(SENDING_NOTE)
+
+    def _allows_private_webhooks(self) -> bool:
+        from sealyard.client.config.settings_loader import load_settings, settings_path
+
+        try:
+            return load_settings(settings_path()).allow_private_webhooks
+        except UsageError as error:
+            self.out.warn(f"warning: {error} Webhooks and notifications to private addresses are not sent.")
+            return False
 
     def _report_owner(self) -> None:
         from sealyard.fs.workspace_lock import WorkspaceLock, lock_error
