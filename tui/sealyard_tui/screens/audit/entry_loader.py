@@ -304,9 +304,11 @@ class EntryLoader:
     def _select_entry(self, seq: int) -> None:
         """Select an entry. If it is not in the list, select the next newer one and show a warning."""
         candidates = [entry for entry in self.table.rows if entry.seq >= seq]
-        if candidates:
-            self.table.move_cursor_to(row_key(candidates[-1]))
-        if candidates and seq and candidates[-1].seq != seq:
+        if not candidates:
+            self._screen.flash(f"Entry {seq} not found", warning=True)
+            return
+        self.table.move_cursor_to(row_key(candidates[-1]))
+        if seq and candidates[-1].seq != seq:
             self._screen.flash(f"Entry {seq} not found; showing the next entry", warning=True)
 
     def select_after_load(self, seq: int) -> None:

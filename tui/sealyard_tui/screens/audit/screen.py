@@ -322,6 +322,10 @@ class AuditScreen(ListScreen):
 
         self.app.push_screen(AuditVerifyDialog(self._loader.log_size), show_invalid_entry)
 
+    def show_row(self, key: str) -> None:
+        """Select the entry with the sequence number ``key``, as :meth:`show_entry` does."""
+        self.show_entry(int(key))
+
     def show_entry(self, seq: int) -> None:
         """Clear the filter and select an entry, loading older entries as needed."""
         self._loader.select_after_load(seq)
