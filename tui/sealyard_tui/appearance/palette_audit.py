@@ -9,6 +9,7 @@ from itertools import islice
 
 from textual.command import Hit, Hits
 from textual.content import Content
+from textual.message import Message
 
 from sealyard.model.access import Action, ResourceType, resource_type_uri
 from sealyard.model.audit import AuditEntry, AuditFilter
@@ -43,7 +44,7 @@ class AuditCommands(LiteralProvider):
         if match is None or not self._can_view():
             return
         text = match["text"]
-        commands = [(f"Audit: filter by {text}", ShowFilter("audit", text))]
+        commands: list[tuple[str, Message]] = [(f"Audit: filter by {text}", ShowFilter("audit", text))]
         if _NUMBER.fullmatch(text):
             commands.insert(0, (f"Audit: entry {int(text)}", ShowRow("audit", str(int(text)))))
         entries = self._find(await self._load(), text)
