@@ -30,6 +30,7 @@ from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.download_manager import DownloadStatus
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
+from sealyard_tui.widgets.columns import join_cells
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -132,7 +133,9 @@ class DashboardScreen(ListScreen):
 
     def on_mount(self) -> None:
         self._throughput = Throughput(self.now())
-        self._list = TaskListModel(self.table, self.client, self._on_list_changed)
+        self._list = TaskListModel(
+            self.table, self.client, self._on_list_changed, lambda row: join_cells(self._renderer(row))
+        )
         self._filter = FilterControl(self, self._list, self._on_filter_error)
         self.summary_bar.show_throughput(self._throughput)
         self.set_focus(self.table)
