@@ -83,6 +83,47 @@ def test_invalid_package_is_rejected_without_changes(
     assert workspace.value("developer", "tasks") == tasks
 
 
+PATH_ARGUMENTS: tuple[tuple[object, ...], ...] = (
+    ("package", "--device", "gateway", "--firmware"),
+    ("package", "--device", "gateway", "--firmware", "small.bin", "--metadata"),
+    ("encrypt", "--device", "gateway"),
+    ("sign", "--device", "gateway", "--file"),
+    ("resubmit", "t1", "--file"),
+    ("verify", "--certificate", "small.bin"),
+    ("verify", "small.bin", "--certificate"),
+    ("extract", "small.bin", "--certificate", "small.bin", "--out", "out", "--key"),
+    ("key", "import", "local:new", "--kind", "AES_256", "--file"),
+    ("key", "import", "local:new", "--kind", "AES_256", "--file", "small.bin", "--certificate"),
+    ("key", "import", "local:new", "--kind", "AES_256", "--file", "small.bin", "--password-file"),
+    ("key", "import-certificate", "local:new", "--file"),
+    ("audit", "verify", "--checkpoint"),
+    ("login", "https://seal.example", "--ca"),
+    ("serve", "--config"),
+    ("watch", "--device", "gateway"),
+)
+"""Arguments before the path of a file or folder that a command reads."""
+
+
+@pytest.mark.parametrize("arguments", PATH_ARGUMENTS)
+def test_unexpanded_pattern_is_explained(
+    workspace: CliWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _create_small_file(tmp_path)
+    result = workspace.run("developer", *arguments, "*.bin")
+    assert result.code == 2
+    assert "the shell did not expand the pattern '*.bin'; write it without quotes" in result.err
+    result = workspace.run("developer", *arguments, "../*.json")
+    assert result.code == 2
+    assert "no file matches '../*.json'" in result.err
+
+
+def test_name_that_looks_like_a_pattern_is_a_path(workspace: CliWorkspace, tmp_path: Path) -> None:
+    path = tmp_path / "[beta]*.bin"
+    path.write_bytes(b"small")
+    assert workspace.package(path)["inputs"][0]["name"] == path.name
+
+
 def test_format_limit_error_names_format(workspace: CliWorkspace, tmp_path: Path) -> None:
     result = workspace.run("developer", "package", "--device", "gateway", *_too_many_files(tmp_path), "--json")
     assert result.value["error"]["code"] == "format-limit"

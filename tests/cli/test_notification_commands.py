@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.cli.commands.notifications import SENDING_NOTE
+from sealyard.cli.context import SENDING_NOTE
 from sealyard.client.engine_handle import EngineHandle
 from tests.support.cli_runner import PASSPHRASE, CliWorkspace
+from tests.support.mail_server import Mailbox, run_mail_server
 
 SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
 
@@ -67,6 +68,17 @@ def test_failed_notification_is_listed_and_retried(workspace: CliWorkspace, firm
     assert workspace.value("owner", "notification", "failed") == []
 
 
+def test_request_says_once_that_notifications_wait(workspace: CliWorkspace, firmware: Path) -> None:
+    request = ("package", "--device", "gateway", "--firmware", firmware)
+    assert SENDING_NOTE not in workspace.run("developer", *request).err
+    workspace.value("owner", "notification", "add", "owner@example.org")
+    result = workspace.run("developer", *request, "--json")
+    assert result.err.count(SENDING_NOTE) == 1
+    assert workspace.run("developer", "sign", "--device", "gateway", "--file", firmware).err.count(SENDING_NOTE) == 1
+    # The note is about the messages of the command itself.
+    assert SENDING_NOTE not in workspace.run("developer", "withdraw", result.value["id"]).err
+
+
 async def _give_up(folder: Path, target_id: str) -> None:
     """Record that the pending notifications of a target could not be delivered."""
     engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
@@ -82,6 +94,29 @@ def test_test_message_reports_the_error(workspace: CliWorkspace) -> None:
     result = workspace.run("owner", "notification", "test", target_id)
     assert result.code != 0
     assert "No mail server is set." in result.err
+
+
+async def test_setting_allows_private_mail_server(
+    workspace: CliWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run_mail_server(tmp_path) as mailbox:
+        monkeypatch.setenv("SSL_CERT_FILE", mailbox.certificate)
+        await asyncio.to_thread(_send_to_private_mail_server, workspace, mailbox, monkeypatch)
+
+
+def _send_to_private_mail_server(workspace: CliWorkspace, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("--mail-host", "127.0.0.1", "--mail-port", mailbox.port, "--mail-from", "seal@example.org")
+    workspace.value("admin", "notification", "settings", *options)
+    # Test messages to one target are limited, so each message has its own.
+    first, second = (
+        workspace.value("owner", "notification", "add", address)["id"] for address in ("a@example.org", "b@example.org")
+    )
+    refused = workspace.run("owner", "notification", "test", first)
+    assert refused.code != 0
+    assert "The setting allow_private_webhooks allows such addresses." in refused.err
+    monkeypatch.setenv("SEALYARD_ALLOW_PRIVATE_WEBHOOKS", "true")
+    assert workspace.run("owner", "notification", "test", second).code == 0
+    assert mailbox.recipients == ["b@example.org"]
 
 
 def test_invalid_requests_are_rejected(workspace: CliWorkspace) -> None:

@@ -31,6 +31,16 @@ def test_disabled_subject_is_refused_until_enabled(workspace: CliWorkspace) -> N
     assert workspace.run("auditor", "audit", "list").code == 0
 
 
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [("disable", "confirm effects"), ("enable", "no confirmation"), ("remove", "confirm the removal")],
+)
+def test_help_describes_confirmation_of_each_command(workspace: CliWorkspace, command: str, text: str) -> None:
+    words = " ".join(workspace.run("admin", "subject", command, "--help").out.split())
+    assert text in words
+    assert ("removal" in words) is (command == "remove")
+
+
 def test_removal_names_its_effects_and_needs_confirmation(workspace: CliWorkspace) -> None:
     workspace.value("admin", "token", "create", "laptop", "--subject", "USER:auditor")
     result = workspace.run("admin", "subject", "remove", "USER:auditor", *LEFT)

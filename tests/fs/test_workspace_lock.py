@@ -9,11 +9,13 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from sealyard.fs.workspace_lock import WorkspaceLock
+from sealyard.fs.workspace_lock import LockHolder, WorkspaceLock, lock_error
+from sealyard.model.display_zone import DisplayZone
 from sealyard.model.errors import StorageError, WorkspaceLockedError, WorkspaceReadOnlyError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 
@@ -56,6 +58,15 @@ def test_second_writer_error_names_the_holder(tmp_path: Path, holder: subprocess
 
     reader = TinyDocumentStore.open(tmp_path / "store", {}, write=False)
     assert reader.get("tasks", "a") == {"n": 1}
+
+
+def test_error_shows_the_time_in_the_display_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    zone = DisplayZone()
+    zone.use("Asia/Tokyo")
+    monkeypatch.setattr("sealyard.model.formatting.display_zone", zone)
+    since = datetime(2026, 11, 23, 14, 2, 11, tzinfo=UTC)
+    holder = LockHolder(pid=7, host="build", command="sealyard", purpose="run", since=since)
+    assert "since 2026-11-23 23:02:11 JST." in lock_error(holder).message
 
 
 def test_killed_holder_releases_the_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:

@@ -114,4 +114,5 @@ def environment(home: Path) -> dict[str, str]:
         "XDG_DOWNLOAD_DIR": str(home / "Downloads"),
         "SEALYARD_PASSPHRASE": PASSPHRASE,
         "PATH": os.environ["PATH"],
+        "LC_ALL": "C.UTF-8",
     }

@@ -362,11 +362,9 @@ def test_read_only_applies_to_server(server_run: FakeServerRun, monkeypatch: pyt
     assert server_run.connections[0].read_only
 
 
-def test_socket_group_comes_from_settings(
-    workspace: Path, server_run: FakeServerRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sharing_follows_settings(workspace: Path, server_run: FakeServerRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALYARD_PASSPHRASE", PASSPHRASE)
-    front.open_workspace(profile_of(workspace), Settings(socket_group="firmware"))
+    front.open_workspace(profile_of(workspace), Settings(socket_group="firmware", allow_private_webhooks=True))
     (connection,) = server_run.connections
     assert isinstance(connection, LocalConnection)
-    assert connection._group == "firmware"
+    assert (connection._group, connection._allow_private_webhooks) == ("firmware", True)

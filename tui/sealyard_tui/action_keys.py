@@ -65,6 +65,8 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "form.next_choice": "right",
     "form.previous_choice": "left",
     "form.submit": "ctrl+s",
+    "notifications.add": "n",
+    "notifications.test": "t",
     "path.complete": "tab",
     "screen.back": "escape",
     "screen.filter": "slash",

@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.console import RenderableType
 from textual import on
@@ -45,6 +45,9 @@ from sealyard_tui.session.session import Session
 from sealyard_tui.session.state_loader import load_workspace_data
 from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
+
+if TYPE_CHECKING:
+    from sealyard_tui.screens.dashboard.screen import DashboardScreen  # imported by its factory when it is first shown
 
 
 class SealyardApp(BaseApp):
@@ -236,14 +239,8 @@ class SealyardApp(BaseApp):
         self._run_on_list(message.screen, lambda screen: screen.apply_filter(message.text))
 
     def _run_on_list(self, name: str, work: Callable[[ListScreen], None]) -> None:
-        """Switch to a screen with a list, and call ``work`` once it is shown."""
-
-        def run() -> None:
-            if isinstance(self.screen, ListScreen) and name == self.screen.NAME:
-                work(self.screen)
-
-        self.switch_mode(name)
-        self.call_after_refresh(run)
+        """Switch to a screen with a list, and call ``work`` with it as :meth:`run_on_screen` does."""
+        self.run_on_screen(name, lambda screen: work(cast("ListScreen", screen)))
 
     @on(ShowTask)
     def _on_show_task(self, message: ShowTask) -> None:
@@ -251,14 +248,7 @@ class SealyardApp(BaseApp):
 
     def show_task(self, task_id: str) -> None:
         """Switch to the dashboard and select the task there."""
-        self.switch_mode("dashboard")
-        self.call_after_refresh(self._select_task, task_id)
-
-    def _select_task(self, task_id: str) -> None:
-        from sealyard_tui.screens.dashboard.screen import DashboardScreen
-
-        if isinstance(self.screen, DashboardScreen):
-            self.screen.show_task(task_id)
+        self.run_on_screen("dashboard", lambda screen: cast("DashboardScreen", screen).show_task(task_id))
 
     # ---- keys
 

@@ -15,6 +15,7 @@ from textual import events, on
 from textual.command import CommandPalette
 from textual.dom import DOMNode
 from textual.filter import LineFilter, Monochrome, NoColor
+from textual.screen import Screen
 from textual.signal import Signal
 from textual.worker import Worker
 
@@ -174,8 +175,13 @@ class BaseApp(CrashReportingApp[None]):
 
     @on(ResubmitTask)
     def _on_resubmit_task(self, message: ResubmitTask) -> None:
-        self.switch_mode("upload")
-        self.call_after_refresh(lambda: self.screen_stack[0].post_message(LoadTask(message.task)))
+        self.run_on_screen("upload", lambda screen: screen.post_message(LoadTask(message.task)))
+
+    def run_on_screen(self, name: str, work: Callable[[Screen[Any]], object]) -> None:
+        """Switch to a main screen, and call ``work`` with it once it is mounted, even if a dialog covers it."""
+        self.switch_mode(name)
+        screen = self.screen_stack[0]
+        screen.call_later(work, screen)
 
     # ---- changes
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import glob
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
+
+_PATTERN_CHARACTERS = frozenset("*?[")
 
 Handler = Callable[["Context"], int | Coroutine[Any, Any, int]]
 """A function or coroutine function that runs a command and returns its exit code."""
@@ -111,6 +115,19 @@ def folder(text: str) -> Path:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError("the folder name is not valid Unicode") from None
     return Path(text)
+
+
+def input_path(text: str) -> Path:
+    """Parse the path of a file or folder that a command reads.
+
+    The shell expands patterns such as ``fw/*.bin``, so a pattern that arrives here was quoted or matches nothing.
+    """
+    path = Path(text)
+    if _PATTERN_CHARACTERS.isdisjoint(text) or os.path.lexists(path):
+        return path
+    if next(glob.iglob(text), None) is None:  # noqa: PTH207 - accepts absolute patterns
+        raise argparse.ArgumentTypeError(f"no file matches {text!r}")
+    raise argparse.ArgumentTypeError(f"the shell did not expand the pattern {text!r}; write it without quotes")
 
 
 def require_text(args: argparse.Namespace) -> None:

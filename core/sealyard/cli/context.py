@@ -32,6 +32,11 @@ LOCK_TIMEOUT = 2.0
 Such an owner is starting or stopping, or is another short-lived command.
 """
 
+SENDING_NOTE = (
+    "Notifications are sent while the application, or `sealyard run`, `watch` or `serve`, has this workspace open; "
+    "until then they wait."
+)
+
 
 class Context:
     """The context of one command. It loads the profile on first use and opens clients on request."""
@@ -106,6 +111,7 @@ class Context:
                 purpose=purpose,
                 listen=not finish_tasks,
                 work=run_tasks,
+                allows_private_webhooks=self._allows_private_webhooks,
                 on_take_over=lambda: self.out.warn(
                     "The previous owner of the workspace exited; this process now owns it."
                 ),
@@ -115,11 +121,25 @@ class Context:
             await shared_workspace.open(within=LOCK_TIMEOUT)
             if shared_workspace.is_attached and not finish_tasks:
                 self._report_owner()
-            self._engine = shared_workspace.engine
+            self._engine = engine = shared_workspace.engine
             client = shared_workspace.client(self.profile.identity)
+            if engine is None or not (run_tasks and finish_tasks):
+                yield client
+                return
+            waiting_count = await engine.count_waiting_notifications()
             yield client
-            if self._engine is not None and run_tasks and finish_tasks:
-                await self._await_with_progress(self._engine.wait_idle(), client)
+            await self._await_with_progress(engine.wait_idle(), client)
+            if await engine.count_waiting_notifications() > waiting_count:
+                self.out.warn(SENDING_NOTE)
+
+    def _allows_private_webhooks(self) -> bool:
+        from sealyard.client.config.settings_loader import load_settings, settings_path
+
+        try:
+            return load_settings(settings_path()).allow_private_webhooks
+        except UsageError as error:
+            self.out.warn(f"warning: {error} Webhooks and notifications to private addresses are not sent.")
+            return False
 
     def _report_owner(self) -> None:
         from sealyard.fs.workspace_lock import WorkspaceLock, lock_error

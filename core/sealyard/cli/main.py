@@ -20,6 +20,7 @@ from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
 from sealyard.cli.output import Output, OutputError, escape_unencodable
 from sealyard.cli.streams import open_missing_streams, redirect_to_null
 from sealyard.client.log import redact
+from sealyard.model.ascii_signs import uses_ascii_signs
 from sealyard.model.display_zone import display_zone, load_zone
 from sealyard.model.errors import SealyardError, UsageError
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger().addHandler(logging.NullHandler())
     escape_unencodable(sys.stdout)
     escape_unencodable(sys.stderr)
-    out = Output(as_json="--json" in arguments)
+    out = Output(as_json="--json" in arguments, decide_ascii=_uses_ascii_signs)
     display_zone.use_later(lambda: _load_display_zone(out))
     code: int = ExitCode.FAILED
     try:
@@ -89,6 +90,17 @@ def _load_display_zone(out: Output) -> tzinfo | None:
     except UsageError as error:
         out.warn(f"warning: {error} Times are displayed in the local time zone.")
         return None
+
+
+def _uses_ascii_signs() -> bool:
+    """Return whether signs are ASCII characters, from the setting ``symbols`` and the locale."""
+    from sealyard.client.config.settings_loader import Settings, load_settings, settings_path
+
+    try:
+        settings = load_settings(settings_path())
+    except UsageError:
+        settings = Settings()
+    return uses_ascii_signs(settings.symbols, os.environ)
 
 
 class _InterruptedError(SealyardError):

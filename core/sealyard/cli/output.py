@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import TextIO
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from sealyard.cli.hints import format_hint
 from sealyard.cli.progress import ProgressLine
 from sealyard.cli.streams import redirect_to_null
+from sealyard.model.ascii_signs import replace_signs
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline, escape_text
 
@@ -29,14 +31,21 @@ class OutputError(SealyardError):
 class Output:
     """The output of a command: results and messages. With ``as_json``, standard output receives exactly one JSON value.
 
-    Untrusted text is escaped, so that it cannot control the terminal. Methods that write to standard output raise
+    Untrusted text is escaped, so that it cannot control the terminal. Signs are ASCII characters if ``decide_ascii``
+    returns True; it is called when a sign is written for the first time. Methods that write to standard output raise
     ``BrokenPipeError`` if its reader has exited, and :class:`OutputError` if writing fails for another reason.
     Messages that cannot be written to standard error are lost.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, decide_ascii: Callable[[], bool] = lambda: False) -> None:
         self.as_json = as_json
-        self.progress = ProgressLine(sys.stderr)
+        self.progress = ProgressLine(sys.stderr, self._replace_signs)
+        self._decide_ascii = decide_ascii
+
+    @cached_property
+    def uses_ascii(self) -> bool:
+        """Whether signs are replaced by ASCII characters."""
+        return self._decide_ascii()
 
     def result(self, value: object, lines: Iterable[str]) -> None:
         """Print the result: ``value`` if the output is JSON, otherwise ``lines``."""
@@ -46,7 +55,7 @@ class Output:
             self._write(f"{json.dumps(msgspec.to_builtins(value), indent=2)}\n")
             return
         for line in lines:
-            self._write(f"{escape_text(line)}\n")
+            self._write(f"{self._replace_signs(escape_text(line))}\n")
 
     def status(self, text: str) -> None:
         """Print the status of a long-running command, unless the output is JSON.
@@ -56,7 +65,7 @@ class Output:
         self.progress.clear()
         if not self.as_json:
             with suppress(OutputError):
-                self._write(f"{escape_text(text)}\n")
+                self._write(f"{self._replace_signs(escape_text(text))}\n")
                 self.flush()
 
     def document(self, text: str) -> None:
@@ -87,13 +96,16 @@ class Output:
         with _raise_output_errors():
             sys.stdout.flush()
 
+    def _replace_signs(self, text: str) -> str:
+        return replace_signs(text) if not text.isascii() and self.uses_ascii else text
+
     def _write(self, text: str) -> None:
         with _raise_output_errors():
             sys.stdout.write(text)
 
     def _write_message(self, text: str) -> None:
         try:
-            print(text, file=sys.stderr, flush=True)
+            print(self._replace_signs(text), file=sys.stderr, flush=True)
         except OSError:
             redirect_to_null(sys.stderr)
 

@@ -15,12 +15,14 @@ from sealyard.model.safe_text import escape_text
 class ProgressLine:
     """A line of text that is overwritten by each update. Any thread can update it.
 
-    Call :meth:`clear` before printing anything else.
+    ``replace_signs`` returns the text with signs that the terminal can display. Call :meth:`clear` before printing
+    anything else.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, replace_signs: Callable[[str], str]) -> None:
         self.is_enabled = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._stream = stream
+        self._replace_signs = replace_signs
         self._is_visible = False
 
     def for_file(self, label: str) -> Callable[[int, int], None] | None:
@@ -80,7 +82,7 @@ class ProgressLine:
 
     def _write(self, text: str) -> None:
         width = shutil.get_terminal_size().columns - 1
-        self._stream.write("\r\x1b[K" + text[:width])
+        self._stream.write("\r\x1b[K" + self._replace_signs(text[:width]))
         self._stream.flush()
         self._is_visible = True
 

@@ -110,6 +110,15 @@ class EngineHandle:
         await self.run(self.engine.scheduler.wait_idle())
         await self.run(self.engine.expiry.wait_applied())
 
+    async def count_waiting_notifications(self) -> int:
+        """Return the number of notifications that wait because this process sends none; 0 if it does."""
+
+        async def count() -> int:
+            outbox = self.engine.notifications.outbox
+            return 0 if outbox.has_sender else outbox.count_pending()
+
+        return await self.run(count())
+
     @property
     def worker_pids(self) -> tuple[int, ...]:
         """Process ids of the live crypto workers, for monitoring from outside."""

@@ -20,6 +20,7 @@ from sealyard.fs import atomic
 from sealyard.fs.locks import try_lock, wait_for_stale_lock
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import WorkspaceLockedError, WorkspaceReadOnlyError
+from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
 
 _READ_ONLY_ERRNOS = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -164,6 +165,6 @@ def lock_error(holder: LockHolder | None) -> WorkspaceLockedError:
     return WorkspaceLockedError(
         f"The workspace is locked by process {holder.pid} on {escape_text(holder.host)}"
         f" ({escape_text(holder.command, 60)}: {escape_text(holder.purpose, 120)})"
-        f" since {holder.since.astimezone():%Y-%m-%d %H:%M:%S %z}.",
+        f" since {format_time(holder.since)}.",
         hint,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sealyard.audit.verify import verify_log
-from sealyard.model.access import Action
+from sealyard.model.access import Action, SubjectState
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import DeviceUpdate
@@ -66,6 +66,15 @@ async def test_revoked_token_without_secret(harness: EngineHarness) -> None:
     assert changes_of(entry)["name"] == ("laptop", None)
     assert issued.secret not in str(entry)
     assert "sha256" not in changes_of(entry)
+
+
+async def test_token_of_a_removed_subject(harness: EngineHarness) -> None:
+    issued = await harness.execute(DEV, harness.engine.tokens.create(DEV, TokenRequest(name="laptop"), None))
+    change = harness.engine.subject_states.change(ADMIN, DEV, SubjectState.REMOVED, "left", confirmed=True)
+    await harness.execute(ADMIN, change)
+    entry = await last_entry(harness, "TOKEN")
+    assert (entry.change, changes_of(entry)["name"]) == (AuditAction.DELETED, ("laptop", None))
+    assert issued.secret not in str(entry)
 
 
 async def test_removed_webhook_without_path_and_secret(harness: EngineHarness) -> None:

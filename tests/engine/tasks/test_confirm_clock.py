@@ -78,6 +78,9 @@ async def test_confirmation_is_audited_before_removal(harness: EngineHarness) ->
         "time": harness.clock.now().isoformat(),
         "leadSeconds": timedelta(days=60).total_seconds(),
     }
+    (change,) = entry.changed_fields
+    expected_time = harness.clock.now() - timedelta(days=60)
+    assert (change.path, change.old, change.new) == ("time", expected_time.isoformat(), entry.new_value["time"])
     assert entry.seq < removal.seq
 
 

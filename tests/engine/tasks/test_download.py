@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -118,7 +119,11 @@ async def test_renewal_is_limited_by_retention(empty_harness: EngineHarness, don
     assert task.result.retained_until is not None
     expiry = task.result.retained_until + timedelta(milliseconds=500)  # links count whole seconds
     assert f"?expires={expiry.timestamp():.0f}&" in (task.result.link or "")
-    assert len(await empty_harness.audit_entries(AuditAction.RENEWED)) == 2
+    renewals = await empty_harness.audit_entries(AuditAction.RENEWED)
+    expiries = [START + timedelta(hours=hours) for hours in (1, 3, 24)]
+    assert [(change.path, change.old, change.new) for entry in renewals for change in entry.changed_fields] == [
+        ("expiresAt", old.isoformat(), new.isoformat()) for old, new in itertools.pairwise(expiries)
+    ]
     await empty_harness.advance_clock(minutes=30)
     with pytest.raises(ResultGoneError):
         await empty_harness.execute(DEV, empty_harness.engine.delivery.renew(DEV, done_task.id))

@@ -8,10 +8,11 @@ from unicodedata import category
 import pytest
 from rich.cells import cell_len
 
+import sealyard
 import sealyard_tui
-from sealyard_tui.appearance.ascii_filter import ASCII_TABLE, has_unicode_locale
+from sealyard.model.ascii_signs import ASCII_TABLE, has_unicode_locale
 from sealyard_tui.screens.base import SCREENS
-from tests.tui.pilot_helpers import make_app, run_app, screen_text
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text
 from tests.tui.workspace import TuiWorkspace
 
 
@@ -41,10 +42,13 @@ def test_replacements_are_ascii_and_keep_the_width() -> None:
     assert all(cell_len(chr(code)) == 1 for code in ASCII_TABLE)
 
 
-def test_every_sign_of_the_application_has_a_replacement() -> None:
-    sources = Path(sealyard_tui.__file__).parent.rglob("*.py")
+@pytest.mark.parametrize("folder", [Path(sealyard_tui.__file__).parent, Path(sealyard.__file__).parent / "cli"])
+def test_every_sign_has_a_replacement(folder: Path) -> None:
     signs = {
-        char for source in sources for char in source.read_text() if not char.isascii() and category(char)[0] == "S"
+        char
+        for source in folder.rglob("*.py")
+        for char in source.read_text()
+        if not char.isascii() and category(char)[0] == "S"
     }
     assert signs - {chr(code) for code in ASCII_TABLE} <= {"\ufffd"}
 
@@ -56,6 +60,17 @@ async def test_screens_are_ascii(workspace: TuiWorkspace, profile: str, screen: 
     async with run_app(app, size=(120, 40)):
         text = screen_text(app)
         assert text.isascii(), {char for char in text if not char.isascii()}
+
+
+async def test_sorted_column_and_progress_are_ascii(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, symbols="ascii")
+    async with run_app(app, size=(120, 40)) as pilot:
+        await assert_visible(pilot, "AGE^", "#")
+        await pilot.press("o", "1", "escape")
+        await assert_visible(pilot, "STATUS^")
+        await pilot.press("o", "1", "escape")
+        await assert_visible(pilot, "STATUSv")
+        assert screen_text(app).isascii()
 
 
 async def test_screens_are_unicode_in_utf8_locale(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:

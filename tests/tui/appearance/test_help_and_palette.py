@@ -14,10 +14,11 @@ from sealyard.model.errors import StorageError
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.help import HelpScreen
-from sealyard_tui.messages import ShowRow
+from sealyard_tui.messages import ShowRow, ShowTask
 from sealyard_tui.screens.base import SCREENS, BaseScreen
+from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
-from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.workspace import TuiWorkspace
 
 
@@ -84,6 +85,40 @@ async def test_help_over_dialog_describes_the_dialog(workspace: TuiWorkspace) ->
         assert "In this dialog" in text
         assert "dialog.yes" in text
         assert "screen.refresh" not in text
+
+
+# ---- rows of other screens
+
+
+async def test_row_of_screen_that_was_never_shown_is_selected(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "administrator")
+    async with run_app(app) as pilot:
+        app.switch_mode("access")
+        app.post_message(ShowRow("access", "USER:owner"))
+        await wait_until(pilot, lambda: _cursor_key(app, "access") == "USER:owner")
+
+
+async def test_row_is_selected_behind_a_dialog(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "administrator")
+    async with run_app(app) as pilot:
+        await pilot.press("6")
+        await wait_for_workers(pilot)
+        app.push_screen(ConfirmDialog("Sure?", "Really?"))
+        app.switch_mode("dashboard")
+        await pilot.pause()
+        app.post_message(ShowRow("access", "USER:owner"))
+        await wait_until(pilot, lambda: app.current_mode == "access" and _cursor_key(app, "access") == "USER:owner")
+        assert isinstance(app.screen, ConfirmDialog)
+        app.switch_mode("dashboard")
+        app.push_screen(ConfirmDialog("Sure?", "Really?"))
+        app.switch_mode("upload")
+        app.post_message(ShowTask("t-done"))
+        await wait_until(pilot, lambda: app.current_mode == "dashboard" and _cursor_key(app, "dashboard") == "t-done")
+
+
+def _cursor_key(app: SealyardApp, mode: str) -> str | None:
+    tables = app._screen_stacks[mode][0].query(VirtualTable)
+    return tables.first().cursor_key if tables else None
 
 
 # ---- command palette
@@ -198,6 +233,54 @@ def _is_selected(app: SealyardApp, screen: str, key: str) -> bool:
     return (
         isinstance(current, BaseScreen) and screen == current.NAME and current.query(VirtualTable)[0].cursor_key == key
     )
+
+
+async def test_palette_selects_audit_entry_by_number(workspace: TuiWorkspace) -> None:
+    await workspace.add_audit_entries(300)
+    app = make_app(workspace, "auditor")
+    async with run_app(app) as pilot:
+        await _choose(pilot, "audit 12", "Audit: entry 12")
+        await wait_until(pilot, partial(_is_selected, app, "audit", "12"))
+        await _choose(pilot, "audit 99999", "Audit: entry 99999")
+        await assert_visible(pilot, "Entry 99999 not found")
+
+
+async def test_palette_selects_audit_entry_by_text(workspace: TuiWorkspace) -> None:
+    await workspace.add_audit_entries(30)
+    app = make_app(workspace, "auditor")
+    async with run_app(app) as pilot:
+        await _choose(pilot, "audit developer refused", "You cannot decide on your own task.")
+        await wait_until(pilot, lambda: app.current_mode == "audit")
+        await wait_until(pilot, lambda: "REFUSED" in _cursor_line(app))
+
+
+async def test_palette_filters_whole_audit_log(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "auditor")
+    async with run_app(app) as pilot:
+        await _choose(pilot, "audit wrong bootloader", "Audit: filter by")
+        await wait_until(pilot, lambda: app.current_mode == "audit")
+        await wait_until(pilot, lambda: app.screen.query_one(FilterBar).text == "wrong bootloader")
+
+
+async def test_palette_loads_audit_entries_once_and_only_with_permission(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "auditor")
+    async with run_app(app) as pilot:
+        await pilot.press("ctrl+p")
+        await wait_until(pilot, lambda: isinstance(app.screen, CommandPalette))
+        for query in ("aud", "audit", "audit r", "audit re", "audit rej", "audit rejected"):
+            app.screen.query_one(Input).value = query
+            await wait_for_workers(pilot)
+        assert workspace.faults.counts["audit"] == 1
+    app = make_app(workspace, "developer")
+    async with run_app(app) as pilot:
+        assert not any(each.startswith("Audit:") for each in await _search_palette(pilot, "audit rejected"))
+        assert workspace.faults.counts["audit"] == 1
+
+
+def _cursor_line(app: SealyardApp) -> str:
+    tables = app.screen.query(VirtualTable)
+    row = tables.first().cursor_row if tables else None
+    return str(row.change) if row is not None else ""
 
 
 async def test_palette_shows_row_hidden_by_filter(workspace: TuiWorkspace) -> None:

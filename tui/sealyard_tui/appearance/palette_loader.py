@@ -35,6 +35,19 @@ def load_filter_commands() -> type[Provider]:
     return FilterCommands
 
 
+def load_audit_commands() -> type[Provider]:
+    from sealyard_tui.appearance.palette_audit import AuditCommands
+
+    return AuditCommands
+
+
 PALETTE_PROVIDERS = frozenset(
-    {load_binding_commands, load_profile_commands, load_task_commands, load_row_commands, load_filter_commands}
+    {
+        load_binding_commands,
+        load_profile_commands,
+        load_task_commands,
+        load_row_commands,
+        load_filter_commands,
+        load_audit_commands,
+    }
 )

@@ -10,8 +10,8 @@ from textual.dom import DOMNode
 from textual.theme import BUILTIN_THEMES, Theme
 
 from sealyard.client.config.settings_loader import Settings, ignored_settings, no_color, settings_path
+from sealyard.model.ascii_signs import uses_ascii_signs
 from sealyard.model.errors import ErrorInfo, StorageError
-from sealyard_tui.appearance.ascii_filter import has_unicode_locale
 from sealyard_tui.appearance.keymap import bindings_of, check_keymap
 from sealyard_tui.appearance.themes import SEALYARD_THEMES, load_user_themes, select_theme
 from sealyard_tui.appearance.ui_state import ScreenState, UiStateFile
@@ -45,8 +45,7 @@ class Preferences:
         self.themes = (*SEALYARD_THEMES, *themes)
         self._theme_names = (*(theme.name for theme in self.themes), *BUILTIN_THEMES)
         self.is_colorless = no_color(environ)
-        symbols = settings.symbols
-        self.uses_ascii = symbols == "ascii" or (symbols == "auto" and not has_unicode_locale(environ))
+        self.uses_ascii = uses_ascii_signs(settings.symbols, environ)
         self.theme, theme_errors = select_theme(
             self._effective_value("theme", settings.theme), environ, self._theme_names
         )

@@ -43,7 +43,8 @@ class Answers(FrozenStruct, frozen=True, kw_only=True):
 class TextField(FrozenStruct, frozen=True, kw_only=True):
     """A field for one line of text.
 
-    ``check`` raises :class:`SealyardError` if the text is invalid. It is not called for an empty text.
+    ``check`` raises :class:`SealyardError` if the text is invalid. It is not called for an empty text. ``is_masked``:
+    whether the text is a secret, which is not shown.
     """
 
     name: str
@@ -52,6 +53,7 @@ class TextField(FrozenStruct, frozen=True, kw_only=True):
     hint: str = ""
     required: bool = False
     check: Callable[[str], object] | None = None
+    is_masked: bool = False
 
 
 class ChoiceField(FrozenStruct, frozen=True, kw_only=True):
@@ -260,7 +262,7 @@ def _create_control(field: Field, draft: Answers | None, texts: Texts) -> Input 
     if isinstance(field, ChoiceField):
         choices = field.choices(texts) if callable(field.choices) else field.choices
         return ChoiceLine(choices, value)
-    return SafeInput(value, compact=True, select_on_focus=False)
+    return SafeInput(value, compact=True, select_on_focus=False, password=field.is_masked)
 
 
 def collect_answers(rows: Iterable[FieldRow]) -> Answers:

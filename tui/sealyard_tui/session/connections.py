@@ -86,10 +86,19 @@ class LocalConnection:
 
     host = ""
 
-    def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool = False, group: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        passphrase: str | None,
+        *,
+        read_only: bool = False,
+        group: str = "",
+        allow_private_webhooks: bool = False,
+    ) -> None:
         """Prepare a connection to the workspace in ``folder``.
 
-        ``group``: the operating system group whose members may also connect.
+        ``group``: the operating system group whose members may also connect. ``allow_private_webhooks``: whether to
+        allow webhooks and notifications to all addresses and without encryption.
         """
         self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
@@ -98,6 +107,7 @@ class LocalConnection:
         self._folder = folder
         self._passphrase = passphrase
         self._group = group
+        self._allow_private_webhooks = allow_private_webhooks
         self._read_only_engine: EngineHandle | None = None
         self._workspace: SharedWorkspace | None = None
         self._engine: EngineHandle | None = None
@@ -148,6 +158,7 @@ class LocalConnection:
             purpose="application",
             listen=False,
             os_group=self._group,
+            allows_private_webhooks=lambda: self._allow_private_webhooks,
             on_take_over=self._on_take_over,
             on_trouble=self._on_error,
         )

@@ -51,6 +51,11 @@ class Column(FrozenStruct, frozen=True, kw_only=True):
         return self.min_width or self.width
 
 
+def join_cells(cells: Sequence[Cell]) -> str:
+    """Return the text that a row shows, in lowercase, with one line for each cell."""
+    return "\n".join(cell if isinstance(cell, str) else cell.plain for cell in cells).casefold()
+
+
 def column_widths(
     columns: Sequence[Column], available: int, total: int, hidden: Collection[str] = ()
 ) -> tuple[int, ...]:

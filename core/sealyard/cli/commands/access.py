@@ -47,17 +47,32 @@ def _add_subject_commands(subcommands: Commands) -> None:
     add_parser = add_command(subcommands, "add", _add_subject, "Add a user, group or machine client")
     add_parser.add_argument("subject", metavar="SUBJECT", help=_SUBJECT_HELP)
     add_parser.add_argument("--display-name", metavar="NAME", default="", help="name to show instead of the subject")
-    for name, handler, description in (
-        ("disable", _disable_subject, "Disable a subject: it is refused everywhere until it is enabled"),
-        ("enable", _enable_subject, "Enable a disabled subject, or a removed one without its permissions"),
-        ("remove", _remove_subject, "Remove a subject with its rules, group memberships, tokens and one-time password"),
+    for name, handler, description, confirmation in (
+        (
+            "disable",
+            _disable_subject,
+            "Disable a subject: it is refused everywhere until it is enabled",
+            "confirm effects on approvals",
+        ),
+        (
+            "enable",
+            _enable_subject,
+            "Enable a disabled subject, or a removed one without its permissions",
+            "accepted as for disable and remove; enabling needs no confirmation",
+        ),
+        (
+            "remove",
+            _remove_subject,
+            "Remove a subject with its rules, group memberships, tokens and one-time password",
+            "confirm the removal, and its effects on tasks and approvals",
+        ),
     ):
         parser = add_command(subcommands, name, handler, description)
         parser.add_argument("subject", metavar="SUBJECT", help=_SUBJECT_HELP)
         parser.add_argument(
             "--reason", metavar="TEXT", default="", required=name != "enable", help="reason, for the audit log"
         )
-        parser.add_argument("--yes", action="store_true", help="confirm a removal, and effects on approvals")
+        parser.add_argument("--yes", action="store_true", help=confirmation)
     unlink_parser = add_command(
         subcommands,
         "unlink",

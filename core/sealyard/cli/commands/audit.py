@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, timestamp
+from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, input_path, timestamp
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
@@ -38,7 +38,7 @@ def add_commands(commands: Commands) -> None:
         subcommands, "verify", _verify, "Verify the audit log and report the first invalid entry"
     )
     verify_parser.add_argument(
-        "--checkpoint", metavar="FILE", type=Path, help="signed checkpoint that was stored elsewhere"
+        "--checkpoint", metavar="FILE", type=input_path, help="signed checkpoint that was stored elsewhere"
     )
 
     export_parser = add_command(subcommands, "export", _export, "Export audit entries, oldest first; by default all")
@@ -48,7 +48,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_filter_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--type", metavar="TYPE", default="", help="resource type: TASK, KEY, ACL, …")
+    parser.add_argument("--type", metavar="TYPE", default="", help="resource type, for example TASK, KEY or ACL")
     parser.add_argument("--resource", metavar="RESOURCE", default="", help="resource, for example TASK:<id>")
     parser.add_argument("--author", metavar="SUBJECT", default="", help="subject that caused the entry")
     parser.add_argument("--change", metavar="CHANGE", type=choice(AuditAction), help=", ".join(AuditAction))

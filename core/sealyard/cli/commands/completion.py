@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sealyard.cli.arguments import CommandParser, Commands, add_command
+from sealyard.cli.arguments import CommandParser, Commands, add_command, input_path
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 
 SHELLS = ("bash", "zsh", "fish")
+_PATH_TYPES = (Path, input_path)
 _BASH_FUNCTIONS = r"""
 # Like the functions of shtab, which split names with spaces. The word is as typed: with backslashes or an open quote.
 _sealyard_files() {
@@ -67,7 +68,7 @@ def _set_completion(action: Any) -> None:
         action.choices = values
         # The help is also the description of each value, so it must not list them.
         action.help = (action.help or "").replace(", ".join(values), "").strip("; ")
-    elif action.type is Path or action.metavar in ("FILE", "DIR"):
+    elif action.type in _PATH_TYPES or action.metavar in ("FILE", "DIR"):
         is_folder = action.metavar == "DIR"
         action.complete = {
             **(shtab.DIRECTORY if is_folder else shtab.FILE),
@@ -81,8 +82,8 @@ def _add_following_files(root_parser: CommandParser) -> None:
     The scripts of shtab for zsh and fish complete only the first value of an option.
     """
     for parser in {parser for parser, action in _iterate_actions(root_parser) if _is_file_list(action)}:
-        parser.add_argument("following_files", metavar="FILE", nargs="*", type=Path)
+        parser.add_argument("following_files", metavar="FILE", nargs="*", type=input_path)
 
 
 def _is_file_list(action: argparse.Action) -> bool:
-    return bool(action.option_strings) and action.type is Path and action.nargs == "+"
+    return bool(action.option_strings) and action.type in _PATH_TYPES and action.nargs == "+"

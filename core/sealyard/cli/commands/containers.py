@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, add_command
+from sealyard.cli.arguments import Commands, add_command, input_path
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields
@@ -28,15 +28,15 @@ def add_commands(commands: Commands) -> None:
     verify_parser = add_command(commands, "verify", _verify, "Verify the signature of a container")
     extract_parser = add_command(commands, "extract", _extract, "Verify and decrypt a container, and extract its files")
     for parser in (verify_parser, extract_parser):
-        parser.add_argument("container", metavar="CONTAINER", type=Path, help="the container file")
+        parser.add_argument("container", metavar="CONTAINER", type=input_path, help="the container file")
         parser.add_argument(
-            "--certificate", metavar="FILE", type=Path, required=True, help="certificate of the signer (PEM)"
+            "--certificate", metavar="FILE", type=input_path, required=True, help="certificate of the signer (PEM)"
         )
         parser.add_argument(
             "--strict", action="store_true", help="reject a certificate that is expired or not yet valid"
         )
     extract_parser.add_argument(
-        "--key", metavar="FILE", type=Path, required=True, help="device key: raw bytes or hexadecimal digits"
+        "--key", metavar="FILE", type=input_path, required=True, help="device key: raw bytes or hexadecimal digits"
     )
     extract_parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the extracted files")
     extract_parser.add_argument(

@@ -120,8 +120,11 @@ async def _enroll(ctx: Context) -> int:
                 enrollment, (*_format_enrollment(enrollment), "Confirm it with `sealyard otp confirm CODE`.")
             )
             return ExitCode.OK
-        print("\n".join(_render_qr_code(enrollment.uri)))
-        ctx.out.result(enrollment, (*_format_enrollment(enrollment), "Scan the QR code with an authenticator."))
+        instruction = "Enter the secret in an authenticator."
+        if not ctx.out.uses_ascii:
+            print("\n".join(_render_qr_code(enrollment.uri)))
+            instruction = "Scan the QR code with an authenticator."
+        ctx.out.result(enrollment, (*_format_enrollment(enrollment), instruction))
         await client.confirm_one_time_password(decisions.prompt_otp("One-time password of the new authenticator: "))
     ctx.out.status("Enrolled.")
     return ExitCode.OK
@@ -134,6 +137,7 @@ def _format_enrollment(enrollment: OtpEnrollment) -> Iterator[str]:
 
 
 def _render_qr_code(text: str) -> list[str]:
+    """Return the lines of a QR code, which consist of block characters."""
     import segno
 
     buffer = io.StringIO()

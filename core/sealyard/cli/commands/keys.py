@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sealyard.cli.arguments import Commands, add_command, add_command_group, choice
+from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, input_path
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_table
@@ -33,14 +33,16 @@ def add_commands(commands: Commands) -> None:
         subcommands, "import", _import, "Import a key (PEM, PKCS#12, or raw or hexadecimal AES)"
     )
     import_parser.add_argument("uri", metavar="URI", help="name of the key, for example local:gateway-sign")
-    import_parser.add_argument("--file", metavar="FILE", type=Path, required=True, help="the key file")
+    import_parser.add_argument("--file", metavar="FILE", type=input_path, required=True, help="the key file")
     import_parser.add_argument("--kind", metavar="KIND", type=choice(KeyType), required=True, help=", ".join(KeyType))
     import_parser.add_argument(
         "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=PURPOSE_HELP
     )
-    import_parser.add_argument("--certificate", metavar="FILE", type=Path, help="certificate of the key (PEM or DER)")
     import_parser.add_argument(
-        "--password-file", metavar="FILE", type=Path, help="file whose first line is the password of the key file"
+        "--certificate", metavar="FILE", type=input_path, help="certificate of the key (PEM or DER)"
+    )
+    import_parser.add_argument(
+        "--password-file", metavar="FILE", type=input_path, help="file whose first line is the password of the key file"
     )
     rotate_parser = add_command(
         subcommands, "rotate", _rotate, "Create a new version of a key and of the device configurations that use it"
@@ -53,7 +55,7 @@ def add_commands(commands: Commands) -> None:
     certificate_parser.add_argument(
         "--file",
         metavar="FILE",
-        type=Path,
+        type=input_path,
         required=True,
         help="certificate of the same private key (PEM, DER or PKCS#7, a chain in any order)",
     )

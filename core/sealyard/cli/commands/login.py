@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, add_command
+from sealyard.cli.arguments import Commands, add_command, input_path
 from sealyard.cli.commands.profiles import validate_name
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
@@ -46,7 +45,10 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--tenant", metavar="NAME", default="", help="tenant, if the server has several")
     parser.add_argument("--name", metavar="PROFILE", help="name of the profile; by default the host name of the server")
     parser.add_argument(
-        "--ca", metavar="FILE", type=Path, help="CA certificates (PEM) to trust in addition to those of the system"
+        "--ca",
+        metavar="FILE",
+        type=input_path,
+        help="CA certificates (PEM) to trust in addition to those of the system",
     )
     parser.add_argument("--issuer", metavar="URL", help="issuer to log in with, if the server accepts several")
     way = parser.add_mutually_exclusive_group()

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import msgspec
 
 from sealyard.cli.arguments import Commands, add_command, add_command_group, choice
-from sealyard.cli.context import Context, ask_passphrase, is_interactive
+from sealyard.cli.commands.undeliverable import list_undeliverable
+from sealyard.cli.context import SENDING_NOTE, Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
 from sealyard.model.errors import ServerUnreachableError, UsageError
-from sealyard.model.formatting import format_time
 from sealyard.model.notification_address import SERVICES
 from sealyard.model.notifications import (
     DEFAULT_EVENTS,
@@ -29,11 +29,6 @@ from sealyard.model.notifications import (
 )
 
 PASSWORD_VARIABLE = "SEALYARD_MAIL_PASSWORD"  # noqa: S105 - the name of a variable
-
-SENDING_NOTE = (
-    "Notifications are sent while the application, or `sealyard run`, `watch` or `serve`, has this workspace open; "
-    "until then they wait."
-)
 
 
 def add_commands(commands: Commands) -> None:
@@ -178,15 +173,12 @@ async def _test(ctx: Context) -> int:
 
 
 async def _list_failed(ctx: Context) -> int:
-    async with ctx.open_reader() as client:
-        ids = [ctx.args.id] if ctx.args.id else [target.id for target in await client.notification_targets()]
-        failed = [notification for target_id in ids for notification in await client.failed_notifications(target_id)]
-    headers = ("ID", "EVENT", "TASK", "ATTEMPTS", "FAILED", "ERROR")
-    rows = [
-        (each.id, each.event, each.task_id, each.attempts, format_time(each.failed_at), each.error) for each in failed
-    ]
-    ctx.out.result(failed, format_table(headers, rows, "No undeliverable notifications."))
-    return ExitCode.OK
+    return await list_undeliverable(
+        ctx,
+        lambda client: client.notification_targets(),
+        lambda client, target_id: client.failed_notifications(target_id),
+        "notifications",
+    )
 
 
 async def _retry(ctx: Context) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
-from sealyard.cli.arguments import Commands, add_command, add_task_id
+from sealyard.cli.arguments import Commands, add_command, add_task_id, input_path
 from sealyard.cli.commands.task_requests import read_message
 from sealyard.cli.commands.tasks import (
     add_justification_option,
@@ -49,7 +49,7 @@ def add_commands(commands: Commands) -> None:
         metavar="FILE",
         nargs="+",
         action="extend",
-        type=Path,
+        type=input_path,
         default=[],
         help="use this file, which may have new content, for the input or metadata file with the same name;"
         " by default, the same files as before",

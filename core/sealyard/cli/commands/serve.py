@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, add_command, duration
+from sealyard.cli.arguments import Commands, add_command, duration, input_path
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.config.profiles import selected_workspace
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def add_commands(commands: Commands) -> None:
     serve_parser = add_command(commands, "serve", _serve, "Serve workspaces over HTTP, until interrupted")
     serve_parser.add_argument(
-        "--config", metavar="FILE", type=Path, help="settings file (TOML); see `sealyard config example --server`"
+        "--config", metavar="FILE", type=input_path, help="settings file (TOML); see `sealyard config example --server`"
     )
     serve_parser.add_argument("--listen", metavar="HOST:PORT", help="address to listen on; by default 127.0.0.1:8750")
     serve_parser.add_argument(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, add_command, add_task_id, choice, seconds
+from sealyard.cli.arguments import Commands, add_command, add_task_id, choice, input_path, seconds
 from sealyard.cli.commands.dry_run import check_encryption, check_package, check_signing
 from sealyard.cli.commands.task_requests import (
     build_encryption_request,
@@ -37,10 +37,22 @@ if TYPE_CHECKING:
 def add_commands(commands: Commands) -> None:
     package_parser = add_command(commands, "package", _package, "Create a package of firmware and metadata files")
     package_parser.add_argument(
-        "--firmware", metavar="FILE", nargs="+", action="extend", type=Path, required=True, help="firmware, in order"
+        "--firmware",
+        metavar="FILE",
+        nargs="+",
+        action="extend",
+        type=input_path,
+        required=True,
+        help="firmware, in order",
     )
     package_parser.add_argument(
-        "--metadata", metavar="FILE", nargs="+", action="extend", type=Path, default=[], help="metadata files, in order"
+        "--metadata",
+        metavar="FILE",
+        nargs="+",
+        action="extend",
+        type=input_path,
+        default=[],
+        help="metadata files, in order",
     )
     package_parser.add_argument(
         "--sha256",
@@ -55,7 +67,7 @@ def add_commands(commands: Commands) -> None:
     add_wait_options(package_parser)
 
     encrypt_parser = add_command(commands, "encrypt", _encrypt, "Encrypt a file (needs no approval by default)")
-    encrypt_parser.add_argument("file", metavar="FILE", type=Path, help="the file to encrypt")
+    encrypt_parser.add_argument("file", metavar="FILE", type=input_path, help="the file to encrypt")
     encrypt_parser.add_argument(
         "--sha256", metavar="DIGEST", type=parse_sha256, help="expected SHA-256 of the file (hex, or sha256:hex)"
     )
@@ -68,7 +80,7 @@ def add_commands(commands: Commands) -> None:
 
     sign_parser = add_command(commands, "sign", _sign, "Request a signature over a message or a digest")
     message_group = sign_parser.add_mutually_exclusive_group(required=True)
-    message_group.add_argument("--file", metavar="FILE", type=Path, help="the message, at most 1 MiB")
+    message_group.add_argument("--file", metavar="FILE", type=input_path, help="the message, at most 1 MiB")
     message_group.add_argument(
         "--digest-base64", metavar="DIGEST", help="SHA-256 digest in Base64, if the algorithm signs one"
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.cli.arguments import Commands, add_command, seconds
+from sealyard.cli.arguments import Commands, add_command, input_path, seconds
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.hints import format_error
@@ -20,7 +19,7 @@ def add_commands(commands: Commands) -> None:
     parser = add_command(
         commands, "watch", _watch, "Create packages from files dropped into a folder, until interrupted"
     )
-    parser.add_argument("folder", metavar="DIR", type=Path, help="the folder to watch")
+    parser.add_argument("folder", metavar="DIR", type=input_path, help="the folder to watch")
     parser.add_argument("--device", metavar="NAME", required=True, help="device configuration of the packages")
     parser.add_argument("--submit", action="store_true", help="create the packages, instead of proposing commands")
     parser.add_argument(

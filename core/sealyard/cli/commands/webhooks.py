@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sealyard.cli.arguments import Commands, add_command, add_command_group, choice
+from sealyard.cli.commands.undeliverable import list_undeliverable
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_table
-from sealyard.model.formatting import format_time
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 
 
@@ -68,16 +68,12 @@ async def _remove(ctx: Context) -> int:
 
 
 async def _list_dead_letters(ctx: Context) -> int:
-    async with ctx.open_reader() as client:
-        ids = [ctx.args.id] if ctx.args.id else [webhook.id for webhook in await client.webhooks()]
-        letters = [letter for webhook_id in ids for letter in await client.dead_letters(webhook_id)]
-    headers = ("ID", "EVENT", "TASK", "ATTEMPTS", "FAILED", "ERROR")
-    rows = [
-        (letter.id, letter.event, letter.task_id, letter.attempts, format_time(letter.failed_at), letter.error)
-        for letter in letters
-    ]
-    ctx.out.result(letters, format_table(headers, rows, "No undeliverable messages."))
-    return ExitCode.OK
+    return await list_undeliverable(
+        ctx,
+        lambda client: client.webhooks(),
+        lambda client, webhook_id: client.dead_letters(webhook_id),
+        "messages",
+    )
 
 
 async def _redeliver(ctx: Context) -> int:

@@ -79,6 +79,13 @@ class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     socket_group: Annotated[
         str, Meta(description="Operating system group whose members can use the workspace. If empty, only you can.")
     ] = ""
+    allow_private_webhooks: Annotated[
+        bool,
+        Meta(
+            description="Allow webhooks and notifications to loopback, link-local and private addresses, and over "
+            "unencrypted connections."
+        ),
+    ] = False
     read_only: Annotated[bool, Meta(description="Disable all actions that modify the workspace.")] = False
     start_screen: Annotated[StartScreen, Meta(description='Screen to open first ("last": the last one used).')] = (
         "dashboard"

@@ -28,16 +28,17 @@ class LocalServer(Protocol):
 class LocalServerFactory(Protocol):
     """Creates a local server; the object that the entry point refers to."""
 
-    def __call__(self, engine: EngineHandle, *, os_group: str) -> LocalServer: ...
+    def __call__(self, engine: EngineHandle, *, os_group: str, allow_private_webhooks: bool) -> LocalServer: ...
 
 
-def load_local_server(engine: EngineHandle, os_group: str = "") -> LocalServer:
+def load_local_server(engine: EngineHandle, os_group: str, *, allow_private_webhooks: bool) -> LocalServer:
     """Create a local server for ``engine``.
 
-    Members of the operating system group ``os_group`` may also connect. Blocks while the server package is imported, so
+    Members of the operating system group ``os_group`` may also connect. ``allow_private_webhooks``: whether to allow
+    webhooks and notifications to all addresses and without encryption. Blocks while the server package is imported, so
     do not call it on an event loop. Raises :class:`NotFoundError` if no server is installed.
     """
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         create_server: LocalServerFactory = entry_point.load()
-        return create_server(engine, os_group=os_group)
+        return create_server(engine, os_group=os_group, allow_private_webhooks=allow_private_webhooks)
     raise NotFoundError("The server component is not installed.", "Reinstall Sealyard.")

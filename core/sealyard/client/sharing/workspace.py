@@ -69,6 +69,7 @@ class SharedWorkspace:
         listen: bool = True,
         work: bool = True,
         os_group: str = "",
+        allows_private_webhooks: Callable[[], bool] = lambda: False,
         on_take_over: Callable[[], None] | None = None,
         on_trouble: Callable[[SealyardError], None] | None = None,
     ) -> None:
@@ -78,7 +79,8 @@ class SharedWorkspace:
         process holds the lock. With ``listen``, which is for long-running processes, other processes can attach as
         soon as this process holds the lock; without it, only after :meth:`start_listening`. With ``work``, the engine
         gives tasks to workers while this process holds the lock. Members of the operating system group ``os_group``
-        may also attach.
+        may also attach. ``allows_private_webhooks`` returns whether webhooks and notifications may be sent to all
+        addresses and without encryption. It is called when this process starts to listen, possibly in a thread.
 
         ``on_take_over`` is called after this process has taken the workspace over from another one. ``on_trouble`` is
         called with the reason if the take-over fails, or if other processes cannot attach; this process then continues
@@ -90,6 +92,7 @@ class SharedWorkspace:
         self._listen = listen
         self._work = work
         self._os_group = os_group
+        self._allows_private_webhooks = allows_private_webhooks
         self._on_take_over = on_take_over
         self._on_trouble = on_trouble or _log_trouble
         self._engine: EngineHandle | None = None
@@ -268,7 +271,10 @@ class SharedWorkspace:
     async def _create_server(self, engine: EngineHandle) -> LocalServer:
         from sealyard.client.sharing.local_server import load_local_server
 
-        return await asyncio.to_thread(load_local_server, engine, self._os_group)
+        def load() -> LocalServer:
+            return load_local_server(engine, self._os_group, allow_private_webhooks=self._allows_private_webhooks())
+
+        return await asyncio.to_thread(load)
 
 
 def _log_trouble(error: SealyardError) -> None:

@@ -132,7 +132,8 @@ class AccessTokens:
         for token in self.tokens_of(owner):
             unit_of_work.delete(ACCESS_TOKENS, token.id)
             message = f"token {escape_text(token.name)} of {owner} deleted"
-            unit_of_work.audit(author, AuditAction.DELETED, f"TOKEN:{token.id}", message)
+            old_value = msgspec.to_builtins(token)
+            unit_of_work.audit(author, AuditAction.DELETED, f"TOKEN:{token.id}", message, old_value=old_value)
             unit_of_work.notify(f"TOKEN:{token.id}")
 
     def tokens_of(self, owner: str) -> tuple[AccessToken, ...]:

@@ -141,6 +141,10 @@ class Outbox(ABC, Generic[R, D]):
         """Return the dead letters of a receiver, oldest event first."""
         return self._list_matching(self.tables.dead_letters, _build_dead_letter_filter(receiver_id))
 
+    def count_pending(self) -> int:
+        """Return the number of undelivered messages of all receivers."""
+        return self._repository.store.count(self.tables.messages.name)
+
     def counts(self, receiver_id: str) -> tuple[int, int]:
         """Return the number of pending messages and the number of dead letters of a receiver."""
         store = self._repository.store
@@ -169,7 +173,7 @@ class Outbox(ABC, Generic[R, D]):
 
     def on_task_saved(self, _: Task) -> None:
         """Wake the senders if there are messages. The repository calls this method for every saved task."""
-        if self._repository.store.count(self.tables.messages.name):
+        if self.count_pending():
             self.notify()
 
     # ---- defined by the kind of receiver

@@ -53,23 +53,24 @@ class ClockConfirmations:
                 " undone.",
                 Hint.of(HintCode.CONFIRM),
             )
-        await self._commit(subject, reading, lead)
+        await self._commit(subject, reading)
         self._guard.accept(reading)
         await self._record.save(reading)
         await self._expiry.apply_held()
         return ClockConfirmation(time=reading.time, already_trusted=False)
 
-    async def _commit(self, subject: str, reading: ClockReading, lead: str) -> None:
+    async def _commit(self, subject: str, reading: ClockReading) -> None:
+        """Audit the confirmation. The old value of the time is the expected time."""
         unit_of_work = self._repository.begin()
+        lead = self._guard.lead_of(reading)
+        new_value = {"time": reading.time.isoformat(), "leadSeconds": round(lead.total_seconds())}
         unit_of_work.audit(
             subject,
             AuditAction.UPDATED,
             self._resource,
-            f"system clock confirmed, {lead} ahead of the expected time",
-            {
-                "time": reading.time.isoformat(),
-                "leadSeconds": round(self._guard.lead_of(reading).total_seconds()),
-            },
+            f"system clock confirmed, {format_lead(lead)} ahead of the expected time",
+            new_value,
+            old_value={**new_value, "time": (reading.time - lead).isoformat()},
         )
         unit_of_work.notify(self._resource)
         await unit_of_work.commit()

@@ -22,7 +22,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.results import link_expiry, require_artifact, with_new_link
-from sealyard.model.tasks import ResultState, Task, TaskStatus
+from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
 
 CHUNK = 4 * 1024 * 1024
@@ -62,7 +62,8 @@ class ResultDelivery:
             AuditAction.RENEWED,
             f"TASK:{task.id}",
             "link renewed",
-            {"expiresAt": expires_at.isoformat()},
+            _link_value(renewed_result),
+            old_value=_link_value(result),
         )
         renewed_task = unit_of_work.change_task(task.id, result=renewed_result)
         await unit_of_work.commit()
@@ -158,6 +159,12 @@ class ResultDelivery:
         unit_of_work = self._repository.begin()
         unit_of_work.audit(author, AuditAction.DOWNLOADED, f"TASK:{task.id}", message, new_value)
         await unit_of_work.commit()
+
+
+def _link_value(result: Result) -> dict[str, str]:
+    """Return the fields of a result's link for the audit log, without the link itself, which is a secret."""
+    assert result.expires_at is not None  # every artifact has had a link
+    return {"expiresAt": result.expires_at.isoformat()}
 
 
 def _format_transfer(offset: int) -> str:

@@ -66,7 +66,7 @@ async def resolve_allowed(url: WebhookUrl, resolve: Resolve, *, allow_private: b
     if not allow_private and not all(is_public_address(address) for address in addresses):
         raise PermissionDeniedError(
             "Address not allowed: it is loopback, link-local, private or otherwise internal.",
-            "The server setting allow_private_webhooks allows such addresses.",
+            "The setting allow_private_webhooks allows such addresses.",
         )
     return addresses
 

@@ -16,7 +16,7 @@ from sealyard.server.notifications.guard import NetworkGuard
 from sealyard.server.notifications.messages import SendOutcome, SendRequest
 
 ADDRESS_NOT_ALLOWED = (
-    "Address not allowed: it is loopback, link-local, private or otherwise internal. The server setting "
+    "Address not allowed: it is loopback, link-local, private or otherwise internal. The setting "
     "allow_private_webhooks allows such addresses."
 )
 

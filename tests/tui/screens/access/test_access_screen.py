@@ -15,6 +15,7 @@ from sealyard.model.tasks import TaskKind
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.fields import ChoiceLine
 from sealyard_tui.screens.access.screen import AccessScreen, SectionTab
+from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 from tests.tui.connection import FakeConnection
 from tests.tui.form_helpers import field_row, fill_field, open_form, select_values, submit_form, type_text
@@ -99,6 +100,17 @@ async def test_filter_searches_all_entries(workspace: TuiWorkspace) -> None:
         await assert_visible(pilot, f"2 of {total}", "APPROVE  sensor")
         await pilot.press("escape")
         await assert_visible(pilot, "USER:auditor")
+
+
+async def test_filter_finds_dates_and_locks(workspace: TuiWorkspace) -> None:
+    app = make_access_app(workspace)
+    async with run_app(app, size=(160, 40)) as pilot:
+        since = list_rules(workspace)[0].created_at
+        app.screen.query_one(FilterBar).apply(f"{since:%Y-%m-%d} rule")
+        total = 5 + 1 + len(list_rules(workspace))
+        await assert_visible(pilot, f"{len(list_rules(workspace))} of {total}")
+        app.screen.query_one(FilterBar).apply("locked")
+        await wait_until(pilot, lambda: all(row.permanent for row in app.screen.query(VirtualTable).first().rows))
 
 
 async def test_unprivileged_user_sees_own_permissions(workspace: TuiWorkspace) -> None:

@@ -8,6 +8,7 @@ import pytest
 from sealyard.model.access import Action
 from sealyard.model.errors import StorageError
 from sealyard.model.tasks import Verdict
+from sealyard_tui.widgets.filter_bar import FilterBar
 from tests.support.failing_disk import FailingDisk
 from tests.tui.approvals_helpers import (
     FIRST,
@@ -153,6 +154,29 @@ async def test_filter_narrows_queue_until_escape(workspace: TuiWorkspace) -> Non
         await wait_until(pilot, lambda: listed_ids(app) == [SENSOR])
         await pilot.press("escape")
         await wait_until(pilot, lambda: len(listed_ids(app)) == 3)
+
+
+async def test_filter_finds_everything_that_rows_show(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace, size=(160, 40)) as (app, pilot):
+        for text, ids in {
+            "0/": listed_ids(app),
+            "✓ approve": listed_ids(app),
+            "sensor approve": [SENSOR],
+            "nothing-like-this": [],
+        }.items():
+            app.screen.query_one(FilterBar).apply(text)
+            await wait_for_workers(pilot)
+            assert (text, listed_ids(app)) == (text, ids)
+
+
+async def test_filter_lists_similar_names_until_one_matches(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace) as (app, pilot):
+        app.screen.query_one(FilterBar).apply("snsor")
+        await assert_visible(pilot, "no exact match, 1 similar")
+        assert listed_ids(app) == [SENSOR]
+        await workspace.add_task("t-exact", name="snsor 2")
+        await wait_until(pilot, lambda: listed_ids(app) == ["t-exact"])
+        await wait_until(pilot, lambda: "similar" not in screen_text(app))
 
 
 async def test_profile_switch_clears_queue_and_review(workspace: TuiWorkspace) -> None:

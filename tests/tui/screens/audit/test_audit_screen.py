@@ -337,6 +337,40 @@ def test_entry_json_decodes_to_same_entry() -> None:
     assert msgspec.json.decode(text, type=AuditEntry) == entry
 
 
+# ---- text that nothing contains exactly
+
+
+async def test_filter_finds_text_that_only_rows_show(workspace: TuiWorkspace) -> None:
+    app = make_audit_app(workspace)
+    async with run_app(app, size=(160, 40)) as pilot:
+        await apply_filter(pilot, app, "Olga approved")
+        assert {(entry.author, entry.change) for entry in audit_table(app).rows} == {(OWNER, AuditAction.APPROVED)}
+        newest = max(entry.seq for entry in audit_table(app).rows)
+        await apply_filter(pilot, app, f"{NOW:%Y-%m-%d}")
+        assert audit_table(app).rows[0].seq > newest
+        assert "similar" not in screen_text(app)
+
+
+async def test_filter_lists_similar_entries_until_one_matches(workspace: TuiWorkspace) -> None:
+    app = make_audit_app(workspace)
+    async with run_app(app) as pilot:
+        await apply_filter(pilot, app, "aproved")
+        rows = list(audit_table(app).rows)
+        assert rows[0].change is AuditAction.APPROVED
+        assert [entry.seq for entry in rows] == sorted((entry.seq for entry in rows), reverse=True)
+        await assert_visible(pilot, f"no exact match, {len(rows)} similar")
+        await add_entry(workspace, message="aproved")
+        await wait_until(pilot, lambda: [entry.message for entry in audit_table(app).rows] == ["aproved"])
+        await wait_until(pilot, lambda: "similar" not in screen_text(app))
+
+
+async def test_filter_without_similar_entry_shows_hint(workspace: TuiWorkspace) -> None:
+    app = make_audit_app(workspace)
+    async with run_app(app) as pilot:
+        await apply_filter(pilot, app, "type:TASK zzzzzz")
+        await assert_visible(pilot, "No entries match the filter.")
+
+
 # ---- permissions
 
 

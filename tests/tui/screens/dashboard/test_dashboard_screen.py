@@ -20,6 +20,7 @@ from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.ui_state import UiStateFile
 from sealyard_tui.screens.dashboard.screen import DashboardScreen
 from sealyard_tui.screens.dashboard.task_detail import render_task
+from sealyard_tui.screens.dashboard.task_list import PAGE_SIZE
 from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.task_factories import decision, task
@@ -341,6 +342,38 @@ async def test_words_on_screen_are_found(workspace: TuiWorkspace) -> None:
         }.items():
             await apply_filter(pilot, app, words)
             assert (words, listed_ids(app)) == (words, ids)
+
+
+async def test_text_that_only_rows_show_is_found(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    app = make_app(workspace)
+    async with run_app(app, size=(160, 40)) as pilot:
+        install_fake_downloads(app, tmp_path).add("t-done")
+        for words, ids in {
+            "approved": ["t-waiting"],
+            "gateway approved": ["t-waiting"],
+            "4h": ["t-done"],
+            '"on disk"': ["t-done"],
+            "kind:signing approved": [],
+            '"in queue"': ["t-queued"],
+        }.items():
+            await apply_filter(pilot, app, words)
+            assert (words, listed_ids(app)) == (words, ids)
+
+
+async def test_filter_searches_shown_text_in_first_page_only(workspace: TuiWorkspace) -> None:
+    await workspace.add_tasks(1000)
+    app = make_app(workspace)
+    async with run_app(app) as pilot:
+        await workspace.add_task("t-newest", name="newest")
+        await wait_until(pilot, lambda: "t-newest" in listed_ids(app))
+        await apply_filter(pilot, app, '"of 1 approved"')
+        await wait_until(pilot, lambda: len(listed_ids(app)) == PAGE_SIZE)
+        workspace.faults.counts.clear()
+        await apply_filter(pilot, app, '"of 1 approve"')
+        await wait_until(pilot, lambda: workspace.faults.counts["tasks"] == 2)
+        assert "t-newest" in listed_ids(app)
+        await workspace.reject(workspace.task("t-newest"))
+        await wait_until(pilot, lambda: "t-newest" not in listed_ids(app))
 
 
 async def test_similar_names_are_listed_without_exact_match(workspace: TuiWorkspace) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sealyard.model.access import Action
@@ -15,7 +17,15 @@ from sealyard_tui.screens.dashboard.first_steps import FirstStepsPane
 from sealyard_tui.session.messages import ConnectionMode
 from tests.support.clock import FakeClock
 from tests.tui.connection import FakeConnection
-from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
+from tests.tui.pilot_helpers import (
+    assert_visible,
+    make_app,
+    run_app,
+    screen_text,
+    wait_for_workers,
+    wait_idle,
+    wait_until,
+)
 from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, NOW, OWNER, FakeIds, TuiWorkspace, make_repeatable
 
 
@@ -73,6 +83,42 @@ async def test_guide_on_server_names_next_user(empty_workspace: TuiWorkspace) ->
     app = make_app(empty_workspace, "administrator", connection=connection)
     async with run_app(app, size=(80, 24)) as pilot:
         await assert_visible(pilot, "▸ 3. Upload firmware and request a package  Dana Developer does this")
+
+
+async def test_first_steps_load_one_at_a_time(new_workspace: TuiWorkspace) -> None:
+    app = make_app(new_workspace, "administrator")
+    administrator, faults = new_workspace.client(ADMINISTRATOR), new_workspace.faults
+    async with run_app(app) as pilot:
+        await assert_visible(pilot, "▸ 1. Add people")
+        old_count = faults.counts["devices"]
+        faults.hold_answers["devices"] = old_answer = asyncio.Event()
+        for running in (1, 2, 3):
+            app.set_state(msgspec.structs.replace(app.state, running=running))
+        await wait_until(pilot, lambda: faults.counts["devices"] == old_count + 1)
+        del faults.hold_answers["devices"]
+        await administrator.add_subject(DEVELOPER)
+        await wait_idle()
+        assert faults.counts["devices"] == old_count + 1
+        old_answer.set()
+        await assert_visible(pilot, "✓ 1. Add people", "▸ 2. Create a device")
+
+
+async def test_answer_for_previous_user_is_ignored(new_workspace: TuiWorkspace) -> None:
+    app = make_app(new_workspace, "administrator")
+    await new_workspace.client(ADMINISTRATOR).add_subject(DEVELOPER)
+    faults = new_workspace.faults
+    async with run_app(app) as pilot:
+        await assert_visible(pilot, "▸ 2. Create a device configuration  press 5, then n")
+        old_count = faults.counts["devices"]
+        faults.hold_answers["devices"] = old_answer = asyncio.Event()
+        app.set_state(msgspec.structs.replace(app.state, running=1))
+        await wait_until(pilot, lambda: faults.counts["devices"] == old_count + 1)
+        del faults.hold_answers["devices"]
+        app.switch_profile(next(profile for profile in app.session.profiles if profile.name == "developer"))
+        await assert_visible(pilot, "▸ 1. Add people: a developer and a product owner  ask an administrator")
+        old_answer.set()
+        await wait_for_workers(pilot)
+        assert "ask an administrator" in screen_text(app)
 
 
 async def test_hidden_guide_stays_hidden_until_shown(empty_workspace: TuiWorkspace) -> None:

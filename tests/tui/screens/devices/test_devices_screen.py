@@ -18,6 +18,7 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.errors import StorageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, SigningKeyRequest
 from sealyard_tui.app import SealyardApp
+from sealyard_tui.widgets.filter_bar import FilterBar
 from tests.tui.connection import FakeConnection
 from tests.tui.form_helpers import fill_field, open_form, select_values, submit_form, type_text
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
@@ -356,6 +357,17 @@ async def test_filter_matches_key_name(workspace: TuiWorkspace) -> None:
         assert "gateway " not in screen_text(app)
         await pilot.press("escape")
         await assert_visible(pilot, "gateway")
+
+
+async def test_filter_finds_everything_that_rows_show(workspace: TuiWorkspace) -> None:
+    await workspace.execute(
+        ADMINISTRATOR,
+        workspace.engine.devices.update(ADMINISTRATOR, DeviceUpdate(config="gateway", retention_seconds=42 * 86400)),
+    )
+    app = make_devices_app(workspace)
+    async with run_app(app, size=(160, 40)) as pilot:
+        app.screen.query_one(FilterBar).apply("42d")
+        await assert_visible(pilot, "1 of 2", "gateway")
 
 
 async def test_empty_list_shows_next_step(empty_workspace: TuiWorkspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from typing import Any, ClassVar
 
@@ -14,21 +15,33 @@ from textual.widgets import Static
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.formatting import format_count
-from sealyard.model.notifications import NotificationSettings, NotificationTarget
+from sealyard.model.notifications import NotificationSettings, NotificationTarget, TargetKind
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import format_subject_name
+from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
+from sealyard_tui.dialogs.fields import Answers
+from sealyard_tui.dialogs.form import FormDraft
+from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.formatting import format_fields
+from sealyard_tui.screens.access.notification_form import (
+    KIND_CHOICES,
+    build_target_form,
+    build_target_request,
+    load_target_options,
+)
 from sealyard_tui.screens.base import ScreenDialog
 from sealyard_tui.session.messages import ConnectionMode
+from sealyard_tui.session.pending_changes import Change
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
-EMPTY_TEXT = "No notification targets yet. Add one in a terminal."
+EMPTY_TEXT = "No notification targets yet. Press {key[notifications.add]} to add one."
+ADDED_TEXT = "Press {key[notifications.test]} to send a test message."
 SENDING_TEXT = "Notifications are sent while the workspace is open."
 SERVER_SENDING_TEXT = "The server sends notifications."
 NOT_SENDING_TEXT = "No process is sending notifications now; they wait."
-COMMANDS_TEXT = "Add a target: sealyard notification add ADDRESS\nMail server:  sealyard notification settings"
+COMMANDS_TEXT = "Mail server: sealyard notification settings"
 
 
 class NotificationsDialog(ScreenDialog[None]):
@@ -38,6 +51,7 @@ class NotificationsDialog(ScreenDialog[None]):
     CSS_PATH = "notifications_dialog.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "add", "Add", id="notifications.add", tooltip="Add an e-mail address or a chat channel"),
         Binding("t", "test", "Test", id="notifications.test", tooltip="Send a test message"),
         Binding("R", "retry", "Retry", id="notifications.retry", tooltip="Send the undeliverable messages again"),
         Binding("x", "remove", "Remove", id="notifications.remove", tooltip="Remove the target and its messages"),
@@ -45,6 +59,7 @@ class NotificationsDialog(ScreenDialog[None]):
 
     def __init__(self) -> None:
         super().__init__(classes="wide notifications")
+        self._drafts: defaultdict[TargetKind, FormDraft] = defaultdict(FormDraft)
 
     def compose_body(self) -> ComposeResult:
         yield VirtualTable[NotificationTarget](
@@ -75,7 +90,7 @@ class NotificationsDialog(ScreenDialog[None]):
         client = await self.app.session.client()
         settings = await client.notification_settings()
         targets = await client.notification_targets()
-        self.table.set_empty_text(EMPTY_TEXT)
+        self.table.set_empty_text(insert_keys(self.app, EMPTY_TEXT))
         self.table.replace(targets)
         self.query_one("#sending", Static).update(Content(f"{self._describe_sending(settings)}\n{COMMANDS_TEXT}"))
         self._show_detail()
@@ -109,14 +124,37 @@ class NotificationsDialog(ScreenDialog[None]):
     # ---- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
-        if action not in ("test", "retry", "remove"):
+        if action not in ("add", "test", "retry", "remove"):
             return True
-        if not self.app.state.can_write:
-            return False
+        if not self.app.state.can_write or action == "add":
+            return self.app.state.can_write
         target = self.table.cursor_row if self.query("#list") else None
         if target is None or (action == "retry" and not target.dead_letters):
             return None
         return True
+
+    def action_add(self) -> None:
+        self.app.push_screen(PickDialog("Add a notification target", KIND_CHOICES), self._on_kind_chosen)
+
+    def _on_kind_chosen(self, kind: str | None) -> None:
+        if kind is not None:
+            self._run_guarded(self._open_form(TargetKind(kind)))
+
+    async def _open_form(self, kind: TargetKind) -> None:
+        options = await load_target_options(await self.app.session.client(), self.app.state)
+        self.app.push_screen(build_target_form(kind, options, self._add, self._drafts[kind]))
+
+    async def _add(self, answers: Answers) -> bool:
+        request = build_target_request(answers, self.app.state.identity)
+        change = Change(label="New notification target")
+        target = await self.app.changes.run(change, lambda client: client.add_notification_target(request))
+        self._run_guarded(self._show_added(target))
+        return True
+
+    async def _show_added(self, target: NotificationTarget) -> None:
+        await self._load()
+        self.table.move_cursor_to(target.id)
+        self._show_message(f"✓ Added {target.address}. {insert_keys(self.app, ADDED_TEXT)}")
 
     def action_test(self) -> None:
         if (target := self.table.cursor_row) is not None:

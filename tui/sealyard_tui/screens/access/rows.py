@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
+from textual.content import Content
+
 from sealyard.model.access import (
     ACTIONS_BY_RESOURCE_TYPE,
     AclRule,
@@ -22,10 +24,13 @@ from sealyard.model.access import (
     subject_kind,
 )
 from sealyard.model.base import FrozenStruct
+from sealyard.model.display_zone import display_zone
 from sealyard.model.formatting import format_count, format_time
 from sealyard.model.requests import AccessControlList
+from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard_tui.fuzzy import find_matches
+from sealyard_tui.widgets.columns import Cell, join_cells
 
 
 class Section(StrEnum):
@@ -111,10 +116,23 @@ class AccessRow(FrozenStruct, frozen=True, kw_only=True):
         """The subject, if this is the row of a person, group or client."""
         return self.item if isinstance(self.item, Subject) else None
 
-    @property
-    def search_text(self) -> str:
-        lock_text = "locked" if self.permanent else ""
-        return f"{self.kind} {self.subject_label} {self.action} {self.target} {lock_text} {self.created_by}".casefold()
+
+def _render_target(row: AccessRow) -> Content:
+    is_inactive = row.subject_item is not None and not row.subject_item.is_active
+    return Content.styled(escape_text(row.target), "$warning" if is_inactive else "")
+
+
+def render_cells(row: AccessRow) -> tuple[Cell, ...]:
+    return (
+        Content.assemble(Content.styled(f"{KIND_SIGNS[row.kind]} ", "$accent"), row.kind),
+        escape_text(row.subject),
+        escape_text(row.subject_label),
+        row.action,
+        _render_target(row),
+        Content.styled("locked" if row.permanent else "", "$text-muted"),
+        f"{display_zone.convert(row.created_at):%Y-%m-%d}" if row.created_at is not None else "",
+        escape_text(row.created_by),
+    )
 
 
 SORT_VALUES: Mapping[str, Callable[[AccessRow], str | bool]] = {
@@ -175,7 +193,7 @@ def build_own_rows(permissions: Iterable[Permission], device_names: DeviceNames)
 def filter_rows(rows: Sequence[AccessRow], section: Section, text: str) -> tuple[list[AccessRow], bool]:
     """Return the matching rows of a section, and whether they are only similar to the text."""
     kinds = ROW_KINDS_BY_SECTION[section]
-    return find_matches([each for each in rows if each.kind in kinds], text, lambda row: row.search_text)
+    return find_matches([each for each in rows if each.kind in kinds], text, lambda row: join_cells(render_cells(row)))
 
 
 def find_groups(subject: str, access: AccessControlList) -> tuple[str, ...]:

@@ -22,10 +22,8 @@ from sealyard.model.access import (
     is_allowed,
     resource_type_uri,
 )
-from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import PermissionDeniedError
 from sealyard.model.requests import AccessControlList
-from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.access.actions import AccessActions, format_policy
@@ -43,10 +41,11 @@ from sealyard_tui.screens.access.rows import (
     build_rows,
     describe_row,
     filter_rows,
+    render_cells,
 )
 from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.messages import EngineUpdate
-from sealyard_tui.widgets.columns import Cell, Column
+from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.sort_order import SortOrder, sort_rows
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -171,7 +170,7 @@ class AccessScreen(ListScreen):
                 yield SectionTab(section)
         yield FilterBar(self.saved_state.filter, hint="name, action, device configuration or kind")
         yield VirtualTable[AccessRow](
-            self.COLUMNS, _render_cells, key=lambda each: each.key, empty="Loading…", id="rows"
+            self.COLUMNS, render_cells, key=lambda each: each.key, empty="Loading…", id="rows"
         )
 
     def on_mount(self) -> None:
@@ -379,21 +378,3 @@ class AccessScreen(ListScreen):
 
     def _is_allowed(self, action: Action, kind: ResourceType) -> bool:
         return self.state.can_write and self.state.is_allowed(action, resource_type_uri(kind))
-
-
-def _render_target(row: AccessRow) -> Content:
-    is_inactive = row.subject_item is not None and not row.subject_item.is_active
-    return Content.styled(escape_text(row.target), "$warning" if is_inactive else "")
-
-
-def _render_cells(row: AccessRow) -> tuple[Cell, ...]:
-    return (
-        Content.assemble(Content.styled(f"{KIND_SIGNS[row.kind]} ", "$accent"), row.kind),
-        escape_text(row.subject),
-        escape_text(row.subject_label),
-        row.action,
-        _render_target(row),
-        Content.styled("locked" if row.permanent else "", "$text-muted"),
-        f"{display_zone.convert(row.created_at):%Y-%m-%d}" if row.created_at is not None else "",
-        escape_text(row.created_by),
-    )

@@ -37,7 +37,7 @@ from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.terminal.editor import view_in_pager
-from sealyard_tui.widgets.columns import Cell
+from sealyard_tui.widgets.columns import Cell, join_cells
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -92,7 +92,12 @@ class ApprovalsScreen(ListScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._task_list = PendingTaskList(self, on_change=self.update_title, load_review=self._load_review)
+        self._task_list = PendingTaskList(
+            self,
+            on_change=self.update_title,
+            load_review=self._load_review,
+            get_shown_text=lambda task: join_cells(self._render_cells(task)),
+        )
         self._actions = ApprovalActions(self, self._task_list, lambda: self.review)
         self._detail_timer: Timer | None = None
         self._could_decide: bool | None = None
@@ -167,7 +172,7 @@ class ApprovalsScreen(ListScreen):
         pane.border_title = Content(f"{count} {label}{marks}")
         order_note = f"by {task_list.order.column} (loaded rows only) · " if task_list.sorts_loaded_rows else ""
         pane.border_subtitle = Content(order_note + self.format_last_update())
-        self.query_one(FilterBar).show_count(len(self.table), more=more)
+        self.query_one(FilterBar).show_count(len(self.table), more=more, similar=task_list.is_similar)
         is_filtered = bool(self.query_one(FilterBar).text)
         self.table.set_empty_text(
             format_empty_text(self.state, action_keys(self.app), show_all=task_list.show_all, is_filtered=is_filtered)

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
+import msgspec
+
 from sealyard.client.protocol import Client
 from sealyard.model.errors import NotFoundError
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import DetailedStatus, Task, TaskStatus
 from sealyard_tui.formatting import task_title
+from sealyard_tui.fuzzy import find_matches
 from sealyard_tui.screens.approvals.row import EXPIRED_TEXT, PendingOrder, get_blocked_reason, sort_tasks
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.messages import EngineUpdate
@@ -31,10 +34,17 @@ class PendingTaskList:
     """Loader that fills the table of a screen with pending tasks and keeps it up to date.
 
     ``on_change`` is called whenever the rows change. ``load_review`` reloads the review of the current task.
+    ``get_shown_text`` returns the text of a row's cells: the engine does not search text such as the age of a task,
+    which only the list shows. Such text is searched in the first :data:`PAGE_SIZE` tasks.
     """
 
     def __init__(
-        self, screen: BaseScreen, *, on_change: Callable[[], None], load_review: Callable[[], Awaitable[None]]
+        self,
+        screen: BaseScreen,
+        *,
+        on_change: Callable[[], None],
+        load_review: Callable[[], Awaitable[None]],
+        get_shown_text: Callable[[Task], str],
     ) -> None:
         self.show_all = False
         """Whether all pending tasks are shown instead of only those that the user can approve."""
@@ -43,9 +53,12 @@ class PendingTaskList:
         self.next_cursor: str | None = None
         """Cursor for the next page; None if all pages have been loaded."""
         self.order: SortOrder = PendingOrder()
+        self.is_similar = False
+        """Whether no task contains the text of the filter, and the list shows tasks with similar words."""
         self._screen = screen
         self._on_change = on_change
         self._load_review = load_review
+        self._get_shown_text = get_shown_text
         self._is_loading_more = False
         self._changed_ids: set[str] = set()
         self._needs_reload = False
@@ -69,6 +82,7 @@ class PendingTaskList:
         self.table.clear_marks()
         self.table.replace(())
         self.next_cursor = None
+        self.is_similar = False
         self._loaded_filter = None
         self._changed_ids.clear()
 
@@ -95,13 +109,32 @@ class PendingTaskList:
         overdue_tasks = await self._reload_overdue(
             client, (task for task in previous_rows if task.id not in loaded_ids)
         )
+        shown_matches, is_similar = await self._find_shown_matches(client, task_filter, tasks)
         if await self._is_outdated(client, task_filter):
             return
         self.next_cursor = cursor
+        self.is_similar = is_similar
         self._loaded_filter = task_filter
-        self.table.replace(self._sort([*tasks, *overdue_tasks]))
+        self.table.replace(shown_matches if is_similar else self._sort([*tasks, *overdue_tasks, *shown_matches]))
         self._on_change()
         await self._load_review()
+
+    async def _find_shown_matches(
+        self, client: Client, task_filter: TaskFilter, tasks: Sequence[Task]
+    ) -> tuple[list[Task], bool]:
+        """Return tasks that are not in ``tasks``, and whether they are only similar, the best match first.
+
+        Their rows contain the words of the filter. If no task does, the tasks have similar names.
+        """
+        if not task_filter.text:
+            return [], False
+        page = await client.tasks(msgspec.structs.replace(task_filter, text=""), limit=PAGE_SIZE)
+        known_ids = {task.id for task in tasks}
+        other_tasks = [task for task in page.tasks if task.id not in known_ids]
+        matches, is_similar = find_matches(other_tasks, task_filter.text, self._get_shown_text)
+        if not is_similar:
+            return matches, False
+        return ([], False) if tasks else find_matches(other_tasks, task_filter.text, _name_text)
 
     async def _is_outdated(self, client: Client, task_filter: TaskFilter) -> bool:
         """Return whether the client or the filter has changed since ``client`` and ``task_filter`` were obtained."""
@@ -123,8 +156,15 @@ class PendingTaskList:
         return (
             task.status is TaskStatus.WAITING
             and (self.show_all or reason in ("", EXPIRED_TEXT))
-            and TaskFilter(text=self._filter_text).matches(task, self._screen.state.subject_names)
+            and self._matches_text(task)
         )
+
+    def _matches_text(self, task: Task) -> bool:
+        """Return whether the task, or its row in the list, contains the text of the filter."""
+        if TaskFilter(text=self._filter_text).matches(task, self._screen.state.subject_names):
+            return True
+        matches, is_similar = find_matches([task], self._filter_text, self._get_shown_text)
+        return bool(matches) and not is_similar
 
     def load_more(self) -> None:
         """Load the next page, if any, in the background."""
@@ -209,6 +249,9 @@ class PendingTaskList:
             self._is_loading_changes = False
 
     async def _read_one(self, task_id: str) -> None:
+        if self.is_similar:
+            await self.load()
+            return
         client = await self._screen.client()
         task = await _read_task(client, task_id)
         if client is not await self._screen.client():
@@ -240,6 +283,11 @@ async def _read_task(client: Client, task_id: str) -> Task | None:
         return await client.task(task_id)
     except NotFoundError:
         return None
+
+
+def _name_text(task: Task) -> str:
+    """Return the text in which similar words are searched, in lowercase."""
+    return f"{task_title(task)} {task.config_name}".casefold()
 
 
 def _sort_key(task: Task) -> tuple[datetime, str]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import msgspec
+
 from sealyard.client.protocol import Client
 from sealyard.model.access import Action, ResourceType, is_allowed, resource_type_uri
 from sealyard.model.audit import AuditEntry, AuditFilter
 from sealyard.model.errors import UsageError
 from sealyard_tui.action_keys import insert_keys
+from sealyard_tui.fuzzy import find_matches
 from sealyard_tui.screens.audit.entry_format import row_key
 from sealyard_tui.screens.audit.filter_syntax import parse_filter
 from sealyard_tui.screens.base import BaseScreen
@@ -46,7 +49,10 @@ class EntryLoader:
 
     ``on_change`` is called when the rows or the loading progress have changed. ``on_access`` is called with the
     user's identity when :attr:`can_view` has been updated. ``show_detail`` is called when the detail pane must be
-    updated.
+    updated. ``get_shown_text`` returns the text of a row's cells.
+
+    The engine searches the whole log for the text of the filter. If nothing matches, the newest entries are searched
+    for rows that contain its words or similar ones.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class EntryLoader:
         on_change: Callable[[], None],
         on_access: Callable[[str], None],
         show_detail: Callable[[], None],
+        get_shown_text: Callable[[AuditEntry], str],
     ) -> None:
         self.can_view = True
         """Whether the user has permission to view the log."""
@@ -69,6 +76,11 @@ class EntryLoader:
         self._on_change = on_change
         self._on_access = on_access
         self._show_detail = show_detail
+        self._get_shown_text = get_shown_text
+        self.is_similar = False
+        """Whether the rows contain only words that are similar to those of the filter."""
+        self.has_exact_rows = True
+        """Whether the rows match the filter as the engine applies it."""
         self._filter = AuditFilter()
         self._generation = 0
         """Incremented whenever the list is reset or reloaded; pages requested earlier are discarded."""
@@ -174,17 +186,30 @@ class EntryLoader:
         self._on_change()
         try:
             page = await client.audit(audit_filter, limit=PAGE_SIZE)
+            entries, is_similar = list(page.entries), False
+            if not entries and audit_filter.text:
+                entries, is_similar = await self._find_in_newest(client, audit_filter)
         finally:
             self.is_searching = False
         if generation != self._generation:
             return
+        self.is_similar, self.has_exact_rows = is_similar, bool(page.entries) or not entries
         self.filter_text, self._filter, self._next_seq = text, audit_filter, page.next or None
-        self._newest_seq = max([newest_seq, *(entry.seq for entry in page.entries[:1])])
+        self._newest_seq = max([newest_seq, *(entry.seq for entry in entries[:1])])
         self.log_size = max(self.log_size, self._newest_seq + 1)
-        self.table.replace(page.entries)
+        self.table.replace(entries)
         self.table.set_empty_text(insert_keys(self._screen.app, NO_MATCH_TEXT) if text else EMPTY_TEXT)
         self._on_change()
         self._show_detail()
+
+    async def _find_in_newest(self, client: Client, audit_filter: AuditFilter) -> tuple[list[AuditEntry], bool]:
+        """Return the newest entries whose rows contain the words of the filter or, if there are none, similar words.
+
+        Also returns whether the words are only similar. The newest entry is first.
+        """
+        page = await client.audit(msgspec.structs.replace(audit_filter, text=""), limit=LARGE_PAGE_SIZE)
+        matches, is_similar = find_matches(page.entries, audit_filter.text, self._get_shown_text)
+        return sorted(matches, key=lambda entry: entry.seq, reverse=True), is_similar
 
     # ---- new entries
 
@@ -243,7 +268,11 @@ class EntryLoader:
         if new_entries:
             self._newest_seq = new_entries[0].seq
             self.log_size = max(self.log_size, self._newest_seq + 1)
-            self.table.insert_first(*(entry for entry in new_entries if self._filter.matches(entry)))
+            matches = [entry for entry in new_entries if self._filter.matches(entry)]
+            if matches and not self.has_exact_rows:
+                await self._read_from_scratch(client, self.filter_text or "", self._filter)
+                return
+            self.table.insert_first(*matches)
             self._on_change()
 
     # ---- older entries
@@ -304,9 +333,11 @@ class EntryLoader:
     def _select_entry(self, seq: int) -> None:
         """Select an entry. If it is not in the list, select the next newer one and show a warning."""
         candidates = [entry for entry in self.table.rows if entry.seq >= seq]
-        if candidates:
-            self.table.move_cursor_to(row_key(candidates[-1]))
-        if candidates and seq and candidates[-1].seq != seq:
+        if not candidates:
+            self._screen.flash(f"Entry {seq} not found", warning=True)
+            return
+        self.table.move_cursor_to(row_key(candidates[-1]))
+        if seq and candidates[-1].seq != seq:
             self._screen.flash(f"Entry {seq} not found; showing the next entry", warning=True)
 
     def select_after_load(self, seq: int) -> None:
@@ -317,5 +348,6 @@ class EntryLoader:
         self._generation += 1
         self.filter_text, self._next_seq, self._target_seq = None, None, None
         self._newest_seq, self.log_size, self.checkpointed_size = -1, 0, 0
+        self.is_similar, self.has_exact_rows = False, True
         self.table.set_empty_text(LOADING_TEXT)
         self.table.replace(())

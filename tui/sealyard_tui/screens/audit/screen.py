@@ -38,7 +38,7 @@ from sealyard_tui.screens.audit.filter_syntax import format_filter, split_filter
 from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
-from sealyard_tui.widgets.columns import Cell
+from sealyard_tui.widgets.columns import Cell, join_cells
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -92,7 +92,11 @@ class AuditScreen(ListScreen):
     def __init__(self) -> None:
         super().__init__()
         self._loader = EntryLoader(
-            self, on_change=self.update_title, on_access=self._on_access, show_detail=self.show_detail
+            self,
+            on_change=self.update_title,
+            on_access=self._on_access,
+            show_detail=self.show_detail,
+            get_shown_text=lambda entry: join_cells(self._render_cells(entry)),
         )
         self._could_view = True
         self._has_entry = False
@@ -167,7 +171,7 @@ class AuditScreen(ListScreen):
         row_count, log_size = len(self.table), loader.log_size
         bar = self.query_one(FilterBar)
         if bar.text == loader.filter_text:
-            bar.show_count(row_count, log_size, more=loader.has_more)
+            bar.show_count(row_count, log_size, more=loader.has_more, similar=loader.is_similar)
         text = ""
         if loader.can_view and loader.filter_text is not None:
             text = " · ".join(part for part in self._build_title_parts(row_count, log_size) if part)
@@ -322,6 +326,10 @@ class AuditScreen(ListScreen):
 
         self.app.push_screen(AuditVerifyDialog(self._loader.log_size), show_invalid_entry)
 
+    def show_row(self, key: str) -> None:
+        """Select the entry with the sequence number ``key``, as :meth:`show_entry` does."""
+        self.show_entry(int(key))
+
     def show_entry(self, seq: int) -> None:
         """Clear the filter and select an entry, loading older entries as needed."""
         self._loader.select_after_load(seq)
@@ -333,7 +341,7 @@ class AuditScreen(ListScreen):
         from sealyard_tui.screens.audit.export_dialog import AuditExportDialog
 
         loader = self._loader
-        matching_count = f"{len(self.table):,}{'+' if loader.has_more else ''}"
+        matching_count = f"{len(self.table):,}{'+' if loader.has_more else ''}" if loader.has_exact_rows else "0"
         self.app.push_screen(AuditExportDialog(loader.log_size, loader.filters, matching_count))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

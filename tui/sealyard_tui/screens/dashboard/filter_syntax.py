@@ -68,7 +68,15 @@ class Term(FrozenStruct, frozen=True, kw_only=True):
     def can_be_fuzzy(self) -> bool:
         return not self.field and not self.is_negated and len(self.values[0]) >= MIN_WORD_LENGTH
 
-    def matches(self, row: TaskRow, names: SubjectNames = NO_NAMES) -> bool:
+    @property
+    def is_word(self) -> bool:
+        """Whether the term matches tasks that contain a word."""
+        return not (self.field or self.is_negated or self.is_fuzzy)
+
+    def matches(self, row: TaskRow, names: SubjectNames = NO_NAMES, shown_text: str = "") -> bool:
+        """Return whether the row matches. ``shown_text``: the text of its cells, which may also contain words."""
+        if self.is_word and self.values[0] in shown_text:
+            return True
         return any(self._matches_value(row, value, names) for value in self.values) is not self.is_negated
 
     def _matches_value(self, row: TaskRow, value: str, names: SubjectNames) -> bool:
@@ -91,8 +99,16 @@ class TaskQuery(FrozenStruct, frozen=True, kw_only=True):
     terms: tuple[Term, ...] = ()
     names: SubjectNames = NO_NAMES
 
-    def matches(self, row: TaskRow) -> bool:
-        return all(term.matches(row, self.names) for term in self.terms)
+    def matches(self, row: TaskRow, shown_text: str = "") -> bool:
+        """Return whether the row matches all terms. ``shown_text``: see :meth:`Term.matches`."""
+        return all(term.matches(row, self.names, shown_text) for term in self.terms)
+
+    @property
+    def has_words(self) -> bool:
+        return any(term.is_word for term in self.terms)
+
+    def without_words(self) -> TaskQuery:
+        return msgspec.structs.replace(self, terms=tuple(term for term in self.terms if not term.is_word))
 
     @property
     def is_fuzzy(self) -> bool:

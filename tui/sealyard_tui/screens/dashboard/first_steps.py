@@ -100,6 +100,7 @@ class FirstStepsPane(Static):
         super().__init__("", id="first-steps", markup=False)
         self.display = False
         self._steps: FirstSteps | None = None
+        self._reset_count = 0
 
     @property
     def has_open_steps(self) -> bool:
@@ -113,16 +114,22 @@ class FirstStepsPane(Static):
     def reset(self) -> None:
         """Forget the steps, which depend on the user."""
         self._steps = None
+        self._reset_count += 1
         self.display = False
 
     async def load(self, client: Client, state: SessionState, counts: TaskCounts, *, is_hidden: bool) -> None:
         """Load and show the steps, in one line if there are tasks.
 
-        ``counts``: those of the tasks that the user may view. ``is_hidden``: whether the user has hidden the pane.
+        ``counts``: those of the tasks that the user may view. ``is_hidden``: whether the user has hidden the pane. The
+        caller must not call this method again before it returns, unless it has called :meth:`reset`.
         """
         if self.is_finished:
             return
-        self._steps = steps = await load_first_steps(client, state, counts)
+        reset_count = self._reset_count
+        steps = await load_first_steps(client, state, counts)
+        if reset_count != self._reset_count:
+            return
+        self._steps = steps
         self.display = self.has_open_steps and not is_hidden
         if self.display:
             lines = [self._format_line(steps)] if counts.total else list(self._format_lines(steps, state))

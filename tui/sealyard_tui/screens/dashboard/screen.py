@@ -16,6 +16,7 @@ from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.messages import ShowScreen
 from sealyard_tui.screens.dashboard.actions import AvailableActions, TaskActions
 from sealyard_tui.screens.dashboard.columns import COLUMNS, RowRenderer
+from sealyard_tui.screens.dashboard.counts_loader import CountsLoader
 from sealyard_tui.screens.dashboard.detail_loader import DetailLoader
 from sealyard_tui.screens.dashboard.downloads_dialog import DownloadsDialog
 from sealyard_tui.screens.dashboard.filter_control import FilterControl
@@ -29,6 +30,7 @@ from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.download_manager import DownloadStatus
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
+from sealyard_tui.widgets.columns import join_cells
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -102,7 +104,7 @@ class DashboardScreen(ListScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._counts: TaskCounts | None = None
+        self._counts_loader = CountsLoader(self, self._on_counts_loaded)
         self._renderer = RowRenderer(
             self.now,
             self._get_download_status,
@@ -131,7 +133,9 @@ class DashboardScreen(ListScreen):
 
     def on_mount(self) -> None:
         self._throughput = Throughput(self.now())
-        self._list = TaskListModel(self.table, self.client, self._on_list_changed)
+        self._list = TaskListModel(
+            self.table, self.client, self._on_list_changed, lambda row: join_cells(self._renderer(row))
+        )
         self._filter = FilterControl(self, self._list, self._on_filter_error)
         self.summary_bar.show_throughput(self._throughput)
         self.set_focus(self.table)
@@ -166,7 +170,7 @@ class DashboardScreen(ListScreen):
 
     async def load(self) -> None:
         await self._filter.refresh()
-        await self._load_counts()
+        await self._counts_loader.load()
         self.table.set_empty_text(self._format_empty_text())
         if not self._filter.error:
             await self._list.load()
@@ -195,7 +199,7 @@ class DashboardScreen(ListScreen):
         has_device_changes = any(each.startswith("DEVICE_CONFIG") for each in update.resources)
         may_change_steps = self.first_steps.has_open_steps and has_device_changes
         if await self._list.apply_update(update) is not None or may_change_steps:
-            await self._load_counts()
+            await self._counts_loader.load()
         if self.pane.task_id in update.tasks:
             await self._detail.reload()
         elif self.pane.task_id in update.progress:
@@ -213,19 +217,12 @@ class DashboardScreen(ListScreen):
         self.table.set_empty_text(LOADING_TEXT)
         self.pane.clear()
         self.first_steps.reset()
-        self._counts = None
+        self._counts_loader.reset()
         self.remove_class(DETAIL_CLASS)
 
-    async def _load_counts(self) -> None:
-        counts = await (await self.client()).counts()
-        self._counts = counts
-        await self._load_first_steps(counts)
+    def _on_counts_loaded(self, counts: TaskCounts) -> None:
         self.summary_bar.show_counts(counts)
         self._show_title()
-
-    async def _load_first_steps(self, counts: TaskCounts) -> None:
-        is_hidden = self.app.appearance.hides_first_steps(self.state.workspace_id)
-        await self.first_steps.load(await self.client(), self.state, counts, is_hidden=is_hidden)
 
     def _on_list_changed(self) -> None:
         self._show_title()
@@ -237,10 +234,10 @@ class DashboardScreen(ListScreen):
             return
         self.summary_bar.show_title(task_list.format_title(self.format_last_update()))
         if self._filter.text and self._filter.text == self.filter_bar.text:
-            row_count, match_count = len(self.table), task_list.total
+            row_count, match_count, counts = len(self.table), task_list.total, self._counts_loader.counts
             filter_count = row_count if match_count is None else match_count
             self.filter_bar.show_count(
-                filter_count, self._counts.total if self._counts is not None else None, more=match_count is None
+                filter_count, counts.total if counts is not None else None, more=match_count is None
             )
 
     def _on_downloads_changed(self, _: None) -> None:
@@ -251,8 +248,8 @@ class DashboardScreen(ListScreen):
     def _on_state_changed(self, state: SessionState) -> None:
         super()._on_state_changed(state)
         self._update_actions()
-        if self._counts is not None:
-            self.run_background(self._load_first_steps(self._counts), group="first-steps")
+        if self._counts_loader.counts is not None:
+            self.run_background(self._counts_loader.reload_first_steps(), group="first-steps")
             self.table.set_empty_text(self._format_empty_text())
 
     # ---- filter and order

@@ -70,10 +70,19 @@ class TaskPager:
 
 
 class TaskListModel:
-    """Model that fills a table with tasks and keeps it up to date. ``on_change`` is called after rows have changed."""
+    """Model that fills a table with tasks and keeps it up to date.
+
+    ``on_change`` is called after rows have changed. ``get_shown_text`` returns the text of a row's cells. The engine
+    searches for words in the properties of a task, but not in text such as its age, which only the list shows. Such
+    text is searched in the first :data:`PAGE_SIZE` tasks, so that the cost does not depend on the number of tasks.
+    """
 
     def __init__(
-        self, table: VirtualTable[TaskRow], client: Callable[[], Awaitable[Client]], on_change: Callable[[], None]
+        self,
+        table: VirtualTable[TaskRow],
+        client: Callable[[], Awaitable[Client]],
+        on_change: Callable[[], None],
+        get_shown_text: Callable[[TaskRow], str],
     ) -> None:
         self.query = TaskQuery()
         self._chosen_order = NEWEST
@@ -82,6 +91,9 @@ class TaskListModel:
         self._table = table
         self._client = client
         self._on_change = on_change
+        self._get_shown_text = get_shown_text
+        self._shown_match_count = 0
+        """Number of rows that match only in the text that the list shows."""
         self._pager: TaskPager | None = None
         self._reads_to_end = False
         self._revealed_row: TaskRow | None = None
@@ -110,7 +122,10 @@ class TaskListModel:
     @property
     def total(self) -> int | None:
         """Number of matching tasks; None if it is not known."""
-        return len(self._table) if self.is_complete else self._pager.total if self._pager is not None else None
+        if self.is_complete:
+            return len(self._table)
+        total = self._pager.total if self._pager is not None else None
+        return total + self._shown_match_count if total is not None else None
 
     @property
     def scanned_count(self) -> int:
@@ -135,18 +150,33 @@ class TaskListModel:
 
     async def load(self) -> None:
         """Reload the list, at least as far as the cursor. Raises errors from :mod:`sealyard.model.errors`."""
-        pager = TaskPager(await self._client(), self.query, self.order)
+        client = await self._client()
+        pager = TaskPager(client, self.query, self.order)
         row_count = self._table.cursor if self.order.is_server_side else max(0, len(self._table) - PAGE_SIZE)
         async with self._lock:
             rows = await pager.read_next_page()
             while len(rows) < min(row_count + PAGE_SIZE, len(self._table)) and not pager.is_complete:
                 rows += await pager.read_next_page()
-            self._pager = pager
-            await self._replace_rows(rows)
+            shown_matches = await self._read_shown_matches(client, rows)
+            self._pager, self._shown_match_count = pager, len(shown_matches)
+            await self._replace_rows([*rows, *shown_matches])
         await self.load_more(row_count + PAGE_SIZE)
         if self.is_complete and not len(self._table) and (query := self.query.to_fuzzy()) is not None:
             self.query = query
             await self.load()
+
+    async def _read_shown_matches(self, client: Client, rows: list[TaskRow]) -> list[TaskRow]:
+        """Return those of the first tasks that match in the text that the list shows, and are not in ``rows``."""
+        if not self.query.has_words:
+            return []
+        known_ids = {row.id for row in rows}
+        first_rows = await TaskPager(client, self.query.without_words(), self.order).read_next_page()
+        return [row for row in first_rows if row.id not in known_ids and self._matches(row)]
+
+    def _matches(self, row: TaskRow) -> bool:
+        """Return whether a row matches the filter, also in the text that the list shows."""
+        query = self.query
+        return query.matches(row) or (query.has_words and query.matches(row, self._get_shown_text(row)))
 
     def apply_filter(self, query: TaskQuery) -> None:
         """Set the filter and apply it to the first :data:`SYNC_ROW_LIMIT` loaded rows.
@@ -155,7 +185,9 @@ class TaskListModel:
         """
         self.query = query
         self._revealed_row = None
-        self._table.replace([row for row in self._table.rows[:SYNC_ROW_LIMIT] if query.matches(row)])
+        rows = self._table.rows
+        first_rows = [row for row in rows[:PAGE_SIZE] if self._matches(row)]
+        self._table.replace(first_rows + [row for row in rows[PAGE_SIZE:SYNC_ROW_LIMIT] if query.matches(row)])
 
     def apply_order(self, order: TaskOrder) -> None:
         """Set the sort order and apply it to the first :data:`SYNC_ROW_LIMIT` loaded rows; go to the first row.
@@ -168,6 +200,7 @@ class TaskListModel:
 
     def reset(self) -> None:
         self._pager = self._revealed_row = None
+        self._shown_match_count = 0
         self._changed_ids.clear()
         self._table.replace([])
 
@@ -209,7 +242,7 @@ class TaskListModel:
         revealed_row = self._revealed_row
         if revealed_row is not None and all(row.id != revealed_row.id for row in rows):
             rows = [*rows, revealed_row]
-        is_sorted = self.order.is_server_side and revealed_row is None
+        is_sorted = self.order.is_server_side and revealed_row is None and not self._shown_match_count
         self._table.replace(rows if is_sorted else await self._sort(rows))
         self._on_change()
 
@@ -296,7 +329,7 @@ class TaskListModel:
         """Update, move or insert a row, or remove it if it no longer matches the filter."""
         table = self._table
         current = table.row(row.id)
-        if not self.query.matches(row) and not self._is_revealed(row.id):
+        if not self._matches(row) and not self._is_revealed(row.id):
             table.remove_row(row.id)
         elif current is not None and keeps_position(current, row, self.order):
             table.update_row(row)

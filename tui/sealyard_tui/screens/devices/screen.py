@@ -31,7 +31,7 @@ from sealyard_tui.screens.devices.format import DeviceContext, format_detail, fo
 from sealyard_tui.screens.list_screen import ListScreen
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
-from sealyard_tui.widgets.columns import Cell, Column
+from sealyard_tui.widgets.columns import Cell, Column, join_cells
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.sort_order import SortOrder, sort_rows
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -166,6 +166,12 @@ class DevicesScreen(ListScreen):
             format_warning_count(device, self.context, self.now()),
         )
 
+    def _build_search_text(self, device: DeviceConfig) -> str:
+        """Return everything that the row shows, and other properties of the configuration, in lowercase."""
+        keys = (f"{key.algorithm} {key.uri}" for key in list_keys(device))
+        properties = "\n".join((device.id, device.description, *keys)).casefold()
+        return f"{join_cells(self._render_cells(device))}\n{properties}"
+
     # ---- load and update
 
     async def load(self) -> None:
@@ -215,7 +221,7 @@ class DevicesScreen(ListScreen):
     @on(FilterBar.Changed)
     def _apply_filter(self) -> None:
         bar = self.query_one(FilterBar)
-        devices, is_similar = find_matches(self._devices, bar.text, _build_search_text)
+        devices, is_similar = find_matches(self._devices, bar.text, self._build_search_text)
         table = self.query_one(VirtualTable)
         table.set_empty_text(self._format_empty_text())
         table.replace(devices if is_similar else sort_rows(devices, self.order, SORT_VALUES))
@@ -363,8 +369,3 @@ async def _load_context(client: Client) -> DeviceContext:
         if is_allowed(permissions, Action.VIEW, resource_type_uri(ResourceType.ACL)):
             access = await client.access()
     return DeviceContext(permissions=permissions, keys=keys, access=access)
-
-
-def _build_search_text(device: DeviceConfig) -> str:
-    keys = (f"{each.algorithm} {each.uri}" for each in list_keys(device))
-    return "\n".join((device.name, device.id, device.format, device.description, *keys)).casefold()
