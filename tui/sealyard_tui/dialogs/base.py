@@ -65,6 +65,9 @@ class BaseDialog(ModalScreen[Answer], Generic[Answer]):
         self._is_input_error = False
 
     def compose(self) -> ComposeResult:
+        # Textual adds the class only after the first paint, and the dialog would then move.
+        height = self.app.size.height
+        self.add_class(next(name for minimum, name in reversed(self.VERTICAL_BREAKPOINTS) if height >= minimum))
         with Vertical(classes="dialog") as box:
             box.border_title = Content(self.heading)
             yield from self.compose_body()
