@@ -49,7 +49,7 @@ class _Fields(VerticalScroll, inherit_bindings=False):
 class FormDialog(ActionDialog[bool]):
     """A dialog with input fields, which closes with the result True when ``submit`` has succeeded.
 
-    Unsubmitted input is kept in a draft.
+    Enter moves from field to field, and submits the form on the last one. Unsubmitted input is kept in a draft.
     """
 
     CSS_PATH = "form.tcss"
@@ -57,6 +57,7 @@ class FormDialog(ActionDialog[bool]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "submit", "Done", id="form.submit", priority=True),
+        Binding("enter", "advance", show=False, id="form.advance"),
         Binding("down", "app.focus_next", "Next field", show=False, id="form.next"),
         Binding("up", "app.focus_previous", "Previous field", show=False, id="form.previous"),
     ]
@@ -141,7 +142,7 @@ class FormDialog(ActionDialog[bool]):
     @on(PickerLine.Changed)
     def _on_answers_changed(self) -> None:
         for row in self.query(FieldRow):
-            row.update_choices(self.answers.texts)
+            row.update_choices(self.answers)
         if self.answers != self._initial_answers:
             self._draft.answers = self.answers
         if self._rejected_answers not in (None, self.answers):
@@ -165,7 +166,14 @@ class FormDialog(ActionDialog[bool]):
     @on(Input.Submitted)
     def _on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self.focus_next()
+        self.action_advance()
+
+    def action_advance(self) -> None:
+        """Move to the next field, or submit the form from the last field."""
+        if self.focused is self.query(FieldRow).last().control:
+            self.action_submit()
+        else:
+            self.focus_next()
 
     @on(PickerLine.Opened)
     def _on_picker_opened(self, event: PickerLine.Opened) -> None:

@@ -332,6 +332,9 @@ class UploadScreen(BaseScreen):
         if form is self.form:
             self._last_task_id = task.id
             self._show_form()
+            if form.is_empty:
+                # In an input, the keys of commands would be typed as text.
+                self.set_focus(self._files.table)
             self._flash_created(f"Created task {task.id}")
 
     def _flash_created(self, text: str) -> None:
