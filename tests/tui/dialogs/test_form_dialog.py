@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from textual.widgets import Button
+
 from sealyard.model.errors import StorageError
 from sealyard.model.formatting import parse_duration
 from sealyard_tui.app import SealyardApp
@@ -142,6 +144,32 @@ async def test_invalid_field_shows_error_without_submit(workspace: TuiWorkspace)
         await pilot.press("ctrl+s")
         await assert_visible(pilot, "✗ This field is required.", "Invalid duration 'soon'")
         assert not submit.answers
+
+
+async def test_submit_button_is_enabled_when_all_fields_are_valid(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
+    async with run_app(app, size=(80, 24)) as pilot:
+        open_dialog(app, make_form(FakeSubmit()))
+        await assert_visible(pilot, "○ not ready: Name is required")
+        button = app.screen.query_one("#yes", Button)
+        assert button.disabled
+        fill_field(app, "name", "n")
+        fill_field(app, "span", "soon")
+        await assert_visible(pilot, "○ not ready: Span is invalid")
+        assert button.disabled
+        fill_field(app, "span", "2d")
+        await wait_until(pilot, lambda: not button.disabled)
+        assert "not ready" not in screen_text(app)
+
+
+async def test_fields_have_side_edges(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
+    async with run_app(app, size=(80, 24)) as pilot:
+        open_dialog(app, make_form(FakeSubmit()))
+        await assert_visible(pilot, "Who")
+        lines = [line for line in screen_text(app).splitlines() if "▏" in line]
+        assert [line[line.index("▏") - 19 :].split()[0] for line in lines] == ["Name", "Span", "Colour", "Shade", "Who"]
+        assert len({(line.index("▏"), line.index("▕")) for line in lines}) == 1
 
 
 async def test_submit_error_is_shown_in_form(workspace: TuiWorkspace) -> None:

@@ -239,6 +239,13 @@ class FieldRow(Vertical):
         self._note.update(note)
         self._note.set_class(bool(note), "-shown")
 
+    @property
+    def blocked_reason(self) -> str:
+        """Why the form cannot be submitted with this answer, as safe text; empty if it can be."""
+        if not self._find_error():
+            return ""
+        return f"{self.field.label} is invalid" if self.text else f"{self.field.label} is required"
+
     def show_error(self) -> bool:
         """Check the answer, show any error below the field, and return whether there is one."""
         error = self._find_error()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
@@ -16,6 +16,7 @@ from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline
 from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.action import ActionDialog
+from sealyard_tui.dialogs.base import button_row
 from sealyard_tui.dialogs.fields import (
     Answers,
     ChoiceField,
@@ -106,10 +107,11 @@ class FormDialog(ActionDialog[bool]):
         yield Static("", classes="hint", markup=False)
         yield Static("", classes="notes", markup=False)
         yield Static("", classes="wrong", markup=False)
-        with Horizontal(classes="buttons"):
-            submit_key, back_key = keys["form.submit"], keys["dialog.back"]
-            yield Button(Content(f"{self._submit_label} ({submit_key})"), id="yes", variant="primary", compact=True)
-            yield Button(Content(f"Back ({back_key})"), id="no", compact=True)
+        submit_key, back_key = keys["form.submit"], keys["dialog.back"]
+        yield button_row(
+            Button(Content(f"{self._submit_label} ({submit_key})"), id="yes", variant="primary", compact=True),
+            Button(Content(f"Back ({back_key})"), id="no", compact=True),
+        )
 
     def _create_rows(self) -> list[FieldRow]:
         draft = self._draft.answers
@@ -148,6 +150,7 @@ class FormDialog(ActionDialog[bool]):
         if self._rejected_answers not in (None, self.answers):
             self._rejected_answers = None
             self.show_status("")
+        self.set_blocked_reason(next((reason for row in self.query(FieldRow) if (reason := row.blocked_reason)), ""))
         if self._notes is not None:
             notes = self._notes(self.answers)
             self.query_one(".notes", Static).update(notes)

@@ -18,7 +18,7 @@ from sealyard.client.config.settings_loader import WatchFolderSettings
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys
-from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.dialogs.base import BaseDialog, button_row
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.screens.upload.checksums import Checksum, parse_checksums
 from sealyard_tui.screens.upload.format import format_device_choice
@@ -58,16 +58,28 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
         yield Static(Content(about), classes="dialog-text")
         yield SafeTextArea(self.drafts.get(self._path, self._current_digest), compact=True)
         yield Static("", classes="wrong", markup=False)
-        with Horizontal(classes="buttons"):
-            yield Button(Content(f"Save ({keys['dialog.done']})"), id="yes", variant="primary", compact=True)
-            yield Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True)
+        yield button_row(
+            Button(Content(f"Save ({keys['dialog.done']})"), id="yes", variant="primary", compact=True),
+            Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True),
+        )
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(TextArea))
+        self._update_blocked_reason()
+
+    @property
+    def _checksums(self) -> tuple[Checksum, ...] | None:
+        """The entered checksums; None if the text is invalid."""
+        text = self.query_one(TextArea).text
+        return parse_checksums(text) if text.strip() else ()
+
+    def _update_blocked_reason(self) -> None:
+        self.set_blocked_reason("enter checksums" if self._checksums is None else "")
 
     @on(TextArea.Changed)
     def _on_text_changed(self) -> None:
         text = self.query_one(TextArea).text
+        self._update_blocked_reason()
         if text == self._current_digest:
             self.drafts.pop(self._path, None)
         else:
@@ -82,8 +94,7 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
             self.dismiss(None)
 
     def action_submit(self) -> None:
-        text = self.query_one(TextArea).text
-        checksums = parse_checksums(text) if text.strip() else ()
+        checksums = self._checksums
         if checksums is None:
             self.show_input_error("✗ Enter 64 hexadecimal digits or the output of sha256sum.")
             return
@@ -136,10 +147,13 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
             yield Static("Changes", classes="label")
             yield Button("", id="polling", compact=True, classes="field")
         yield Static("", classes="wrong", markup=False)
-        with Horizontal(classes="buttons"):
-            yield Button(Content(f"Watch ({keys['dialog.done']})"), id="yes", variant="primary", compact=True)
-            yield Button(Content("Turn off"), id="off", compact=True, disabled=not self._initial_settings.folder)
-            yield Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True)
+        turn_off_button = Button(Content("Turn off"), id="off", compact=True)
+        turn_off_button.display = bool(self._initial_settings.folder)
+        yield button_row(
+            Button(Content(f"Watch ({keys['dialog.done']})"), id="yes", variant="primary", compact=True),
+            turn_off_button,
+            Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True),
+        )
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(PathInput))
@@ -157,6 +171,15 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         self.query_one("#device", Button).label = Content(escape_text(settings.device) or "choose …")
         self.query_one("#rule", Button).label = Content(rules[settings.on_drop])
         self.query_one("#polling", Button).label = Content(change_detection)
+        self._update_blocked_reason()
+
+    def _update_blocked_reason(self) -> None:
+        reason = "choose a folder" if not self._folder else "" if self._settings.device else "choose a device"
+        self.set_blocked_reason(reason)
+
+    @property
+    def _folder(self) -> str:
+        return self.query_one(PathInput).value.strip()
 
     @on(PathInput.Completed)
     def _on_path_completed(self, event: PathInput.Completed) -> None:
@@ -169,6 +192,7 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
 
     @on(PathInput.Changed)
     def _on_path_changed(self) -> None:
+        self._update_blocked_reason()
         self.clear_input_error()
 
     @on(PathInput.Submitted)
@@ -196,8 +220,7 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
                 self.action_dismiss_dialog()
 
     def action_dismiss_dialog(self) -> None:
-        folder = self.query_one(PathInput).value.strip()
-        self.drafts[self._identity] = msgspec.structs.replace(self._settings, folder=folder)
+        self.drafts[self._identity] = msgspec.structs.replace(self._settings, folder=self._folder)
         self.dismiss(None)
 
     def _set_device(self, name: str | None) -> None:
@@ -210,7 +233,7 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         self.clear_input_error()
 
     def action_submit(self) -> None:
-        folder = self.query_one(PathInput).value.strip()
+        folder = self._folder
         if not folder or not self._settings.device:
             self.show_input_error("✗ Choose a folder and a device configuration.")
             return

@@ -14,6 +14,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.formatting import (
     format_age,
+    format_blocked_reason,
     format_path,
     progress_bar,
     safe_content,
@@ -210,7 +211,7 @@ def format_readiness(blocked_reason: str, *, is_submitting: bool) -> Content:
     if is_submitting:
         return Content.styled("… submitting", "$accent")
     if blocked_reason:
-        return Content.styled(f"○ not ready: {blocked_reason}", "$text-muted")
+        return format_blocked_reason(blocked_reason)
     return Content.styled("● ready", "$success")
 
 

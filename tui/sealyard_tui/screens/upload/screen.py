@@ -180,9 +180,9 @@ class UploadScreen(BaseScreen):
 
     def _update_readiness(self) -> None:
         self.app.has_unsaved_form = self._actions.has_unsaved_form
-        readiness = format_readiness(self._get_blocked_reason(), is_submitting=self.form.is_submitting)
-        self.query_one("#ready", Static).update(readiness)
-        self.query_one("#submit", Button).disabled = not self.state.can_write or self.form.is_submitting
+        blocked_reason, is_submitting = self._get_blocked_reason(), self.form.is_submitting
+        self.query_one("#ready", Static).update(format_readiness(blocked_reason, is_submitting=is_submitting))
+        self.query_one("#submit", Button).disabled = bool(blocked_reason) or is_submitting
 
     def _get_blocked_reason(self) -> str:
         """Return the reason why the form cannot be submitted, as safe text; empty if it can be submitted."""
