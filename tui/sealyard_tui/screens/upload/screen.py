@@ -31,7 +31,6 @@ from sealyard_tui.screens.upload.form_fields import UploadFormFields
 from sealyard_tui.screens.upload.form_model import FileRole, UploadForm
 from sealyard_tui.screens.upload.format import (
     KIND_LABELS,
-    format_device_choice,
     format_readiness,
     format_title,
     format_watch_state,
@@ -173,7 +172,9 @@ class UploadScreen(BaseScreen):
 
     def _update_bindings(self) -> None:
         """Redraw the key hints only if the available actions have changed, because redrawing them is slow."""
-        actions = (bool(self.form.entries), self._device_choice.needs_signing_input(self.form), self._last_task_id)
+        form, choice = self.form, self._device_choice
+        choices = (choice.needs_signing_input(form), choice.offers_encryption_keys(form))
+        actions = (bool(form.entries), *choices, self._last_task_id)
         if actions != self._last_actions:
             self._last_actions = actions
             self.refresh_bindings()
@@ -249,6 +250,8 @@ class UploadScreen(BaseScreen):
                 self.action_device()
             case "signs":
                 self.action_signing_input()
+            case "key":
+                self.action_encryption_key()
             case "submit":
                 self.action_submit()
 
@@ -262,16 +265,10 @@ class UploadScreen(BaseScreen):
             self._update()
 
     def action_device(self) -> None:
-        choices = [(each.id, format_device_choice(each)) for each in self._device_choice.usable]
-        if not choices:
-            self.flash("No device configuration available. Ask an administrator for USE permission.", warning=True)
-            return
-        self.app.push_screen(PickDialog("Choose a device configuration", choices, self.form.device), self._set_device)
+        self._device_choice.pick_device(self.form, self._update)
 
-    def _set_device(self, device: str | None) -> None:
-        if device is not None:
-            self.form.device = device
-            self._update()
+    def action_encryption_key(self) -> None:
+        self._device_choice.pick_encryption_key(self.form, self._update)
 
     def action_signing_input(self) -> None:
         self.form.hash_file = not self.form.hash_file
@@ -389,6 +386,8 @@ class UploadScreen(BaseScreen):
         match action:
             case "signing_input":
                 return self._device_choice.needs_signing_input(self.form)
+            case "encryption_key":
+                return self._device_choice.offers_encryption_keys(self.form)
             case "show_task":
                 return bool(self._last_task_id)
             case "field":
