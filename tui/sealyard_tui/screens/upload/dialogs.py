@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Button, Static, TextArea
+from textual.widgets import Button, Input, Static, TextArea
 
 from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
@@ -21,9 +21,11 @@ from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.base import BaseDialog, button_row
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.screens.upload.checksums import Checksum, parse_checksums
+from sealyard_tui.screens.upload.form_model import MAX_JUSTIFICATION_LENGTH
 from sealyard_tui.screens.upload.format import format_device_choice
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.widgets.path_parsing import resolve_path
+from sealyard_tui.widgets.safe_input import SafeInput
 from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
 
@@ -146,6 +148,16 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         with Horizontal(classes="row"):
             yield Static("Changes", classes="label")
             yield Button("", id="polling", compact=True, classes="field")
+        with Horizontal(classes="row"):
+            yield Static("Why", classes="label")
+            yield SafeInput(
+                escape_text(self._settings.justification),
+                placeholder="justification for the approvers (optional)",
+                max_length=MAX_JUSTIFICATION_LENGTH,
+                id="justification",
+                compact=True,
+                select_on_focus=False,
+            )
         yield Static("", classes="wrong", markup=False)
         turn_off_button = Button(Content("Turn off"), id="off", compact=True)
         turn_off_button.display = bool(self._initial_settings.folder)
@@ -181,6 +193,10 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     def _folder(self) -> str:
         return self.query_one(PathInput).value.strip()
 
+    @property
+    def _justification(self) -> str:
+        return self.query_one("#justification", Input).value.strip()
+
     @on(PathInput.Completed)
     def _on_path_completed(self, event: PathInput.Completed) -> None:
         names = "  ".join(escape_text(each, 30) for each in event.completion.candidates[:20])
@@ -190,12 +206,12 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     def _on_path_pasted(self, event: PathInput.Pasted) -> None:
         event.input.value = "".join(each for each in event.text.strip("'\"") if each.isprintable())
 
-    @on(PathInput.Changed)
+    @on(PathInput.Changed, "#folder")
     def _on_path_changed(self) -> None:
         self._update_blocked_reason()
         self.clear_input_error()
 
-    @on(PathInput.Submitted)
+    @on(Input.Submitted)
     def _on_path_submitted(self) -> None:
         self.action_submit()
 
@@ -220,7 +236,9 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
                 self.action_dismiss_dialog()
 
     def action_dismiss_dialog(self) -> None:
-        self.drafts[self._identity] = msgspec.structs.replace(self._settings, folder=self._folder)
+        self.drafts[self._identity] = msgspec.structs.replace(
+            self._settings, folder=self._folder, justification=self._justification
+        )
         self.dismiss(None)
 
     def _set_device(self, name: str | None) -> None:
@@ -237,4 +255,5 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         if not folder or not self._settings.device:
             self.show_input_error("✗ Choose a folder and a device configuration.")
             return
-        self.dismiss(msgspec.structs.replace(self._settings, folder=str(resolve_path(folder, Path.cwd()))))
+        path = str(resolve_path(folder, Path.cwd()))
+        self.dismiss(msgspec.structs.replace(self._settings, folder=path, justification=self._justification))

@@ -148,15 +148,17 @@ class UploadForm:
         self._entries[entry.key] = entry
         return entry
 
-    def add_proposal(self, proposal: PackageProposal) -> None:
-        """Add a proposal to the form: use its configuration and, if no name has been entered, its name.
+    def add_proposal(self, proposal: PackageProposal, justification: str) -> None:
+        """Add a proposal to the form: use its configuration and, unless they have been entered, name and justification.
 
-        The caller adds the files of the proposal.
+        The caller adds the files of the proposal. ``justification``: that of the watch folder.
         """
         self.proposals.append(proposal)
         self.device, self.encryption_key = proposal.device, ""
         if not self.name:
             self.name = escape_text(proposal.name)
+        if not self.justification:
+            self.justification = escape_text(justification)
 
     def load_task(self, task: Task) -> None:
         """Replace the fields by those of an earlier task, which is submitted again. The caller adds its files."""

@@ -372,7 +372,7 @@ class UploadScreen(BaseScreen):
     def _load_proposal(self, event: WatchFolderPane.LoadRequested) -> None:
         """Load a proposal into the form. The proposal is dismissed after the task has been created."""
         proposal, form = event.proposal, self.form
-        form.add_proposal(proposal)
+        form.add_proposal(proposal, self.app.watch_folder.settings.justification)
         self.add_paths(tuple(Path(each) for each in proposal.firmware))
         self.add_paths(tuple(Path(each) for each in proposal.metadata), FileRole.METADATA)
         self._show_form()
