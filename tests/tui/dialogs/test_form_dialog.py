@@ -150,12 +150,12 @@ async def test_submit_button_is_enabled_when_all_fields_are_valid(workspace: Tui
     app = make_devices_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         open_dialog(app, make_form(FakeSubmit()))
-        await assert_visible(pilot, "○ not ready: Name is required")
+        await assert_visible(pilot, "○ not ready: enter Name")
         button = app.screen.query_one("#yes", Button)
         assert button.disabled
         fill_field(app, "name", "n")
         fill_field(app, "span", "soon")
-        await assert_visible(pilot, "○ not ready: Span is invalid")
+        await assert_visible(pilot, "○ not ready: correct Span")
         assert button.disabled
         fill_field(app, "span", "2d")
         await wait_until(pilot, lambda: not button.disabled)

@@ -244,7 +244,7 @@ class FieldRow(Vertical):
         """Why the form cannot be submitted with this answer, as safe text; empty if it can be."""
         if not self._find_error():
             return ""
-        return f"{self.field.label} is invalid" if self.text else f"{self.field.label} is required"
+        return f"correct {self.field.label}" if self.text else f"enter {self.field.label}"
 
     def show_error(self) -> bool:
         """Check the answer, show any error below the field, and return whether there is one."""
