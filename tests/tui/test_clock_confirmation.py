@@ -14,7 +14,16 @@ from sealyard.model.tasks import TaskStatus
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.confirm import TypedConfirmDialog
 from sealyard_tui.dialogs.error import ErrorDialog
-from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
+from sealyard_tui.session.messages import EngineState
+from tests.tui.pilot_helpers import (
+    assert_visible,
+    connection_of,
+    make_app,
+    run_app,
+    screen_text,
+    wait_for_workers,
+    wait_until,
+)
 from tests.tui.workspace import ADMINISTRATOR, TuiWorkspace
 
 COMMAND = "Confirm the system clock"
@@ -101,6 +110,23 @@ async def test_dialog_can_be_closed_without_confirming(workspace: TuiWorkspace) 
         await wait_for_workers(pilot)
         assert not workspace.engine.clock_guard.is_trusted()
         assert workspace.task("t-waiting").status is TaskStatus.WAITING
+
+
+async def test_confirmation_is_cancelled_while_connection_is_lost(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "administrator")
+    async with run_app(app, size=(140, 40)) as pilot:
+        await hold_changes(workspace)
+        await open_dialog(pilot)
+        connection_of(app).suspend()
+        await wait_until(pilot, lambda: app.state.engine is EngineState.RECONNECTING)
+        app.screen.query_one(Input).value = "clock is right"
+        await pilot.press("enter")
+        await assert_visible(pilot, "Sending… waiting for the server", "1 pending")
+        await pilot.press("escape")
+        await assert_visible(pilot, "Cancelled. The request was not sent; nothing has changed.")
+        connection_of(app).restore()
+        await wait_until(pilot, lambda: app.state.engine is EngineState.READY)
+        assert not workspace.engine.clock_guard.is_trusted()
 
 
 async def test_trusted_clock_is_reported(workspace: TuiWorkspace) -> None:

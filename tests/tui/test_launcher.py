@@ -97,7 +97,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 def test_first_start_creates_workspace_from_answers(terminal: Terminal) -> None:
     terminal.wait_for_text("Create a workspace")
     terminal.send_keys("n")
-    terminal.wait_for_text("3 Master key")
+    terminal.wait_for_text("Master key")
     terminal.send_keys("\x13")
     terminal.wait_for_text("New passphrase for the key store: ")
     terminal.send_keys("one\r")

@@ -61,7 +61,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "dialog.yes": "y",
     "downloads.again": "a",
     "downloads.renew": "e",
-    "form.choose": "enter",
+    "form.choose": "space",
     "form.next_choice": "right",
     "form.previous_choice": "left",
     "form.submit": "ctrl+s",

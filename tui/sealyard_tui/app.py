@@ -320,7 +320,7 @@ class SealyardApp(BaseApp):
         self.run_guarded(self, self._confirm_clock(), group="clock", exclusive=True)
 
     async def _confirm_clock(self) -> None:
-        await confirm_clock(self, await self.session.client())
+        await confirm_clock(self, self.changes)
         await self._refresh_state_soon()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:

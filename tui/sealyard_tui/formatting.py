@@ -86,6 +86,11 @@ def result_badge(result: Result | None, now: datetime) -> Content:
     return Content.styled(f"{icon} {result.state}{time_left}{mark}", style)
 
 
+def format_blocked_reason(reason: str) -> Content:
+    """Return the text beside a button that cannot be pressed yet. ``reason`` must be safe; empty if it can be."""
+    return Content.styled(f"○ not ready: {reason}" if reason else "", "$text-muted")
+
+
 def short_duration(seconds: float) -> str:
     """Return a duration as text in its largest unit only, such as ``5d``, ``3h`` or ``40s``."""
     return format_duration(int(seconds)).split(" ")[0]

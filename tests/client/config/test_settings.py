@@ -85,13 +85,19 @@ def test_every_key_can_be_set() -> None:
         on_drop = "submit"
         settle = 10
         force_polling = true
+        justification = "nightly build"
         [keymap]
         "app.help" = "f1,?"
     """
     result = _parse(text)
     assert all(value_at(result, key) != value_at(Settings(), key) for key in setting_keys())
     assert result.watch == WatchFolderSettings(
-        folder="/drop", device="gateway", on_drop=DropAction.SUBMIT, settle=10, force_polling=True
+        folder="/drop",
+        device="gateway",
+        on_drop=DropAction.SUBMIT,
+        settle=10,
+        force_polling=True,
+        justification="nightly build",
     )
     assert result.keymap == {"app.help": "f1,?"}
     assert result.refresh_interval == 5.0
@@ -279,7 +285,7 @@ def test_schema_contains_exactly_all_keys() -> None:
     top = definitions["Settings"]
     assert set(top["properties"]) == {key.partition(".")[0] for key in setting_keys()}
     assert top["additionalProperties"] is False
-    watch_keys = {"folder", "device", "on_drop", "settle", "force_polling"}
+    watch_keys = {"folder", "device", "on_drop", "settle", "force_polling", "justification"}
     assert set(definitions["WatchFolderSettings"]["properties"]) == watch_keys
     assert json.loads(json.dumps(schema)) == schema
 

@@ -65,6 +65,7 @@ async def test_typed_confirmation_requires_exact_word() -> None:
     async with app.run_test() as pilot:
         await open_dialog(app, pilot, TypedConfirmDialog("Export", "The key leaves.", "gateway"))
         assert app.screen.query_one("#yes", Button).disabled
+        assert "○ not ready: type gateway" in app.text()
         await pilot.press("enter")
         assert "Does not match gateway" in app.text()
         await pilot.press(*"gatewa", "enter")

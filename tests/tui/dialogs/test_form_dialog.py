@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from textual.widgets import Button
+
 from sealyard.model.errors import StorageError
 from sealyard.model.formatting import parse_duration
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, FieldRow, MultiChoiceField, TextField
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
 from sealyard_tui.dialogs.picker import FilterPickDialog
-from tests.tui.form_helpers import fill_field
+from tests.tui.form_helpers import field_row, fill_field, select_values
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.workspace import TuiWorkspace
 
@@ -81,6 +83,46 @@ async def test_enter_moves_on_and_ctrl_s_submits(workspace: TuiWorkspace) -> Non
         assert submit.answers[0].selections == {"who": ()}
 
 
+async def test_enter_submits_from_last_field(workspace: TuiWorkspace) -> None:
+    app, submit = make_devices_app(workspace), FakeSubmit()
+    async with run_app(app, size=(80, 24)) as pilot:
+        closed = open_dialog(app, make_form(submit))
+        await pilot.pause()
+        await pilot.press("n", "enter", "enter", "enter", "enter")
+        assert app.focused is field_row(app, "who").control
+        assert not submit.answers
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: closed == [True])
+        assert submit.answers[0].texts["name"] == "n"
+
+
+async def test_arrow_keys_choose_single_value(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
+    async with run_app(app, size=(80, 24)) as pilot:
+        open_dialog(app, make_form(FakeSubmit()))
+        await pilot.pause()
+        row = field_row(app, "who")
+        app.screen.set_focus(row.control)
+        selections = []
+        for key in ("right", "right", "left", "left", "left"):
+            await pilot.press(key)
+            selections.append(row.selection)
+        assert selections == [("a",), ("b",), ("a",), (), ("c",)]
+
+
+async def test_arrow_keys_keep_several_values(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
+    async with run_app(app, size=(80, 24)) as pilot:
+        open_dialog(app, make_form(FakeSubmit()))
+        await pilot.pause()
+        row = field_row(app, "who")
+        select_values(app, "who", "a", "c")
+        app.screen.set_focus(row.control)
+        await pilot.press("right")
+        await wait_until(pilot, lambda: isinstance(app.screen, FilterPickDialog))
+        assert row.selection == ("a", "c")
+
+
 async def test_form_closed_before_first_paint_raises_nothing(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
@@ -102,6 +144,32 @@ async def test_invalid_field_shows_error_without_submit(workspace: TuiWorkspace)
         await pilot.press("ctrl+s")
         await assert_visible(pilot, "✗ This field is required.", "Invalid duration 'soon'")
         assert not submit.answers
+
+
+async def test_submit_button_is_enabled_when_all_fields_are_valid(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
+    async with run_app(app, size=(80, 24)) as pilot:
+        open_dialog(app, make_form(FakeSubmit()))
+        await assert_visible(pilot, "○ not ready: enter Name")
+        button = app.screen.query_one("#yes", Button)
+        assert button.disabled
+        fill_field(app, "name", "n")
+        fill_field(app, "span", "soon")
+        await assert_visible(pilot, "○ not ready: correct Span")
+        assert button.disabled
+        fill_field(app, "span", "2d")
+        await wait_until(pilot, lambda: not button.disabled)
+        assert "not ready" not in screen_text(app)
+
+
+async def test_fields_have_side_edges(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
+    async with run_app(app, size=(80, 24)) as pilot:
+        open_dialog(app, make_form(FakeSubmit()))
+        await assert_visible(pilot, "Who")
+        lines = [line for line in screen_text(app).splitlines() if "▏" in line]
+        assert [line[line.index("▏") - 19 :].split()[0] for line in lines] == ["Name", "Span", "Colour", "Shade", "Who"]
+        assert len({(line.index("▏"), line.index("▕")) for line in lines}) == 1
 
 
 async def test_submit_error_is_shown_in_form(workspace: TuiWorkspace) -> None:
@@ -181,7 +249,7 @@ async def test_multiple_values_are_picked_with_filter(workspace: TuiWorkspace) -
         open_dialog(app, make_form(submit))
         await pilot.pause()
         fill_field(app, "name", "n")
-        await pilot.press("tab", "tab", "tab", "tab", "enter")
+        await pilot.press("tab", "tab", "tab", "tab", "space")
         await wait_until(pilot, lambda: isinstance(app.screen, FilterPickDialog))
         await pilot.press("space", "c", "a", "r")
         await assert_visible(pilot, "1 of 3")
@@ -197,7 +265,7 @@ async def test_choices_escape_hostile_text(workspace: TuiWorkspace) -> None:
     async with run_app(app, size=(80, 24)) as pilot:
         open_dialog(app, make_form(FakeSubmit()))
         await pilot.pause()
-        await pilot.press("tab", "tab", "enter")
+        await pilot.press("tab", "tab", "space")
         await assert_visible(pilot, "x[/oops] [@click=app.quit]y[/] \\x1b]2;PWNED\\x07 \\u202e")
         await pilot.press("down", "down", "enter")
         await assert_visible(pilot, "‹ x[/oops] [@click=app.quit]y[/] \\x1b]2;")

@@ -8,14 +8,15 @@ from typing import ClassVar, Generic, TypeVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Button, Static
 
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.appearance.textual_patches import use_repainting_compositor
+from sealyard_tui.formatting import format_blocked_reason
 from sealyard_tui.widgets.key_hints import KeyHintBar
 from sealyard_tui.widgets.too_small import TooSmall
 
@@ -65,6 +66,9 @@ class BaseDialog(ModalScreen[Answer], Generic[Answer]):
         self._is_input_error = False
 
     def compose(self) -> ComposeResult:
+        # Textual adds the class only after the first paint, and the dialog would then move.
+        height = self.app.size.height
+        self.add_class(next(name for minimum, name in reversed(self.VERTICAL_BREAKPOINTS) if height >= minimum))
         with Vertical(classes="dialog") as box:
             box.border_title = Content(self.heading)
             yield from self.compose_body()
@@ -87,6 +91,14 @@ class BaseDialog(ModalScreen[Answer], Generic[Answer]):
         """Scroll the explanation down by ``pages`` pages, or up if the number is negative."""
         for text in self.query(DialogText):
             text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False, immediate=True)
+
+    def set_blocked_reason(self, reason: str) -> None:
+        """Disable the primary button, and show why beside it; enable it if ``reason``, which must be safe, is empty.
+
+        The dialog needs a :func:`button_row` with the button ``yes``.
+        """
+        self.query_one("#yes", Button).disabled = bool(reason)
+        self.query_one(".blocked-reason", Static).update(format_blocked_reason(reason))
 
     # ---- messages below the input
 
@@ -131,6 +143,11 @@ class BaseDialog(ModalScreen[Answer], Generic[Answer]):
         fraction = self.max_height if self.has_class("-tall") else 1.0
         available = int((self.size.height - 1) * fraction) - box.gutter.height - part.styles.margin.height - used
         part.styles.max_height = max(min_height, available)
+
+
+def button_row(*buttons: Button) -> Horizontal:
+    """Return the last line of a dialog: the buttons, and the reason why the primary button cannot be pressed yet."""
+    return Horizontal(Static("", classes="blocked-reason", markup=False), *buttons, classes="buttons")
 
 
 def consequence_line(text: str) -> Static:

@@ -8,14 +8,13 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
 from sealyard.model.safe_text import escape_multiline
 from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.dialogs.action import Action, ActionDialog
-from sealyard_tui.dialogs.base import DialogText, consequence_line, format_failure
+from sealyard_tui.dialogs.base import DialogText, button_row, consequence_line, format_failure
 from sealyard_tui.widgets.safe_input import SafeInput
 
 
@@ -57,9 +56,10 @@ class ConfirmDialog(ActionDialog[bool]):
         status = Static("", classes="wrong", markup=False)
         status.display = False
         yield status
-        with Horizontal(classes="buttons"):
-            yield Button(Content(self._yes), id="yes", variant="primary", compact=True)
-            yield Button(Content(self._no), id="no", compact=True)
+        yield button_row(
+            Button(Content(self._yes), id="yes", variant="primary", compact=True),
+            Button(Content(self._no), id="no", compact=True),
+        )
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#yes"))
@@ -129,9 +129,10 @@ class TypedConfirmDialog(ActionDialog[bool]):
         yield SafeInput(self._word if self.error_text else "", id="word", compact=True)
         yield from self.compose_extra()
         yield Static(format_failure(self.error_text), classes="wrong", markup=False)
-        with Horizontal(classes="buttons"):
-            yield Button(Content(self._submit_label), id="yes", variant="warning", disabled=True, compact=True)
-            yield Button(Content("Back"), id="no", compact=True)
+        yield button_row(
+            Button(Content(self._submit_label), id="yes", variant="warning", disabled=True, compact=True),
+            Button(Content("Back"), id="no", compact=True),
+        )
 
     def compose_extra(self) -> ComposeResult:
         """Yield additional fields below the input for the word; none by default."""
@@ -139,19 +140,24 @@ class TypedConfirmDialog(ActionDialog[bool]):
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(Input))
+        self.update_blocked_reason()
 
     @on(Input.Changed)
     def _on_input_changed(self) -> None:
-        self.query_one("#yes", Button).disabled = not self._is_confirmed()
+        self.update_blocked_reason()
         self.clear_input_error()
+
+    def update_blocked_reason(self) -> None:
+        self.set_blocked_reason(self._get_blocked_reason())
 
     @on(Input.Submitted)
     def _on_input_submitted(self) -> None:
         if self._is_confirmed():
             self._confirm()
             return
+        problem = self._get_blocked_reason() if self._is_word_typed else f"does not match {self._word}"
         hint = insert_keys(self.app, "Press {key[dialog.back]} to cancel.")
-        self.show_input_error(f"{self._missing_text()}. {hint}")
+        self.show_input_error(f"{problem[0].upper()}{problem[1:]}. {hint}")
 
     @on(Button.Pressed)
     def _on_button_pressed(self, event: Button.Pressed) -> None:
@@ -167,11 +173,15 @@ class TypedConfirmDialog(ActionDialog[bool]):
             self.perform(self.action(), True)
 
     def _is_confirmed(self) -> bool:
-        return not self._missing_text()
+        return not self._get_blocked_reason()
 
-    def _missing_text(self) -> str:
+    @property
+    def _is_word_typed(self) -> bool:
+        return self.query_one(Input).value.strip() == self._word
+
+    def _get_blocked_reason(self) -> str:
         """Return why the action is not confirmed yet; empty if it is confirmed."""
-        return "" if self.query_one(Input).value.strip() == self._word else f"Does not match {self._word}"
+        return "" if self._is_word_typed else f"type {self._word}"
 
     def action_dismiss_dialog(self) -> None:
         if not self.cancel_action():

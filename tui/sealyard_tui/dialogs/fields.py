@@ -5,7 +5,7 @@ Field hints may contain key placeholders, which :func:`sealyard_tui.action_keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,6 +27,10 @@ Choices = tuple[tuple[str, str], ...]
 
 Texts = Mapping[str, str]
 """Values of text and choice fields, by field name."""
+
+
+Selections = Mapping[str, tuple[str, ...]]
+"""Selected values of multi-choice fields, by field name."""
 
 
 class Answers(FrozenStruct, frozen=True, kw_only=True):
@@ -71,11 +75,14 @@ class ChoiceField(FrozenStruct, frozen=True, kw_only=True):
 
 
 class MultiChoiceField(FrozenStruct, frozen=True, kw_only=True):
-    """A field for choosing any number of values. ``empty_label`` is shown if none is selected."""
+    """A field for choosing any number of values. ``empty_label`` is shown if none is selected.
+
+    ``choices`` may depend on the selections in other fields.
+    """
 
     name: str
     label: str
-    choices: Choices
+    choices: Choices | Callable[[Selections], Choices]
     value: tuple[str, ...] = ()
     hint: str = ""
     empty_label: str = "none"
@@ -85,10 +92,15 @@ Field = TextField | ChoiceField | MultiChoiceField
 
 
 class PickerLine(Static, can_focus=True):
-    """Base class of one-line controls that show the selected values and open a list for changing them."""
+    """Base class of one-line controls that show the selected values and open a list for changing them.
+
+    A single value can also be changed with the left and right arrow keys.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,space", "open", "Choose", id="form.choose", tooltip="Choose from a list"),
+        Binding("space", "open", "Choose", id="form.choose", tooltip="Choose from a list"),
+        Binding("left", "step(-1)", "Previous", show=False, id="form.previous_choice"),
+        Binding("right", "step(1)", "Next", show=False, id="form.next_choice"),
     ]
 
     class Opened(Message):
@@ -112,6 +124,10 @@ class PickerLine(Static, can_focus=True):
             self.post_message(self.Changed())
         self.refresh()
 
+    def step_from(self, options: Sequence[tuple[str, ...]], offset: int) -> None:
+        """Select the next of ``options``, or with a negative ``offset`` the previous one."""
+        self.pick(options[(options.index(self.selection) + offset) % len(options)])
+
     def label_of(self, value: str) -> str:
         return escape_text(dict(self.choices).get(value, value))
 
@@ -123,12 +139,7 @@ class PickerLine(Static, can_focus=True):
 
 
 class ChoiceLine(PickerLine):
-    """A control for a single choice, which can be changed with the left and right arrow keys."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "step(-1)", "Previous", show=False, id="form.previous_choice"),
-        Binding("right", "step(1)", "Next", show=False, id="form.next_choice"),
-    ]
+    """A control for a single choice."""
 
     def __init__(self, choices: Choices, value: str) -> None:
         super().__init__(choices, ())
@@ -153,9 +164,8 @@ class ChoiceLine(PickerLine):
         )
 
     def action_step(self, offset: int) -> None:
-        values = [choice for choice, _ in self.choices]
         if self.selection:
-            self.pick((values[(values.index(self.value) + offset) % len(values)],))
+            self.step_from([(value,) for value, _ in self.choices], offset)
 
 
 class MultiChoiceLine(PickerLine):
@@ -165,6 +175,13 @@ class MultiChoiceLine(PickerLine):
         values = {value for value, _ in choices}
         super().__init__(choices, tuple(value for value in selection if value in values))
         self._empty_label = empty_label
+
+    def action_step(self, offset: int) -> None:
+        """Select no value, or another single value. Opens the list if several values are selected."""
+        if len(self.selection) > 1:
+            self.action_open()
+        else:
+            self.step_from([(), *((value,) for value, _ in self.choices)], offset)
 
     def render(self) -> Content:
         if not self.selection:
@@ -196,7 +213,8 @@ class FieldRow(Vertical):
         yield self._note
 
     def on_mount(self) -> None:
-        self.update_choices({})
+        if isinstance(self.field, ChoiceField) and isinstance(self.control, ChoiceLine):
+            self._update_note(self.field, self.control)
 
     @property
     def text(self) -> str:
@@ -208,18 +226,27 @@ class FieldRow(Vertical):
     def selection(self) -> tuple[str, ...]:
         return self.control.selection if isinstance(self.control, MultiChoiceLine) else ()
 
-    def update_choices(self, texts: Texts) -> None:
-        """Update the choices and the note of a choice field.
+    def update_choices(self, answers: Answers) -> None:
+        """Update the choices, which may depend on ``answers``, the current answers in all fields, and the note."""
+        field, control = self.field, self.control
+        if isinstance(field, ChoiceField) and isinstance(control, ChoiceLine):
+            if callable(field.choices):
+                control.set_choices(field.choices(answers.texts), control.value)
+            self._update_note(field, control)
+        elif isinstance(field, MultiChoiceField) and isinstance(control, MultiChoiceLine) and callable(field.choices):
+            control.choices = field.choices(answers.selections)
 
-        ``texts``: the current answers in all fields. If it is empty, only the note is updated.
-        """
-        if not isinstance(self.field, ChoiceField) or not isinstance(self.control, ChoiceLine):
-            return
-        if callable(self.field.choices) and texts:
-            self.control.set_choices(self.field.choices(texts), self.control.value)
-        note = self.field.note(self.control.value) if self.field.note is not None else Content("")
+    def _update_note(self, field: ChoiceField, control: ChoiceLine) -> None:
+        note = field.note(control.value) if field.note is not None else Content("")
         self._note.update(note)
         self._note.set_class(bool(note), "-shown")
+
+    @property
+    def blocked_reason(self) -> str:
+        """Why the form cannot be submitted with this answer, as safe text; empty if it can be."""
+        if not self._find_error():
+            return ""
+        return f"correct {self.field.label}" if self.text else f"enter {self.field.label}"
 
     def show_error(self) -> bool:
         """Check the answer, show any error below the field, and return whether there is one."""
@@ -256,8 +283,9 @@ def path_field(name: str, label: str, path: Path, hint: str = "~ stands for your
 
 def _create_control(field: Field, draft: Answers | None, texts: Texts) -> Input | ChoiceLine | MultiChoiceLine:
     if isinstance(field, MultiChoiceField):
-        selection = draft.selections.get(field.name, field.value) if draft is not None else field.value
-        return MultiChoiceLine(field.choices, selection, field.empty_label)
+        selections = draft.selections if draft is not None else {}
+        choices = field.choices(selections) if callable(field.choices) else field.choices
+        return MultiChoiceLine(choices, selections.get(field.name, field.value), field.empty_label)
     value = draft.texts.get(field.name, field.value) if draft is not None else field.value
     if isinstance(field, ChoiceField):
         choices = field.choices(texts) if callable(field.choices) else field.choices

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
@@ -16,6 +16,7 @@ from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline
 from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.action import ActionDialog
+from sealyard_tui.dialogs.base import button_row
 from sealyard_tui.dialogs.fields import (
     Answers,
     ChoiceField,
@@ -49,7 +50,7 @@ class _Fields(VerticalScroll, inherit_bindings=False):
 class FormDialog(ActionDialog[bool]):
     """A dialog with input fields, which closes with the result True when ``submit`` has succeeded.
 
-    Unsubmitted input is kept in a draft.
+    Enter moves from field to field, and submits the form on the last one. Unsubmitted input is kept in a draft.
     """
 
     CSS_PATH = "form.tcss"
@@ -57,6 +58,7 @@ class FormDialog(ActionDialog[bool]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "submit", "Done", id="form.submit", priority=True),
+        Binding("enter", "advance", show=False, id="form.advance"),
         Binding("down", "app.focus_next", "Next field", show=False, id="form.next"),
         Binding("up", "app.focus_previous", "Previous field", show=False, id="form.previous"),
     ]
@@ -105,10 +107,11 @@ class FormDialog(ActionDialog[bool]):
         yield Static("", classes="hint", markup=False)
         yield Static("", classes="notes", markup=False)
         yield Static("", classes="wrong", markup=False)
-        with Horizontal(classes="buttons"):
-            submit_key, back_key = keys["form.submit"], keys["dialog.back"]
-            yield Button(Content(f"{self._submit_label} ({submit_key})"), id="yes", variant="primary", compact=True)
-            yield Button(Content(f"Back ({back_key})"), id="no", compact=True)
+        submit_key, back_key = keys["form.submit"], keys["dialog.back"]
+        yield button_row(
+            Button(Content(f"{self._submit_label} ({submit_key})"), id="yes", variant="primary", compact=True),
+            Button(Content(f"Back ({back_key})"), id="no", compact=True),
+        )
 
     def _create_rows(self) -> list[FieldRow]:
         draft = self._draft.answers
@@ -141,12 +144,13 @@ class FormDialog(ActionDialog[bool]):
     @on(PickerLine.Changed)
     def _on_answers_changed(self) -> None:
         for row in self.query(FieldRow):
-            row.update_choices(self.answers.texts)
+            row.update_choices(self.answers)
         if self.answers != self._initial_answers:
             self._draft.answers = self.answers
         if self._rejected_answers not in (None, self.answers):
             self._rejected_answers = None
             self.show_status("")
+        self.set_blocked_reason(next((reason for row in self.query(FieldRow) if (reason := row.blocked_reason)), ""))
         if self._notes is not None:
             notes = self._notes(self.answers)
             self.query_one(".notes", Static).update(notes)
@@ -165,7 +169,14 @@ class FormDialog(ActionDialog[bool]):
     @on(Input.Submitted)
     def _on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self.focus_next()
+        self.action_advance()
+
+    def action_advance(self) -> None:
+        """Move to the next field, or submit the form from the last field."""
+        if self.focused is self.query(FieldRow).last().control:
+            self.action_submit()
+        else:
+            self.focus_next()
 
     @on(PickerLine.Opened)
     def _on_picker_opened(self, event: PickerLine.Opened) -> None:

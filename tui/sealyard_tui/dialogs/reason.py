@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Static
 
@@ -16,7 +15,7 @@ from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline
 from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.action import Action, ActionDialog
-from sealyard_tui.dialogs.base import DialogText, consequence_line, format_failure
+from sealyard_tui.dialogs.base import DialogText, button_row, consequence_line, format_failure
 from sealyard_tui.dialogs.error import ErrorDialog
 
 if TYPE_CHECKING:
@@ -79,9 +78,10 @@ class ReasonDialog(ActionDialog[str | None]):
         yield SafeTextArea(self.drafts.get(self._draft_key, ""), id="reason", compact=True)
         yield Static(format_failure(self.error_text), classes="wrong", markup=False)
         keys = action_keys(self.app)
-        with Horizontal(classes="buttons"):
-            yield Button(Content(f"Submit ({keys['dialog.done']})"), id="yes", variant="primary", compact=True)
-            yield Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True)
+        yield button_row(
+            Button(Content(f"Submit ({keys['dialog.done']})"), id="yes", variant="primary", compact=True),
+            Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True),
+        )
 
     @property
     def _area(self) -> TextArea:
@@ -89,6 +89,10 @@ class ReasonDialog(ActionDialog[str | None]):
 
     def on_mount(self) -> None:
         self.set_focus(self._area)
+        self._update_blocked_reason()
+
+    def _update_blocked_reason(self) -> None:
+        self.set_blocked_reason("enter a reason" if self._required and not self._area.text.strip() else "")
 
     def restore(self, text: str) -> None:
         """Save ``text``, from an attempt that failed, as the draft for the next time the dialog is opened."""
@@ -96,6 +100,7 @@ class ReasonDialog(ActionDialog[str | None]):
 
     def on_text_area_changed(self) -> None:
         self.drafts[self._draft_key] = self._area.text
+        self._update_blocked_reason()
         self.clear_input_error()
 
     @on(Button.Pressed)

@@ -89,6 +89,7 @@ class WatchRunner:
                 rule=self._settings.on_drop,
                 settle=self._settings.settle,
                 force_polling=self._settings.force_polling,
+                justification=self._settings.justification,
             )
 
         self._watcher = await self._thread.call(open_watcher())

@@ -58,6 +58,7 @@ class WatchFolderSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknow
     force_polling: Annotated[
         bool, Meta(description="Scan the folder every 2 s; needed if the system reports no changes in it.")
     ] = False
+    justification: Annotated[str, Meta(description="Why these packages are needed, for their approvers.")] = ""
 
 
 class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):

@@ -18,9 +18,18 @@ from sealyard_tui.dialogs.form import FormDialog
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.screens.access.notification_form import TEAM
 from sealyard_tui.screens.access.notifications_dialog import NotificationsDialog
+from sealyard_tui.session.messages import EngineState
 from tests.tui.connection import FakeConnection
 from tests.tui.form_helpers import fill_field, select_values, submit_form
-from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
+from tests.tui.pilot_helpers import (
+    assert_visible,
+    connection_of,
+    make_app,
+    run_app,
+    screen_text,
+    wait_for_workers,
+    wait_until,
+)
 from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, OWNER, TuiWorkspace
 
 HOSTILE = "mmosts://chat.example.org/[/oops]token"
@@ -191,6 +200,25 @@ async def test_target_is_removed_after_confirmation(workspace: TuiWorkspace) -> 
         await wait_until(pilot, lambda: isinstance(app.screen, NotificationsDialog))
         await assert_visible(pilot, "Removed olga@example.org")
     assert workspace.engine.notifications.list_targets(OWNER) == ()
+
+
+async def test_removal_is_cancelled_while_connection_is_lost(workspace: TuiWorkspace) -> None:
+    await add_target(workspace)
+    app = make_app(workspace, "owner", start_screen="access")
+    async with run_app(app, size=(80, 24)) as pilot:
+        await pilot.press("N")
+        await assert_visible(pilot, "olga@example.org")
+        await pilot.press("x")
+        await assert_visible(pilot, "Remove olga@example.org?")
+        connection_of(app).suspend()
+        await wait_until(pilot, lambda: app.state.engine is EngineState.RECONNECTING)
+        await pilot.press("y")
+        await assert_visible(pilot, "Sending… waiting for the server")
+        await pilot.press("escape")
+        await assert_visible(pilot, "Cancelled. The request was not sent; nothing has changed.")
+        connection_of(app).restore()
+        await wait_until(pilot, lambda: app.state.engine is EngineState.READY)
+        assert len(workspace.engine.notifications.list_targets(OWNER)) == 1
 
 
 async def test_keys_are_hidden_without_write_access(workspace: TuiWorkspace) -> None:

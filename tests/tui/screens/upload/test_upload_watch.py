@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
@@ -255,6 +256,30 @@ async def test_watch_dialog_draft_survives_escape(workspace: TuiWorkspace) -> No
         await pilot.pause()
         assert isinstance(app.screen, WatchFolderDialog)
         assert app.screen.query_one(PathInput).value == "/srv/drop"
+
+
+async def test_justification_is_that_of_created_packages(workspace: TuiWorkspace, drop_folder: Path) -> None:
+    app = make_watching_app(workspace, drop_folder)
+    async with run_app(app, size=(80, 24)) as pilot:
+        screen = await open_upload_screen(pilot)
+        await pilot.press("w")
+        await assert_visible(pilot, "justification for the approvers")
+        app.screen.query_one("#justification", Input).value = "nightly build"
+        await pilot.press("escape", "w")
+        await assert_visible(pilot, "nightly build")
+        await pilot.press("ctrl+s")
+        await wait_until(pilot, lambda: app.watch_folder.settings.justification == "nightly build")
+        await wait_for_workers(pilot)
+        (drop_folder / "fw.bin").write_bytes(b"firmware")
+        (drop_folder / "other.bin").write_bytes(b"other firmware")
+        await wait_for_proposals(pilot, app, 2)
+        screen.query_one("#drops", VirtualTable).focus()
+        await pilot.press("s")
+        await wait_until(pilot, lambda: package_requests(workspace))
+        assert package_requests(workspace)[0].justification == "nightly build"
+        await pilot.press("j", "f")
+        await wait_until(pilot, lambda: screen.form.proposals)
+        assert screen.form.justification == "nightly build"
 
 
 async def test_watch_folder_is_separate_per_profile(workspace: TuiWorkspace, drop_folder: Path) -> None:

@@ -65,9 +65,7 @@ async def test_start_page_lists_choices() -> None:
 async def test_form_defaults_create_default_workspace() -> None:
     async with run_welcome_app() as (app, pilot):
         await pilot.press("enter")
-        await wait_for_text(
-            pilot, app, "1 Folder", "2 User name", "olga", "3 Master key", "encrypted file (passphrase)"
-        )
+        await wait_for_text(pilot, app, "Folder", "User name", "olga", "Master key", "encrypted file (passphrase)")
         await pilot.press("enter", "enter", "enter", "ctrl+s")
         await pilot.pause()
     folder = default_workspace_path()
@@ -94,7 +92,7 @@ async def test_form_returns_typed_values(monkeypatch: pytest.MonkeyPatch, tmp_pa
 async def test_missing_keyring_is_not_offered() -> None:
     async with run_welcome_app() as (app, pilot):
         await pilot.press("n")
-        await wait_for_text(pilot, app, "3 Master key")
+        await wait_for_text(pilot, app, "Master key")
         control = field_row(app, "store").control
         assert isinstance(control, ChoiceLine)
         assert [each for each, _ in control.choices] == [KeyStore.PASSPHRASE]
@@ -103,7 +101,7 @@ async def test_missing_keyring_is_not_offered() -> None:
 async def test_group_as_administrator_is_rejected() -> None:
     async with run_welcome_app() as (app, pilot):
         await pilot.press("n")
-        await wait_for_text(pilot, app, "2 User name")
+        await wait_for_text(pilot, app, "User name")
         fill_field(app, "who", "GROUP:owners")
         await pilot.press("ctrl+s")
         await wait_for_text(pilot, app, "GROUP:owners is not a user")
@@ -123,13 +121,42 @@ async def test_previous_error_and_answers_are_shown() -> None:
 async def test_escape_closes_form_and_keeps_draft() -> None:
     async with run_welcome_app() as (app, pilot):
         await pilot.press("n")
-        await wait_for_text(pilot, app, "1 Folder")
+        await wait_for_text(pilot, app, "Folder")
         fill_field(app, "name", "typed once")
         await pilot.pause()
         await pilot.press("escape")
         assert not isinstance(app.screen, FormDialog)
         await pilot.press("n")
         await wait_for_text(pilot, app, "typed once")
+
+
+async def test_quit_asks_before_answers_are_discarded() -> None:
+    async with run_welcome_app() as (app, pilot):
+        await pilot.press("n")
+        await wait_for_text(pilot, app, "Folder")
+        fill_field(app, "name", "typed once")
+        await pilot.pause()
+        await pilot.press("escape", "escape")
+        await wait_for_text(pilot, app, "Quit?", "will be discarded")
+        await pilot.press("n")
+        await pilot.pause()
+        assert app.is_running
+        await pilot.press("n")
+        await wait_for_text(pilot, app, "typed once")
+        await pilot.press("escape", "escape")
+        await wait_for_text(pilot, app, "Quit?")
+        await pilot.press("y")
+        await pilot.pause()
+    assert app.return_value is None
+
+
+async def test_form_has_a_single_frame() -> None:
+    async with run_welcome_app() as (app, pilot):
+        await pilot.press("n")
+        await wait_for_text(pilot, app, "Folder")
+        assert app_text(app).count("╭") == 1
+        await pilot.press("escape")
+        await wait_for_text(pilot, app, "under dual control")
 
 
 async def test_keys_open_demo_or_quit() -> None:
@@ -156,7 +183,7 @@ async def test_slow_keyring_delays_only_the_form(monkeypatch: pytest.MonkeyPatch
         await wait_for_text(pilot, app, "Checking for an OS keyring…")
         await pilot.press("j", "j", "k")
         answer.set()
-        await wait_for_text(pilot, app, "3 Master key")
+        await wait_for_text(pilot, app, "Master key")
 
 
 async def test_content_fits_small_and_large_terminals() -> None:
@@ -164,4 +191,4 @@ async def test_content_fits_small_and_large_terminals() -> None:
         async with run_welcome_app(size=size) as (app, pilot):
             await wait_for_text(pilot, app, "Quit", "Every step")
             await pilot.press("n")
-            await wait_for_text(pilot, app, "1 Folder", "(^s)")
+            await wait_for_text(pilot, app, "Folder", "(^s)")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from sealyard.client.protocol import Client
 from sealyard.model.errors import SealyardError
 from sealyard.model.formatting import format_count
 from sealyard.model.notifications import NotificationSettings, NotificationTarget, TargetKind
@@ -35,6 +36,8 @@ from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.session.pending_changes import Change
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
+
+T = TypeVar("T")
 
 EMPTY_TEXT = "No notification targets yet. Press {key[notifications.add]} to add one."
 ADDED_TEXT = "Press {key[notifications.test]} to send a test message."
@@ -146,8 +149,9 @@ class NotificationsDialog(ScreenDialog[None]):
 
     async def _add(self, answers: Answers) -> bool:
         request = build_target_request(answers, self.app.state.identity)
-        change = Change(label="New notification target")
-        target = await self.app.changes.run(change, lambda client: client.add_notification_target(request))
+        target = await self._make_change(
+            "New notification target", lambda client: client.add_notification_target(request)
+        )
         self._run_guarded(self._show_added(target))
         return True
 
@@ -162,9 +166,10 @@ class NotificationsDialog(ScreenDialog[None]):
             self._run_guarded(self._test(target))
 
     async def _test(self, target: NotificationTarget) -> None:
-        client = await self.app.session.client()
         try:
-            result = await client.test_notification_target(target.id)
+            result = await self._make_change(
+                f"Test message to {target.address}", lambda client: client.test_notification_target(target.id)
+            )
         except SealyardError as error:
             self._show_message(f"✗ {error.message}")
             return
@@ -175,24 +180,35 @@ class NotificationsDialog(ScreenDialog[None]):
             self._run_guarded(self._retry(target))
 
     async def _retry(self, target: NotificationTarget) -> None:
-        client = await self.app.session.client()
-        failed = await client.failed_notifications(target.id)
-        for notification in failed:
-            await client.retry_notification(notification.id)
+        async def retry(client: Client) -> int:
+            failed = await client.failed_notifications(target.id)
+            for notification in failed:
+                await client.retry_notification(notification.id)
+            return len(failed)
+
+        count = await self._make_change(f"New attempt for {target.address}", retry)
         await self._load()
-        self._show_message(f"✓ Sending {format_count(len(failed), 'message')} again")
+        self._show_message(f"✓ Sending {format_count(count, 'message')} again")
 
     def action_remove(self) -> None:
-        if (target := self.table.cursor_row) is not None:
-            self._run_guarded(self._remove(target))
-
-    async def _remove(self, target: NotificationTarget) -> None:
-        question = f"Remove {target.address}?\n\nIts pending and undeliverable messages are discarded."
-        if not await self.app.push_screen_wait(ConfirmDialog("Remove notification target", question, yes="Remove")):
+        if (target := self.table.cursor_row) is None:
             return
-        await (await self.app.session.client()).remove_notification_target(target.id)
-        await self._load()
+        question = f"Remove {target.address}?\n\nIts pending and undeliverable messages are discarded."
+        dialog = ConfirmDialog(
+            "Remove notification target", question, yes="Remove", action=lambda: self._remove(target)
+        )
+        self.app.push_screen(dialog)
+
+    async def _remove(self, target: NotificationTarget) -> bool:
+        await self._make_change(
+            f"Removal of {target.address}", lambda client: client.remove_notification_target(target.id)
+        )
+        self._run_guarded(self._load())
         self._show_message(f"✓ Removed {target.address}")
+        return True
+
+    async def _make_change(self, label: str, call: Callable[[Client], Awaitable[T]]) -> T:
+        return await self.app.changes.run(Change(label=label), call)
 
 
 def _format_status(target: NotificationTarget) -> Content:

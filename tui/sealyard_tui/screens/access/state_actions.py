@@ -62,8 +62,8 @@ class RemoveSubjectDialog(TypedConfirmDialog):
     def _on_reason_changed(self, event: Input.Changed) -> None:
         self.reasons[self._subject] = event.value
 
-    def _missing_text(self) -> str:
-        return super()._missing_text() or ("" if self.reason else "Enter a reason")
+    def _get_blocked_reason(self) -> str:
+        return super()._get_blocked_reason() or ("" if self.reason else "enter a reason")
 
 
 class SubjectStateActions:

@@ -132,16 +132,16 @@ class ApproveDialog(TypedConfirmDialog):
         if not self._tasks:
             for field in self.query(Input):
                 field.disabled = True
-            self.query_one("#yes", Button).disabled = True
+            self.update_blocked_reason()
             self.set_focus(self.query_one("#no", Button))
 
-    def _missing_text(self) -> str:
+    def _get_blocked_reason(self) -> str:
         if not self._tasks:
-            return "The tasks can no longer be decided"
-        if text := super()._missing_text():
-            return text
+            return "the tasks can no longer be decided"
+        if reason := super()._get_blocked_reason():
+            return reason
         if self._requires_otp and not (self.one_time_password or "").strip():
-            return "Enter a one-time password"
+            return "enter a one-time password"
         return ""
 
 

@@ -9,7 +9,14 @@ import msgspec
 from textual.content import Content
 
 from sealyard.client.capabilities import AlgorithmInfo, Capabilities
-from sealyard.model.access import SubjectKind, parse_subject, subject_kind
+from sealyard.model.access import (
+    Action,
+    ResourceType,
+    SubjectKind,
+    parse_subject,
+    resource_type_uri,
+    subject_kind,
+)
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.device_configs import (
     DEFAULT_FORMAT,
@@ -20,10 +27,25 @@ from sealyard.model.device_configs import (
 from sealyard.model.errors import UsageError
 from sealyard.model.formatting import format_duration, parse_duration
 from sealyard.model.keys import KEY_NAME
-from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, SigningKeyRequest
+from sealyard.model.requests import (
+    AccessControlList,
+    DeviceRequest,
+    DeviceUpdate,
+    EncryptionKeyRequest,
+    SigningKeyRequest,
+)
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import collect_subject_names, format_subject
-from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, Field, MultiChoiceField, TextField, Texts
+from sealyard_tui.dialogs.fields import (
+    Answers,
+    ChoiceField,
+    Choices,
+    Field,
+    MultiChoiceField,
+    Selections,
+    TextField,
+    Texts,
+)
 from sealyard_tui.screens.devices.format import DeviceContext
 
 NEW_KEY = ""
@@ -32,6 +54,8 @@ NEW_KEY = ""
 DEFAULT_SIGNING = SigningAlgorithm.ECC_NIST_P256
 DURATION_HINT = "Examples: 24h, 30d, 2w, 1h 30m"
 MAX_NAME_LENGTH = 48
+
+_USER_ACTIONS = {"use": Action.USE, "approve": Action.APPROVE}
 
 _PURPOSES = {
     KeyPurpose.BOTH: "! packages and signing tasks; separate keys are safer",
@@ -52,6 +76,9 @@ def build_create_fields(capabilities: Capabilities, context: DeviceContext) -> t
             check=_check_name,
             hint="Lowercase letters, digits, '.', '_' and '-'",
         ),
+        _build_users_field("use", "May use", context, "none (add later in Access)"),
+        _build_users_field("approve", "May approve", context, "only you"),
+        _build_approvals_field(1),
         TextField(name="description", label="Description"),
         *_build_algorithm_fields(
             "encryption",
@@ -75,9 +102,7 @@ def build_create_fields(capabilities: Capabilities, context: DeviceContext) -> t
             value=KeyPurpose.BOTH,
             note=_describe_purpose,
         ),
-        _build_users_field("use", "May use", context, "none (add later in Access)"),
-        _build_users_field("approve", "May approve", context, "only you"),
-        *_build_term_fields(capabilities.formats, 1, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DEFAULT_FORMAT),
+        *_build_term_fields(capabilities.formats, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DEFAULT_FORMAT),
     )
 
 
@@ -161,19 +186,59 @@ def _build_users_field(name: str, label: str, context: DeviceContext, empty_labe
             check=_parse_subjects,
             hint=f"USER:anna GROUP:owners, separated by spaces; if empty: {empty_label}",
         )
+    candidates = _list_candidates(context.access, _USER_ACTIONS[name])
     names = collect_subject_names(context.access.subjects)
-    choices = tuple(
-        (subject.id, format_subject(subject.id, names))
-        for subject in context.access.active_subjects
-        if name == "use" or subject_kind(subject.id) is not SubjectKind.CLIENT
-    )
+
+    def choices(selections: Selections) -> Choices:
+        """Return the candidates, with those that are selected in the other field last."""
+        taken = {subject for other, selection in selections.items() if other != name for subject in selection}
+        return tuple(
+            (subject, format_subject(subject, names)) for subject in sorted(candidates, key=taken.__contains__)
+        )
+
     return MultiChoiceField(
         name=name,
         label=label,
         choices=choices,
+        value=_preselect(name, context.access),
         empty_label=empty_label,
-        hint="{key[form.choose]}: choose from list",
+        hint="{key[form.previous_choice]}/{key[form.next_choice]}: choose one, {key[form.choose]}: choose from list",
     )
+
+
+def _list_candidates(access: AccessControlList, action: Action) -> list[str]:
+    """Return the subjects that can be allowed to ``action`` packages, the most likely ones first.
+
+    These are the subjects that already have the permission for other configurations. Administrators are last.
+    """
+    holders = _list_holders(access, action)
+    administrators = {
+        rule.subject
+        for rule in access.rules
+        if rule.action is Action.CREATE and rule.resource == resource_type_uri(ResourceType.ACL)
+    }
+    subjects = (
+        subject.id
+        for subject in access.active_subjects
+        if action is Action.USE or subject_kind(subject.id) is not SubjectKind.CLIENT
+    )
+    return sorted(subjects, key=lambda subject: (subject not in holders, subject in administrators))
+
+
+def _preselect(name: str, access: AccessControlList) -> tuple[str, ...]:
+    """Return the only subject with the permission for other configurations. Selects none if several have it.
+
+    A subject is not preselected for both permissions, because requesters cannot approve their own tasks.
+    """
+    holders = _list_holders(access, _USER_ACTIONS[name])
+    other_holders = _list_holders(access, Action.USE) if name == "approve" else set()
+    return tuple(holders) if len(holders) == 1 and holders != other_holders else ()
+
+
+def _list_holders(access: AccessControlList, action: Action) -> set[str]:
+    """Return the active subjects that have the permission for a configuration by a rule of their own."""
+    active_subjects = {subject.id for subject in access.active_subjects}
+    return {rule.subject for rule in access.rules if rule.action is action} & active_subjects
 
 
 def _parse_users(name: str, answers: Answers) -> tuple[str, ...]:
@@ -195,10 +260,11 @@ def _check_name(text: str) -> None:
 
 
 def build_update_fields(device: DeviceConfig, formats: tuple[str, ...]) -> tuple[Field, ...]:
-    terms = _build_term_fields(
-        formats, device.approvals_required, device.link_ttl_seconds, device.retention_seconds, device.format
+    return (
+        _build_approvals_field(device.approvals_required),
+        *_build_term_fields(formats, device.link_ttl_seconds, device.retention_seconds, device.format),
+        TextField(name="description", label="Description", value=device.description),
     )
-    return (*terms, TextField(name="description", label="Description", value=device.description))
 
 
 def build_device_update(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
@@ -228,18 +294,21 @@ def _parse_duration(text: str, old_seconds: int) -> int:
     return old_seconds if text == format_duration(old_seconds) else parse_duration(text)
 
 
+def _build_approvals_field(approvals: int) -> TextField:
+    return TextField(
+        name="approvals",
+        label="Approvals needed",
+        value=str(approvals),
+        required=True,
+        check=parse_whole_number,
+        hint="Approvals required (requesters cannot approve their own)",
+    )
+
+
 def _build_term_fields(
-    formats: tuple[str, ...], approvals: int, link_ttl: int, retention: int, container_format: str
+    formats: tuple[str, ...], link_ttl: int, retention: int, container_format: str
 ) -> tuple[Field, ...]:
     return (
-        TextField(
-            name="approvals",
-            label="Approvals needed",
-            value=str(approvals),
-            required=True,
-            check=parse_whole_number,
-            hint="Approvals required (requesters cannot approve their own)",
-        ),
         TextField(
             name="link",
             label="Link time",

@@ -5,7 +5,19 @@ from __future__ import annotations
 from textual.binding import Binding, BindingType
 
 EDIT_ACTIONS = frozenset(
-    {"submit", "browse", "add", "device", "kind", "signing_input", "name", "justification", "clear", "watch"}
+    {
+        "submit",
+        "browse",
+        "add",
+        "device",
+        "kind",
+        "signing_input",
+        "encryption_key",
+        "name",
+        "justification",
+        "clear",
+        "watch",
+    }
 )
 """Actions that are not available in a read-only workspace."""
 
@@ -22,6 +34,14 @@ UPLOAD_BINDINGS: list[BindingType] = [
         show=False,
         id="upload.signing_input",
         tooltip="Choose whether the file is hashed or contains the digest",
+    ),
+    Binding(
+        "E",
+        "encryption_key",
+        "Encryption key",
+        show=False,
+        id="upload.encryption_key",
+        tooltip="Choose the key of an encryption task",
     ),
     Binding("n", "name", "Name", show=False, id="upload.name", tooltip="Enter a name for the task"),
     Binding(

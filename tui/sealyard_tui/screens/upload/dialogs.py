@@ -11,19 +11,21 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Button, Static, TextArea
+from textual.widgets import Button, Input, Static, TextArea
 
 from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys
-from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.dialogs.base import BaseDialog, button_row
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.screens.upload.checksums import Checksum, parse_checksums
+from sealyard_tui.screens.upload.form_model import MAX_JUSTIFICATION_LENGTH
 from sealyard_tui.screens.upload.format import format_device_choice
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.widgets.path_parsing import resolve_path
+from sealyard_tui.widgets.safe_input import SafeInput
 from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
 
@@ -58,16 +60,28 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
         yield Static(Content(about), classes="dialog-text")
         yield SafeTextArea(self.drafts.get(self._path, self._current_digest), compact=True)
         yield Static("", classes="wrong", markup=False)
-        with Horizontal(classes="buttons"):
-            yield Button(Content(f"Save ({keys['dialog.done']})"), id="yes", variant="primary", compact=True)
-            yield Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True)
+        yield button_row(
+            Button(Content(f"Save ({keys['dialog.done']})"), id="yes", variant="primary", compact=True),
+            Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True),
+        )
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(TextArea))
+        self._update_blocked_reason()
+
+    @property
+    def _checksums(self) -> tuple[Checksum, ...] | None:
+        """The entered checksums; None if the text is invalid."""
+        text = self.query_one(TextArea).text
+        return parse_checksums(text) if text.strip() else ()
+
+    def _update_blocked_reason(self) -> None:
+        self.set_blocked_reason("enter checksums" if self._checksums is None else "")
 
     @on(TextArea.Changed)
     def _on_text_changed(self) -> None:
         text = self.query_one(TextArea).text
+        self._update_blocked_reason()
         if text == self._current_digest:
             self.drafts.pop(self._path, None)
         else:
@@ -82,8 +96,7 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
             self.dismiss(None)
 
     def action_submit(self) -> None:
-        text = self.query_one(TextArea).text
-        checksums = parse_checksums(text) if text.strip() else ()
+        checksums = self._checksums
         if checksums is None:
             self.show_input_error("✗ Enter 64 hexadecimal digits or the output of sha256sum.")
             return
@@ -135,11 +148,24 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         with Horizontal(classes="row"):
             yield Static("Changes", classes="label")
             yield Button("", id="polling", compact=True, classes="field")
+        with Horizontal(classes="row"):
+            yield Static("Why", classes="label")
+            yield SafeInput(
+                escape_text(self._settings.justification),
+                placeholder="justification for the approvers (optional)",
+                max_length=MAX_JUSTIFICATION_LENGTH,
+                id="justification",
+                compact=True,
+                select_on_focus=False,
+            )
         yield Static("", classes="wrong", markup=False)
-        with Horizontal(classes="buttons"):
-            yield Button(Content(f"Watch ({keys['dialog.done']})"), id="yes", variant="primary", compact=True)
-            yield Button(Content("Turn off"), id="off", compact=True, disabled=not self._initial_settings.folder)
-            yield Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True)
+        turn_off_button = Button(Content("Turn off"), id="off", compact=True)
+        turn_off_button.display = bool(self._initial_settings.folder)
+        yield button_row(
+            Button(Content(f"Watch ({keys['dialog.done']})"), id="yes", variant="primary", compact=True),
+            turn_off_button,
+            Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True),
+        )
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(PathInput))
@@ -157,6 +183,19 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         self.query_one("#device", Button).label = Content(escape_text(settings.device) or "choose …")
         self.query_one("#rule", Button).label = Content(rules[settings.on_drop])
         self.query_one("#polling", Button).label = Content(change_detection)
+        self._update_blocked_reason()
+
+    def _update_blocked_reason(self) -> None:
+        reason = "choose a folder" if not self._folder else "" if self._settings.device else "choose a device"
+        self.set_blocked_reason(reason)
+
+    @property
+    def _folder(self) -> str:
+        return self.query_one(PathInput).value.strip()
+
+    @property
+    def _justification(self) -> str:
+        return self.query_one("#justification", Input).value.strip()
 
     @on(PathInput.Completed)
     def _on_path_completed(self, event: PathInput.Completed) -> None:
@@ -167,11 +206,12 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     def _on_path_pasted(self, event: PathInput.Pasted) -> None:
         event.input.value = "".join(each for each in event.text.strip("'\"") if each.isprintable())
 
-    @on(PathInput.Changed)
+    @on(PathInput.Changed, "#folder")
     def _on_path_changed(self) -> None:
+        self._update_blocked_reason()
         self.clear_input_error()
 
-    @on(PathInput.Submitted)
+    @on(Input.Submitted)
     def _on_path_submitted(self) -> None:
         self.action_submit()
 
@@ -196,8 +236,9 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
                 self.action_dismiss_dialog()
 
     def action_dismiss_dialog(self) -> None:
-        folder = self.query_one(PathInput).value.strip()
-        self.drafts[self._identity] = msgspec.structs.replace(self._settings, folder=folder)
+        self.drafts[self._identity] = msgspec.structs.replace(
+            self._settings, folder=self._folder, justification=self._justification
+        )
         self.dismiss(None)
 
     def _set_device(self, name: str | None) -> None:
@@ -210,8 +251,9 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         self.clear_input_error()
 
     def action_submit(self) -> None:
-        folder = self.query_one(PathInput).value.strip()
+        folder = self._folder
         if not folder or not self._settings.device:
             self.show_input_error("✗ Choose a folder and a device configuration.")
             return
-        self.dismiss(msgspec.structs.replace(self._settings, folder=str(resolve_path(folder, Path.cwd()))))
+        path = str(resolve_path(folder, Path.cwd()))
+        self.dismiss(msgspec.structs.replace(self._settings, folder=path, justification=self._justification))

@@ -64,6 +64,7 @@ class UploadFormFields(Vertical):
             yield Static("Device", classes="label")
             yield Button("", id="device", compact=True, classes="field")
             yield Button("", id="signs", compact=True, classes="field")
+            yield Button("", id="key", compact=True, classes="field")
         yield Static("", id="terms", markup=False)
         with Vertical(id="names"):
             with Horizontal(classes="row"):
@@ -111,8 +112,18 @@ class UploadFormFields(Vertical):
         signing_input_button.label = Content(
             "sign the file's SHA-256" if form.hash_file else "the file contains the SHA-256"
         )
+        self._show_encryption_key(device)
         self.query_one("#terms", Static).update(terms)
         self.query_one("#name", Input).placeholder = form.suggested_name or "suggested from the file names"
+
+    def _show_encryption_key(self, device: DeviceConfig | None) -> None:
+        button = self.query_one("#key", Button)
+        button.display = device is not None and self._form.offers_encryption_keys(device)
+        if device is not None and button.display:
+            key = self._form.get_encryption_key(device)
+            button.label = Content(
+                f"key {escape_text(key.name or key.uri, 20)}" if key is not None else "choose a key …"
+            )
 
     def show_hint(self, text: str, *, is_error: bool = False) -> None:
         """Show a hint below the path input, or hide it if ``text`` is empty. ``text`` must be safe text."""

@@ -14,6 +14,7 @@ from msgspec import UNSET
 from sealyard.client.watch_folder.events import PackageProposal
 from sealyard.metadata.formats import looks_like_metadata
 from sealyard.model.base import FrozenStruct
+from sealyard.model.device_configs import DeviceConfig, EncryptionKey
 from sealyard.model.errors import InvalidInputError, SealyardError
 from sealyard.model.package_checks import default_package_name
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
@@ -107,6 +108,8 @@ class UploadForm:
     def __init__(self) -> None:
         self.kind = TaskKind.PACKAGING
         self.device = ""
+        self.encryption_key = ""
+        """URI of the encryption key of an encryption task; if empty, the first key of the configuration."""
         self.name = ""
         self.content_type = ""
         self.justification = ""
@@ -145,21 +148,24 @@ class UploadForm:
         self._entries[entry.key] = entry
         return entry
 
-    def add_proposal(self, proposal: PackageProposal) -> None:
-        """Add a proposal to the form: use its configuration and, if no name has been entered, its name.
+    def add_proposal(self, proposal: PackageProposal, justification: str) -> None:
+        """Add a proposal to the form: use its configuration and, unless they have been entered, name and justification.
 
-        The caller adds the files of the proposal.
+        The caller adds the files of the proposal. ``justification``: that of the watch folder.
         """
         self.proposals.append(proposal)
-        self.device = proposal.device
+        self.device, self.encryption_key = proposal.device, ""
         if not self.name:
             self.name = escape_text(proposal.name)
+        if not self.justification:
+            self.justification = escape_text(justification)
 
     def load_task(self, task: Task) -> None:
         """Replace the fields by those of an earlier task, which is submitted again. The caller adds its files."""
         self.earlier_task = task
         self.kind = task.kind
         self.device = task.config_id
+        self.encryption_key = task.encryption_key.uri if task.encryption_key is not None else ""
         self.name = escape_text(task.name)
         self.content_type = escape_text(task.content_type)
         self.justification = escape_text(task.justification)
@@ -227,6 +233,22 @@ class UploadForm:
         self.earlier_task = None if self.earlier_task is snapshot.earlier_task else self.earlier_task
         self._last_request = None
 
+    # ---- the encryption key
+
+    def offers_encryption_keys(self, device: DeviceConfig) -> bool:
+        """Return whether the user can choose the encryption key of the task, or must replace one that is gone."""
+        if self.kind is not TaskKind.ENCRYPTION:
+            return False
+        uris = {key.uri for key in device.encryption_keys}
+        return len(uris) > 1 or self.encryption_key not in ("", *uris)
+
+    def get_encryption_key(self, device: DeviceConfig) -> EncryptionKey | None:
+        """Return the chosen encryption key; None if there is no choice, or ``device`` does not have the key."""
+        if not self.offers_encryption_keys(device):
+            return None
+        uri = self.encryption_key or device.encryption.uri
+        return next((key for key in device.encryption_keys if key.uri == uri), None)
+
     # ---- the task
 
     @property
@@ -270,7 +292,7 @@ class UploadForm:
         firmware = tuple(each.file for each in self.get_files(FileRole.FIRMWARE) if each.file is not None)
         fields = self._build_common_fields()
         if self.kind is TaskKind.ENCRYPTION:
-            return EncryptionRequest(file=firmware[0], **fields)
+            return EncryptionRequest(file=firmware[0], encryption_key=self.encryption_key or UNSET, **fields)
         if self.kind is TaskKind.SIGNING:
             return SigningRequest(message=message, file_name=firmware[0].name, **fields)
         metadata = tuple(each.file for each in self.get_files(FileRole.METADATA) if each.file is not None)

@@ -8,12 +8,13 @@ from datetime import datetime
 from textual.content import Content
 
 from sealyard.client.watch_folder.events import DropDeferred, DropRejected, PackageProposal
-from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.device_configs import DeviceConfig, EncryptionKey
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.formatting import (
     format_age,
+    format_blocked_reason,
     format_path,
     progress_bar,
     safe_content,
@@ -90,9 +91,12 @@ def format_device(device: DeviceConfig | None) -> Content:
     return safe_content(f"{device.name} v{device.version}") if device is not None else Content("choose …")
 
 
-def format_terms(device: DeviceConfig) -> Content:
-    """Return the algorithms, container format and number of approvals of a configuration on one line."""
-    algorithms = f"{device.encryption.algorithm} · {device.signing.algorithm}"
+def format_terms(device: DeviceConfig, encryption_key: EncryptionKey | None) -> Content:
+    """Return the algorithms, container format and number of approvals of a configuration on one line.
+
+    ``encryption_key``: the chosen key, if the user can choose one.
+    """
+    algorithms = f"{(encryption_key or device.encryption).algorithm} · {device.signing.algorithm}"
     return Content.styled(f"{algorithms} · {escape_text(device.format)} · {_format_quorum(device)}", "$text-muted")
 
 
@@ -109,6 +113,12 @@ def format_device_choice(device: DeviceConfig) -> Content:
         *(Content.styled(f"  ! {escape_text(each)}", "$warning") for each in device.warnings),
     ]
     return Content("\n").join(lines)
+
+
+def format_encryption_key(key: EncryptionKey) -> Content:
+    name = f"{escape_text(key.name)}  " if key.name else ""
+    details = f"{escape_text(key.uri)} v{key.version}  {key.algorithm}"
+    return Content.assemble(name, Content.styled(details, "$text-muted"))
 
 
 def _format_quorum(device: DeviceConfig) -> str:
@@ -136,10 +146,12 @@ def format_summary(
 ) -> Content:
     """Return the task summary shown in the confirmation dialog."""
     kind = KIND_LABELS[form.kind]
+    key = form.get_encryption_key(device)
     lines = [
         f"{kind.capitalize()} for {escape_text(device.name)} v{device.version}"
         + (f", {_format_quorum(device)}" if form.kind is not TaskKind.ENCRYPTION else ""),
         f"Name: {escape_text(form.name.strip()) or form.suggested_name}",
+        *([f"Encryption key: {escape_text(key.name or key.uri)}"] if key is not None else []),
         *([f"Justification: {escape_text(form.justification.strip())}"] if form.justification.strip() else []),
         *([f"Resubmission of {escape_text(form.earlier_task.name)}"] if form.earlier_task is not None else []),
         "",
@@ -210,7 +222,7 @@ def format_readiness(blocked_reason: str, *, is_submitting: bool) -> Content:
     if is_submitting:
         return Content.styled("… submitting", "$accent")
     if blocked_reason:
-        return Content.styled(f"○ not ready: {blocked_reason}", "$text-muted")
+        return format_blocked_reason(blocked_reason)
     return Content.styled("● ready", "$success")
 
 
@@ -229,4 +241,6 @@ def get_submit_blocked_reason(
         return reason
     if device is None:
         return "choose a device configuration"
+    if form.offers_encryption_keys(device) and form.get_encryption_key(device) is None:
+        return "choose another encryption key"
     return "see the error above" if is_rejected else ""

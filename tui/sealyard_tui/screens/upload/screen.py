@@ -31,7 +31,6 @@ from sealyard_tui.screens.upload.form_fields import UploadFormFields
 from sealyard_tui.screens.upload.form_model import FileRole, UploadForm
 from sealyard_tui.screens.upload.format import (
     KIND_LABELS,
-    format_device_choice,
     format_readiness,
     format_title,
     format_watch_state,
@@ -173,16 +172,18 @@ class UploadScreen(BaseScreen):
 
     def _update_bindings(self) -> None:
         """Redraw the key hints only if the available actions have changed, because redrawing them is slow."""
-        actions = (bool(self.form.entries), self._device_choice.needs_signing_input(self.form), self._last_task_id)
+        form, choice = self.form, self._device_choice
+        choices = (choice.needs_signing_input(form), choice.offers_encryption_keys(form))
+        actions = (bool(form.entries), *choices, self._last_task_id)
         if actions != self._last_actions:
             self._last_actions = actions
             self.refresh_bindings()
 
     def _update_readiness(self) -> None:
         self.app.has_unsaved_form = self._actions.has_unsaved_form
-        readiness = format_readiness(self._get_blocked_reason(), is_submitting=self.form.is_submitting)
-        self.query_one("#ready", Static).update(readiness)
-        self.query_one("#submit", Button).disabled = not self.state.can_write or self.form.is_submitting
+        blocked_reason, is_submitting = self._get_blocked_reason(), self.form.is_submitting
+        self.query_one("#ready", Static).update(format_readiness(blocked_reason, is_submitting=is_submitting))
+        self.query_one("#submit", Button).disabled = bool(blocked_reason) or is_submitting
 
     def _get_blocked_reason(self) -> str:
         """Return the reason why the form cannot be submitted, as safe text; empty if it can be submitted."""
@@ -249,6 +250,8 @@ class UploadScreen(BaseScreen):
                 self.action_device()
             case "signs":
                 self.action_signing_input()
+            case "key":
+                self.action_encryption_key()
             case "submit":
                 self.action_submit()
 
@@ -262,16 +265,10 @@ class UploadScreen(BaseScreen):
             self._update()
 
     def action_device(self) -> None:
-        choices = [(each.id, format_device_choice(each)) for each in self._device_choice.usable]
-        if not choices:
-            self.flash("No device configuration available. Ask an administrator for USE permission.", warning=True)
-            return
-        self.app.push_screen(PickDialog("Choose a device configuration", choices, self.form.device), self._set_device)
+        self._device_choice.pick_device(self.form, self._update)
 
-    def _set_device(self, device: str | None) -> None:
-        if device is not None:
-            self.form.device = device
-            self._update()
+    def action_encryption_key(self) -> None:
+        self._device_choice.pick_encryption_key(self.form, self._update)
 
     def action_signing_input(self) -> None:
         self.form.hash_file = not self.form.hash_file
@@ -332,6 +329,9 @@ class UploadScreen(BaseScreen):
         if form is self.form:
             self._last_task_id = task.id
             self._show_form()
+            if form.is_empty:
+                # In an input, the keys of commands would be typed as text.
+                self.set_focus(self._files.table)
             self._flash_created(f"Created task {task.id}")
 
     def _flash_created(self, text: str) -> None:
@@ -372,7 +372,7 @@ class UploadScreen(BaseScreen):
     def _load_proposal(self, event: WatchFolderPane.LoadRequested) -> None:
         """Load a proposal into the form. The proposal is dismissed after the task has been created."""
         proposal, form = event.proposal, self.form
-        form.add_proposal(proposal)
+        form.add_proposal(proposal, self.app.watch_folder.settings.justification)
         self.add_paths(tuple(Path(each) for each in proposal.firmware))
         self.add_paths(tuple(Path(each) for each in proposal.metadata), FileRole.METADATA)
         self._show_form()
@@ -386,6 +386,8 @@ class UploadScreen(BaseScreen):
         match action:
             case "signing_input":
                 return self._device_choice.needs_signing_input(self.form)
+            case "encryption_key":
+                return self._device_choice.offers_encryption_keys(self.form)
             case "show_task":
                 return bool(self._last_task_id)
             case "field":

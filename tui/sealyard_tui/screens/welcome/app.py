@@ -28,6 +28,7 @@ class WelcomeApp(App[StartChoice | None]):
     TITLE = "Sealyard"
     CSS_PATH = ["../../app.tcss", "../../dialogs/base.tcss"]
     ENABLE_COMMAND_PALETTE = False
+    SUSPENDED_SCREEN_CLASS = "-suspended"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="app.force_quit"),

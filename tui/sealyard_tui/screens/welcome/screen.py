@@ -21,6 +21,7 @@ from sealyard.model.errors import SealyardError, UsageError
 from sealyard.model.workspace import KeyStore
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, Field, TextField, path_field
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
+from sealyard_tui.dialogs.quit import QuitDialog
 from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice, OpenDemoChoice
 from sealyard_tui.widgets.key_hints import KeyHintBar
 from sealyard_tui.widgets.path_parsing import resolve_path
@@ -31,10 +32,13 @@ INTRO_TEXT = (
 )
 
 START_CHOICES = (
-    ("new", "Create a workspace", "set up in three steps"),
+    ("new", "Create a workspace", "folder, user name and master key"),
     ("demo", "Open the demo", "temporary, with sample users and tasks"),
     ("quit", "Quit", ""),
 )
+
+CHOICE_LABEL_WIDTH = 20
+DISCARD_QUESTION = "The workspace has not been created. What you entered in the form will be discarded."
 
 KEY_STORE_LABELS = {
     KeyStore.OS_KEYRING: "OS keyring",
@@ -108,7 +112,17 @@ class WelcomeScreen(Screen[None]):
             self.run_worker(self._open_form(), group="ask", exclusive=True)
         elif choice == "demo":
             self.app.exit(OpenDemoChoice())
+        elif self._has_unsaved_input:
+            self.app.push_screen(QuitDialog(DISCARD_QUESTION), self._on_quit_answered)
         else:
+            self.app.exit(None)
+
+    @property
+    def _has_unsaved_input(self) -> bool:
+        return self._draft.answers is not None or self._previous_choice is not None
+
+    def _on_quit_answered(self, is_confirmed: bool | None) -> None:
+        if is_confirmed:
             self.app.exit(None)
 
     async def _open_form(self) -> None:
@@ -150,7 +164,9 @@ def _build_default_answers(key_store: KeyStore) -> CreateWorkspaceChoice:
 
 
 def _format_choice(label: str, description: str) -> Content:
-    return Content.assemble(Content.styled(label.ljust(18), "bold"), Content.styled(description, "$text-muted"))
+    return Content.assemble(
+        Content.styled(label.ljust(CHOICE_LABEL_WIDTH), "bold"), Content.styled(description, "$text-muted")
+    )
 
 
 def _build_fields(defaults: CreateWorkspaceChoice, preferred_key_store: KeyStore) -> tuple[Field, ...]:
@@ -160,17 +176,17 @@ def _build_fields(defaults: CreateWorkspaceChoice, preferred_key_store: KeyStore
         if preferred_key_store is KeyStore.OS_KEYRING or each is not KeyStore.OS_KEYRING
     )
     return (
-        path_field("folder", "1 Folder", defaults.folder, "A new or empty folder, readable only by you"),
+        path_field("folder", "Folder", defaults.folder, "A new or empty folder, readable only by you"),
         TextField(
             name="name",
-            label="  Name",
+            label="Name",
             value=defaults.name,
             required=True,
             hint="Display name",
         ),
         TextField(
             name="who",
-            label="2 User name",
+            label="User name",
             value=defaults.administrator,
             required=True,
             check=_parse_identity,
@@ -178,7 +194,7 @@ def _build_fields(defaults: CreateWorkspaceChoice, preferred_key_store: KeyStore
         ),
         ChoiceField(
             name="store",
-            label="3 Master key",
+            label="Master key",
             choices=stores,
             value=defaults.key_store,
             hint="{key[form.previous_choice]}/{key[form.next_choice]}: change"
