@@ -385,11 +385,13 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     # ---- rendering
 
     def render_line(self, y: int) -> Strip:
+        if not len(self._rows):
+            return self._painter.paint_placeholder_line(y)
         if y == 0:
             return self._painter.paint_header()
         index = self.scroll_offset.y + y - 1
         if index >= len(self._rows):
-            return self._painter.paint_empty_line(None if len(self._rows) else y - 1)
+            return self._painter.paint_blank_line()
         key = self._rows.keys[index]
         return self._painter.paint_row(self._rows[key], at_cursor=index == self.cursor, marked=key in self._marks)
 

@@ -27,7 +27,7 @@ from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
-EMPTY_TEXT = "No downloads in this session; press {key[dashboard.download]} on the dashboard to download a result."
+EMPTY_TEXT = "No downloads in this session.\nPress {key[dashboard.download]} on the dashboard to download a result."
 _BAR_WIDTH = 20
 
 
