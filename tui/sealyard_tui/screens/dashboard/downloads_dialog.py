@@ -104,6 +104,7 @@ class DownloadsDialog(ScreenDialog[str | None]):
     @on(VirtualTable.RowHighlighted)
     def _show_detail(self) -> None:
         row = self.table.cursor_row
+        self.set_class(row is None, "-empty")
         self.query_one("#detail Static", Static).update(
             _describe_download(row, action_keys(self.app)) if row is not None else Content("")
         )
