@@ -72,17 +72,22 @@ class SummaryBar(Horizontal):
 def format_counts(counts: TaskCounts, width: int) -> Content:
     """Return the counts of statuses and results in the longest form that fits into ``width`` columns.
 
-    Narrower forms omit zero counts, then the labels of the results, which the list shows as well.
+    Narrower forms omit zero counts, then the labels of the results, then all labels: the list shows them as well.
     """
     content = Content("")
-    for min_count, labels in ((0, _RESULTS), (1, _RESULTS), (1, {})):
+    for min_count, status_labels, result_labels in (
+        (0, _STATUSES, _RESULTS),
+        (1, _STATUSES, _RESULTS),
+        (1, _STATUSES, {}),
+        (1, {}, {}),
+    ):
         statuses = [
-            _format_count(*status_icon(status), count, label)
-            for status, label in _STATUSES.items()
+            _format_count(*status_icon(status), count, status_labels.get(status, ""))
+            for status in _STATUSES
             if (count := counts.by_status.get(status, 0)) >= min_count
         ]
         results = [
-            _format_count(*result_icon(state), count, labels.get(state, ""))
+            _format_count(*result_icon(state), count, result_labels.get(state, ""))
             for state in _RESULTS
             if (count := counts.results.get(state, 0)) >= min_count
         ]
