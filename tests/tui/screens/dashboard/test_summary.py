@@ -11,6 +11,8 @@ from sealyard_tui.screens.dashboard.summary import format_counts
 COUNTS = TaskCounts(
     by_status={TaskStatus.WAITING: 12, TaskStatus.DONE: 15_000, TaskStatus.FAILED: 6},
     results={ResultState.AVAILABLE: 7, ResultState.GONE: 1},
+    mine=0,
+    awaiting_my_approval=0,
 )
 
 
@@ -24,7 +26,7 @@ COUNTS = TaskCounts(
         (78, "◔ 12 waiting  ✓ 15k done  ✗ 6 failed  │  ↓ 7 available  ∅ 1 gone"),
         (58, "◔ 12 waiting  ✓ 15k done  ✗ 6 failed  │  ↓ 7  ∅ 1"),
         (40, "◔ 12  ✓ 15k  ✗ 6  │  ↓ 7  ∅ 1"),
-        (20, "◔ 12  ✓ 15k  ✗ 6  …"),
+        (20, "◔ 12  ✓ 15k  ✗ 6  │…"),
     ],
 )
 def test_counts_are_as_detailed_as_width_allows(width: int, text: str) -> None:
