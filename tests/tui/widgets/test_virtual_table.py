@@ -159,6 +159,17 @@ async def test_title_repaints_only_the_border() -> None:
         assert " 3 rows · updated 2 s ago " in text
 
 
+async def test_only_rows_are_repainted_when_ages_change() -> None:
+    async with run_table(make_rows(3), (40, 10)) as (app, pilot):
+        app.table.refresh_rows()
+        assert app.table._repaint_regions == {Region(0, 1, 40, 3)}
+        app.table.replace(())
+        await pilot.pause()
+        app.table.refresh_rows()
+        app.table.set_empty_text("Nothing yet.")
+        assert not app.table._repaint_regions
+
+
 async def test_narrow_table_omits_optional_column() -> None:
     async with run_table(make_rows(3), (80, 24)) as (app, pilot):
         assert "WIDE" in app.lines()[0]

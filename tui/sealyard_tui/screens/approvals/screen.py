@@ -138,7 +138,7 @@ class ApprovalsScreen(ListScreen):
         await self._task_list.apply_update(update)
 
     def tick(self, now: datetime) -> None:
-        self.table.refresh()
+        self.table.refresh_rows()
         self.review.tick(now)
         self.update_title()
         self._update_permissions()

@@ -206,7 +206,7 @@ class DashboardScreen(ListScreen):
     def tick(self, now: datetime) -> None:
         self._throughput.tick(now)
         self.summary_bar.show_throughput(self._throughput)
-        self.table.refresh()
+        self.table.refresh_rows()
         self._show_title()
         self._detail.refresh()
 
