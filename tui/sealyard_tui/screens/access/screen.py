@@ -113,7 +113,7 @@ class AccessScreen(ListScreen):
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column(key="kind", title="KIND", width=12, give_way=4),
         Column(key="subject", title="SUBJECT", width=18, min_width=14, grow=1, below_width=WIDE_FROM),
-        Column(key="subject", title="SUBJECT", width=18, min_width=14, grow=1, from_width=WIDE_FROM),
+        Column(key="subject", title="SUBJECT", width=23, min_width=14, grow=1, from_width=WIDE_FROM),
         Column(key="action", title="ACTION", width=8),
         Column(key="target", title="TARGET", width=28, min_width=17, grow=1),
         Column(key="locked", title="LOCKED", width=6, give_way=3),
