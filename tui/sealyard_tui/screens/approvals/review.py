@@ -28,7 +28,7 @@ from sealyard_tui.screens.approvals.metadata_view import render_metadata
 from sealyard_tui.screens.approvals.row import is_timed_out
 from sealyard_tui.text_layout import format_marked_line, format_warnings, indent, join_lines, summarize_warnings
 
-SECTIONS = ("verdict", "request", "warnings", "files", "changes", "metadata", "decisions")
+SECTIONS = ("verdict", "request", "files", "changes", "warnings", "metadata", "decisions")
 
 GUTTER = "│ "
 """Prefix of each line of metadata, so that it cannot be mistaken for the application's own text."""
@@ -52,9 +52,9 @@ def render_sections(
     return {
         "verdict": ("", render_verdict(review, now, width)),
         "request": ("Request", _render_request(review, width, names)),
-        **({"warnings": (warnings_heading, format_warnings(warnings, width))} if warnings else {}),
         "files": (_format_files_heading(task), join_lines(_render_files(task, width, keys))),
         "changes": ("Since the last released package", join_lines(render_changes(review, width, names))),
+        **({"warnings": (warnings_heading, format_warnings(warnings, width))} if warnings else {}),
         "metadata": (f"Metadata ({len(task.metadata)})", join_lines(_render_metadata(review, width, keys))),
         "decisions": ("Decisions", join_lines(_render_decisions(task, width, names))),
     }

@@ -57,13 +57,13 @@ def render_task(
     warnings = [escape_text(each) for each in (task.warning, *task.warnings) if each]
     sections = [
         _render_status(task, now, keys, names, warnings, live or task.live, width),
-        _render_section("Warnings", format_warnings(warnings, width)) if warnings else None,
         _render_section("Result", _render_result(task.result, now, file, keys)) if task.result is not None else None,
         _render_section("Firmware" if task.subtasks else "Input", _render_files(task.inputs)),
         _render_section("Metadata", _render_files(task.metadata)) if task.metadata else None,
         _render_section("Approvals", _render_approvals(task, now, names))
         if task.approvals_required or task.approvals
         else None,
+        _render_section("Warnings", format_warnings(warnings, width)) if warnings else None,
         _render_section("Sub-tasks", _render_subtasks(task.subtasks)) if task.subtasks else None,
         _render_section("Keys and format", format_fields(_build_configuration_fields(task))),
         _render_section("History", _render_history(task, names)) if task.history else None,
