@@ -1,4 +1,4 @@
-"""Compare screens and dialogs with approved pictures, in both sizes and all kinds of themes."""
+"""Compare screens and dialogs with approved pictures, in several sizes and all kinds of themes."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ from tests.tui.task_factories import sha
 from tests.tui.workspace import DEVELOPER, NOW, TuiWorkspace
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
+SCREEN_SIZES = {"60x18": (60, 18), **SIZES, "200x60": (200, 60)}
+"""Sizes of the pictures of screens. Those of the smallest and the largest one exist only in the dark theme."""
+
 THEMES = {"dark": "sealyard-dark", "light": "sealyard-light"}
 SCREEN_PROFILES = {
     "dashboard": "developer",
@@ -59,6 +62,14 @@ SCREEN_TEXTS = {
     "access": ("USER:administrator", "GROUP:owners"),
 }
 """By screen, the text that must be visible before the picture is taken."""
+
+SMALLEST_SCREEN_TEXTS = {
+    **SCREEN_TEXTS,
+    "upload": ("firmware 2",),
+    "devices": ("sensor",),
+    "access": ("user", "rule"),
+}
+"""As :data:`SCREEN_TEXTS`, for the smallest size, which has no room for some columns and rows."""
 
 EMPTY_TEXTS = {
     "dashboard": "Press n to create the first package",
@@ -181,10 +192,10 @@ def tick_clock(app: SealyardApp) -> None:
 
 
 async def resize_terminal(app: SealyardApp, pilot: Pilot[None], size: str) -> None:
-    await pilot.resize_terminal(*SIZES[size])
-    await wait_until(pilot, lambda: app.size == SIZES[size])
+    await pilot.resize_terminal(*SCREEN_SIZES[size])
+    await wait_until(pilot, lambda: app.size == SCREEN_SIZES[size])
     await wait_for_workers(pilot)
-    if app.current_mode == "dashboard" and size == "120x40" and not app.screen.is_modal:
+    if app.current_mode == "dashboard" and size in ("120x40", "200x60") and not app.screen.is_modal:
         await wait_until(pilot, lambda: "bootloader.bin" in screen_text(app))
     await wait_for_workers(pilot)
 
@@ -194,12 +205,15 @@ async def test_screen_matches_picture(
     workspaces: Workspaces, screen_name: str, firmware: Path, screenshot: SnapshotAssertion
 ) -> None:
     async with open_screen(workspaces, screen_name, firmware) as (app, pilot):
-        for size in SIZES:
+        for size in SCREEN_SIZES:
+            texts = (SCREEN_TEXTS if size in SIZES else SMALLEST_SCREEN_TEXTS)[screen_name]
             await resize_terminal(app, pilot, size)
             for name, theme in THEMES.items():
+                if name != "dark" and size not in SIZES:
+                    continue
                 app.theme = theme
                 await wait_for_workers(pilot)
-                await wait_for_text(pilot, *SCREEN_TEXTS[screen_name])
+                await wait_for_text(pilot, *texts)
                 assert await render_screenshot(pilot) == screenshot(name=f"{screen_name}-{size}-{name}")
 
 

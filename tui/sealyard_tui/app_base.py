@@ -29,7 +29,7 @@ from sealyard_tui.action_keys import action_key, action_keys, bound_keys, insert
 from sealyard_tui.appearance.appearance import Appearance
 from sealyard_tui.appearance.ascii_filter import AsciiFilter
 from sealyard_tui.appearance.preferences import Preferences
-from sealyard_tui.appearance.textual_patches import CachedStylesheet, CrashReportingApp
+from sealyard_tui.appearance.textual_patches import CachedStylesheet, CrashReportingApp, QueuedNotificationsApp
 from sealyard_tui.dialogs.base import BaseDialog
 from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.messages import LoadTask, ResubmitTask
@@ -58,7 +58,7 @@ _NO_COLOR = NoColor()
 _ASCII = AsciiFilter()
 
 
-class BaseApp(CrashReportingApp[None]):
+class BaseApp(CrashReportingApp[None], QueuedNotificationsApp[None]):
     """An application with the services that all screens share. It accesses the workspace only through the client."""
 
     def __init__(

@@ -150,7 +150,7 @@ async def test_unwritable_state_file_shows_warning(workspace: TuiWorkspace, tmp_
     async with run_app(app) as pilot:
         await pilot.press("2")
         await app.appearance.save()
-        await wait_until(pilot, lambda: "memory.json" in screen_text(app).replace("\n", ""))
+        await wait_until(pilot, lambda: any("memory.json" in each.message for each in app._notifications))
         assert app.current_mode == "upload"
 
 

@@ -29,6 +29,10 @@ def table_of(app: SealyardApp) -> VirtualTable[Any]:
     return app.screen.query(VirtualTable).first()
 
 
+FRAME = 1
+"""Width of the frame around the list, in cells."""
+
+
 def header_of(app: SealyardApp) -> str:
     return "".join(part.text for part in table_of(app).render_line(0))
 
@@ -107,9 +111,9 @@ async def test_click_on_title_sorts_and_reverses(workspace: TuiWorkspace) -> Non
     async with run_app(app) as pilot:
         x = header_of(app).index("NAME")
         for arrow in ("▲", "▼", "▲"):
-            await pilot.click("#rows", offset=(x, 0))
+            await pilot.click("#rows", offset=(x + FRAME, FRAME))
             await wait_until(pilot, partial(shows_title, app, f"NAME{arrow}"))
-        await pilot.click("#rows", offset=(header_of(app).index("FILE"), 0))
+        await pilot.click("#rows", offset=(header_of(app).index("FILE") + FRAME, FRAME))
         await wait_for_workers(pilot)
         assert "NAME▲" in header_of(app)
 
@@ -123,7 +127,7 @@ async def test_saved_order_of_earlier_version_is_read(workspace: TuiWorkspace) -
         assert "AGE▼" in header_of(app)
         await press(pilot, "3")
         assert "AGE▲" in header_of(app)
-        assert "pending" in str(app.screen.query_one("#list").border_title)
+        assert "pending" in str(app.screen.query_one("#queue").border_title)
 
 
 def test_natural_order_follows_both_directions() -> None:

@@ -27,8 +27,10 @@ async def resize(pilot: Pilot[None], width: int, height: int) -> None:
 
 @pytest.mark.parametrize("screen", SCREENS)
 async def test_detail_is_beside_list_on_wide_terminals(workspace: TuiWorkspace, screen: str) -> None:
-    app = make_app(workspace, "administrator", start_screen=screen)
+    app = make_app(workspace, "owner" if screen == "approvals" else "administrator", start_screen=screen)
     async with run_app(app, size=(160, 24)) as pilot:
+        # A list without rows has no detail.
+        await wait_until(pilot, lambda: region_of(app, SCREENS[screen]))
         for width, height in ((160, 24), (200, 60)):
             await resize(pilot, width, height)
             table, detail = app.screen.query_one(VirtualTable).region, region_of(app, SCREENS[screen])

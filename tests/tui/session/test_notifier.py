@@ -11,9 +11,12 @@ from sealyard.model.access import Action
 from sealyard.model.errors import ResultExpiredError
 from sealyard.model.tasks import ResultState
 from sealyard_tui.screens.dashboard.screen import DashboardScreen
-from sealyard_tui.widgets.status_bar import StatusBar
+from sealyard_tui.widgets.flash import Flash
 from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.workspace import NOW, TuiWorkspace
+
+FIRST_LINES = 6
+"""Number of lines at the top of a pane that notifications must not cover: the title and the most important text."""
 
 
 async def test_finished_own_task_is_notified_once(workspace: TuiWorkspace) -> None:
@@ -101,7 +104,7 @@ async def test_simultaneous_changes_share_one_notification(
     async with run_app(app) as pilot:
         empty_workspace.clock.advance(days=1)
         app.notifier.on_download_result(DownloadResult(task_id="t-done", name="gateway 1", error=expired))
-        await wait_until(pilot, lambda: "1 expired: press e on the dashboard to renew" in screen_text(app))
+        await wait_until(pilot, lambda: "1 expired: press e on the dashboard" in screen_text(app))
         assert len(app._notifications) == 1
         (notification,) = app._notifications
         assert notification.message.splitlines() == [
@@ -171,9 +174,7 @@ async def test_own_withdrawal_and_cancellation_are_not_notified(
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
-async def test_notification_covers_neither_short_message_nor_detail(
-    workspace: TuiWorkspace, size: tuple[int, int]
-) -> None:
+async def test_notification_covers_only_last_rows_and_lines(workspace: TuiWorkspace, size: tuple[int, int]) -> None:
     app = make_app(workspace)
     async with run_app(app, size=size) as pilot:
         app.notify("In the way\n" * 3)
@@ -183,6 +184,21 @@ async def test_notification_covers_neither_short_message_nor_detail(
         dashboard.flash("Copied the id")
         await wait_until(pilot, lambda: "✓ Copied the id" in screen_text(app))
         (toast,) = dashboard.query(Toast)
-        assert toast.region.y >= dashboard.query_one(StatusBar).region.bottom
-        if dashboard.pane.display:
-            assert not toast.region.overlaps(dashboard.pane.region)
+        assert not toast.region.overlaps(dashboard.query_one(Flash).region)
+        for pane in (dashboard.table, dashboard.pane):
+            first_lines = pane.region._replace(height=FIRST_LINES)
+            assert not pane.display or not toast.region.overlaps(first_lines)
+
+
+async def test_fourth_notification_waits_until_another_one_disappears(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
+    async with run_app(app) as pilot:
+        for name in ("first", "second", "third", "fourth"):
+            app.notify(f"{name} message")
+        await wait_until(pilot, lambda: "third message" in screen_text(app))
+        assert "fourth message" not in screen_text(app)
+        app.screen.query(Toast).first()._expire()
+        await wait_until(pilot, lambda: "fourth message" in screen_text(app))
+        assert "first message" not in screen_text(app)
+        app.clear_notifications()
+        await wait_until(pilot, lambda: "message" not in screen_text(app))

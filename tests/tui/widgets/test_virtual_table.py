@@ -13,9 +13,11 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.content import Content
 from textual.events import MouseScrollDown
+from textual.geometry import Region
 from textual.pilot import Pilot
 
 from sealyard_tui.widgets.columns import Cell, Column
+from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 Line = tuple[str, str]
@@ -136,10 +138,36 @@ async def test_cursor_and_marks_have_symbols() -> None:
 
 async def test_empty_text_wraps_to_table_width() -> None:
     async with run_table([], (40, 10)) as (app, _):
-        assert "Nothing yet." in app.lines()[1]
-        app.table.set_empty_text("There is nothing here, and this sentence is longer than a line.")
-        assert "There is nothing here, and this" in app.lines()[1]
-        assert "longer than a line." in app.lines()[2]
+        assert app.lines()[3].strip() == "Nothing yet."
+        app.table.set_empty_text("Nothing here.\nThis sentence is longer than a line of the table.")
+        lines = [line.strip() for line in app.lines()]
+        assert lines[:6] == ["", "", "Nothing here.", "This sentence is longer than a line of", "the table.", ""]
+
+
+async def test_title_repaints_only_the_border() -> None:
+    async with run_table(make_rows(3), (40, 10)) as (app, pilot):
+        app.table.styles.border_top = ("solid", "white")
+        await pilot.pause()
+        set_pane_title(app.table, "3 rows", "updated 1 s ago", "")
+        await pilot.pause()
+        app.drawn.clear()
+        set_pane_title(app.table, "3 rows", "updated 2 s ago", "")
+        assert app.table._repaint_regions == {Region(0, 0, 40, 1)}
+        await pilot.pause()
+        assert app.drawn == []
+        text = "".join(part.text for part in app.screen._compositor.render_strips()[0])
+        assert " 3 rows · updated 2 s ago " in text
+
+
+async def test_only_rows_are_repainted_when_ages_change() -> None:
+    async with run_table(make_rows(3), (40, 10)) as (app, pilot):
+        app.table.refresh_rows()
+        assert app.table._repaint_regions == {Region(0, 1, 40, 3)}
+        app.table.replace(())
+        await pilot.pause()
+        app.table.refresh_rows()
+        app.table.set_empty_text("Nothing yet.")
+        assert not app.table._repaint_regions
 
 
 async def test_narrow_table_omits_optional_column() -> None:

@@ -6,6 +6,8 @@ the pin changes or a patch is no longer needed.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -15,6 +17,7 @@ from textual.app import App, ReturnType
 from textual.cache import LRUCache
 from textual.css.model import RuleSet
 from textual.css.stylesheet import Stylesheet
+from textual.notifications import Notification, Notify
 from textual.screen import Screen, ScreenResultType
 
 TEXTUAL_VERSION = "8.2.8"
@@ -102,6 +105,42 @@ def _cache_for(variables: Mapping[str, str]) -> Parsed:
 def cached_rules(_variables: frozenset[tuple[str, str]]) -> Parsed:
     """Return the cache for rules that are parsed with these CSS variables."""
     return LRUCache(CACHE_SIZE)
+
+
+MAX_NOTIFICATIONS = 3
+"""Maximum number of notifications that are visible at the same time."""
+
+
+class QueuedNotificationsApp(App[ReturnType]):
+    """Application that limits the number of visible notifications. Others wait until an earlier one disappears.
+
+    Textual shows any number of them, which can cover half of the screen; there is no upstream issue.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting_notifications: deque[Notification] = deque()
+
+    def _on_notify(self, event: Notify) -> None:
+        # Otherwise, the handler of the base class would be called, too.
+        event.prevent_default()
+        self._waiting_notifications.append(event.notification)
+        self._refresh_notifications()
+
+    def _unnotify(self, notification: Notification, refresh: bool = True) -> None:
+        super()._unnotify(notification, refresh or bool(self._waiting_notifications))
+
+    def clear_notifications(self) -> None:
+        """Remove all notifications, including those that wait."""
+        self._waiting_notifications.clear()
+        super().clear_notifications()
+
+    def _refresh_notifications(self) -> None:
+        while self._waiting_notifications and len(self._notifications) < MAX_NOTIFICATIONS:
+            notification = self._waiting_notifications.popleft()
+            notification.raised_at = time.time()
+            self._notifications.add(notification)
+        super()._refresh_notifications()
 
 
 class CrashReportingApp(App[ReturnType]):

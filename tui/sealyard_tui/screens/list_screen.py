@@ -15,6 +15,9 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
+EMPTY_CLASS = "-empty"
+"""CSS class of the screen while its list has no rows."""
+
 
 class ListScreen(BaseScreen):
     """A main screen with a list. The user chooses the columns and the sort order."""
@@ -45,6 +48,7 @@ class ListScreen(BaseScreen):
         return self.query(VirtualTable).first()
 
     def on_mount(self) -> None:
+        self.set_class(not len(self.list_table), EMPTY_CLASS)
         saved_state = self.saved_state
         self.order = self.ORDER.parse(saved_state.sort, self.SORTABLE)
         self.list_table.hide_columns(saved_state.hidden_columns)
@@ -52,6 +56,10 @@ class ListScreen(BaseScreen):
         self.apply_order(self.order)
 
     # ---- rows and filters
+
+    @on(VirtualTable.RowHighlighted)
+    def _update_empty_class(self, event: VirtualTable.RowHighlighted) -> None:
+        self.set_class(event.key is None, EMPTY_CLASS)
 
     def show_row(self, key: str) -> None:
         """Select a row of the list, after clearing the filter if the row is hidden."""

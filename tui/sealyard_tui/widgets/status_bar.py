@@ -41,13 +41,11 @@ class ScreenTab(Static):
         self._count = 0
 
     def render(self) -> Content:
-        count = Content.styled(f"·{self._count}", "$warning bold") if self._count else Content("")
-        is_current = self.has_class("current")
         key = action_key(self.app, f"app.{self.screen_name}")
         label = escape_text(self._label, 0 if self.app.size.width >= FULL_LABEL_WIDTH else SHORT_LABEL_LENGTH)
-        return Content.assemble(
-            Content.styled(key, "$text-muted"), " ", Content.styled(label, "bold" if is_current else ""), count
-        )
+        count_style = "bold" if self.has_class("current") else "$warning bold"
+        count = Content.styled(f"·{self._count}", count_style) if self._count else Content("")
+        return Content.assemble(f"{key} {label}", count)
 
     def show_count(self, count: int) -> None:
         self._count = count

@@ -17,6 +17,9 @@ from sealyard_tui.widgets.row_store import Row
 MARKER_WIDTH = 2
 """Width, in character cells, of the cursor marker and the row mark before the first column."""
 
+PLACEHOLDER_WIDTH = 64
+"""Maximum width, in character cells, of the placeholder text."""
+
 
 class TablePainter(Generic[Row]):
     """Renderer for the lines of a table. ``cells`` returns the cells of a row; it is called for painted rows only."""
@@ -50,11 +53,19 @@ class TablePainter(Generic[Row]):
         cells = self.layout.fit(self._cells(row), self._width - MARKER_WIDTH, self._widget.size.width)
         return self._paint(Content.assemble(_markers(at_cursor, marked), *cells), style)
 
-    def paint_empty_line(self, line: int | None) -> Strip:
-        """Return a line below the last row. ``line``: the line of the placeholder text, or None for a blank line."""
-        text = [] if line is None else Content(self.empty_text).wrap(max(1, self._width - 2))
-        content = Content.assemble(" ", text[line]) if line is not None and line < len(text) else Content("")
-        return self._paint(content, self._widget.visual_style)
+    def paint_blank_line(self) -> Strip:
+        return self._paint(Content(""), self._widget.visual_style)
+
+    def paint_placeholder_line(self, y: int) -> Strip:
+        """Return a line of an empty table: the placeholder text in the middle, its first line in bold."""
+        heading, _, hint = self.empty_text.partition("\n")
+        width = max(1, min(PLACEHOLDER_WIDTH, self._width - 2))
+        lines = [*Content.styled(heading, "bold").wrap(width), *(Content(hint).wrap(width) if hint else ())]
+        index = y - max(0, (self._widget.size.height - len(lines)) // 3)
+        if not 0 <= index < len(lines):
+            return self.paint_blank_line()
+        margin = (self._width - max(line.cell_length for line in lines)) // 2
+        return self._paint(Content.assemble(" " * margin, lines[index]), self._widget.visual_style)
 
     def _cursor_style(self) -> Style:
         """Return the style of the cursor, including ``reverse``, which Textual omits from visual styles."""

@@ -41,11 +41,7 @@ class TableMessage(Message):
 class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     """A table of rows with unique keys. ``cells`` returns the cells of a row; it is called for visible rows only."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "virtual-table--head",
-        "virtual-table--cursor",
-        "virtual-table--marked",
-    }
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"virtual-table--head", "virtual-table--cursor", "virtual-table--marked"}
 
     DEFAULT_CSS = """
     VirtualTable {
@@ -172,8 +168,14 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         return self.marked_rows or ([row] if row is not None else [])
 
     def set_empty_text(self, text: str) -> None:
-        self._painter.empty_text = text
-        self.refresh()
+        if text != self._painter.empty_text:
+            self._painter.empty_text = text
+            self.refresh()
+
+    def refresh_rows(self) -> None:
+        """Repaint the rows only, for example because ages have changed."""
+        if count := min(len(self._rows) - self.scroll_offset.y, self._lines_in_view):
+            self.refresh(Region(0, 1, self.size.width, count))
 
     # ---- columns
 
@@ -358,7 +360,8 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         if offset is None:
             return
         if offset.y == 0:
-            self._on_header_click(offset.x)
+            if (column := self._painter.column_at(offset.x)) is not None and column.key:
+                self.post_message(self.HeaderClicked(self, column.key))
             return
         index = self.scroll_offset.y + offset.y - 1
         if not 0 <= index < len(self._rows):
@@ -367,11 +370,6 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._move_to(index)
         if is_activated:
             self.action_activate()
-
-    def _on_header_click(self, x: int) -> None:
-        column = self._painter.column_at(x)
-        if column is not None and column.key:
-            self.post_message(self.HeaderClicked(self, column.key))
 
     def on_resize(self) -> None:
         self._resize()
@@ -385,11 +383,13 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     # ---- rendering
 
     def render_line(self, y: int) -> Strip:
+        if not len(self._rows):
+            return self._painter.paint_placeholder_line(y)
         if y == 0:
             return self._painter.paint_header()
         index = self.scroll_offset.y + y - 1
         if index >= len(self._rows):
-            return self._painter.paint_empty_line(None if len(self._rows) else y - 1)
+            return self._painter.paint_blank_line()
         key = self._rows.keys[index]
         return self._painter.paint_row(self._rows[key], at_cursor=index == self.cursor, marked=key in self._marks)
 

@@ -66,7 +66,7 @@ async def test_entry_kinds_have_word_and_symbol(workspace: TuiWorkspace) -> None
 async def test_wide_list_shows_display_names(workspace: TuiWorkspace) -> None:
     app = make_access_app(workspace)
     async with run_app(app, size=(120, 40)):
-        assert "→ rule       USER:owner (Olga Owner) APPROVE  gateway" in screen_text(app)
+        assert "→ rule USER:owner (Olga Owner) APPROVE gateway" in " ".join(screen_text(app).split())
 
 
 async def test_section_keys_switch_and_show_counts(workspace: TuiWorkspace) -> None:
@@ -360,7 +360,7 @@ async def test_hostile_names_are_escaped(workspace: TuiWorkspace) -> None:
     await workspace.store_device(device(version=3, name=HOSTILE))
     app = make_access_app(workspace)
     async with run_app(app) as pilot:
-        await assert_visible(pilot, "fw[/oops] [@click=app.quit]x[/] ")
+        await assert_visible(pilot, "fw[/oops] [@click=app.quit]x[")
         move_cursor_to(app, "USER:h")
         await pilot.press("enter")
         await assert_visible(pilot, "USER:h (fw[/oops]")

@@ -268,7 +268,7 @@ async def test_filter_without_match_shows_hint(workspace: TuiWorkspace) -> None:
     app = make_audit_app(workspace)
     async with run_app(app) as pilot:
         await apply_filter(pilot, app, "nothing-like-this")
-        await assert_visible(pilot, "No entries match the filter. Press esc")
+        await assert_visible(pilot, "No entries match the filter.", "Press esc")
 
 
 # ---- entry detail

@@ -106,6 +106,7 @@ class NotificationsDialog(ScreenDialog[None]):
     @on(VirtualTable.RowHighlighted)
     def _show_detail(self) -> None:
         target = self.table.cursor_row
+        self.set_class(target is None, "-empty")
         self.query_one("#detail Static", Static).update(_describe(target) if target is not None else Content(""))
         self.refresh_bindings()
 

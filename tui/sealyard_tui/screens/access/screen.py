@@ -57,10 +57,10 @@ WIDE_FROM = 100
 """Minimum width of the table, in cells, for showing subjects with their display names."""
 
 ACCESS_DENIED_TEXT = (
-    "You do not have permission to view this list. Press {key[access.next_section]} to show your permissions."
+    "You do not have permission to view this list.\nPress {key[access.next_section]} to show your permissions."
 )
 NO_ENTRIES_TEXT = (
-    "No entries yet. Press {key[access.add_subject]} to add a user, group or client, {key[access.add_rule]} to add a "
+    "No entries yet.\nPress {key[access.add_subject]} to add a user, group or client, {key[access.add_rule]} to add a "
     "rule, {key[access.add_member]} to add a group member."
 )
 
@@ -112,7 +112,7 @@ class AccessScreen(ListScreen):
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column(key="kind", title="KIND", width=12, give_way=4),
         Column(key="subject", title="SUBJECT", width=18, min_width=14, grow=1, below_width=WIDE_FROM),
-        Column(key="subject", title="SUBJECT", width=18, min_width=14, grow=1, from_width=WIDE_FROM),
+        Column(key="subject", title="SUBJECT", width=23, min_width=14, grow=1, from_width=WIDE_FROM),
         Column(key="action", title="ACTION", width=8),
         Column(key="target", title="TARGET", width=28, min_width=17, grow=1),
         Column(key="locked", title="LOCKED", width=6, give_way=3),
@@ -170,7 +170,7 @@ class AccessScreen(ListScreen):
                 yield SectionTab(section)
         yield FilterBar(self.saved_state.filter, hint="name, action, device configuration or kind")
         yield VirtualTable[AccessRow](
-            self.COLUMNS, render_cells, key=lambda each: each.key, empty="Loading…", id="rows"
+            self.COLUMNS, render_cells, key=lambda each: each.key, empty="Loading…", id="rows", classes="pane"
         )
 
     def on_mount(self) -> None:
@@ -232,9 +232,9 @@ class AccessScreen(ListScreen):
 
     def _format_empty_text(self) -> str:
         if self.query_one(FilterBar).text:
-            return insert_keys(self.app, "No entries match the filter. Press {key[screen.back]} to clear it.")
+            return insert_keys(self.app, "No entries match the filter.\nPress {key[screen.back]} to clear it.")
         if self.section is Section.OWN_PERMISSIONS:
-            return "You have no permissions yet. Ask an administrator to grant them."
+            return "You have no permissions yet.\nAsk an administrator to grant them."
         if self._access is None:
             return insert_keys(self.app, ACCESS_DENIED_TEXT)
         return insert_keys(self.app, NO_ENTRIES_TEXT)

@@ -14,7 +14,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.formatting import task_title
-from sealyard_tui.screens.approvals.layout import format_marked_line, indent
+from sealyard_tui.text_layout import format_marked_line, indent
 
 MAX_VALUE_LENGTH = 200
 """Maximum length of a changed value, in characters. The metadata below the changes shows the whole value."""

@@ -24,14 +24,17 @@ from sealyard.model.subject_names import SubjectNames, format_subject, insert_su
 from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus, Verdict
 from sealyard_tui.formatting import format_fields, status_badge, task_title
 from sealyard_tui.screens.approvals.changes_view import render_changes
-from sealyard_tui.screens.approvals.layout import format_marked_line, indent, join_lines
 from sealyard_tui.screens.approvals.metadata_view import render_metadata
 from sealyard_tui.screens.approvals.row import is_timed_out
+from sealyard_tui.text_layout import format_marked_line, format_warnings, indent, join_lines, summarize_warnings
 
-SECTIONS = ("verdict", "request", "files", "changes", "metadata", "decisions")
+SECTIONS = ("verdict", "request", "files", "changes", "warnings", "metadata", "decisions")
 
 GUTTER = "│ "
 """Prefix of each line of metadata, so that it cannot be mistaken for the application's own text."""
+
+LABEL_WIDTH = len("configuration") + 2
+"""Width of the labels of the request, in cells."""
 
 TIMED_OUT_TEXT = "The approval period has expired. The task can no longer be decided and will be cancelled."
 
@@ -39,17 +42,19 @@ TIMED_OUT_TEXT = "The approval period has expired. The task can no longer be dec
 def render_sections(
     review: ApprovalReview, now: datetime, width: int, keys: Mapping[str, str], names: SubjectNames
 ) -> dict[str, tuple[str, Content]]:
-    """Return the heading and the text of each section in :data:`SECTIONS`.
+    """Return the heading and the text of each section in :data:`SECTIONS`; there is none for no warnings.
 
     ``width``: line width in cells. ``keys``: the keys bound to actions, by binding id. ``names``: display names of
     subjects.
     """
-    task = review.task
+    task, warnings = review.task, _list_warnings(review)
+    warnings_heading = f"Warnings ({len(warnings)})"
     return {
         "verdict": ("", render_verdict(review, now, width)),
         "request": ("Request", _render_request(review, width, names)),
         "files": (_format_files_heading(task), join_lines(_render_files(task, width, keys))),
         "changes": ("Since the last released package", join_lines(render_changes(review, width, names))),
+        **({"warnings": (warnings_heading, format_warnings(warnings, width))} if warnings else {}),
         "metadata": (f"Metadata ({len(task.metadata)})", join_lines(_render_metadata(review, width, keys))),
         "decisions": ("Decisions", join_lines(_render_decisions(task, width, names))),
     }
@@ -72,9 +77,9 @@ def format_metadata(review: ApprovalReview, index: int) -> str:
 
 
 def render_verdict(review: ApprovalReview, now: datetime, width: int) -> Content:
-    """Render a statement of whether the user can decide on the task, followed by all warnings."""
-    task = review.task
-    lines: list[Content] = []
+    """Render the number of warnings with the first of them, and whether the user can decide on the task."""
+    task, warnings = review.task, _list_warnings(review)
+    lines = [summarize_warnings(warnings, width)] if warnings else []
     if is_timed_out(task, now) and task.status is TaskStatus.WAITING:
         lines.append(format_marked_line("✗", TIMED_OUT_TEXT, "$error", width))
     elif review.blocked_reason:
@@ -87,24 +92,25 @@ def render_verdict(review: ApprovalReview, now: datetime, width: int) -> Content
     if task.self_approved:
         text = "SELF-APPROVAL TRIAL: the requester may approve. The result is marked; do not release it."
         lines.append(format_marked_line("✗", text, "$error", width))
-    if task.warning:
-        lines.append(format_marked_line("!", escape_text(task.warning), "$warning", width))
-    if review.newer_version:
-        text = (
-            f"{task.config_name} has a newer version {review.newer_version};"
-            f" this task uses version {task.config_version}."
-        )
-        lines.append(format_marked_line("!", escape_text(text), "$warning", width))
-    warnings = dict.fromkeys((*task.warnings, *review.warnings, *review.configuration.warnings))
-    lines += [format_marked_line("!", escape_text(each), "$warning", width) for each in warnings]
     return join_lines(lines)
+
+
+def _list_warnings(review: ApprovalReview) -> list[str]:
+    """Return all warnings as safe texts, those about this task first."""
+    task = review.task
+    newer_version_note = (
+        f"{task.config_name} has a newer version {review.newer_version}; this task uses version {task.config_version}."
+        if review.newer_version
+        else ""
+    )
+    warnings = (task.warning, newer_version_note, *task.warnings, *review.warnings, *review.configuration.warnings)
+    return [escape_text(each) for each in dict.fromkeys(warnings) if each]
 
 
 def _render_request(review: ApprovalReview, width: int, names: SubjectNames) -> Content:
     task, device = review.task, review.configuration
     version_note = f" (newest: {review.newer_version})" if review.newer_version else " (newest)"
-    digest = indent(Content.styled("digest ", "$text-muted"), Content(escape_text(task.approval_digest)), width)
-    fields = format_fields(
+    return format_fields(
         [
             ("name", Content.styled(task_title(task), "bold")),
             ("task", escape_text(f"{task.kind} {task.id}")),
@@ -122,10 +128,20 @@ def _render_request(review: ApprovalReview, width: int, names: SubjectNames) -> 
             ("signing", escape_text(format_key(task.signing_key))),
             ("", escape_text(task.signing_key.description) if task.signing_key else ""),
             ("approvals", _format_approvals(task)),
+            ("digest", _format_digest(task.approval_digest, width - LABEL_WIDTH)),
         ],
         width=width,
     )
-    return join_lines([fields, digest])
+
+
+def _format_digest(digest: str, width: int) -> str:
+    """Return the digest in one line, or in two halves, which are easier to compare than a line and a short rest."""
+    middle = len(digest) // 2
+    return (
+        escape_text(digest)
+        if len(digest) <= width
+        else f"{escape_text(digest[:middle])}\n{escape_text(digest[middle:])}"
+    )
 
 
 def _format_resubmission(review: ApprovalReview, names: SubjectNames) -> str:

@@ -16,6 +16,7 @@ from sealyard.model.tasks import Task
 from sealyard_tui.action_keys import action_keys
 from sealyard_tui.formatting import task_title
 from sealyard_tui.screens.approvals.review import SECTIONS, render_sections, render_verdict
+from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.scroll_pane import ScrollPane
 
 
@@ -61,7 +62,7 @@ class ReviewPane(ScrollPane, can_focus=True):
     def clear(self, text: str = "") -> None:
         """Show ``text``, which must be escaped, instead of a review."""
         self.review = None
-        self.border_title = Content("")
+        set_pane_title(self, "")
         self.border_subtitle = Content("")
         for section in self.query(Static):
             section.display = False
@@ -111,14 +112,15 @@ class ReviewPane(ScrollPane, can_focus=True):
             self._is_laid_out = False
             return
         self._rendered_width = self._text_width
-        self.border_title = Content(task_title(self.review.task))
+        set_pane_title(self, task_title(self.review.task))
         texts = render_sections(self.review, self._now, self._text_width, action_keys(self.app), self._names)
         self._line_count = (
             len(texts) - 1 + sum(text.plain.count("\n") + 1 + bool(heading) for heading, text in texts.values())
         )
-        for name, (heading, text) in texts.items():
+        for name in SECTIONS:
+            heading, text = texts.get(name, ("", Content("")))
             section = self.query_one(f"#review-{name}", Static)
-            section.display = True
+            section.display = name in texts
             section.border_title = Content(f" {heading} ")
             section.set_class(bool(heading), "-headed")
             section.update(text)

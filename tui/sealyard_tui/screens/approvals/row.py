@@ -148,15 +148,15 @@ def format_empty_text(state: SessionState, keys: Mapping[str, str], *, show_all:
     if not state.has_permissions:
         return LOADING_TEXT
     if is_filtered:
-        return f"No pending tasks match the filter. Press {keys['screen.back']} to clear it."
+        return f"No pending tasks match the filter.\nPress {keys['screen.back']} to clear it."
     if show_all:
-        return "No pending tasks. New tasks appear here automatically."
+        return "No pending tasks.\nNew tasks appear here automatically."
     if not any(action is Action.APPROVE for _, action in state.rights):
         return (
-            "You are not an approver for any device configuration. Ask an administrator for APPROVE "
+            "You are not an approver for any device configuration.\nAsk an administrator for APPROVE "
             f"permission ({keys['app.access']} Access). Press {keys['approvals.all']} to show all pending tasks."
         )
     return (
-        "Nothing to approve. New tasks appear here automatically and are counted in the tab above. "
+        "Nothing to approve.\nNew tasks appear here automatically and are counted in the tab above. "
         f"Press {keys['approvals.all']} to show all pending tasks, including your own."
     )

@@ -9,8 +9,7 @@ import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical
-from textual.content import Content
+from textual.containers import Container
 from textual.timer import Timer
 
 from sealyard.model.access import Action
@@ -39,6 +38,7 @@ from sealyard_tui.session.state import SessionState
 from sealyard_tui.terminal.editor import view_in_pager
 from sealyard_tui.widgets.columns import Cell, join_cells
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
@@ -108,10 +108,15 @@ class ApprovalsScreen(ListScreen):
         self._task_list.show_all = (self.saved_state.scope or self.saved_state.sort) == ALL
         yield FilterBar(self.saved_state.filter, hint="a word of the name, the id or a file")
         with Container(id="list-and-detail"):
-            with Vertical(id="list", classes="pane"):
-                yield VirtualTable[Task](
-                    COLUMNS, self._render_cells, key=lambda task: task.id, empty=LOADING_TEXT, markable=True, id="queue"
-                )
+            yield VirtualTable[Task](
+                COLUMNS,
+                self._render_cells,
+                key=lambda task: task.id,
+                empty=LOADING_TEXT,
+                markable=True,
+                id="queue",
+                classes="pane",
+            )
             yield ReviewPane()
 
     def on_mount(self) -> None:
@@ -138,7 +143,7 @@ class ApprovalsScreen(ListScreen):
         await self._task_list.apply_update(update)
 
     def tick(self, now: datetime) -> None:
-        self.table.refresh()
+        self.table.refresh_rows()
         self.review.tick(now)
         self.update_title()
         self._update_permissions()
@@ -168,10 +173,8 @@ class ApprovalsScreen(ListScreen):
         count = f"{len(self.table):,}{'+' if more else ''}"
         label = "pending" if task_list.show_all else "to approve"
         marks = f", {len(self.table.marked_rows)} marked" if self.table.marked_rows else ""
-        pane = self.query_one("#list")
-        pane.border_title = Content(f"{count} {label}{marks}")
-        order_note = f"by {task_list.order.column} (loaded rows only) · " if task_list.sorts_loaded_rows else ""
-        pane.border_subtitle = Content(order_note + self.format_last_update())
+        order_note = f"by {task_list.order.column} (loaded rows only)" if task_list.sorts_loaded_rows else ""
+        set_pane_title(self.table, f"{count} {label}{marks}", order_note, self.format_last_update())
         self.query_one(FilterBar).show_count(len(self.table), more=more, similar=task_list.is_similar)
         is_filtered = bool(self.query_one(FilterBar).text)
         self.table.set_empty_text(

@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from sealyard.model.audit import AuditEntry
 from sealyard_tui.screens.audit.entry_format import render_entry
+from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
@@ -30,7 +31,7 @@ class AuditDetailPane(ScrollPane):
 
         ``checkpointed_size``: the number of entries covered by a signed checkpoint.
         """
-        self.border_title = Content(f"Entry {entry.seq}") if entry is not None else Content("Entry")
+        set_pane_title(self, f"Entry {entry.seq}" if entry is not None else "Entry")
         detail = (
             render_entry(entry, checkpointed_size)
             if entry is not None

@@ -37,10 +37,10 @@ AUDIT_LOG = resource_type_uri(ResourceType.AUDIT_LOG)
 LOADING_TEXT = "Loading the log …"
 EMPTY_TEXT = "No entries yet."
 INVALID_FILTER_TEXT = (
-    "The filter is invalid, see above. Press {key[screen.back]} to clear it or {key[audit.form]} to edit it in a form."
+    "The filter is invalid, see above.\nPress {key[screen.back]} to clear it or {key[audit.form]} to edit it in a form."
 )
 NO_MATCH_TEXT = (
-    "No entries match the filter. Press {key[screen.back]} to clear it or {key[audit.form]} to edit it in a form."
+    "No entries match the filter.\nPress {key[screen.back]} to clear it or {key[audit.form]} to edit it in a form."
 )
 
 
@@ -165,9 +165,10 @@ class EntryLoader:
         """
         info = await client.workspace()
         self.can_view = is_allowed(info.rights, Action.VIEW, AUDIT_LOG)
-        self._on_access(info.subject)
         if not self.can_view:
             self.reset()
+        self._on_access(info.subject)
+        if not self.can_view:
             self._show_detail()
         elif info.audit_checkpointed != self.checkpointed_size:
             self.checkpointed_size = info.audit_checkpointed

@@ -10,9 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Static
 
 from sealyard.model.audit import AuditEntry, AuditResourceType
 from sealyard.model.display_zone import display_zone
@@ -40,6 +38,7 @@ from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, join_cells
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
@@ -51,7 +50,6 @@ PREVIEW_LENGTH = 40
 
 ACCESS_DENIED_TEXT = (
     "You do not have permission to view the audit log.\n"
-    "\n"
     "Ask an administrator to grant {subject} VIEW on the audit log "
     "({key[access.add_rule]} under {key[app.access]} Access).\n"
     "\n"
@@ -111,11 +109,14 @@ class AuditScreen(ListScreen):
         self._zone = display_zone.fixed_at(self.now())
         with Container(id="list-and-detail"):
             yield VirtualTable[AuditEntry](
-                create_columns(self._zone), self._render_cells, key=row_key, empty=LOADING_TEXT, id="entries"
+                create_columns(self._zone),
+                self._render_cells,
+                key=row_key,
+                empty=LOADING_TEXT,
+                id="entries",
+                classes="pane",
             )
-            yield Static("", id="no-access", markup=False)
             yield AuditDetailPane()
-        yield Static("", id="state", markup=False)
 
     def _render_cells(self, entry: AuditEntry) -> tuple[Cell, ...]:
         return render_cells(entry, self._loader.checkpointed_size, self._zone, self.state.subject_names)
@@ -162,7 +163,7 @@ class AuditScreen(ListScreen):
         if not can_view:
             self.remove_class("-detail")
             text = ACCESS_DENIED_TEXT.format(subject=escape_text(subject), key=action_keys(self.app))
-            self.query_one("#no-access", Static).update(Content(text))
+            self.table.set_empty_text(text)
 
     # ---- content
 
@@ -172,10 +173,8 @@ class AuditScreen(ListScreen):
         bar = self.query_one(FilterBar)
         if bar.text == loader.filter_text:
             bar.show_count(row_count, log_size, more=loader.has_more, similar=loader.is_similar)
-        text = ""
         if loader.can_view and loader.filter_text is not None:
-            text = " · ".join(part for part in self._build_title_parts(row_count, log_size) if part)
-        self.query_one("#state", Static).update(Content(text), layout=False)
+            set_pane_title(self.table, *self._build_title_parts(row_count, log_size))
 
     def _build_title_parts(self, row_count: int, log_size: int) -> Iterator[str]:
         loader = self._loader

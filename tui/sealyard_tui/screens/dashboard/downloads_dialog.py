@@ -27,7 +27,7 @@ from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
-EMPTY_TEXT = "No downloads in this session; press {key[dashboard.download]} on the dashboard to download a result."
+EMPTY_TEXT = "No downloads in this session.\nPress {key[dashboard.download]} on the dashboard to download a result."
 _BAR_WIDTH = 20
 
 
@@ -104,6 +104,7 @@ class DownloadsDialog(ScreenDialog[str | None]):
     @on(VirtualTable.RowHighlighted)
     def _show_detail(self) -> None:
         row = self.table.cursor_row
+        self.set_class(row is None, "-empty")
         self.query_one("#detail Static", Static).update(
             _describe_download(row, action_keys(self.app)) if row is not None else Content("")
         )

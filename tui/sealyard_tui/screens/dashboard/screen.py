@@ -32,6 +32,7 @@ from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import join_cells
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
@@ -39,10 +40,10 @@ DETAIL_CLASS = "-detail"
 """CSS class of the screen while the detail pane is open. On small terminals, the pane replaces the list."""
 
 LOADING_TEXT = "Loading tasks …"
-NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
-NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
-INVALID_FILTER_TEXT = "The filter is invalid, see above. Press {key[screen.back]} to clear it."
-NO_MATCH_TEXT = "No tasks match the filter. Press {key[screen.back]} to clear it."
+NO_TASKS_TEXT = "No tasks yet.\nPress {key[dashboard.new]} to create the first package."
+NO_VISIBLE_TASKS_TEXT = "No tasks yet.\nUsers with USE on a device configuration ({key[app.devices]}) can create them."
+INVALID_FILTER_TEXT = "The filter is invalid, see above.\nPress {key[screen.back]} to clear it."
+NO_MATCH_TEXT = "No tasks match the filter.\nPress {key[screen.back]} to clear it."
 
 
 class DashboardScreen(ListScreen):
@@ -128,6 +129,7 @@ class DashboardScreen(ListScreen):
                 empty=LOADING_TEXT,
                 markable=True,
                 id="rows",
+                classes="pane",
             )
             yield TaskPane()
 
@@ -208,7 +210,7 @@ class DashboardScreen(ListScreen):
     def tick(self, now: datetime) -> None:
         self._throughput.tick(now)
         self.summary_bar.show_throughput(self._throughput)
-        self.table.refresh()
+        self.table.refresh_rows()
         self._show_title()
         self._detail.refresh()
 
@@ -232,7 +234,7 @@ class DashboardScreen(ListScreen):
         task_list = self._list
         if not task_list.is_loaded:
             return
-        self.summary_bar.show_title(task_list.format_title(self.format_last_update()))
+        set_pane_title(self.table, *task_list.format_title(self.format_last_update()))
         if self._filter.text and self._filter.text == self.filter_bar.text:
             row_count, match_count, counts = len(self.table), task_list.total, self._counts_loader.counts
             filter_count = row_count if match_count is None else match_count
@@ -260,7 +262,7 @@ class DashboardScreen(ListScreen):
 
     def _on_filter_error(self) -> None:
         self.table.set_empty_text(self._format_empty_text())
-        self.summary_bar.show_title([])
+        set_pane_title(self.table, "Tasks")
 
     def action_pick_status(self) -> None:
         self._filter.pick_status()
@@ -284,7 +286,8 @@ class DashboardScreen(ListScreen):
         self._update_actions()
         if event.key is None:
             self.pane.clear()
-        self._detail.schedule()
+        # The pane is hidden until the list has rows.
+        self.call_after_refresh(self._detail.schedule)
 
     @on(VirtualTable.RowActivated)
     def _open_detail(self) -> None:

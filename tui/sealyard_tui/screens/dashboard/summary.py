@@ -1,10 +1,13 @@
-"""The summary bar of the dashboard: task counts, throughput, and the title of the list."""
+"""The summary bar of the dashboard: task counts and throughput."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Sparkline, Static
 
 from sealyard.model.requests import TaskCounts
@@ -26,51 +29,84 @@ _RESULTS = {
 }
 
 
-class SummaryBar(Vertical):
-    """Bar that shows task counts, the throughput, and the title of the list."""
+class CountsLine(Widget):
+    """The number of tasks by status and by result state, as detailed as the width allows."""
+
+    def __init__(self) -> None:
+        super().__init__(id="counts")
+        self._counts: TaskCounts | None = None
+
+    def show(self, counts: TaskCounts) -> None:
+        self._counts = counts
+        self.refresh()
+
+    def render(self) -> Content:
+        return format_counts(self._counts, self.size.width) if self._counts is not None else Content("")
+
+
+class SummaryBar(Horizontal):
+    """Bar that shows task counts and, while data is processed, the throughput."""
 
     def compose(self) -> ComposeResult:
-        with Horizontal():
-            yield Static("", id="statuses", markup=False)
-            yield Sparkline([], id="throughput")
-            yield Static("", id="rate", markup=False)
-        with Horizontal():
-            yield Static("", id="results", markup=False)
-            yield Static("", id="title", markup=False)
+        yield CountsLine()
+        yield Static("throughput", classes="throughput", markup=False)
+        yield Sparkline([], id="throughput", classes="throughput")
+        yield Static("", id="rate", classes="throughput", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one("#throughput").tooltip = Content(
-            "Data encrypted and verified by the workers in the last three minutes"
-        )
+        tooltip = Content("Data encrypted and verified by the workers in the last three minutes")
+        for widget in self.query(".throughput"):
+            widget.tooltip = tooltip
 
     def show_counts(self, counts: TaskCounts) -> None:
-        """Show the number of tasks by status and by result state. Zero counts are hidden on narrow terminals."""
-        min_count = 1 if self.screen.has_class("-narrow") else 0
-        statuses = [
-            _format_counter(*status_icon(status), count, label)
-            for status, label in _STATUSES.items()
-            if (count := counts.by_status.get(status, 0)) >= min_count
-        ]
-        results = [
-            _format_counter(*result_icon(state), count, label)
-            for state, label in _RESULTS.items()
-            if (count := counts.results.get(state, 0)) >= min_count
-        ]
-        self.query_one("#statuses", Static).update(Content("  ").join(statuses))
-        self.query_one("#results", Static).update(Content("  ").join(results))
+        self.query_one(CountsLine).show(counts)
 
     def show_throughput(self, throughput: Throughput) -> None:
+        """Show the throughput, unless it is zero and, with the chart on wide terminals, has been for a while."""
+        self.set_class(throughput.rate > 0, "-active")
+        self.set_class(any(throughput.rates), "-recent")
         self.query_one("#throughput", Sparkline).data = throughput.rates
         self.query_one("#rate", Static).update(Content(f"{throughput.rate:.1f} MiB/s"))
 
-    def show_title(self, parts: list[str]) -> None:
-        self.query_one("#title", Static).update(Content(" · ".join(part for part in parts if part)))
+
+def format_counts(counts: TaskCounts, width: int) -> Content:
+    """Return the counts of statuses and results in the longest form that fits into ``width`` columns.
+
+    Narrower forms omit zero counts, then the labels of the results, then all labels: the list shows them as well.
+    """
+    content = Content("")
+    for min_count, status_labels, result_labels in (
+        (0, _STATUSES, _RESULTS),
+        (1, _STATUSES, _RESULTS),
+        (1, _STATUSES, {}),
+        (1, {}, {}),
+    ):
+        statuses = [
+            _format_count(*status_icon(status), count, status_labels.get(status, ""))
+            for status in _STATUSES
+            if (count := counts.by_status.get(status, 0)) >= min_count
+        ]
+        results = [
+            _format_count(*result_icon(state), count, result_labels.get(state, ""))
+            for state in _RESULTS
+            if (count := counts.results.get(state, 0)) >= min_count
+        ]
+        content = Content.styled("  │  ", "$text-muted").join(_join_groups(statuses, results))
+        if content.cell_length <= width:
+            break
+    return content.truncate(width, ellipsis=True)
 
 
-def _format_counter(sign: str, style: str, count: int, label: str) -> Content:
+def _join_groups(*groups: list[Content]) -> Iterator[Content]:
+    return (Content("  ").join(group) for group in groups if group)
+
+
+def _format_count(sign: str, style: str, count: int, label: str) -> Content:
     if not count:
         return Content.styled(f"{sign} 0 {label}", "$text-muted")
-    return Content.assemble(Content.styled(f"{sign} {abbreviate_count(count)}", f"{style} bold"), f" {label}")
+    return Content.assemble(
+        Content.styled(f"{sign} {abbreviate_count(count)}", f"{style} bold"), f" {label}" if label else ""
+    )
 
 
 def abbreviate_count(count: int) -> str:

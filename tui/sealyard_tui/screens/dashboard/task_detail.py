@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from textual.content import Content
@@ -32,6 +32,7 @@ from sealyard.model.tasks import (
     Verdict,
 )
 from sealyard_tui.formatting import format_fields, progress_bar, result_badge, status_badge, task_title
+from sealyard_tui.text_layout import format_marked_line, format_warnings, summarize_warnings
 
 _BAR_WIDTH = 30
 Fields = list[tuple[str, Content | str]]
@@ -45,20 +46,24 @@ def render_task(
     *,
     live: RunProgress | None = None,
     file: Content | None = None,
+    width: int = 0,
 ) -> Content:
     """Render all details of a task.
 
     ``keys``: the keys bound to actions, by binding id. ``names``: display names of subjects. ``live``: progress that
-    is more recent than that of ``task``. ``file``: the download status of the result file.
+    is more recent than that of ``task``. ``file``: the download status of the result file. ``width``: the number of
+    cells to which the first section and the warnings are wrapped with a hanging indent; 0 to leave this to the caller.
     """
+    warnings = [escape_text(each) for each in (task.warning, *task.warnings) if each]
     sections = [
-        _render_status(task, now, keys, names, live or task.live),
+        _render_status(task, now, keys, names, warnings, live or task.live, width),
         _render_section("Result", _render_result(task.result, now, file, keys)) if task.result is not None else None,
         _render_section("Firmware" if task.subtasks else "Input", _render_files(task.inputs)),
         _render_section("Metadata", _render_files(task.metadata)) if task.metadata else None,
         _render_section("Approvals", _render_approvals(task, now, names))
         if task.approvals_required or task.approvals
         else None,
+        _render_section("Warnings", format_warnings(warnings, width)) if warnings else None,
         _render_section("Sub-tasks", _render_subtasks(task.subtasks)) if task.subtasks else None,
         _render_section("Keys and format", format_fields(_build_configuration_fields(task))),
         _render_section("History", _render_history(task, names)) if task.history else None,
@@ -71,7 +76,13 @@ def _render_section(heading: str, body: Content) -> Content:
 
 
 def _render_status(
-    task: Task, now: datetime, keys: Mapping[str, str], names: SubjectNames, live: RunProgress | None
+    task: Task,
+    now: datetime,
+    keys: Mapping[str, str],
+    names: SubjectNames,
+    warnings: Sequence[str],
+    live: RunProgress | None,
+    width: int,
 ) -> Content:
     reason_style = "$error" if task.status is TaskStatus.FAILED else "$warning"
     lines = [
@@ -83,18 +94,18 @@ def _render_status(
         )
     ]
     if task.reason:
-        lines.append(Content.styled(f"→ {escape_text(insert_subject_names(task.reason, names))}", reason_style))
+        reason = escape_text(insert_subject_names(task.reason, names))
+        lines.append(format_marked_line("→", reason, reason_style, width))
     if task.status in RESUBMITTABLE_STATUSES:
         lines.append(Content.styled(f"  Press {keys['dashboard.resubmit']} to submit it again.", "$text-muted"))
-    if task.warning:
-        lines.append(Content.styled(f"! {escape_text(task.warning)}", "$warning"))
-    lines += [Content.styled(f"! {escape_text(each)}", "$warning") for each in task.warnings]
+    if warnings:
+        lines.append(summarize_warnings(warnings, width))
     fields: Fields = [
         ("progress", _render_progress(task, live)),
-        ("justification", escape_text(task.justification)),
-        ("resubmission of", escape_text(task.resubmission_of or "")),
         ("requested by", escape_text(f"{format_subject(task.created_by, names)}, {format_time(task.created_at)}")),
         ("device", escape_text(f"{task.config_name} version {task.config_version}")),
+        ("justification", escape_text(task.justification)),
+        ("resubmission of", escape_text(task.resubmission_of or "")),
         ("kind", f"{task.kind}{escape_text(f', {task.content_type}' if task.content_type else '')}"),
         ("id", escape_text(task.id)),
         ("worker", escape_text(task.worker)),
@@ -102,7 +113,7 @@ def _render_status(
         ("ends before", format_time_left(task.time_limit_at, now) if not task.status.is_final else ""),
         ("starts before", format_time_left(task.execution_expires_at, now) if _is_before_start(task) else ""),
     ]
-    return Content("\n").join([*lines, format_fields(fields)])
+    return Content("\n").join([*lines, format_fields(fields, width=width)])
 
 
 def _is_before_start(task: Task) -> bool:

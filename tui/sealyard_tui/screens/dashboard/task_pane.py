@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from sealyard.model.subject_names import SubjectNames
 from sealyard.model.tasks import RunProgress, Task
 from sealyard_tui.action_keys import action_keys
 from sealyard_tui.screens.dashboard.task_detail import render_task
+from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 EMPTY_TEXT = Content.styled("Select a task to see details.", "$text-muted")
@@ -26,9 +28,10 @@ class TaskPane(ScrollPane):
 
     def __init__(self) -> None:
         super().__init__(id="detail", classes="pane")
-        self.border_title = Content("Detail")
+        set_pane_title(self, "Detail")
         self.current_task: Task | None = None
         self._content = EMPTY_TEXT
+        self._render_text: Callable[[int], Content] = lambda _: EMPTY_TEXT
 
     def compose(self) -> ComposeResult:
         yield Static(EMPTY_TEXT, markup=False)
@@ -46,14 +49,21 @@ class TaskPane(ScrollPane):
         if task.id != self.task_id:
             self.scroll_home(animate=False, immediate=True)
         self.current_task = task
-        self._update(render_task(task, now, action_keys(self.app), names, live=live, file=file))
+        keys = action_keys(self.app)
+        self._render_text = lambda width: render_task(task, now, keys, names, live=live, file=file, width=width)
+        self._update()
 
     def clear(self) -> None:
         self.current_task = None
-        self._update(EMPTY_TEXT)
+        self._render_text = lambda _: EMPTY_TEXT
+        self._update()
 
-    def _update(self, content: Content) -> None:
+    def on_resize(self) -> None:
+        self._update()
+
+    def _update(self) -> None:
         """Update the text only if it has changed, to avoid a new layout every second."""
+        content = self._render_text(self.scrollable_content_region.width)
         if not content.is_same(self._content):
             self._content = content
             self.query_one(Static).update(content)

@@ -10,6 +10,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
+from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
@@ -20,7 +21,7 @@ class DeviceDetailPane(ScrollPane):
 
     def __init__(self) -> None:
         super().__init__(id="detail", classes="pane")
-        self.border_title = Content("Configuration")
+        set_pane_title(self, "Configuration")
         self._render_text: Callable[[int], Content] = lambda _: Content("")
 
     def compose(self) -> ComposeResult:

@@ -21,7 +21,7 @@ from sealyard.client.protocol import Client
 from sealyard.model.access import Action, ResourceType, device_resource, is_allowed, resource_type_uri
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import PermissionDeniedError
-from sealyard.model.formatting import format_duration
+from sealyard.model.formatting import format_count, format_duration
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.fuzzy import find_matches
@@ -33,6 +33,7 @@ from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, Column, join_cells
 from sealyard_tui.widgets.filter_bar import FilterBar
+from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.sort_order import SortOrder, sort_rows
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
@@ -145,7 +146,7 @@ class DevicesScreen(ListScreen):
         yield FilterBar(self.saved_state.filter, hint="name, algorithm or key")
         with Container(id="list-and-detail"):
             yield VirtualTable[DeviceConfig](
-                self.COLUMNS, self._render_cells, key=lambda each: each.id, empty="Loading…", id="rows"
+                self.COLUMNS, self._render_cells, key=lambda each: each.id, empty="Loading…", id="rows", classes="pane"
             )
             yield DeviceDetailPane()
 
@@ -226,6 +227,7 @@ class DevicesScreen(ListScreen):
         table.set_empty_text(self._format_empty_text())
         table.replace(devices if is_similar else sort_rows(devices, self.order, SORT_VALUES))
         bar.show_count(len(devices), len(self._devices), similar=is_similar)
+        set_pane_title(table, format_count(len(devices), "device configuration"))
 
     def apply_order(self, order: SortOrder) -> None:
         table: VirtualTable[DeviceConfig] = self.list_table
@@ -234,11 +236,11 @@ class DevicesScreen(ListScreen):
     def _format_empty_text(self) -> str:
         if self._devices:
             return insert_keys(
-                self.app, "No device configurations match the filter. Press {key[screen.back]} to clear it."
+                self.app, "No device configurations match the filter.\nPress {key[screen.back]} to clear it."
             )
         if is_allowed(self.context.permissions, Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG)):
-            return insert_keys(self.app, "No device configurations yet. Press {key[devices.create]} to create one.")
-        return "No device configurations available. Ask an administrator for USE or APPROVE permission."
+            return insert_keys(self.app, "No device configurations yet.\nPress {key[devices.create]} to create one.")
+        return "No device configurations available.\nAsk an administrator for USE or APPROVE permission."
 
     # ---- detail
 

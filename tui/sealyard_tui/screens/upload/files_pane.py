@@ -8,7 +8,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
@@ -26,10 +25,11 @@ from sealyard_tui.screens.upload.format import (
     render_file_detail,
 )
 from sealyard_tui.widgets.columns import Column
+from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 EMPTY_TEXT = (
-    "No files yet. Press {key[upload.add]} to type or paste paths, {key[upload.browse]} to browse, or drop files onto "
+    "No files yet.\nPress {key[upload.add]} to type or paste paths, {key[upload.browse]} to browse, or drop files onto "
     "the terminal."
 )
 COLUMNS = (
@@ -118,7 +118,7 @@ class FilesPane(Vertical):
     def show(self, form: UploadForm) -> None:
         self._form = form
         self._numbers = {each.key: number for role in FileRole for number, each in enumerate(form.get_files(role), 1)}
-        self.border_title = Content(format_totals(form))
+        set_pane_title(self, format_totals(form))
         self.table.replace(form.entries)
         self._show_detail()
 

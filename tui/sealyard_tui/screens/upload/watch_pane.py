@@ -9,7 +9,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.content import Content
 from textual.message import Message
 
 from sealyard.client.watch_folder.events import DropSubmitted, PackageProposal
@@ -23,6 +22,7 @@ from sealyard_tui.screens.upload.format import format_drop_reason, render_drop_c
 from sealyard_tui.session.pending_changes import Change
 from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager
 from sealyard_tui.widgets.columns import Cell, Column
+from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 COLUMNS = (
@@ -93,7 +93,7 @@ class WatchFolderPane(Vertical):
     def show(self) -> None:
         drops = self._manager.dropped
         self.set_class(bool(drops), "-shown")
-        self.border_title = Content(f"Watch folder: {len(self._manager.proposals)} proposed")
+        set_pane_title(self, f"Watch folder: {len(self._manager.proposals)} proposed")
         self._table.replace(drops)
         self._update_bindings()
 
