@@ -224,6 +224,15 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
     ) -> AuditReport:
         return await self._await_query("AUDIT_LOG", self._engine.audit.verify(self._subject, checkpoint, progress))
 
+    async def prove_audit_entry(self, seq: int) -> str:
+        return await self._await_query("AUDIT_LOG", self._engine.audit.prove_entry(self._subject, seq))
+
+    async def prove_audit_consistency(self, old_size: int, size: int | None = None) -> str:
+        return await self._await_query("AUDIT_LOG", self._engine.audit.prove_consistency(self._subject, old_size, size))
+
+    async def audit_key(self) -> str:
+        return await self._await_query("AUDIT_LOG", self._engine.audit.public_key(self._subject))
+
     def export_audit(self, kind: str, filters: AuditFilter | None = None) -> AsyncGenerator[str, None]:
         lines = self._engine.audit.export(self._subject, kind, filters or AuditFilter())
         return self._thread.iterate(self._engine.stream(self._subject, "AUDIT_LOG", lines))

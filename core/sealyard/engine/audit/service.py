@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from sealyard.audit.export import export_csv, export_jsonl
+from sealyard.audit.proof import prove_consistency, prove_inclusion, read_public_key
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
 from sealyard.engine.state.permissions import Permissions
@@ -73,6 +74,32 @@ class AuditService:
         report_progress(size)
         unflushed_entries = self._load_unflushed_entries(report.size)
         return msgspec.structs.replace(report, size=report.size + len(unflushed_entries))
+
+    async def prove_entry(self, subject: str, seq: int) -> str:
+        """Return the proof that the newest checkpoint covers an entry; :mod:`sealyard.audit.proof` defines its text.
+
+        Raises :class:`NotFoundError` if there is no such entry, :class:`ConflictError` if no checkpoint covers it yet,
+        and :class:`AuditVerificationError` if the log does not match the checkpoint.
+        """
+        self._require_view_permission(subject)
+        if not 0 <= seq < self.sizes()[0]:
+            raise NotFoundError(f"Audit entry {seq} not found.", "List the entries to see the newest number.")
+        return (await asyncio.to_thread(prove_inclusion, self._folder, seq)).format()
+
+    async def prove_consistency(self, subject: str, old_size: int, size: int | None) -> str:
+        """Return the proof that the log of a checkpoint starts with its first ``old_size`` entries.
+
+        ``size`` is that of the checkpoint, None for the newest one. Raises :class:`NotFoundError` if there is no such
+        checkpoint, :class:`UsageError` if ``old_size`` is not between 1 and its size, and
+        :class:`AuditVerificationError` if the log does not match the checkpoint.
+        """
+        self._require_view_permission(subject)
+        return (await asyncio.to_thread(prove_consistency, self._folder, old_size, size)).format()
+
+    async def public_key(self, subject: str) -> str:
+        """Return the public audit key (PEM). Raises :class:`AuditVerificationError` if it is missing from the log."""
+        self._require_view_permission(subject)
+        return (await asyncio.to_thread(read_public_key, self._folder)).decode()
 
     async def export(self, subject: str, export_format: str, filters: AuditFilter) -> AsyncGenerator[str, None]:
         """Yield the entries that match ``filters`` as text, in batches of lines, oldest entry first.
