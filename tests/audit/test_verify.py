@@ -58,6 +58,12 @@ def test_intact_log_is_reported(folder: Path) -> None:
     assert report.root == AuditLog.open(folder).root
     assert report.checkpoints_checked == 2
     assert report.key_fingerprint == key_fingerprint(public_pem())
+    assert report.external_checkpoint_size is None
+
+
+def test_report_names_compared_checkpoint(folder: Path) -> None:
+    first_note = "".join((folder / NOTES).read_text().splitlines(keepends=True)[:5])
+    assert verify_log(folder, checkpoint=first_note).external_checkpoint_size == 4
 
 
 def test_empty_folder_is_empty_log(tmp_path: Path) -> None:

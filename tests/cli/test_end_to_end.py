@@ -290,6 +290,19 @@ def test_proofs_are_verified_without_the_log(workspace: CliWorkspace, tmp_path: 
     assert (failure.code, "for entry 3, but contains entry 2" in failure.err) == (1, True)
 
 
+def test_verification_states_what_was_compared(workspace: CliWorkspace, tmp_path: Path) -> None:
+    assert "Nothing outside the workspace folder was compared; pass --checkpoint FILE" in (
+        workspace.run("auditor", "audit", "verify").out
+    )
+    assert workspace.value("auditor", "audit", "verify")["externalCheckpointSize"] is None
+    note = tmp_path / "kept.txt"
+    note.write_text(list(read_notes(workspace.folder / "audit"))[-1])
+    size = int(note.read_text().splitlines()[1])
+    compared = workspace.run("auditor", "audit", "verify", "--checkpoint", note)
+    assert f"Compared with the checkpoint of size {size} from {note}" in compared.out
+    assert workspace.value("auditor", "audit", "verify", "--checkpoint", note)["externalCheckpointSize"] == size
+
+
 def test_proof_is_verified_with_the_key_of_the_workspace(workspace: CliWorkspace, tmp_path: Path) -> None:
     proof = tmp_path / "entry.tlog-proof"
     workspace.run("auditor", "audit", "prove", "0", "--out", proof)

@@ -58,8 +58,11 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
     public_key = _read_public_key(folder, required=bool(notes) or checkpoint is not None)
     checkpoints = _verify_notes(notes, public_key)
     checkpointed_size = checkpoints[-1].checkpoint.size if checkpoints else 0
+    external_size = None
     if checkpoint is not None:
-        checkpoints.append(_verify_external_note(checkpoint, public_key))
+        external_checkpoint = _verify_external_note(checkpoint, public_key)
+        external_size = external_checkpoint.checkpoint.size
+        checkpoints.append(external_checkpoint)
     if len({verified_checkpoint.checkpoint.origin for verified_checkpoint in checkpoints}) > 1:
         raise AuditVerificationError(
             "The checkpoints belong to different logs.", "Compare their first lines, which name the log."
@@ -74,6 +77,7 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
         root=tree.root().hex(),
         checkpoints_checked=len(checkpoints),
         key_fingerprint=key_fingerprint(public_key) if public_key else "",
+        external_checkpoint_size=external_size,
     )
 
 

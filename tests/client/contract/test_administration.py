@@ -380,6 +380,9 @@ def test_audit_log_is_paged_and_exported(harness: ClientHarness) -> None:
         reports: list[tuple[int, int]] = []
         report = await auditor.verify_audit(progress=lambda done, total: reports.append((done, total)))
         assert report.size > sequence[0]
+        assert report.external_checkpoint_size is None
+        *_, note = read_notes(subjects.folder / "workspace" / "audit")
+        assert (await auditor.verify_audit(checkpoint=note)).external_checkpoint_size == int(note.splitlines()[1])
         assert reports[-1][0] == reports[-1][1]
         text = "".join([each async for each in auditor.export_audit("jsonl")])
         assert [json.loads(line)["seq"] for line in text.splitlines()][: sequence[0]] == list(range(sequence[0]))

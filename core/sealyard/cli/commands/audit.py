@@ -22,6 +22,11 @@ from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.formatting import format_count, format_time
 from sealyard.model.safe_text import escape_text
 
+NOT_COMPARED_TEXT = (
+    "Nothing outside the workspace folder was compared; pass --checkpoint FILE to compare with a checkpoint kept"
+    " elsewhere."
+)
+
 
 def add_commands(commands: Commands) -> None:
     subcommands = add_command_group(commands, "audit", "List, show, verify, prove and export the audit log")
@@ -138,11 +143,12 @@ async def _verify(ctx: Context) -> int:
         raise UsageError("--key requires --proof.", "The log is verified with the key of the workspace.")
     async with ctx.open_reader() as client:
         report = await client.verify_audit(checkpoint=checkpoint, progress=ctx.out.progress.for_entries("verified"))
-    ctx.out.result(report, format_report(report))
+    ctx.out.result(report, _format_report(report, args.checkpoint))
     return ExitCode.OK
 
 
-def format_report(report: AuditReport) -> list[str]:
+def _format_report(report: AuditReport, checkpoint_path: Path | None) -> list[str]:
+    """Format the report of a verification with the checkpoint in the given file; None for a verification without."""
     checkpointed_entries = format_count(report.checkpointed_size, "entry", "entries")
     return list(
         format_fields(
@@ -153,9 +159,16 @@ def format_report(report: AuditReport) -> list[str]:
                 ("checkpoints", f"{report.checkpoints_checked} verified"),
                 ("root", report.root),
                 ("audit key", report.key_fingerprint),
+                ("comparison", _format_comparison(report, checkpoint_path)),
             )
         )
     )
+
+
+def _format_comparison(report: AuditReport, checkpoint_path: Path | None) -> str:
+    if report.external_checkpoint_size is None:
+        return NOT_COMPARED_TEXT
+    return f"Compared with the checkpoint of size {report.external_checkpoint_size} from {checkpoint_path}."
 
 
 async def _export(ctx: Context) -> int:
