@@ -13,6 +13,7 @@ import msgspec
 
 from sealyard.audit.log import AuditLog
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
+from sealyard.engine.audit.history import require_same_history
 from sealyard.engine.engine import Engine
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.tables import INDEXES, TASKS
@@ -104,6 +105,7 @@ class EngineHarness:
         lock = WorkspaceLock.acquire(self.paths.lock, "test")
         store = TinyDocumentStore.open(self.paths.store, INDEXES, write=True)
         audit = AuditLog.open(self.paths.audit)
+        require_same_history(store, audit, audit.size)
         migrate_pending_entries(store, audit)
         self.artifacts = FileArtifacts(self.paths.artifacts)
         self.bus = FakeBus(self.shelf, self.clock)

@@ -22,6 +22,7 @@ from sealyard.engine.access.role_sync import RoleSync
 from sealyard.engine.access.subject_states import SubjectStates
 from sealyard.engine.access.tokens import AccessTokens
 from sealyard.engine.audit.checkpointing import CheckpointLoop, migrate_pending_entries
+from sealyard.engine.audit.history import require_same_history
 from sealyard.engine.audit.service import AuditService
 from sealyard.engine.devices.configs import DeviceConfigs
 from sealyard.engine.devices.keys import KeyRegistry
@@ -60,12 +61,7 @@ from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
-from sealyard.model.errors import (
-    NotFoundError,
-    PermissionDeniedError,
-    SealyardError,
-    WorkspaceReadOnlyError,
-)
+from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
 from sealyard.model.events import DurableEvent
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
@@ -187,7 +183,7 @@ class Engine:
         assert self._checkpoint_loop is not None
         self._lock = lock
         await run_uncancellable(partial(remove_crash_leftovers, self.paths))
-        await self._checkpoint_loop.pin_key()
+        await self._checkpoint_loop.open_log()
         self.repository.add_task_listeners(
             self._deadlines,
             self._released_metadata,
@@ -349,7 +345,8 @@ async def open_engine(
 
     Raises :class:`WorkspaceLockedError` if another process has the workspace open for writing,
     :class:`KeyStoreLockedError` if the passphrase is missing or wrong or the OS keyring does not respond,
-    :class:`StoreCorruptedError` if the store is damaged, and other subclasses of :class:`SealyardError` if the
+    :class:`StoreCorruptedError` if the store is damaged, :class:`AuditVerificationError` if the audit log was changed
+    or does not belong to the store, and other subclasses of :class:`SealyardError` if the
     workspace cannot be opened for another reason.
     """
     metadata = load_metadata(paths)
@@ -359,6 +356,7 @@ async def open_engine(
         store = await run_uncancellable(partial(TinyDocumentStore.open, paths.store, INDEXES, write=True))
         try:
             audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
+            await run_uncancellable(partial(require_same_history, store, audit, audit.size))
             await run_uncancellable(partial(migrate_pending_entries, store, audit))
             bus = PipeBus(
                 build_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers

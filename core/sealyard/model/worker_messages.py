@@ -143,7 +143,12 @@ class SignCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class AuditPublicKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Requests the public audit key. The worker creates the audit key if there is none yet."""
+    """Requests the public audit key. The worker creates the audit key if there is none yet.
+
+    ``last_note``: the newest checkpoint of the audit log; the worker reports an error if the audit key did not sign it.
+    """
+
+    last_note: str | None = None
 
 
 class ProbeSigningKey(FrozenStruct, frozen=True, kw_only=True, tag=True):

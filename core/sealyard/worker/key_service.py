@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sealyard.audit.checkpoint import checkpoint_body, format_note
+from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.fs.private import write_private_file
 from sealyard.keys.local import LocalKeyProvider
@@ -81,8 +81,8 @@ class KeyService:
                 return await self._create_certificate_request(request_id, command)
             case ExportKey():
                 return await self._export(request_id, command)
-            case AuditPublicKey():
-                return KeyResponse(request_id=request_id, text=(await self._load_audit_key()).public_key)
+            case AuditPublicKey(last_note=last_note):
+                return KeyResponse(request_id=request_id, text=await self._get_audit_public_key(last_note))
             case SignCheckpoint():
                 return KeyResponse(request_id=request_id, text=await self._sign_checkpoint(command))
             case ProbeSigningKey(key=key, certificate=certificate):
@@ -142,6 +142,17 @@ class KeyService:
                 )
             self._audit_version = info.current
         return self._audit_version
+
+    async def _get_audit_public_key(self, last_note: str | None) -> str:
+        """Return the public audit key (PEM), after verifying that it verifies ``last_note``.
+
+        Raises :class:`AuditVerificationError` if it does not.
+        """
+        public_key = (await self._load_audit_key()).public_key
+        assert public_key is not None
+        if last_note is not None:
+            verify_note(last_note, public_key.encode())
+        return public_key
 
     async def _sign_checkpoint(self, command: SignCheckpoint) -> str:
         key = await self._load_audit_key()

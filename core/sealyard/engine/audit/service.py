@@ -12,6 +12,8 @@ from sealyard.audit.export import export_csv, export_jsonl
 from sealyard.audit.proof import prove_consistency, prove_inclusion, read_public_key
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
+from sealyard.engine.audit.history import require_same_history
+from sealyard.engine.state.commit_follower import load_new_commits
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.model.access import Action, ResourceType
@@ -61,7 +63,8 @@ class AuditService:
 
         Entries that are still in the journal count as not yet covered by a checkpoint. ``progress`` is called with the
         number of entries verified so far and the total: from the verifying thread, and a last time on the event loop.
-        Raises :class:`AuditVerificationError` if an entry or a checkpoint is wrong.
+        Raises :class:`AuditVerificationError` if an entry or a checkpoint is wrong, the checkpoints were removed, or
+        the store is older than the log.
         """
         self._require_view_permission(subject)
         size, _ = self.sizes()
@@ -71,6 +74,9 @@ class AuditService:
                 progress(done, size)
 
         report = await asyncio.to_thread(verify_log, self._folder, checkpoint=checkpoint, progress=report_progress)
+        await load_new_commits(self._repository)
+        log = AuditReader(self._folder)
+        await asyncio.to_thread(require_same_history, self._repository.store, log, report.size)
         report_progress(size)
         unflushed_entries = self._load_unflushed_entries(report.size)
         return msgspec.structs.replace(report, size=report.size + len(unflushed_entries))
