@@ -73,6 +73,8 @@ class EngineHarness:
 
     administrator = ADMIN
     name = "test"
+    key_check_interval: float | None = None
+    """Seconds between two background checks of a key. Their sleeping loop would disturb tests of other loops."""
 
     def __init__(self, root: Path, shelf: InMemoryKeys | None = None, clock: FakeClock | None = None) -> None:
         self.paths = WorkspacePaths(root)
@@ -111,7 +113,7 @@ class EngineHarness:
         self.bus = FakeBus(self.shelf, self.clock)
         self.engine = Engine(metadata, self.paths, store, self.artifacts, self.bus, self.clock, audit)
         self.is_open = True
-        await self.engine.start(lock, work=work)
+        await self.engine.start(lock, work=work, key_check_interval=self.key_check_interval)
         return self.engine
 
     async def close(self) -> None:

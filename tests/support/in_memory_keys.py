@@ -30,6 +30,7 @@ from sealyard.model.worker_messages import (
     ImportKey,
     KeyCommand,
     KeyResponse,
+    ProbeAuditKey,
     ProbeEncryptionKey,
     ProbeSigningKey,
     RotateKey,
@@ -80,6 +81,10 @@ class InMemoryKeys:
                 return KeyResponse(request_id=0, text=self._public().decode())
             case ProbeSigningKey(key=probed) | ProbeEncryptionKey(key=probed):
                 self._require(probed.uri, probed.version)
+                return KeyResponse(request_id=0)
+            case ProbeAuditKey(public_key=public_key):
+                if public_key.encode() != self._public():
+                    raise InvalidKeyError("A test signature of the audit key does not match.")
                 return KeyResponse(request_id=0)
 
     def copy(self, clock: Clock) -> InMemoryKeys:

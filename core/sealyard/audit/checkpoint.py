@@ -96,13 +96,21 @@ def key_id(name: str, public_key: bytes) -> bytes:
     return sha256(name.encode() + b"\n" + _ED25519 + _load_raw_key(public_key)).digest()[:4]
 
 
-def _check_signature(checkpoint: Checkpoint, signature: bytes, public_key: bytes) -> None:
+def verify_signature(message: bytes, signature: bytes, public_key: bytes) -> None:
+    """Raise :class:`AuditVerificationError` unless ``signature`` of ``message`` is that of ``public_key`` (PEM)."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(_load_raw_key(public_key)).verify(signature, checkpoint_body(checkpoint))
+        Ed25519PublicKey.from_public_bytes(_load_raw_key(public_key)).verify(signature, message)
     except InvalidSignature as error:
+        raise AuditVerificationError("The signature is wrong.") from error
+
+
+def _check_signature(checkpoint: Checkpoint, signature: bytes, public_key: bytes) -> None:
+    try:
+        verify_signature(checkpoint_body(checkpoint), signature, public_key)
+    except AuditVerificationError as error:
         raise AuditVerificationError(f"The signature of the checkpoint of size {checkpoint.size} is wrong.") from error
 
 

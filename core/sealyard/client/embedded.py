@@ -265,6 +265,7 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
         engine = self._engine
         log_size, checkpointed_size = engine.audit.sizes()
         clock_warning = engine.clock_guard.warning()
+        key_failures = engine.keys.failures(self._subject)
         return WorkspaceInfo(
             id=engine.metadata.id,
             name=engine.metadata.name,
@@ -279,8 +280,10 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
             rights=tuple(sorted(engine.permissions.permissions_of(self._subject))),
             warnings=(
                 *engine.keys.warnings(self._subject, engine.repository.clock.now()),
+                *(failure.warning for failure in key_failures),
                 *engine.otp.warnings(self._subject),
                 *((str(clock_warning),) if clock_warning is not None else ()),
             ),
             clock_warning=clock_warning.to_info() if clock_warning is not None else None,
+            key_failures=key_failures,
         )

@@ -168,6 +168,12 @@ class ProbeEncryptionKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     key: EncryptionKey
 
 
+class ProbeAuditKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Tests the audit key like :class:`ProbeSigningKey`. ``public_key`` (PEM) verifies the signature."""
+
+    public_key: str
+
+
 KeyCommand = (
     GenerateKey
     | ImportKey
@@ -179,6 +185,7 @@ KeyCommand = (
     | AuditPublicKey
     | ProbeSigningKey
     | ProbeEncryptionKey
+    | ProbeAuditKey
 )
 
 

@@ -26,12 +26,13 @@ from sealyard.model.worker_messages import (
     KeyCommand,
     KeyResponse,
     OpenKeyStore,
+    ProbeAuditKey,
     ProbeEncryptionKey,
     ProbeSigningKey,
     RotateKey,
     SignCheckpoint,
 )
-from sealyard.worker.key_probe import probe_cipher, probe_signer
+from sealyard.worker.key_probe import probe_audit_signer, probe_cipher, probe_signer
 
 AUDIT_KEY_NAME = "audit"
 
@@ -90,6 +91,9 @@ class KeyService:
                 return KeyResponse(request_id=request_id)
             case ProbeEncryptionKey(key=key):
                 await probe_cipher(await self.cipher(key))
+                return KeyResponse(request_id=request_id)
+            case ProbeAuditKey(public_key=public_key):
+                await probe_audit_signer(await self._open_audit_signer(), public_key, self._workspace_id)
                 return KeyResponse(request_id=request_id)
 
     def _get_provider(self, scheme: str) -> KeyProvider:
@@ -154,9 +158,13 @@ class KeyService:
             verify_note(last_note, public_key.encode())
         return public_key
 
+    async def _open_audit_signer(self) -> Signer:
+        version = (await self._load_audit_key()).version
+        return await self._audit_provider.signer(AUDIT_KEY_NAME, version, SigningAlgorithm.ED25519)
+
     async def _sign_checkpoint(self, command: SignCheckpoint) -> str:
         key = await self._load_audit_key()
         assert key.public_key is not None
         checkpoint = Checkpoint(origin=self._origin, size=command.size, root=command.root)
-        signer = await self._audit_provider.signer(AUDIT_KEY_NAME, key.version, SigningAlgorithm.ED25519)
+        signer = await self._open_audit_signer()
         return format_note(checkpoint, key.public_key.encode(), await signer.sign(checkpoint_body(checkpoint)))

@@ -71,6 +71,7 @@ async def test_unready_tenant_makes_server_unready(folder: Path, tmp_path: Path)
             "worker": (2, 0),
             "encryption-key": (1, 1),
             "signing-key": (1, 1),
+            "audit-key": (2, 0),
             "clock": (2, 0),
         }
 

@@ -73,7 +73,14 @@ async def _list_dead_letters(ctx: Context) -> int:
         letters = [letter for webhook_id in ids for letter in await client.dead_letters(webhook_id)]
     headers = ("ID", "EVENT", "TASK", "ATTEMPTS", "FAILED", "ERROR")
     rows = [
-        (letter.id, letter.event, letter.task_id, letter.attempts, format_time(letter.failed_at), letter.error)
+        (
+            letter.id,
+            letter.event,
+            letter.key or letter.task_id,
+            letter.attempts,
+            format_time(letter.failed_at),
+            letter.error,
+        )
         for letter in letters
     ]
     ctx.out.result(letters, format_table(headers, rows, "No undeliverable messages."))
