@@ -362,11 +362,12 @@ def test_read_only_applies_to_server(server_run: FakeServerRun, monkeypatch: pyt
     assert server_run.connections[0].read_only
 
 
-def test_socket_group_comes_from_settings(
+def test_socket_group_and_key_checks_come_from_settings(
     workspace: Path, server_run: FakeServerRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEALYARD_PASSPHRASE", PASSPHRASE)
-    front.open_workspace(profile_of(workspace), Settings(socket_group="firmware"))
+    front.open_workspace(profile_of(workspace), Settings(socket_group="firmware", key_check_minutes=3))
     (connection,) = server_run.connections
     assert isinstance(connection, LocalConnection)
     assert connection._group == "firmware"
+    assert connection._key_check_interval == 180

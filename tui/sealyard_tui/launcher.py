@@ -235,7 +235,13 @@ def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Pa
 
     remove_stale_user_files()
     folder = Path(profile.workspace)
-    connection = LocalConnection(folder, passphrase, read_only=settings.read_only, group=settings.socket_group)
+    connection = LocalConnection(
+        folder,
+        passphrase,
+        read_only=settings.read_only,
+        group=settings.socket_group,
+        key_check_interval=settings.key_check_minutes * 60,
+    )
     log = log or WorkspacePaths(folder).root / "logs" / "application.log"
     return run_app(connection, profile, profiles_of(folder), settings, log)
 

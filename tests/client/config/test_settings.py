@@ -76,6 +76,7 @@ def test_every_key_can_be_set() -> None:
         editor = "vim -n"
         refresh_interval = 5
         socket_group = "firmware"
+        key_check_minutes = 5
         symbols = "ascii"
         time_zone = "Europe/Berlin"
         [watch]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
 from sealyard.client.config.profiles import Profile
+from sealyard.client.config.settings import DEFAULT_KEY_CHECK_MINUTES
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
 from sealyard.concurrency.loop_thread import LoopThread, proxy_to_thread
@@ -86,10 +87,19 @@ class LocalConnection:
 
     host = ""
 
-    def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool = False, group: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        passphrase: str | None,
+        *,
+        read_only: bool = False,
+        group: str = "",
+        key_check_interval: float = DEFAULT_KEY_CHECK_MINUTES * 60,
+    ) -> None:
         """Prepare a connection to the workspace in ``folder``.
 
-        ``group``: the operating system group whose members may also connect.
+        ``group``: the operating system group whose members may also connect. ``key_check_interval``: seconds between
+        two checks of a key while this process owns the workspace.
         """
         self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
@@ -98,6 +108,7 @@ class LocalConnection:
         self._folder = folder
         self._passphrase = passphrase
         self._group = group
+        self._key_check_interval = key_check_interval
         self._read_only_engine: EngineHandle | None = None
         self._workspace: SharedWorkspace | None = None
         self._engine: EngineHandle | None = None
@@ -148,6 +159,7 @@ class LocalConnection:
             purpose="application",
             listen=False,
             os_group=self._group,
+            key_check_interval=self._key_check_interval,
             on_take_over=self._on_take_over,
             on_trouble=self._on_error,
         )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET, is_listening, is_responsive, socket_path
 from sealyard.concurrency.clock import SystemClock
+from sealyard.engine.devices.key_monitor import CHECK_INTERVAL
 from sealyard.fs.workspace_lock import WorkspaceLock, lock_error
 from sealyard.model.errors import (
     DeliveryCertainty,
@@ -69,6 +70,7 @@ class SharedWorkspace:
         listen: bool = True,
         work: bool = True,
         os_group: str = "",
+        key_check_interval: float = CHECK_INTERVAL,
         on_take_over: Callable[[], None] | None = None,
         on_trouble: Callable[[SealyardError], None] | None = None,
     ) -> None:
@@ -78,7 +80,7 @@ class SharedWorkspace:
         process holds the lock. With ``listen``, which is for long-running processes, other processes can attach as
         soon as this process holds the lock; without it, only after :meth:`start_listening`. With ``work``, the engine
         gives tasks to workers while this process holds the lock. Members of the operating system group ``os_group``
-        may also attach.
+        may also attach. ``key_check_interval``: seconds between two checks of a key while this process holds the lock.
 
         ``on_take_over`` is called after this process has taken the workspace over from another one. ``on_trouble`` is
         called with the reason if the take-over fails, or if other processes cannot attach; this process then continues
@@ -90,6 +92,7 @@ class SharedWorkspace:
         self._listen = listen
         self._work = work
         self._os_group = os_group
+        self._key_check_interval = key_check_interval
         self._on_take_over = on_take_over
         self._on_trouble = on_trouble or _log_trouble
         self._engine: EngineHandle | None = None
@@ -208,7 +211,13 @@ class SharedWorkspace:
             raise lock_error(holder)
         WorkspaceLock.require_writable(lock_path)
         passphrase = self._unlock()
-        engine = await EngineHandle.open(self._folder, purpose=self._purpose, passphrase=passphrase, work=self._work)
+        engine = await EngineHandle.open(
+            self._folder,
+            purpose=self._purpose,
+            passphrase=passphrase,
+            work=self._work,
+            key_check_interval=self._key_check_interval,
+        )
         try:
             self._require_open()
             if self._attached:
