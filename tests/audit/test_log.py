@@ -42,7 +42,7 @@ def test_reader_returns_prepared_entries(tmp_path: Path) -> None:
 
 
 def test_sequence_continues_after_restart(tmp_path: Path) -> None:
-    first = add(AuditLog.open(tmp_path), 3)
+    first = add(make_log(tmp_path, (0,)), 3)
     log = AuditLog.open(tmp_path)
     second = add(log, 2)
     assert [entry.seq for entry in AuditReader(tmp_path).all_entries()] == [0, 1, 2, 3, 4]
@@ -96,7 +96,7 @@ def test_append_of_foreign_entry_is_rejected(tmp_path: Path) -> None:
 
 
 def test_rollback_discards_prepared_entries(tmp_path: Path) -> None:
-    log = AuditLog.open(tmp_path)
+    log = make_log(tmp_path, (0,))
     add(log, 2)
     head = log.head
     draft(log, "never committed")
@@ -190,7 +190,7 @@ def test_torn_first_line_of_segment_is_replaced(tmp_path: Path, monkeypatch: pyt
 
 
 def test_append_on_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = AuditLog.open(tmp_path)
+    log = make_log(tmp_path, (0,))
     add(log, 1)
     path = tmp_path / "segment-000000.jsonl"
     before = path.read_bytes()
@@ -270,7 +270,7 @@ def test_failed_append_keeps_entries_of_second_writer(tmp_path: Path, monkeypatc
 
 
 def test_failed_folder_sync_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = AuditLog.open(tmp_path)
+    log = make_log(tmp_path, (0,))
     entry = draft(log)
     synced_folders: list[Path] = []
 

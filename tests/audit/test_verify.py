@@ -58,6 +58,12 @@ def test_intact_log_is_reported(folder: Path) -> None:
     assert report.root == AuditLog.open(folder).root
     assert report.checkpoints_checked == 2
     assert report.key_fingerprint == key_fingerprint(public_pem())
+    assert report.external_checkpoint_size is None
+
+
+def test_report_names_compared_checkpoint(folder: Path) -> None:
+    first_note = "".join((folder / NOTES).read_text().splitlines(keepends=True)[:5])
+    assert verify_log(folder, checkpoint=first_note).external_checkpoint_size == 4
 
 
 def test_empty_folder_is_empty_log(tmp_path: Path) -> None:
@@ -70,9 +76,18 @@ def test_checkpoint_of_empty_log_is_valid(tmp_path: Path) -> None:
     assert verify_log(tmp_path).checkpoints_checked == 2
 
 
-def test_log_without_checkpoints_is_reported(tmp_path: Path) -> None:
-    make_log(tmp_path, (), uncheckpointed=3)
-    assert (verify_log(tmp_path).checkpointed_size, verify_log(tmp_path).uncheckpointed_count) == (0, 3)
+@pytest.mark.parametrize("removed", [(NOTES,), (NOTES, "audit-key.pem"), (NOTES, SEGMENT)])
+def test_log_without_checkpoints_is_rejected(folder: Path, removed: tuple[str, ...]) -> None:
+    for name in removed:
+        (folder / name).unlink()
+    with pytest.raises(AuditVerificationError, match="checkpoints of the audit log were removed"):
+        verify_log(folder)
+
+
+def test_log_with_empty_file_of_checkpoints_is_rejected(folder: Path) -> None:
+    (folder / NOTES).write_bytes(b"")
+    with pytest.raises(AuditVerificationError, match="checkpoints of the audit log were removed"):
+        verify_log(folder)
 
 
 def test_progress_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,13 +313,6 @@ def test_missing_key_with_external_checkpoint_is_reported(folder: Path) -> None:
     (folder / "audit-key.pem").unlink()
     with pytest.raises(AuditVerificationError, match=r"audit-key\.pem is missing"):
         verify_log(folder, checkpoint="".join(external.splitlines(keepends=True)[:5]))
-
-
-def test_log_without_checkpoints_needs_no_audit_key(folder: Path) -> None:
-    (folder / NOTES).unlink()
-    (folder / "audit-key.pem").unlink()
-    report = verify_log(folder)
-    assert (report.checkpointed_size, report.key_fingerprint) == (0, "")
 
 
 @pytest.mark.parametrize("line", range(4))

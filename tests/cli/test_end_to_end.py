@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from sealyard.audit.segment_files import read_notes
 from tests.support.cli_runner import CliWorkspace, run_process, sealyard, value_of
+from tests.support.proof_verifier import open_checkpoint, verify_consistency_proof, verify_inclusion_proof
 
 
 def test_approved_package_extracts_to_original_files(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
@@ -253,6 +256,60 @@ def test_audit_export_contains_all_entries(workspace: CliWorkspace, tmp_path: Pa
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [each["seq"] for each in entries] == list(range(len(entries)))
     assert workspace.run("auditor", "audit", "export", "--format", "csv").out.count("\n") == len(entries) + 1
+
+
+def test_proofs_are_verified_without_the_log(workspace: CliWorkspace, tmp_path: Path) -> None:
+    key, proof = tmp_path / "audit-key.pem", tmp_path / "entry.tlog-proof"
+    assert workspace.run("auditor", "audit", "key", "--out", key).code == 0
+    described = workspace.value("auditor", "audit", "prove", "2", "--out", proof)
+    assert (described["kind"], described["seq"], described["path"]) == ("inclusion", 2, str(proof))
+    assert json.loads(verify_inclusion_proof(proof.read_text(), key.read_bytes()))["seq"] == 2
+    assert workspace.run("auditor", "audit", "prove", "2").out == proof.read_text() == described["proof"]
+    report = value_of("audit", "verify", "--proof", proof, "--key", key)
+    assert report["entry"] == workspace.value("auditor", "audit", "show", "2")
+    assert report["checkpoint"]["size"] == described["size"]
+
+    notes = list(read_notes(workspace.folder / "audit"))
+    (tmp_path / "note").write_text(notes[1])
+    extension = tmp_path / "extension.txt"
+    old_size, _ = open_checkpoint(notes[1], key.read_bytes())
+    workspace.run("auditor", "audit", "prove", "--from", old_size, "--out", extension)
+    verify_consistency_proof(extension.read_text(), notes[1], key.read_bytes())
+    arguments = ("audit", "verify", "--proof", extension, "--key", key)
+    report = value_of(*arguments, "--checkpoint", tmp_path / "note")
+    assert report["oldCheckpoint"]["size"] == old_size
+    assert f"extends the kept one of size {old_size}" in sealyard(*arguments, "--checkpoint", tmp_path / "note").out
+    assert sealyard(*arguments).code == 2
+
+    proof.write_text(proof.read_text().replace("index 2", "index 3"))
+    failure = sealyard("audit", "verify", "--proof", proof, "--key", key)
+    assert (failure.code, "for entry 3, but contains entry 2" in failure.err) == (1, True)
+
+
+def test_verification_states_what_was_compared(workspace: CliWorkspace, tmp_path: Path) -> None:
+    assert "Nothing outside the workspace folder was compared; pass --checkpoint FILE" in (
+        workspace.run("auditor", "audit", "verify").out
+    )
+    assert workspace.value("auditor", "audit", "verify")["externalCheckpointSize"] is None
+    note = tmp_path / "kept.txt"
+    note.write_text(list(read_notes(workspace.folder / "audit"))[-1])
+    size = int(note.read_text().splitlines()[1])
+    compared = workspace.run("auditor", "audit", "verify", "--checkpoint", note)
+    assert f"Compared with the checkpoint of size {size} from {note}" in compared.out
+    assert workspace.value("auditor", "audit", "verify", "--checkpoint", note)["externalCheckpointSize"] == size
+
+
+def test_proof_is_verified_with_the_key_of_the_workspace(workspace: CliWorkspace, tmp_path: Path) -> None:
+    proof = tmp_path / "entry.tlog-proof"
+    workspace.run("auditor", "audit", "prove", "0", "--out", proof)
+    shutil.rmtree(workspace.folder / "store")
+    verified = workspace.run("auditor", "audit", "verify", "--proof", proof)
+    assert (verified.code, "from the workspace folder" in verified.out) == (0, True)
+
+
+@pytest.mark.parametrize("arguments", [(), ("1", "--from", "1"), ("1", "--to", "2"), ("--to", "2")])
+def test_proof_request_is_an_entry_or_two_sizes(workspace: CliWorkspace, arguments: tuple[str, ...]) -> None:
+    assert workspace.run("auditor", "audit", "prove", *arguments).code == 2
 
 
 def test_json_value_describes_downloaded_file(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ async def test_working_workspace_is_ready(harness: EngineHarness) -> None:
         ("worker", True),
         ("encryption-key", True),
         ("signing-key", True),
+        ("audit-key", True),
         ("clock", True),
     ]
     assert health.failures == ()

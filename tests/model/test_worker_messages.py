@@ -28,6 +28,7 @@ from sealyard.model.worker_messages import (
     KeyRequest,
     KeyResponse,
     OpenKeyStore,
+    ProbeAuditKey,
     ProbeEncryptionKey,
     ProbeSigningKey,
     RecordedSegment,
@@ -77,6 +78,8 @@ TO_WORKER = [
             ExportKey(uri="local:a", version=1, path="/k"),
             SignCheckpoint(size=5, root="00" * 32),
             AuditPublicKey(),
+            AuditPublicKey(last_note="note"),
+            ProbeAuditKey(public_key="PEM"),
             ProbeSigningKey(key=SIGNING, certificate="PEM"),
             ProbeEncryptionKey(key=CONTENT),
         )

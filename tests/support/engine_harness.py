@@ -13,6 +13,7 @@ import msgspec
 
 from sealyard.audit.log import AuditLog
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
+from sealyard.engine.audit.history import require_same_history
 from sealyard.engine.engine import Engine
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.tables import INDEXES, TASKS
@@ -72,6 +73,8 @@ class EngineHarness:
 
     administrator = ADMIN
     name = "test"
+    key_check_interval: float | None = None
+    """Seconds between two background checks of a key. Their sleeping loop would disturb tests of other loops."""
 
     def __init__(self, root: Path, shelf: InMemoryKeys | None = None, clock: FakeClock | None = None) -> None:
         self.paths = WorkspacePaths(root)
@@ -104,12 +107,13 @@ class EngineHarness:
         lock = WorkspaceLock.acquire(self.paths.lock, "test")
         store = TinyDocumentStore.open(self.paths.store, INDEXES, write=True)
         audit = AuditLog.open(self.paths.audit)
+        require_same_history(store, audit, audit.size)
         migrate_pending_entries(store, audit)
         self.artifacts = FileArtifacts(self.paths.artifacts)
         self.bus = FakeBus(self.shelf, self.clock)
         self.engine = Engine(metadata, self.paths, store, self.artifacts, self.bus, self.clock, audit)
         self.is_open = True
-        await self.engine.start(lock, work=work)
+        await self.engine.start(lock, work=work, key_check_interval=self.key_check_interval)
         return self.engine
 
     async def close(self) -> None:

@@ -14,10 +14,11 @@ from sealyard.model.errors import SealyardError
 
 # fmt: off
 QUERIES = frozenset({
-    "access", "audit", "certificate", "close", "counts", "cursor", "dead_letters", "device", "device_certificates",
-    "devices", "download", "events", "export_audit", "failed_notifications", "identities", "keys",
-    "notification_settings", "notification_targets", "one_time_password", "own_device_rules", "own_subjects",
-    "policy", "review", "subject_names", "task", "tasks", "tokens", "verify_audit", "wait", "webhooks", "workspace",
+    "access", "audit", "audit_key", "certificate", "close", "counts", "cursor", "dead_letters", "device",
+    "device_certificates", "devices", "download", "events", "export_audit", "failed_notifications", "identities",
+    "keys", "notification_settings", "notification_targets", "one_time_password", "own_device_rules", "own_subjects",
+    "policy", "prove_audit_consistency", "prove_audit_entry", "review", "subject_names", "task", "tasks", "tokens",
+    "verify_audit", "wait", "webhooks", "workspace",
 })
 # fmt: on
 """Methods that change nothing; all other calls are recorded."""

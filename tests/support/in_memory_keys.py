@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sealyard.audit.checkpoint import checkpoint_body, format_note
+from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.crypto.certificates import compute_fingerprint, create_certificate_request, create_self_signed
 from sealyard.keys.key_import import load_certificate_of
 from sealyard.keys.material import describe
@@ -30,6 +30,7 @@ from sealyard.model.worker_messages import (
     ImportKey,
     KeyCommand,
     KeyResponse,
+    ProbeAuditKey,
     ProbeEncryptionKey,
     ProbeSigningKey,
     RotateKey,
@@ -74,10 +75,16 @@ class InMemoryKeys:
                 return KeyResponse(request_id=0, text=path)
             case SignCheckpoint(size=size, root=root):
                 return KeyResponse(request_id=0, text=self._note(Checkpoint(origin=self._origin, size=size, root=root)))
-            case AuditPublicKey():
+            case AuditPublicKey(last_note=last_note):
+                if last_note is not None:
+                    verify_note(last_note, self._public())
                 return KeyResponse(request_id=0, text=self._public().decode())
             case ProbeSigningKey(key=probed) | ProbeEncryptionKey(key=probed):
                 self._require(probed.uri, probed.version)
+                return KeyResponse(request_id=0)
+            case ProbeAuditKey(public_key=public_key):
+                if public_key.encode() != self._public():
+                    raise InvalidKeyError("A test signature of the audit key does not match.")
                 return KeyResponse(request_id=0)
 
     def copy(self, clock: Clock) -> InMemoryKeys:

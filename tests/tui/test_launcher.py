@@ -362,9 +362,13 @@ def test_read_only_applies_to_server(server_run: FakeServerRun, monkeypatch: pyt
     assert server_run.connections[0].read_only
 
 
-def test_sharing_follows_settings(workspace: Path, server_run: FakeServerRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sharing_and_key_checks_follow_settings(
+    workspace: Path, server_run: FakeServerRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEALYARD_PASSPHRASE", PASSPHRASE)
-    front.open_workspace(profile_of(workspace), Settings(socket_group="firmware", allow_private_webhooks=True))
+    settings = Settings(socket_group="firmware", allow_private_webhooks=True, key_check_minutes=3)
+    front.open_workspace(profile_of(workspace), settings)
     (connection,) = server_run.connections
     assert isinstance(connection, LocalConnection)
     assert (connection._group, connection._allow_private_webhooks) == ("firmware", True)
+    assert connection._key_check_interval == 180

@@ -10,6 +10,7 @@ from functools import cache
 import msgspec
 import pytest
 
+from sealyard.audit.merkle import EMPTY_ROOT
 from sealyard.crypto.algorithms import SIGNATURES
 from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
@@ -22,12 +23,15 @@ from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgor
 from sealyard.model.device_configs import SigningKey
 from sealyard.model.errors import InvalidKeyError
 from sealyard.model.worker_messages import (
+    AuditPublicKey,
     JobFailed,
     KeyCommand,
     KeyRequest,
     KeyResponse,
+    ProbeAuditKey,
     ProbeEncryptionKey,
     ProbeSigningKey,
+    SignCheckpoint,
 )
 from sealyard.worker.key_probe import probe_cipher, probe_signer
 from tests.support.worker_harness import CIPHER, NOW, WorkerProcess, WorkerWorkspace
@@ -100,6 +104,31 @@ def test_probe_with_other_certificate_fails(workspace: WorkerWorkspace, worker: 
     assert response.error is not None
     assert response.error.code == InvalidKeyError.code
     assert "does not match the recorded certificate" in response.error.message
+
+
+def test_probe_of_audit_key_succeeds(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    public_key = send_command(worker, AuditPublicKey()).text
+    assert public_key is not None
+    assert send_command(worker, ProbeAuditKey(public_key=public_key)) == KeyResponse(request_id=1)
+    assert not workspace.intents
+
+
+def test_probe_of_audit_key_with_another_public_key_fails(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    other_key = workspace.keys["both"].current.public_key
+    assert other_key is not None
+    response = send_command(worker, ProbeAuditKey(public_key=other_key))
+    assert response.error is not None
+    assert response.error.code == InvalidKeyError.code
+
+
+def test_checkpoint_of_another_key_is_refused(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    note = send_command(worker, SignCheckpoint(size=0, root=EMPTY_ROOT.hex())).text
+    assert note is not None
+    assert send_command(worker, AuditPublicKey(last_note=note)).error is None
+    forged_note = note.replace("\n0\n", "\n1\n")
+    response = send_command(worker, AuditPublicKey(last_note=forged_note))
+    assert response.error is not None
+    assert response.error.code == "audit"
 
 
 def test_probe_of_missing_version_fails(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:

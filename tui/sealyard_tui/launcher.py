@@ -241,6 +241,7 @@ def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Pa
         read_only=settings.read_only,
         group=settings.socket_group,
         allow_private_webhooks=settings.allow_private_webhooks,
+        key_check_interval=settings.key_check_minutes * 60,
     )
     log = log or WorkspacePaths(folder).root / "logs" / "application.log"
     return run_app(connection, profile, profiles_of(folder), settings, log)

@@ -67,9 +67,7 @@ def parse_note(note: str) -> tuple[Checkpoint, tuple[NoteSignature, ...]]:
     match = _BODY_PATTERN.fullmatch(body + "\n") if separator and len(note) <= _MAX_NOTE_LENGTH else None
     if match is None or not signature_lines.endswith("\n"):
         raise AuditVerificationError("Not a checkpoint of an audit log.")
-    checkpoint = Checkpoint(
-        origin=match["origin"], size=int(match["size"]), root=_strict_b64decode(match["root"]).hex()
-    )
+    checkpoint = Checkpoint(origin=match["origin"], size=int(match["size"]), root=decode_base64(match["root"]).hex())
     return checkpoint, tuple(_parse_signature(line) for line in signature_lines[:-1].split("\n"))
 
 
@@ -98,13 +96,21 @@ def key_id(name: str, public_key: bytes) -> bytes:
     return sha256(name.encode() + b"\n" + _ED25519 + _load_raw_key(public_key)).digest()[:4]
 
 
-def _check_signature(checkpoint: Checkpoint, signature: bytes, public_key: bytes) -> None:
+def verify_signature(message: bytes, signature: bytes, public_key: bytes) -> None:
+    """Raise :class:`AuditVerificationError` unless ``signature`` of ``message`` is that of ``public_key`` (PEM)."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(_load_raw_key(public_key)).verify(signature, checkpoint_body(checkpoint))
+        Ed25519PublicKey.from_public_bytes(_load_raw_key(public_key)).verify(signature, message)
     except InvalidSignature as error:
+        raise AuditVerificationError("The signature is wrong.") from error
+
+
+def _check_signature(checkpoint: Checkpoint, signature: bytes, public_key: bytes) -> None:
+    try:
+        verify_signature(checkpoint_body(checkpoint), signature, public_key)
+    except AuditVerificationError as error:
         raise AuditVerificationError(f"The signature of the checkpoint of size {checkpoint.size} is wrong.") from error
 
 
@@ -132,11 +138,11 @@ def _parse_signature(line: str) -> NoteSignature:
     match = _SIGNATURE_PATTERN.fullmatch(line)
     if match is None:
         raise AuditVerificationError("A checkpoint has an invalid signature line.")
-    key_id_and_signature = _strict_b64decode(match["signature"])
+    key_id_and_signature = decode_base64(match["signature"])
     return NoteSignature(name=match["name"], key_id=key_id_and_signature[:4], signature=key_id_and_signature[4:])
 
 
-def _strict_b64decode(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
     """Decode Base64, and reject non-canonical encodings, so that no two texts encode the same checkpoint.
 
     Raises :class:`AuditVerificationError` if ``text`` is not canonical Base64.
@@ -144,7 +150,7 @@ def _strict_b64decode(text: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise AuditVerificationError("A checkpoint has a field that is not valid Base64.") from error
+        raise AuditVerificationError("A field is not valid Base64.") from error
     if base64.b64encode(data).decode() != text:
-        raise AuditVerificationError("A checkpoint has a field that is not canonical Base64.")
+        raise AuditVerificationError("A field is not canonical Base64.")
     return data

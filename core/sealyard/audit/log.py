@@ -15,7 +15,7 @@ from typing import Any, Self
 from msgspec import UNSET
 
 from sealyard.audit.checkpoint import parse_note
-from sealyard.audit.encoding import encode_entry
+from sealyard.audit.encoding import decode_entry, encode_entry
 from sealyard.audit.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.segment_files import (
@@ -85,7 +85,8 @@ class AuditLog(AuditReader):
         """Open the log in ``folder`` for writing, or create an empty one in an empty folder.
 
         Removes a partial line or note that a crash left at the end of a file. Raises :class:`AuditVerificationError` if
-        the entries do not match the newest checkpoint, because no entry may be added to such a log.
+        the entries do not match the newest checkpoint, or an entry after it does not follow the previous one, because
+        no entry may be added to such a log.
         """
         make_private_dir(folder)
         log = cls(folder)
@@ -213,11 +214,15 @@ class AuditLog(AuditReader):
 
     def _load(self) -> None:
         checkpoint = self._load_checkpoints()
-        checkpointed_root = EMPTY_ROOT
+        checkpointed_root, previous_hash = EMPTY_ROOT, GENESIS_HASH
         for number, path in enumerate(segment_paths(self.folder)):
             size_before, line = self._tree.size, b""
             for line in read_lines(path):
-                self._tree.append(leaf_hash(line))
+                leaf = leaf_hash(line)
+                if self._tree.size >= self._checkpointed_size:
+                    _require_successor(line, self._tree.size, previous_hash, path.name)
+                previous_hash = leaf.hex()
+                self._tree.append(leaf)
                 if self._tree.size == self._checkpointed_size:
                     checkpointed_root = self._tree.root()
             entry_count = self._tree.size - size_before
@@ -274,6 +279,17 @@ def _translate_errors() -> Iterator[None]:
         raise StorageError(
             f"Cannot write the audit log: {error.strerror}.", "Free some space, then try again."
         ) from error
+
+
+def _require_successor(line: bytes, seq: int, previous_hash: str, source: str) -> None:
+    """Raise :class:`AuditVerificationError` unless ``line`` is the entry ``seq`` that follows ``previous_hash``."""
+    entry = decode_entry(line, source)
+    if (entry.seq, entry.previous) != (seq, previous_hash):
+        raise AuditVerificationError(
+            f"Entry {seq} of the audit log does not follow the previous entry ({source}).",
+            Hint.of(HintCode.VERIFY_AUDIT),
+            seq=seq,
+        )
 
 
 def _compute_head(seq: int, line: bytes) -> LogHead:

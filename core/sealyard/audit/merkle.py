@@ -6,7 +6,8 @@ verified with the algorithms of RFC 9162, sections 2.1.3.2 and 2.1.4.2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from sealyard.model.errors import AuditVerificationError
@@ -63,15 +64,7 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """Return PATH(index, leaves) of RFC 6962. Raises :class:`AuditVerificationError` if there is no leaf ``index``."""
-    if not 0 <= index < len(leaves):
-        raise AuditVerificationError(f"Entry {index} does not exist in a log of size {len(leaves)}.")
-    if len(leaves) == 1:
-        return []
-    split = _split_point(len(leaves))
-    left, right = leaves[:split], leaves[split:]
-    if index < split:
-        return [*inclusion_proof(left, index), merkle_root(right)]
-    return [*inclusion_proof(right, index - split), merkle_root(left)]
+    return subtree_roots(leaves, inclusion_subtrees(index, len(leaves)))
 
 
 def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
@@ -80,20 +73,64 @@ def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
     The result proves that the tree over ``leaves`` extends the tree over its first ``size`` leaves. Raises
     :class:`AuditVerificationError` if ``size`` is not between 1 and the number of leaves.
     """
-    if not 0 < size <= len(leaves):
-        raise AuditVerificationError(f"A log of size {len(leaves)} has no consistency proof for size {size}.")
-    return _subproof(leaves, size, is_complete=True)
+    return subtree_roots(leaves, consistency_subtrees(size, len(leaves)))
 
 
-def _subproof(leaves: Sequence[bytes], size: int, *, is_complete: bool) -> list[bytes]:
-    """Return SUBPROOF of RFC 6962, section 2.1.2; ``is_complete`` is its argument ``b``."""
-    if size == len(leaves):
-        return [] if is_complete else [merkle_root(leaves)]
-    split = _split_point(len(leaves))
-    left, right = leaves[:split], leaves[split:]
-    if size <= split:
-        return [*_subproof(left, size, is_complete=is_complete), merkle_root(right)]
-    return [*_subproof(right, size - split, is_complete=False), merkle_root(left)]
+def inclusion_subtrees(index: int, size: int) -> list[range]:
+    """Return the subtrees whose roots are the inclusion proof of leaf ``index`` in a tree with ``size`` leaves.
+
+    Each subtree is the range of its leaves. Raises :class:`AuditVerificationError` if there is no leaf ``index``.
+    """
+    if not 0 <= index < size:
+        raise AuditVerificationError(f"Entry {index} does not exist in a log of size {size}.")
+    subtrees = []
+    start, end = 0, size
+    while end - start > 1:
+        split = start + _split_point(end - start)
+        if index < split:
+            subtrees.append(range(split, end))
+            end = split
+        else:
+            subtrees.append(range(start, split))
+            start = split
+    return subtrees[::-1]
+
+
+def consistency_subtrees(old_size: int, size: int) -> list[range]:
+    """Return the subtrees whose roots are the consistency proof between trees of ``old_size`` and ``size`` leaves.
+
+    Each subtree is the range of its leaves. Raises :class:`AuditVerificationError` if ``old_size`` is not between 1 and
+    ``size``.
+    """
+    if not 0 < old_size <= size:
+        raise AuditVerificationError(f"A log of size {size} has no consistency proof for size {old_size}.")
+    subtrees = []
+    start, end = 0, size
+    while old_size != end:
+        split = start + _split_point(end - start)
+        if old_size <= split:
+            subtrees.append(range(split, end))
+            end = split
+        else:
+            subtrees.append(range(start, split))
+            start = split
+    if start:  # otherwise, the verifier knows the root of the last subtree: it is the root of the old tree
+        subtrees.append(range(start, end))
+    return subtrees[::-1]
+
+
+def subtree_roots(leaves: Iterable[bytes], subtrees: Sequence[range]) -> list[bytes]:
+    """Return the roots of disjoint subtrees, reading ``leaves`` once and only as far as necessary."""
+    trees = {subtree: Frontier() for subtree in subtrees}
+    pending = deque(sorted(subtrees, key=lambda subtree: subtree.start))
+    for index, leaf in enumerate(leaves):
+        if pending and index == pending[0].stop:
+            pending.popleft()
+        if not pending:
+            break
+        if index in pending[0]:
+            trees[pending[0]].append(leaf)
+    return [trees[subtree].root() for subtree in subtrees]
 
 
 def _split_point(count: int) -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 from sealyard.audit.checkpoint import parse_note
 from sealyard.audit.encoding import decode_entry
 from sealyard.audit.segment_files import (
+    CHECKPOINTS,
+    PUBLIC_KEY,
     last_line,
     last_line_end,
     latest_checkpoint_note,
@@ -18,6 +20,7 @@ from sealyard.audit.segment_files import (
     segment_paths,
 )
 from sealyard.model.audit import AuditEntry, AuditFilter, Checkpoint
+from sealyard.model.errors import AuditVerificationError
 
 MATCH_ALL = AuditFilter()
 
@@ -48,6 +51,18 @@ class AuditReader:
     def last_checkpoint(self) -> Checkpoint | None:
         note = self.last_note()
         return None if note is None else parse_note(note)[0]
+
+    def require_checkpoints(self) -> None:
+        """Raise :class:`AuditVerificationError` if the log has entries or an audit key, but no checkpoint.
+
+        The first checkpoint of a log is older than its key and its first entry.
+        """
+        is_in_use = (self.folder / PUBLIC_KEY).exists() or self.size > 0
+        if is_in_use and self.last_note() is None:
+            raise AuditVerificationError(
+                f"The checkpoints of the audit log were removed: {CHECKPOINTS} is missing or empty.",
+                "Restore the whole workspace from a backup.",
+            )
 
     @property
     def checkpointed_size(self) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from sealyard.audit.checkpoint import key_fingerprint, verify_note
 from sealyard.audit.encoding import decode_entry, is_canonical
 from sealyard.audit.merkle import Frontier, leaf_hash
+from sealyard.audit.reader import AuditReader
 from sealyard.audit.segment_files import CHECKPOINTS, PUBLIC_KEY, last_line_end, read_lines, read_notes, segment_paths
 from sealyard.model.audit import GENESIS_HASH, AuditEntry, AuditReport, Checkpoint
 from sealyard.model.base import FrozenStruct
@@ -51,15 +52,19 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
 
     ``checkpoint`` is a signed note that was stored outside the folder; the log must match it too.
 
-    Raises :class:`AuditVerificationError` if an entry or a checkpoint is wrong or the audit key is missing. The error
-    names the first wrong entry with its file and line.
+    Raises :class:`AuditVerificationError` if an entry or a checkpoint is wrong, or if the audit key or all checkpoints
+    are missing. The error names the first wrong entry with its file and line.
     """
     notes = list(read_notes(folder))
     public_key = _read_public_key(folder, required=bool(notes) or checkpoint is not None)
+    AuditReader(folder).require_checkpoints()
     checkpoints = _verify_notes(notes, public_key)
     checkpointed_size = checkpoints[-1].checkpoint.size if checkpoints else 0
+    external_size = None
     if checkpoint is not None:
-        checkpoints.append(_verify_external_note(checkpoint, public_key))
+        external_checkpoint = _verify_external_note(checkpoint, public_key)
+        external_size = external_checkpoint.checkpoint.size
+        checkpoints.append(external_checkpoint)
     if len({verified_checkpoint.checkpoint.origin for verified_checkpoint in checkpoints}) > 1:
         raise AuditVerificationError(
             "The checkpoints belong to different logs.", "Compare their first lines, which name the log."
@@ -74,6 +79,7 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
         root=tree.root().hex(),
         checkpoints_checked=len(checkpoints),
         key_fingerprint=key_fingerprint(public_key) if public_key else "",
+        external_checkpoint_size=external_size,
     )
 
 

@@ -124,7 +124,17 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard audit list --author USER:anna --since 2030-12-01",
         "sealyard audit list --resource TASK:vdxvgpaxev --json",
     ),
-    "audit verify": ("sealyard audit verify", "sealyard audit verify --checkpoint stored-elsewhere.txt"),
+    "audit verify": (
+        "sealyard audit verify",
+        "sealyard audit verify --checkpoint stored-elsewhere.txt",
+        "sealyard audit verify --proof entry.tlog-proof --key audit-key.pem",
+    ),
+    "audit prove": (
+        "sealyard audit prove 12 --out entry.tlog-proof",
+        "sealyard audit prove --from 500 --out extension.txt",
+        "sealyard audit prove --from 500 --to 750",
+    ),
+    "audit key": ("sealyard audit key --out audit-key.pem",),
     "audit export": (
         "sealyard audit export --format jsonl --out audit.jsonl",
         "sealyard audit export --format csv > audit.csv",

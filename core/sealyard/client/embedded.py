@@ -224,6 +224,15 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
     ) -> AuditReport:
         return await self._await_query("AUDIT_LOG", self._engine.audit.verify(self._subject, checkpoint, progress))
 
+    async def prove_audit_entry(self, seq: int) -> str:
+        return await self._await_query("AUDIT_LOG", self._engine.audit.prove_entry(self._subject, seq))
+
+    async def prove_audit_consistency(self, old_size: int, size: int | None = None) -> str:
+        return await self._await_query("AUDIT_LOG", self._engine.audit.prove_consistency(self._subject, old_size, size))
+
+    async def audit_key(self) -> str:
+        return await self._await_query("AUDIT_LOG", self._engine.audit.public_key(self._subject))
+
     def export_audit(self, kind: str, filters: AuditFilter | None = None) -> AsyncGenerator[str, None]:
         lines = self._engine.audit.export(self._subject, kind, filters or AuditFilter())
         return self._thread.iterate(self._engine.stream(self._subject, "AUDIT_LOG", lines))
@@ -256,6 +265,7 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
         engine = self._engine
         log_size, checkpointed_size = engine.audit.sizes()
         clock_warning = engine.clock_guard.warning()
+        key_failures = engine.keys.failures(self._subject)
         return WorkspaceInfo(
             id=engine.metadata.id,
             name=engine.metadata.name,
@@ -270,8 +280,10 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
             rights=tuple(sorted(engine.permissions.permissions_of(self._subject))),
             warnings=(
                 *engine.keys.warnings(self._subject, engine.repository.clock.now()),
+                *(failure.warning for failure in key_failures),
                 *engine.otp.warnings(self._subject),
                 *((str(clock_warning),) if clock_warning is not None else ()),
             ),
             clock_warning=clock_warning.to_info() if clock_warning is not None else None,
+            key_failures=key_failures,
         )

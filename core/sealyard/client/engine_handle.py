@@ -11,6 +11,7 @@ from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.embedded_calls import EMBEDDED_TRUST_NOTE
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.concurrency.threads import submit, wait_uninterrupted
+from sealyard.engine.devices.key_monitor import CHECK_INTERVAL
 from sealyard.engine.engine import Engine, open_engine, open_reader
 from sealyard.model.clock import Clock
 from sealyard.model.credentials import AccessToken, IssuerAccount, PresentedToken
@@ -45,6 +46,7 @@ class EngineHandle:
         clock: Clock | None = None,
         workers: int = 2,
         create: bool = False,
+        key_check_interval: float = CHECK_INTERVAL,
     ) -> Self:
         """Open the workspace as its only writer.
 
@@ -58,6 +60,7 @@ class EngineHandle:
             clock=clock,
             workers=workers,
             create=create,
+            key_check_interval=key_check_interval,
         )
         return await cls._start(open_coroutine)
 

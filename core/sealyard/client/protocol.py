@@ -277,6 +277,27 @@ class AuditClient(Protocol):
         """
         ...
 
+    async def prove_audit_entry(self, seq: int) -> str:
+        """Return the proof that the newest checkpoint covers an audit entry, as a C2SP ``tlog-proof``.
+
+        Raises :class:`NotFoundError` if the entry does not exist, and :class:`ConflictError` if no checkpoint covers it
+        yet.
+        """
+        ...
+
+    async def prove_audit_consistency(self, old_size: int, size: int | None = None) -> str:
+        """Return the proof that the log of a checkpoint starts with its first ``old_size`` entries.
+
+        ``size`` is that of the checkpoint, None for the newest one. The result is the body of a C2SP ``add-checkpoint``
+        request. Raises :class:`NotFoundError` if there is no such checkpoint, and :class:`UsageError` if ``old_size``
+        is not between 1 and its size.
+        """
+        ...
+
+    async def audit_key(self) -> str:
+        """Return the public key (PEM, Ed25519) that verifies the checkpoints of the audit log."""
+        ...
+
     def export_audit(self, kind: str, filters: AuditFilter | None = None) -> AsyncIterator[str]:
         """Yield audit entries as text, oldest entry first.
 

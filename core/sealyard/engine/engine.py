@@ -13,6 +13,7 @@ import msgspec
 
 from sealyard.audit.log import AuditLog
 from sealyard.concurrency.clock import SystemClock
+from sealyard.concurrency.coroutines import close_unawaited, log_crash
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.access.access_impact import AccessImpact
 from sealyard.engine.access.account_links import AccountLinks
@@ -22,8 +23,10 @@ from sealyard.engine.access.role_sync import RoleSync
 from sealyard.engine.access.subject_states import SubjectStates
 from sealyard.engine.access.tokens import AccessTokens
 from sealyard.engine.audit.checkpointing import CheckpointLoop, migrate_pending_entries
+from sealyard.engine.audit.history import require_same_history
 from sealyard.engine.audit.service import AuditService
 from sealyard.engine.devices.configs import DeviceConfigs
+from sealyard.engine.devices.key_monitor import CHECK_INTERVAL, KeyMonitor
 from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.execution.scheduler import Scheduler
@@ -60,12 +63,7 @@ from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
-from sealyard.model.errors import (
-    NotFoundError,
-    PermissionDeniedError,
-    SealyardError,
-    WorkspaceReadOnlyError,
-)
+from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
 from sealyard.model.events import DurableEvent
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
@@ -83,6 +81,8 @@ class Engine:
     Callers run the components' methods with :meth:`execute`, :meth:`query` and :meth:`stream`, which check that the
     subject is known and audit failures. Create an engine with :func:`open_engine` or :func:`open_reader`.
     """
+
+    _lock: WorkspaceLock | None = None
 
     def __init__(
         self,
@@ -117,7 +117,8 @@ class Engine:
         impact = AccessImpact(self.repository, self.permissions, self.devices)
         self.access = AccessAdministration(self.repository, self.permissions, impact, demo=metadata.demo)
         self.audit = AuditService(self.repository, self.permissions, paths.audit)
-        self.health = HealthMonitor(self.repository, bus, self.clock_guard)
+        self.key_monitor = KeyMonitor(self.repository, bus, paths.audit)
+        self.health = HealthMonitor(self.repository, bus, self.clock_guard, self.key_monitor)
         self.tokens = AccessTokens(self.repository, self.permissions)
         self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
         self.role_sync = RoleSync(
@@ -176,18 +177,19 @@ class Engine:
         )
         self._loops: list[asyncio.Task[None]] = []
         self._running_use_cases: set[asyncio.Task[Any]] = set()
-        self._lock: WorkspaceLock | None = None
 
-    async def start(self, lock: WorkspaceLock, *, work: bool) -> None:
+    async def start(
+        self, lock: WorkspaceLock, *, work: bool, key_check_interval: float | None = CHECK_INTERVAL
+    ) -> None:
         """Resume what the previous engine left unfinished, then start the background loops.
 
         ``lock``: the workspace lock, which :meth:`close` releases. ``work``: whether to start the scheduler; without
-        it, approved tasks stay SCHEDULED.
+        it, approved tasks stay SCHEDULED. ``key_check_interval``: seconds between two checks of a key, None for none.
         """
         assert self._checkpoint_loop is not None
         self._lock = lock
         await run_uncancellable(partial(remove_crash_leftovers, self.paths))
-        await self._checkpoint_loop.pin_key()
+        await self._checkpoint_loop.open_log()
         self.repository.add_task_listeners(
             self._deadlines,
             self._released_metadata,
@@ -201,10 +203,12 @@ class Engine:
         loops = [self._checkpoint_loop.run(), self.expiry.run()]
         if work:
             loops.append(self.scheduler.run())
+        if key_check_interval is not None:
+            loops.append(self.key_monitor.run(key_check_interval))
         self._loops = [asyncio.create_task(loop) for loop in loops]
         self._loops.append(asyncio.create_task(self._stop_after_fatal_error(tuple(self._loops))))
         for loop in self._loops:
-            loop.add_done_callback(_log_crash)
+            loop.add_done_callback(log_crash)
         self.repository.commit_event.set()
 
     async def _stop_after_fatal_error(self, loops: tuple[asyncio.Task[None], ...]) -> None:
@@ -279,7 +283,7 @@ class Engine:
             await self._record_refusal(subject, resource, error)
             raise
         finally:
-            _close_unawaited(use_case)
+            close_unawaited(use_case)
 
     async def query(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         """Run a read-only use case, and return its result.
@@ -293,7 +297,7 @@ class Engine:
             await self._record_refusal(subject, resource, error)
             raise
         finally:
-            _close_unawaited(use_case)
+            close_unawaited(use_case)
 
     async def stream(self, subject: str, resource: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """Yield the items of a read-only use case, until the subject is disabled or removed.
@@ -321,7 +325,7 @@ class Engine:
         """
         if not self._loops:
             loop = asyncio.create_task(follow_commits(self.repository))
-            loop.add_done_callback(_log_crash)
+            loop.add_done_callback(log_crash)
             self._loops.append(loop)
 
     def _require_writable(self) -> None:
@@ -340,16 +344,18 @@ async def open_engine(
     clock: Clock | None = None,
     workers: int = 2,
     create: bool = False,
+    key_check_interval: float = CHECK_INTERVAL,
 ) -> Engine:
     """Open and start the engine of a workspace, as its only writer.
 
     ``work``: whether to start the scheduler. ``workers``: number of worker slots. ``create``: whether to generate the
-    master key, which is necessary when a new workspace is opened for the first time. The call must not be cancelled: a
-    partially opened engine leaves threads running.
+    master key, which is necessary when a new workspace is opened for the first time. ``key_check_interval``: seconds
+    between two checks of a key. The call must not be cancelled: a partially opened engine leaves threads running.
 
     Raises :class:`WorkspaceLockedError` if another process has the workspace open for writing,
     :class:`KeyStoreLockedError` if the passphrase is missing or wrong or the OS keyring does not respond,
-    :class:`StoreCorruptedError` if the store is damaged, and other subclasses of :class:`SealyardError` if the
+    :class:`StoreCorruptedError` if the store is damaged, :class:`AuditVerificationError` if the audit log was changed
+    or does not belong to the store, and other subclasses of :class:`SealyardError` if the
     workspace cannot be opened for another reason.
     """
     metadata = load_metadata(paths)
@@ -359,6 +365,7 @@ async def open_engine(
         store = await run_uncancellable(partial(TinyDocumentStore.open, paths.store, INDEXES, write=True))
         try:
             audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
+            await run_uncancellable(partial(require_same_history, store, audit, audit.size))
             await run_uncancellable(partial(migrate_pending_entries, store, audit))
             bus = PipeBus(
                 build_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers
@@ -371,7 +378,7 @@ async def open_engine(
         lock.release()
         raise
     try:
-        await engine.start(lock, work=work)
+        await engine.start(lock, work=work, key_check_interval=key_check_interval)
     except BaseException:
         await engine.close()
         raise
@@ -385,14 +392,3 @@ async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> E
     store = await asyncio.to_thread(TinyDocumentStore.open, paths.store, INDEXES, write=False)
     bus = PipeBus(build_key_store_request(paths, metadata, None, create=False), paths.worker_log, clock)
     return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None)
-
-
-def _log_crash(loop: asyncio.Task[None]) -> None:
-    if not loop.cancelled() and (error := loop.exception()) is not None:
-        log.critical("a background task of the engine stopped unexpectedly", exc_info=error)
-
-
-def _close_unawaited(awaitable: Awaitable[object]) -> None:
-    """Close a coroutine that was rejected before it was awaited, to avoid a "never awaited" warning."""
-    if asyncio.iscoroutine(awaitable):
-        awaitable.close()

@@ -1,8 +1,7 @@
 """Health of an open workspace: the readiness check and statistics for monitoring.
 
-A workspace is ready if the store accepts a write, a worker responds, and every key in use works. Each key is checked by
-signing or encrypting a probe with it. A certificate that is not valid, or expires within 30 days, is a warning: the key
-can still sign, and only the owner of the devices knows whether they check the validity.
+A workspace is ready if the store accepts a write, a worker responds, and every active key passed its last check (see
+:mod:`sealyard.engine.devices.key_monitor`). A certificate that expires within 30 days is a warning.
 """
 
 from __future__ import annotations
@@ -11,15 +10,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
 
-import msgspec
-
-from sealyard.engine.devices.certificates import certificate_warnings
+from sealyard.engine.devices.key_monitor import KeyMonitor
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import (
     DEAD_LETTERS,
-    DEVICES,
+    KEY_FAILURES,
     KEYS,
     NOTIFICATION_DEAD_LETTERS,
     NOTIFICATION_OUTBOX,
@@ -27,11 +24,12 @@ from sealyard.engine.state.tables import (
     TASKS,
 )
 from sealyard.jobs.bus import JobBus
-from sealyard.model.device_configs import EncryptionKey, SigningKey
-from sealyard.model.errors import NotFoundError, SealyardError
+from sealyard.model.errors import SealyardError
 from sealyard.model.health import Health, HealthCheck, WorkspaceStats
+from sealyard.model.key_checks import KeyCheck, KeyUse
+from sealyard.model.keys import certificate_warning
 from sealyard.model.tasks import TaskStatus
-from sealyard.model.worker_messages import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
+from sealyard.model.worker_messages import AuditPublicKey
 from sealyard.storage.documents import DocumentStore
 
 CACHE_SECONDS = 60.0
@@ -46,9 +44,11 @@ The period is short, so that operators soon see the effect of a repair.
 TIMEOUT_SECONDS = 10.0
 """How long a caller waits for a health check, which continues in the background afterwards."""
 
-STORE, WORKER, ENCRYPTION_KEY, SIGNING_KEY, CLOCK = "store", "worker", "encryption-key", "signing-key", "clock"
-ANSWER = "answer"
-"""Names of the health checks. ``ANSWER`` fails if the other checks take longer than :data:`TIMEOUT_SECONDS`."""
+STORE, WORKER, CLOCK, ANSWER = "store", "worker", "clock", "answer"
+"""Names of the health checks, in addition to ``encryption-key``, ``signing-key`` and ``audit-key``.
+
+``ANSWER`` fails if the other checks take longer than :data:`TIMEOUT_SECONDS`.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,11 @@ log = logging.getLogger(__name__)
 class HealthMonitor:
     """Checks the health of a workspace: one check at a time, shared by concurrent callers, with a cached result."""
 
-    def __init__(self, repository: Repository, bus: JobBus, clock_guard: ClockGuard) -> None:
+    def __init__(self, repository: Repository, bus: JobBus, clock_guard: ClockGuard, key_monitor: KeyMonitor) -> None:
         self._repository = repository
+        self._key_monitor = key_monitor
+        self._key_generation = 0
+        """The generation of the results of keys in ``_last_health``."""
         self._clock_guard = clock_guard
         self._bus = bus
         self._last_health: Health | None = None
@@ -67,12 +70,12 @@ class HealthMonitor:
         self._logged_warnings: set[str] = set()
 
     async def health(self) -> Health:
-        """Return the health of the workspace, as of at most a minute ago.
+        """Return the health of the workspace, as of at most a minute ago, with the last results of the keys.
 
         Waits at most ten seconds: if the check takes longer, the workspace is reported as not ready.
         """
         last_health = self._last_health
-        if last_health is not None:
+        if last_health is not None and self._key_generation == self._key_monitor.generation:
             elapsed = self._repository.clock.monotonic() - self._last_checked_at
             if elapsed < (CACHE_SECONDS if last_health.ready else FAILURE_CACHE_SECONDS):
                 return last_health
@@ -87,7 +90,9 @@ class HealthMonitor:
         checks = [await _run_check(STORE, "", self._repository.begin().commit())]
         checks.append(await _run_check(WORKER, "", self._bus.request(AuditPublicKey())))
         if checks[-1].passed:
-            checks += [await self._probe_key(key) for key in self._list_keys_in_use()]
+            key_checks = await self._key_monitor.check_new_keys()
+            self._key_generation = self._key_monitor.generation
+            checks += [self._build_key_check(check) for check in key_checks]
         checks.append(self._check_clock())
         health = self._last_health = self._build_health(checks)
         self._last_checked_at = self._repository.clock.monotonic()
@@ -108,27 +113,22 @@ class HealthMonitor:
             log.warning("%s", warning)
         self._logged_warnings = warnings
 
-    def _list_keys_in_use(self) -> tuple[EncryptionKey | SigningKey, ...]:
-        """Return the keys of the newest version of each device configuration, without duplicates."""
-        keys: dict[EncryptionKey | SigningKey, None] = {}
-        for device in self._repository.list_all(DEVICES):
-            for key in device.keys:
-                keys[msgspec.structs.replace(key, name="", description="")] = None
-        return tuple(keys)
+    def _build_key_check(self, check: KeyCheck) -> HealthCheck:
+        warning = "" if check.use is not KeyUse.SIGNING else self._certificate_warning(check)
+        return HealthCheck(
+            name=f"{check.use}-key",
+            passed=check.passed,
+            subject=f"{check.uri} version {check.version}, {check.algorithm}",
+            detail=check.error,
+            warning=warning,
+        )
 
-    async def _probe_key(self, key: EncryptionKey | SigningKey) -> HealthCheck:
-        description = f"{key.uri} version {key.version}, {key.algorithm}"
-        if isinstance(key, EncryptionKey):
-            return await _run_check(ENCRYPTION_KEY, description, self._bus.request(ProbeEncryptionKey(key=key)))
-        check = await _run_check(SIGNING_KEY, description, self._probe_signing_key(key))
-        return msgspec.structs.replace(check, warning=" ".join(certificate_warnings(self._repository, (key,))))
-
-    async def _probe_signing_key(self, key: SigningKey) -> None:
-        key_info = self._repository.get(KEYS, key.uri)
-        key_version = key_info.version(key.version) if key_info is not None else None
-        if key_version is None or key_version.certificate is None:
-            raise NotFoundError("The workspace has no certificate of the key.", "Rotate the key.")
-        await self._bus.request(ProbeSigningKey(key=key, certificate=key_version.certificate))
+    def _certificate_warning(self, check: KeyCheck) -> str:
+        info = self._repository.get(KEYS, check.uri)
+        version = info.version(check.version) if info is not None else None
+        if info is None or version is None:
+            return ""
+        return certificate_warning(info, version, self._repository.clock.now())
 
     def _build_health(self, checks: Iterable[HealthCheck]) -> Health:
         results = tuple(checks)
@@ -152,6 +152,7 @@ async def collect_stats(store: DocumentStore, scheduler: Scheduler, bus: JobBus)
         dead_letters=store.count(DEAD_LETTERS.name),
         pending_notifications=store.count(NOTIFICATION_OUTBOX.name),
         failed_notifications=store.count(NOTIFICATION_DEAD_LETTERS.name),
+        failing_keys=store.count(KEY_FAILURES.name),
     )
 
 

@@ -154,6 +154,10 @@ class AuditReport(FrozenStruct, frozen=True, kw_only=True):
     ``key_fingerprint``: the SHA-256 (hex) of the audit key's DER SubjectPublicKeyInfo, empty until the key exists.
     Operators should store the fingerprint and the newest checkpoint outside the workspace, because an attacker who can
     rewrite the workspace directory can also replace the key in it.
+
+    ``external_checkpoint_size``: the size of the checkpoint from outside the workspace that the log was compared with.
+    None if nothing outside was compared: then the report does not exclude that the whole directory was replaced or
+    reset to an older state.
     """
 
     origin: str
@@ -162,6 +166,7 @@ class AuditReport(FrozenStruct, frozen=True, kw_only=True):
     root: str
     checkpoints_checked: int
     key_fingerprint: str
+    external_checkpoint_size: int | None = None
 
     @property
     def uncheckpointed_count(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.key_checks import KeyCheck
 from sealyard.model.tasks import Decision, DetailedStatus, ResultState, TaskKind, TaskStatus
 from sealyard.model.webhooks import WebhookEvent
 
@@ -49,12 +50,21 @@ class TaskProgressed(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class WorkspaceChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The device configuration, key, subject, rule or policy named by ``resource`` has changed.
 
-    For the resource ``WORKSPACE``, the warnings of the workspace have changed. This event is durable.
+    For the resource ``WORKSPACE``, the warnings of the workspace have changed. This event is durable. ``key_check``:
+    the check that found that a key has failed or works again; None for other changes.
     """
 
     cursor: int
     at: datetime
     resource: str
+    key_check: KeyCheck | None = None
+
+    @property
+    def notification(self) -> WebhookEvent | None:
+        """The event that webhooks receive for this change, if any."""
+        if self.key_check is None:
+            return None
+        return WebhookEvent.KEY_RECOVERED if self.key_check.passed else WebhookEvent.KEY_FAILED
 
 
 class EventsMissed(FrozenStruct, frozen=True, kw_only=True, tag=True):

@@ -42,7 +42,7 @@ class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     ``tasks``: number of tasks by status. ``queued``: number of tasks that wait for a worker slot. ``workers``: number
     of live workers. ``pending_deliveries``: number of webhook messages still to be delivered. ``dead_letters``: number
     of webhook messages whose delivery was given up. ``pending_notifications`` and ``failed_notifications``: the same
-    numbers for notifications.
+    numbers for notifications. ``failing_keys``: number of active keys that failed their last check.
     """
 
     tasks: Mapping[TaskStatus, int]
@@ -52,3 +52,4 @@ class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     dead_letters: int
     pending_notifications: int
     failed_notifications: int
+    failing_keys: int = 0

@@ -17,6 +17,7 @@ from sealyard.model.device_configs import (
     DeviceConfig,
 )
 from sealyard.model.errors import ErrorInfo
+from sealyard.model.key_checks import KeyCheck
 from sealyard.model.metadata_changes import MetadataChanges
 from sealyard.model.subject_names import SubjectNames, collect_subject_names
 from sealyard.model.task_search import NO_NAMES, TaskSearchFields, search_text
@@ -280,7 +281,8 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
 
     ``rights``: the subject's permissions, including those from groups. ``trust_note``: explains what dual control means
     in this workspace. ``audit_checkpointed``: number of audit entries that a checkpoint covers. ``clock_warning``: the
-    one of the ``warnings`` that is about the system clock, if it is not trusted.
+    one of the ``warnings`` that is about the system clock, if it is not trusted. ``key_failures``: the failed checks of
+    active keys that the subject may see.
     """
 
     id: str
@@ -296,6 +298,7 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     rights: tuple[Permission, ...] = ()
     warnings: tuple[str, ...] = ()
     clock_warning: ErrorInfo | None = None
+    key_failures: tuple[KeyCheck, ...] = ()
 
 
 class UploadStatus(FrozenStruct, frozen=True, kw_only=True):

@@ -23,6 +23,8 @@ class WebhookEvent(StrEnum):
     TASK_CANCELLED = "task.cancelled"
     RESULT_EXPIRED = "result.expired"
     RESULT_GONE = "result.gone"
+    KEY_FAILED = "key.failed"
+    KEY_RECOVERED = "key.recovered"
 
 
 class Webhook(FrozenStruct, frozen=True, kw_only=True):
@@ -64,6 +66,7 @@ class IssuedWebhook(SecretStruct, frozen=True, kw_only=True):
 class DeadLetter(FrozenStruct, frozen=True, kw_only=True):
     """An event that could not be delivered to a webhook.
 
+    ``task_id`` and ``key``: the task or the URI of the key that the event is about; the other one is empty.
     ``attempts``: number of delivery attempts before the event was given up; ``error``: why the last attempt failed.
     """
 
@@ -75,6 +78,12 @@ class DeadLetter(FrozenStruct, frozen=True, kw_only=True):
     attempts: int
     failed_at: datetime
     error: str
+    key: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the event is about."""
+        return f"key {self.key}" if self.key else f"task {self.task_id}"
 
 
 _EVENT_BY_VERDICT = {Verdict.APPROVED: WebhookEvent.TASK_APPROVED, Verdict.REJECTED: WebhookEvent.TASK_REJECTED}

@@ -143,7 +143,12 @@ class SignCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class AuditPublicKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Requests the public audit key. The worker creates the audit key if there is none yet."""
+    """Requests the public audit key. The worker creates the audit key if there is none yet.
+
+    ``last_note``: the newest checkpoint of the audit log; the worker reports an error if the audit key did not sign it.
+    """
+
+    last_note: str | None = None
 
 
 class ProbeSigningKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -163,6 +168,12 @@ class ProbeEncryptionKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     key: EncryptionKey
 
 
+class ProbeAuditKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Tests the audit key like :class:`ProbeSigningKey`. ``public_key`` (PEM) verifies the signature."""
+
+    public_key: str
+
+
 KeyCommand = (
     GenerateKey
     | ImportKey
@@ -174,6 +185,7 @@ KeyCommand = (
     | AuditPublicKey
     | ProbeSigningKey
     | ProbeEncryptionKey
+    | ProbeAuditKey
 )
 
 

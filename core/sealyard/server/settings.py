@@ -97,6 +97,10 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
     shutdown_timeout_seconds: Annotated[
         float, Meta(ge=0, le=3600, description="Time for running tasks to finish when the server stops.")
     ] = 30.0
+    key_check_minutes: Annotated[
+        float,
+        Meta(ge=0.1, le=1440, description="Interval at which each active key proves that it works, in minutes."),
+    ] = 10.0
     allow_private_webhooks: Annotated[
         bool,
         Meta(

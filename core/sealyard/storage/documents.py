@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any, Protocol, Self
 
 import msgspec
@@ -199,6 +199,7 @@ class TinyDocumentStore:
         self._folder = folder
         self._indexes = indexes
         self._lock = RLock()
+        self._refresh_lock = Lock()
         self._memory = InMemoryTables(indexes)
         self._pending_records = PendingRecords()
         self._committer: GroupCommitter | None = None
@@ -308,6 +309,10 @@ class TinyDocumentStore:
     def refresh(self) -> bool:
         if self._committer is not None:
             return False
+        with self._refresh_lock:
+            return self._refresh()
+
+    def _refresh(self) -> bool:
         try:
             if newest_generation(self._folder) == self._position.generation:
                 batches, position = load_since(self._folder, self._position)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import secrets
 
+from sealyard.audit.checkpoint import verify_signature
 from sealyard.crypto.algorithms import BLOCK_LENGTH, signing_input
 from sealyard.crypto.certificates import load_certificate
 from sealyard.crypto.pipeline import no_progress
@@ -15,7 +16,7 @@ from sealyard.crypto.segments import decrypt_segment, encrypt_segment
 from sealyard.crypto.signatures import verify
 from sealyard.keys.provider import Signer
 from sealyard.model.algorithms import SigningAlgorithm
-from sealyard.model.errors import InvalidKeyError
+from sealyard.model.errors import AuditVerificationError, InvalidKeyError
 
 
 async def probe_signer(signer: Signer, algorithm: SigningAlgorithm, certificate: str, workspace_id: str) -> None:
@@ -31,6 +32,23 @@ async def probe_signer(signer: Signer, algorithm: SigningAlgorithm, certificate:
             "A test signature of the key does not match the recorded certificate.",
             "Check whether the key was replaced, then rotate it.",
         )
+
+
+async def probe_audit_signer(signer: Signer, public_key: str, workspace_id: str) -> None:
+    """Sign a probe message with the audit key and verify it with ``public_key`` (PEM), which is stored with the log.
+
+    No checkpoint begins like a probe message. Raises :class:`InvalidKeyError` if the signature is not valid, or the
+    error of the key provider if signing fails.
+    """
+    message = probe_message(workspace_id)
+    signature = await signer.sign(message)
+    try:
+        verify_signature(message, signature, public_key.encode())
+    except AuditVerificationError as error:
+        raise InvalidKeyError(
+            "A test signature of the audit key does not match the key that is stored with the audit log.",
+            "Restore the keys and the audit log from the same backup.",
+        ) from error
 
 
 async def probe_cipher(cipher: ContentCipher) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sealyard.audit.checkpoint import checkpoint_body, format_note
+from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.fs.private import write_private_file
 from sealyard.keys.local import LocalKeyProvider
@@ -26,12 +26,13 @@ from sealyard.model.worker_messages import (
     KeyCommand,
     KeyResponse,
     OpenKeyStore,
+    ProbeAuditKey,
     ProbeEncryptionKey,
     ProbeSigningKey,
     RotateKey,
     SignCheckpoint,
 )
-from sealyard.worker.key_probe import probe_cipher, probe_signer
+from sealyard.worker.key_probe import probe_audit_signer, probe_cipher, probe_signer
 
 AUDIT_KEY_NAME = "audit"
 
@@ -81,8 +82,8 @@ class KeyService:
                 return await self._create_certificate_request(request_id, command)
             case ExportKey():
                 return await self._export(request_id, command)
-            case AuditPublicKey():
-                return KeyResponse(request_id=request_id, text=(await self._load_audit_key()).public_key)
+            case AuditPublicKey(last_note=last_note):
+                return KeyResponse(request_id=request_id, text=await self._get_audit_public_key(last_note))
             case SignCheckpoint():
                 return KeyResponse(request_id=request_id, text=await self._sign_checkpoint(command))
             case ProbeSigningKey(key=key, certificate=certificate):
@@ -90,6 +91,9 @@ class KeyService:
                 return KeyResponse(request_id=request_id)
             case ProbeEncryptionKey(key=key):
                 await probe_cipher(await self.cipher(key))
+                return KeyResponse(request_id=request_id)
+            case ProbeAuditKey(public_key=public_key):
+                await probe_audit_signer(await self._open_audit_signer(), public_key, self._workspace_id)
                 return KeyResponse(request_id=request_id)
 
     def _get_provider(self, scheme: str) -> KeyProvider:
@@ -143,9 +147,24 @@ class KeyService:
             self._audit_version = info.current
         return self._audit_version
 
+    async def _get_audit_public_key(self, last_note: str | None) -> str:
+        """Return the public audit key (PEM), after verifying that it verifies ``last_note``.
+
+        Raises :class:`AuditVerificationError` if it does not.
+        """
+        public_key = (await self._load_audit_key()).public_key
+        assert public_key is not None
+        if last_note is not None:
+            verify_note(last_note, public_key.encode())
+        return public_key
+
+    async def _open_audit_signer(self) -> Signer:
+        version = (await self._load_audit_key()).version
+        return await self._audit_provider.signer(AUDIT_KEY_NAME, version, SigningAlgorithm.ED25519)
+
     async def _sign_checkpoint(self, command: SignCheckpoint) -> str:
         key = await self._load_audit_key()
         assert key.public_key is not None
         checkpoint = Checkpoint(origin=self._origin, size=command.size, root=command.root)
-        signer = await self._audit_provider.signer(AUDIT_KEY_NAME, key.version, SigningAlgorithm.ED25519)
+        signer = await self._open_audit_signer()
         return format_note(checkpoint, key.public_key.encode(), await signer.sign(checkpoint_body(checkpoint)))

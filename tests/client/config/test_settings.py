@@ -77,6 +77,7 @@ def test_every_key_can_be_set() -> None:
         refresh_interval = 5
         socket_group = "firmware"
         allow_private_webhooks = true
+        key_check_minutes = 5
         symbols = "ascii"
         time_zone = "Europe/Berlin"
         [watch]

@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_csr
 
+from sealyard.audit.segment_files import read_notes
 from sealyard.model.access import Action, Role, roles_for
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import AuditAction, AuditFilter
@@ -43,6 +44,7 @@ from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, ClientHarness, ClientKind, ContractSubjects
 from tests.support.key_files import certificate_for, private_key, write_pem
+from tests.support.proof_verifier import open_checkpoint, verify_consistency_proof, verify_inclusion_proof
 
 DOOR = DeviceRequest(
     name="door",
@@ -378,6 +380,9 @@ def test_audit_log_is_paged_and_exported(harness: ClientHarness) -> None:
         reports: list[tuple[int, int]] = []
         report = await auditor.verify_audit(progress=lambda done, total: reports.append((done, total)))
         assert report.size > sequence[0]
+        assert report.external_checkpoint_size is None
+        *_, note = read_notes(subjects.folder / "workspace" / "audit")
+        assert (await auditor.verify_audit(checkpoint=note)).external_checkpoint_size == int(note.splitlines()[1])
         assert reports[-1][0] == reports[-1][1]
         text = "".join([each async for each in auditor.export_audit("jsonl")])
         assert [json.loads(line)["seq"] for line in text.splitlines()][: sequence[0]] == list(range(sequence[0]))
@@ -388,6 +393,35 @@ def test_audit_log_is_paged_and_exported(harness: ClientHarness) -> None:
             _ = [each async for each in auditor.export_audit("pdf")]
         with pytest.raises(PermissionDeniedError):
             await (await subjects.client_for(DEV)).verify_audit()
+
+    harness.run(test)
+
+
+def test_audit_proofs_convince_an_independent_verifier(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        auditor = await subjects.client_for(AUDITOR)
+        key = (await auditor.audit_key()).encode()
+        seq = (await auditor.verify_audit()).checkpointed_size - 1
+        (entry,) = (await auditor.audit(AuditFilter(), below=seq + 1, limit=1)).entries
+        stored_entry = verify_inclusion_proof(await auditor.prove_audit_entry(seq), key)
+        assert json.loads(stored_entry) == msgspec.to_builtins(entry)
+        *_, old_note, _ = read_notes(subjects.folder / "workspace" / "audit")
+        old_size, _ = open_checkpoint(old_note, key)
+        verify_consistency_proof(await auditor.prove_audit_consistency(old_size), old_note, key)
+        verify_consistency_proof(await auditor.prove_audit_consistency(old_size, old_size), old_note, key)
+        for refused_call in (
+            auditor.prove_audit_entry(1_000_000),
+            auditor.prove_audit_consistency(1, 1_000_000),
+        ):
+            with pytest.raises(NotFoundError):
+                await refused_call
+        for size in (0, 1_000_000):
+            with pytest.raises(UsageError):
+                await auditor.prove_audit_consistency(size)
+        dev = await subjects.client_for(DEV)
+        for denied_call in (dev.prove_audit_entry(0), dev.prove_audit_consistency(1), dev.audit_key()):
+            with pytest.raises(PermissionDeniedError):
+                await denied_call
 
     harness.run(test)
 

@@ -15,6 +15,7 @@ from sealyard.engine.webhooks.outbox import secret_context
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, StorageError, UsageError
+from sealyard.model.events import TaskChanged
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.webhooks import IssuedWebhook, WebhookEvent, WebhookRequest
 from tests.support.clock import START
@@ -35,6 +36,11 @@ def pending_messages(harness: EngineHarness, issued: IssuedWebhook) -> list[Outb
     return harness.engine.webhook_outbox.pending(issued.webhook.id)
 
 
+def task_change(message: OutboxMessage) -> TaskChanged:
+    assert isinstance(message.change, TaskChanged)
+    return message.change
+
+
 def pending_events(harness: EngineHarness, issued: IssuedWebhook) -> list[WebhookEvent | None]:
     return [each.change.notification for each in pending_messages(harness, issued)]
 
@@ -53,7 +59,7 @@ async def test_task_events_are_queued_in_order(harness: EngineHarness) -> None:
     task = await harness.done_package()
     events = [WebhookEvent.TASK_WAITING, WebhookEvent.TASK_APPROVED, WebhookEvent.TASK_DONE]
     assert pending_events(harness, issued) == events
-    assert {each.change.task_id for each in pending_messages(harness, issued)} == {task.id}
+    assert {task_change(each).task_id for each in pending_messages(harness, issued)} == {task.id}
     cursors = [each.change.cursor for each in pending_messages(harness, issued)]
     assert cursors == sorted(cursors)
     await harness.advance_clock(hours=24 * 365)
@@ -66,7 +72,7 @@ async def test_approval_messages_contain_approver_and_status(empty_harness: Engi
     task = await empty_harness.package()
     await empty_harness.approve(task, OWNER)
     await empty_harness.approve(task, SECOND)
-    first_change, second_change = (each.change for each in pending_messages(empty_harness, issued))
+    first_change, second_change = map(task_change, pending_messages(empty_harness, issued))
     assert first_change.decision is not None
     assert second_change.decision is not None
     assert (first_change.decision.by, first_change.status) == (OWNER, TaskStatus.WAITING)
@@ -103,7 +109,7 @@ async def test_outbox_exceeds_event_history(harness: EngineHarness, monkeypatch:
     tasks = [await harness.package() for _ in range(6)]
     await harness.reopen()
     assert len(harness.engine.store.recent_events()) == 3
-    assert [each.change.task_id for each in pending_messages(harness, issued)] == [each.id for each in tasks]
+    assert [task_change(each).task_id for each in pending_messages(harness, issued)] == [each.id for each in tasks]
 
 
 async def test_messages_survive_compaction_and_crash(harness: EngineHarness) -> None:
@@ -114,7 +120,7 @@ async def test_messages_survive_compaction_and_crash(harness: EngineHarness) -> 
     crash_copy = await harness.copy_as_if_killed()
     await crash_copy.open()
     assert pending_events(crash_copy, issued) == [WebhookEvent.TASK_WAITING, WebhookEvent.TASK_APPROVED]
-    assert (await next_message(crash_copy, issued)).change.task_id == task.id
+    assert task_change(await next_message(crash_copy, issued)).task_id == task.id
     await crash_copy.close()
 
 
@@ -143,7 +149,7 @@ async def test_message_is_due_after_commit(harness: EngineHarness, disk: Failing
     await cancellation
     delivery = await delivery_task
     assert delivery is not None
-    assert delivery.message.change.task_id == task.id
+    assert task_change(delivery.message).task_id == task.id
 
 
 # ---- secrets

@@ -29,6 +29,7 @@ async def test_running_server_is_alive_and_ready(folder: Path) -> None:
             "worker": (1, 0),
             "encryption-key": (1, 0),
             "signing-key": (1, 0),
+            "audit-key": (1, 0),
             "clock": (1, 0),
         }
 
@@ -40,8 +41,18 @@ async def test_expiring_certificate_is_counted_as_warning(folder: Path) -> None:
         response = await harness.anonymous_client().get("/readyz")
         assert response.status_code == 200
         warnings = {each["name"]: each["warnings"] for each in response.json()["checks"]}
-        assert warnings == {"store": 0, "worker": 0, "clock": 0, "encryption-key": 0, "signing-key": 1}
+        assert warnings == {"store": 0, "worker": 0, "clock": 0, "encryption-key": 0, "signing-key": 1, "audit-key": 0}
         assert "local:" not in response.text
+
+
+async def test_expired_certificate_makes_server_unready(folder: Path) -> None:
+    clock = FakeClock()
+    clock.move_to(datetime.now(UTC) + timedelta(days=21 * 365))
+    async with run_server({"acme": folder}, clock=clock) as harness:
+        response = await harness.anonymous_client().get("/readyz")
+        assert response.status_code == 503
+        failed = [each["name"] for each in response.json()["checks"] if each["failed"]]
+        assert failed == ["signing-key"]
 
 
 async def test_missing_keys_are_reported_without_names(folder: Path) -> None:
@@ -71,6 +82,7 @@ async def test_unready_tenant_makes_server_unready(folder: Path, tmp_path: Path)
             "worker": (2, 0),
             "encryption-key": (1, 1),
             "signing-key": (1, 1),
+            "audit-key": (2, 0),
             "clock": (2, 0),
         }
 

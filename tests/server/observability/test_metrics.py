@@ -40,6 +40,7 @@ STATS = WorkspaceStats(
     dead_letters=1,
     pending_notifications=4,
     failed_notifications=6,
+    failing_keys=2,
 )
 EMPTY_STATS = WorkspaceStats(
     tasks=dict.fromkeys(TaskStatus, 0),
@@ -118,6 +119,7 @@ def test_workspace_stats_are_labelled_by_tenant() -> None:
     assert sample_value(samples, "webhook_messages", state="dead", tenant="acme") == 1
     assert sample_value(samples, "notifications", state="waiting", tenant="acme") == 4
     assert sample_value(samples, "notifications", state="dead", tenant="acme") == 6
+    assert sample_value(samples, "failing_keys", tenant="acme") == 2
     assert (
         sample_value(samples, "engine_up", tenant="acme"),
         sample_value(samples, "engine_up", tenant="umbrella"),

@@ -6,10 +6,12 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 
 from sealyard.engine.state.tables import OutboxMessage
 from sealyard.engine.webhooks.outbox import PendingDelivery
-from sealyard.model.events import TaskChanged
+from sealyard.model.events import TaskChanged, WorkspaceChanged
+from sealyard.model.key_checks import KeyCheck, KeyUse
 from sealyard.model.tasks import Decision, DetailedStatus, TaskKind, TaskStatus, Verdict
 from sealyard.model.webhooks import WebhookEvent
 from sealyard.server.webhooks.payload import encode_payload, signed_headers
@@ -57,6 +59,25 @@ def test_payload_says_how_task_was_cancelled() -> None:
     )
     data = json.loads(encode_payload("w1", withdrawn))["data"]
     assert (data["status"], data["detailedStatus"]) == ("CANCELLED", "WITHDRAWN")
+
+
+@pytest.mark.parametrize(("error", "event"), [("Key local:a not found.", "key.failed"), ("", "key.recovered")])
+def test_payload_describes_checked_key(error: str, event: str) -> None:
+    check = KeyCheck(use=KeyUse.SIGNING, uri="local:a", version=2, algorithm="ED25519", error=error)
+    change = WorkspaceChanged(cursor=18, at=NOW, resource="KEY:local:a", key_check=check)
+    assert json.loads(encode_payload("w1", change)) == {
+        "type": event,
+        "timestamp": "2026-11-23T08:00:00.500000Z",
+        "data": {
+            "workspace": "w1",
+            "cursor": 18,
+            "key": "local:a",
+            "version": 2,
+            "use": "signing",
+            "algorithm": "ED25519",
+            "error": error,
+        },
+    }
 
 
 def test_only_final_approval_sets_quorum_reached() -> None:

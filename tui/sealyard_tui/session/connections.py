@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
 from sealyard.client.config.profiles import Profile
+from sealyard.client.config.settings import DEFAULT_KEY_CHECK_MINUTES
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
 from sealyard.concurrency.loop_thread import LoopThread, proxy_to_thread
@@ -94,11 +95,13 @@ class LocalConnection:
         read_only: bool = False,
         group: str = "",
         allow_private_webhooks: bool = False,
+        key_check_interval: float = DEFAULT_KEY_CHECK_MINUTES * 60,
     ) -> None:
         """Prepare a connection to the workspace in ``folder``.
 
         ``group``: the operating system group whose members may also connect. ``allow_private_webhooks``: whether to
-        allow webhooks and notifications to all addresses and without encryption.
+        allow webhooks and notifications to all addresses and without encryption. ``key_check_interval``: seconds
+        between two checks of a key while this process owns the workspace.
         """
         self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
@@ -108,6 +111,7 @@ class LocalConnection:
         self._passphrase = passphrase
         self._group = group
         self._allow_private_webhooks = allow_private_webhooks
+        self._key_check_interval = key_check_interval
         self._read_only_engine: EngineHandle | None = None
         self._workspace: SharedWorkspace | None = None
         self._engine: EngineHandle | None = None
@@ -159,6 +163,7 @@ class LocalConnection:
             listen=False,
             os_group=self._group,
             allows_private_webhooks=lambda: self._allow_private_webhooks,
+            key_check_interval=self._key_check_interval,
             on_take_over=self._on_take_over,
             on_trouble=self._on_error,
         )

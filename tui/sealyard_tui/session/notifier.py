@@ -110,6 +110,7 @@ class Notifier:
         self._reported: dict[str, NotificationKind] = {}
         self._last_pending: tuple[str, int] = ("", 0)
         self._reported_clock = False
+        self._reported_key_failures: tuple[str, ...] = ()
         self._quiet_until = datetime.min.replace(tzinfo=UTC)
         self._batch: dict[str, _Notification] = {}
         """The queued notifications by task id."""
@@ -133,10 +134,11 @@ class Notifier:
         self._reported.update(dict.fromkeys(task_ids, NotificationKind.CANCELLED))
 
     def on_state_changed(self, state: SessionState) -> None:
-        """Notify the user of new tasks awaiting their approval, and administrators of a clock that is not trusted."""
+        """Notify the user of new tasks awaiting their approval, and administrators of the clock and of failing keys."""
         if not state.roles:
             return
         self._report_clock(state)
+        self._report_key_failures(state)
         self._report_pending_approvals(state)
 
     def _report_clock(self, state: SessionState) -> None:
@@ -144,6 +146,18 @@ class Notifier:
         self._reported_clock = bool(state.clock_warning)
         if is_new:
             self._notify(escape_text(state.clock_warning), is_success=False, title="System clock")
+
+    def _report_key_failures(self, state: SessionState) -> None:
+        """Notify administrators of each key that has failed its check, and when all keys work again."""
+        failures = state.key_failures if state.is_administrator else ()
+        new_failures = [failure for failure in failures if failure not in self._reported_key_failures]
+        have_recovered = bool(self._reported_key_failures) and not failures
+        self._reported_key_failures = failures
+        if new_failures:
+            text = "\n".join(escape_text(failure) for failure in new_failures)
+            self._notify(text, is_success=False, title="Key check failed")
+        elif have_recovered and state.is_administrator:
+            self._notify("All keys work again.", is_success=True, title="Key check")
 
     def _report_pending_approvals(self, state: SessionState) -> None:
         """Notify the user of new tasks awaiting their approval; changes in quick succession are combined."""
@@ -169,6 +183,7 @@ class Notifier:
         """Discard queued and visible notifications, because they concern the previous identity."""
         self._batch.clear()
         self._reported_clock = False
+        self._reported_key_failures = ()
         self._app.clear_notifications()
 
     def _queue(

@@ -43,6 +43,8 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     """The error text if the workspace is read-only because another process has locked it; otherwise empty."""
     clock_warning: str = ""
     """Why changes wait until the system clock of the engine is trusted; empty if none does. May be untrusted text."""
+    key_failures: tuple[str, ...] = ()
+    """What is wrong with the active keys that failed their last check. Untrusted texts."""
     running: int = 0
     awaiting_my_approval: int = 0
     subject_names: SubjectNames = {}
@@ -62,7 +64,12 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     @property
     def can_confirm_clock(self) -> bool:
         """Whether the user may confirm the system clock of the engine: an administrator, with write access."""
-        return self.can_write and self.is_allowed(Action.UPDATE, resource_type_uri(ResourceType.POLICY))
+        return self.can_write and self.is_administrator
+
+    @property
+    def is_administrator(self) -> bool:
+        """Whether the user may change the policy of the workspace."""
+        return self.is_allowed(Action.UPDATE, resource_type_uri(ResourceType.POLICY))
 
     @property
     def is_connected(self) -> bool:

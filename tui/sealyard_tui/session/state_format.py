@@ -8,7 +8,7 @@ from enum import IntEnum
 from textual.content import Content
 
 from sealyard.client.http.status import ConnectionStatus
-from sealyard.model.formatting import format_time
+from sealyard.model.formatting import format_count, format_time
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import format_subject
 from sealyard_tui.formatting import format_clock
@@ -51,17 +51,23 @@ class _Brevity(IntEnum):
 def format_status(state: SessionState, width: int, pending_changes: int = 0) -> tuple[Content, Content]:
     """Return the identity and the engine state in the longest form that fits into ``width`` columns.
 
-    If none fits, the shortest form is returned. The engine state always includes the number of ``pending_changes``, if
-    there are any, and whether separation of duties is enforced.
+    If none fits, the shortest form is returned. The engine state always includes the numbers of failing keys, for
+    administrators, and of ``pending_changes``, if there are any, and whether separation of duties is enforced.
     """
     pending = Content.styled(f"{pending_changes} pending ", "$warning bold") if pending_changes else Content("")
+    keys = _format_key_failures(state)
     for brevity in _Brevity:
         identity = _format_identity(state, brevity)
-        engine = Content.assemble(pending, _format_engine(state, brevity))
+        engine = Content.assemble(keys, pending, _format_engine(state, brevity))
         limit = MIN_IDENTITY_WIDTH if brevity is _Brevity.NO_PROFILE else width
         if min(identity.cell_length, limit) + engine.cell_length <= width:
             break
     return identity, engine
+
+
+def _format_key_failures(state: SessionState) -> Content:
+    count = len(state.key_failures) if state.is_administrator else 0
+    return Content.styled(f"{format_count(count, 'key')} failing ", "$error bold") if count else Content("")
 
 
 def state_summary(state: SessionState) -> list[str]:
@@ -77,6 +83,7 @@ def state_summary(state: SessionState) -> list[str]:
         lines.append(f"Read only: {escape_text(state.read_only_reason)}")
     if state.clock_warning:
         lines.append(escape_text(state.clock_warning))
+    lines += [escape_text(failure) for failure in state.key_failures]
     if state.engine is EngineState.RECONNECTING:
         lines.append(_connection_summary(state.connection))
     return lines

@@ -1,4 +1,4 @@
-"""``sealyard audit``: list, show, verify and export the entries of the audit log."""
+"""``sealyard audit``: list, show, verify, prove and export the entries of the audit log."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, input_path, timestamp
+from sealyard.cli.commands.audit_proofs import add_proof_commands, read_text, verify_proof
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
@@ -17,13 +18,18 @@ from sealyard.fs.atomic import remove_quietly, storage_error
 from sealyard.fs.private import create_private_file
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter, AuditReport, parse_audit_resource_type
 from sealyard.model.audit_changes import find_changes, format_change, format_value
-from sealyard.model.errors import InvalidInputError, NotFoundError, UsageError
+from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.formatting import format_count, format_time
 from sealyard.model.safe_text import escape_text
 
+NOT_COMPARED_TEXT = (
+    "Nothing outside the workspace folder was compared; pass --checkpoint FILE to compare with a checkpoint kept"
+    " elsewhere."
+)
+
 
 def add_commands(commands: Commands) -> None:
-    subcommands = add_command_group(commands, "audit", "List, show, verify and export the audit log")
+    subcommands = add_command_group(commands, "audit", "List, show, verify, prove and export the audit log")
     list_parser = add_command(subcommands, "list", _list, "List audit entries, newest first")
     _add_filter_options(list_parser)
     list_parser.add_argument(
@@ -35,11 +41,18 @@ def add_commands(commands: Commands) -> None:
     show_parser.add_argument("seq", metavar="SEQ", type=int, help="number of the entry")
 
     verify_parser = add_command(
-        subcommands, "verify", _verify, "Verify the audit log and report the first invalid entry"
+        subcommands, "verify", _verify, "Verify the audit log and report the first invalid entry, or verify a proof"
     )
     verify_parser.add_argument(
         "--checkpoint", metavar="FILE", type=input_path, help="signed checkpoint that was stored elsewhere"
     )
+    verify_parser.add_argument(
+        "--proof", metavar="FILE", type=input_path, help="verify this proof instead of the log, which is not read"
+    )
+    verify_parser.add_argument(
+        "--key", metavar="FILE", type=input_path, help="audit key for --proof; by default that of the workspace"
+    )
+    add_proof_commands(subcommands)
 
     export_parser = add_command(subcommands, "export", _export, "Export audit entries, oldest first; by default all")
     _add_filter_options(export_parser)
@@ -122,14 +135,20 @@ def _format_entry(entry: AuditEntry) -> Iterator[str]:
 
 
 async def _verify(ctx: Context) -> int:
-    checkpoint = _read_checkpoint(ctx.args.checkpoint) if ctx.args.checkpoint is not None else None
+    args = ctx.args
+    checkpoint = read_text(args.checkpoint, "checkpoint") if args.checkpoint is not None else None
+    if args.proof is not None:
+        return verify_proof(ctx, checkpoint)
+    if args.key is not None:
+        raise UsageError("--key requires --proof.", "The log is verified with the key of the workspace.")
     async with ctx.open_reader() as client:
         report = await client.verify_audit(checkpoint=checkpoint, progress=ctx.out.progress.for_entries("verified"))
-    ctx.out.result(report, format_report(report))
+    ctx.out.result(report, _format_report(report, args.checkpoint))
     return ExitCode.OK
 
 
-def format_report(report: AuditReport) -> list[str]:
+def _format_report(report: AuditReport, checkpoint_path: Path | None) -> list[str]:
+    """Format the report of a verification with the checkpoint in the given file; None for a verification without."""
     checkpointed_entries = format_count(report.checkpointed_size, "entry", "entries")
     return list(
         format_fields(
@@ -140,9 +159,16 @@ def format_report(report: AuditReport) -> list[str]:
                 ("checkpoints", f"{report.checkpoints_checked} verified"),
                 ("root", report.root),
                 ("audit key", report.key_fingerprint),
+                ("comparison", _format_comparison(report, checkpoint_path)),
             )
         )
     )
+
+
+def _format_comparison(report: AuditReport, checkpoint_path: Path | None) -> str:
+    if report.external_checkpoint_size is None:
+        return NOT_COMPARED_TEXT
+    return f"Compared with the checkpoint of size {report.external_checkpoint_size} from {checkpoint_path}."
 
 
 async def _export(ctx: Context) -> int:
@@ -175,12 +201,3 @@ def _create_file(path: Path) -> Iterator[TextIO]:
     except OSError as error:
         remove_quietly(path)
         raise storage_error(error, f"writing {escape_text(str(path))}") from error
-
-
-def _read_checkpoint(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(
-            f"Cannot read the checkpoint {escape_text(str(path))}.", "Check the path and its permissions."
-        ) from error

@@ -177,6 +177,7 @@ async def _list_failed(ctx: Context) -> int:
         ctx,
         lambda client: client.notification_targets(),
         lambda client, target_id: client.failed_notifications(target_id),
+        lambda notification: notification.task_id,
         "notifications",
     )
 

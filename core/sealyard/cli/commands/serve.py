@@ -71,7 +71,7 @@ async def _serve(ctx: Context) -> int:
     stop = stop_event(hang_up=stops_on_hangup)
     # Import the server while the first workers unlock their keys: each takes about a second.
     import_task = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.server"))
-    engines = await _open_engines(tenants)
+    engines = await _open_engines(tenants, settings.key_check_minutes * 60)
     await import_task
     from sealyard.server.observability.logging import configure_logging
     from sealyard.server.server import Server
@@ -122,14 +122,20 @@ def _remove_address(path: Path, address: str) -> None:
             path.unlink()
 
 
-async def _open_engines(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, EngineHandle]:
-    """Open the engine of each tenant. If one cannot be opened, close the others and raise its error."""
+async def _open_engines(
+    tenants: Mapping[str, tuple[Path, str | None]], key_check_interval: float
+) -> dict[str, EngineHandle]:
+    """Open the engine of each tenant, which checks its keys every ``key_check_interval`` seconds.
+
+    If one cannot be opened, close the others and raise its error."""
     from sealyard.client.engine_handle import EngineHandle
 
     engines: dict[str, EngineHandle] = {}
     try:
         for name, (folder, passphrase) in tenants.items():
-            engines[name] = await EngineHandle.open(folder, purpose="serve", passphrase=passphrase)
+            engines[name] = await EngineHandle.open(
+                folder, purpose="serve", passphrase=passphrase, key_check_interval=key_check_interval
+            )
     except BaseException:
         for engine in engines.values():
             await engine.close()

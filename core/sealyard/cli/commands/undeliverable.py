@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
@@ -14,7 +14,7 @@ from sealyard.model.formatting import format_time
 if TYPE_CHECKING:
     from sealyard.client.protocol import Client
 
-_HEADERS = ("ID", "EVENT", "TASK", "ATTEMPTS", "FAILED", "ERROR")
+_HEADERS = ("ID", "EVENT", "OBJECT", "ATTEMPTS", "FAILED", "ERROR")
 
 
 class _Receiver(Protocol):
@@ -30,8 +30,6 @@ class _Message(Protocol):
     @property
     def event(self) -> str: ...
     @property
-    def task_id(self) -> str: ...
-    @property
     def attempts(self) -> int: ...
     @property
     def failed_at(self) -> datetime: ...
@@ -39,21 +37,33 @@ class _Message(Protocol):
     def error(self) -> str: ...
 
 
+Message = TypeVar("Message", bound=_Message)
+
+
 async def list_undeliverable(
     ctx: Context,
     list_receivers: Callable[[Client], Awaitable[Sequence[_Receiver]]],
-    list_messages: Callable[[Client, str], Awaitable[Sequence[_Message]]],
+    list_messages: Callable[[Client, str], Awaitable[Sequence[Message]]],
+    get_object: Callable[[Message], str],
     noun: str,
 ) -> int:
     """List the undeliverable messages of the receiver in the argument ``id``, or else of all receivers.
 
-    ``list_messages`` returns those of the receiver with the given id. ``noun``: what the messages are called.
+    ``list_messages`` returns those of the receiver with the given id, and ``get_object`` the id of the task or the URI
+    of the key that a message is about. ``noun``: what the messages are called.
     """
     async with ctx.open_reader() as client:
         ids = [ctx.args.id] if ctx.args.id else [receiver.id for receiver in await list_receivers(client)]
         messages = [message for receiver_id in ids for message in await list_messages(client, receiver_id)]
     rows = [
-        (message.id, message.event, message.task_id, message.attempts, format_time(message.failed_at), message.error)
+        (
+            message.id,
+            message.event,
+            get_object(message),
+            message.attempts,
+            format_time(message.failed_at),
+            message.error,
+        )
         for message in messages
     ]
     ctx.out.result(messages, format_table(_HEADERS, rows, f"No undeliverable {noun}."))

@@ -72,6 +72,7 @@ async def _list_dead_letters(ctx: Context) -> int:
         ctx,
         lambda client: client.webhooks(),
         lambda client, webhook_id: client.dead_letters(webhook_id),
+        lambda letter: letter.key or letter.task_id,
         "messages",
     )
 

@@ -36,6 +36,9 @@ DEFAULT_EDITORS = ("editor", "vi", "nano")
 DEFAULT_SETTLE_SECONDS = 2.0
 """Default of ``watch.settle``."""
 
+DEFAULT_KEY_CHECK_MINUTES = 10.0
+"""Default of ``key_check_minutes``."""
+
 
 class DropAction(StrEnum):
     """What to do with a dropped entry that is ready."""
@@ -87,6 +90,10 @@ class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "unencrypted connections."
         ),
     ] = False
+    key_check_minutes: Annotated[
+        float,
+        Meta(ge=0.1, le=1440, description="Interval at which each active key proves that it works, in minutes."),
+    ] = DEFAULT_KEY_CHECK_MINUTES
     read_only: Annotated[bool, Meta(description="Disable all actions that modify the workspace.")] = False
     start_screen: Annotated[StartScreen, Meta(description='Screen to open first ("last": the last one used).')] = (
         "dashboard"

@@ -18,7 +18,7 @@ VERIFY_TIMEOUT = 600.0
 
 
 class AuditCalls(ApiCalls):
-    """API calls for reading, verifying and exporting the audit log."""
+    """API calls for reading, verifying, proving and exporting the audit log."""
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
         query = {**_filter_params(filters), **query_params(cursor=below, size=limit)}
@@ -36,6 +36,16 @@ class AuditCalls(ApiCalls):
         if progress is not None:
             progress(report.size, report.size)
         return report
+
+    async def prove_audit_entry(self, seq: int) -> str:
+        return (await self._sender.read(f"/auditlog/{seq}/proof")).body.decode()
+
+    async def prove_audit_consistency(self, old_size: int, size: int | None = None) -> str:
+        query = {"from": str(old_size), **query_params(to=size)}
+        return (await self._sender.read("/auditlog/consistencyProof", query)).body.decode()
+
+    async def audit_key(self) -> str:
+        return (await self._sender.read("/auditlog/key")).body.decode()
 
     async def export_audit(self, kind: str, filters: AuditFilter | None = None) -> AsyncGenerator[str, None]:
         """Yield the audit log as text. Lost connections are retried only until the first data arrives.

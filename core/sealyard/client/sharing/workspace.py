@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET, is_listening, is_responsive, socket_path
 from sealyard.concurrency.clock import SystemClock
+from sealyard.engine.devices.key_monitor import CHECK_INTERVAL
 from sealyard.fs.workspace_lock import WorkspaceLock, lock_error
 from sealyard.model.errors import (
     DeliveryCertainty,
@@ -70,6 +71,7 @@ class SharedWorkspace:
         work: bool = True,
         os_group: str = "",
         allows_private_webhooks: Callable[[], bool] = lambda: False,
+        key_check_interval: float = CHECK_INTERVAL,
         on_take_over: Callable[[], None] | None = None,
         on_trouble: Callable[[SealyardError], None] | None = None,
     ) -> None:
@@ -81,6 +83,7 @@ class SharedWorkspace:
         gives tasks to workers while this process holds the lock. Members of the operating system group ``os_group``
         may also attach. ``allows_private_webhooks`` returns whether webhooks and notifications may be sent to all
         addresses and without encryption. It is called when this process starts to listen, possibly in a thread.
+        ``key_check_interval``: seconds between two checks of a key while this process holds the lock.
 
         ``on_take_over`` is called after this process has taken the workspace over from another one. ``on_trouble`` is
         called with the reason if the take-over fails, or if other processes cannot attach; this process then continues
@@ -93,6 +96,7 @@ class SharedWorkspace:
         self._work = work
         self._os_group = os_group
         self._allows_private_webhooks = allows_private_webhooks
+        self._key_check_interval = key_check_interval
         self._on_take_over = on_take_over
         self._on_trouble = on_trouble or _log_trouble
         self._engine: EngineHandle | None = None
@@ -211,7 +215,13 @@ class SharedWorkspace:
             raise lock_error(holder)
         WorkspaceLock.require_writable(lock_path)
         passphrase = self._unlock()
-        engine = await EngineHandle.open(self._folder, purpose=self._purpose, passphrase=passphrase, work=self._work)
+        engine = await EngineHandle.open(
+            self._folder,
+            purpose=self._purpose,
+            passphrase=passphrase,
+            work=self._work,
+            key_check_interval=self._key_check_interval,
+        )
         try:
             self._require_open()
             if self._attached:

@@ -70,19 +70,30 @@ class CheckpointLoop:
         async with self._lock:
             await self._append_unflushed_entries()
             if self._audit.checkpointed_size < self._audit.size:
-                checkpoint = self._audit.checkpoint(self._origin)
-                response = await self._bus.request(SignCheckpoint(size=checkpoint.size, root=checkpoint.root))
-                if response.text is None:
-                    raise WorkerError("The crypto worker did not return a checkpoint.")
-                await run_uncancellable(partial(self._audit.append_checkpoint, response.text))
+                await self._sign_checkpoint()
             if self._repository.store.needs_compaction:
-                await run_uncancellable(partial(self._repository.store.compact, self._audit.size - 1))
+                # The last entry stays in the store: a store that is older than the log is recognized by it.
+                await run_uncancellable(partial(self._repository.store.compact, self._audit.size - 2))
 
-    async def pin_key(self) -> None:
-        """Store the public audit key, which a worker provides, next to the log."""
-        response = await self._bus.request(AuditPublicKey())
+    async def open_log(self) -> None:
+        """Check the newest checkpoint of the log, and store the public audit key, which a worker provides, next to it.
+
+        Also creates the first checkpoint, so that no log has a key or an entry without one. Raises
+        :class:`AuditVerificationError` if the audit key did not sign the newest checkpoint, or is not the stored one.
+        """
+        last_note = await run_uncancellable(self._audit.last_note)
+        response = await self._bus.request(AuditPublicKey(last_note=last_note))
         assert response.text is not None
+        if last_note is None:
+            await self._sign_checkpoint()
         await run_uncancellable(partial(self._audit.pin_key, response.text.encode()))
+
+    async def _sign_checkpoint(self) -> None:
+        checkpoint = self._audit.checkpoint(self._origin)
+        response = await self._bus.request(SignCheckpoint(size=checkpoint.size, root=checkpoint.root))
+        if response.text is None:
+            raise WorkerError("The crypto worker did not return a checkpoint.")
+        await run_uncancellable(partial(self._audit.append_checkpoint, response.text))
 
     async def _wait_for_batch(self) -> None:
         loop = asyncio.get_running_loop()

@@ -9,8 +9,11 @@ from pathlib import Path
 import msgspec
 
 from sealyard.audit.export import export_csv, export_jsonl
+from sealyard.audit.proof import prove_consistency, prove_inclusion, read_public_key
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
+from sealyard.engine.audit.history import require_same_history
+from sealyard.engine.state.commit_follower import load_new_commits
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.model.access import Action, ResourceType
@@ -60,7 +63,8 @@ class AuditService:
 
         Entries that are still in the journal count as not yet covered by a checkpoint. ``progress`` is called with the
         number of entries verified so far and the total: from the verifying thread, and a last time on the event loop.
-        Raises :class:`AuditVerificationError` if an entry or a checkpoint is wrong.
+        Raises :class:`AuditVerificationError` if an entry or a checkpoint is wrong, the checkpoints were removed, or
+        the store is older than the log.
         """
         self._require_view_permission(subject)
         size, _ = self.sizes()
@@ -70,9 +74,38 @@ class AuditService:
                 progress(done, size)
 
         report = await asyncio.to_thread(verify_log, self._folder, checkpoint=checkpoint, progress=report_progress)
+        await load_new_commits(self._repository)
+        log = AuditReader(self._folder)
+        await asyncio.to_thread(require_same_history, self._repository.store, log, report.size)
         report_progress(size)
         unflushed_entries = self._load_unflushed_entries(report.size)
         return msgspec.structs.replace(report, size=report.size + len(unflushed_entries))
+
+    async def prove_entry(self, subject: str, seq: int) -> str:
+        """Return the proof that the newest checkpoint covers an entry; :mod:`sealyard.audit.proof` defines its text.
+
+        Raises :class:`NotFoundError` if there is no such entry, :class:`ConflictError` if no checkpoint covers it yet,
+        and :class:`AuditVerificationError` if the log does not match the checkpoint.
+        """
+        self._require_view_permission(subject)
+        if not 0 <= seq < self.sizes()[0]:
+            raise NotFoundError(f"Audit entry {seq} not found.", "List the entries to see the newest number.")
+        return (await asyncio.to_thread(prove_inclusion, self._folder, seq)).format()
+
+    async def prove_consistency(self, subject: str, old_size: int, size: int | None) -> str:
+        """Return the proof that the log of a checkpoint starts with its first ``old_size`` entries.
+
+        ``size`` is that of the checkpoint, None for the newest one. Raises :class:`NotFoundError` if there is no such
+        checkpoint, :class:`UsageError` if ``old_size`` is not between 1 and its size, and
+        :class:`AuditVerificationError` if the log does not match the checkpoint.
+        """
+        self._require_view_permission(subject)
+        return (await asyncio.to_thread(prove_consistency, self._folder, old_size, size)).format()
+
+    async def public_key(self, subject: str) -> str:
+        """Return the public audit key (PEM). Raises :class:`AuditVerificationError` if it is missing from the log."""
+        self._require_view_permission(subject)
+        return (await asyncio.to_thread(read_public_key, self._folder)).decode()
 
     async def export(self, subject: str, export_format: str, filters: AuditFilter) -> AsyncGenerator[str, None]:
         """Yield the entries that match ``filters`` as text, in batches of lines, oldest entry first.

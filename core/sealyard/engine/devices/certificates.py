@@ -1,4 +1,4 @@
-"""Warnings about certificates that are not valid, or expire soon, for the tasks and configurations that use them."""
+"""Warnings for tasks and configurations: about certificates that are not valid or expire soon, and failing keys."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 import msgspec
 
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import KEYS
+from sealyard.engine.state.tables import KEY_FAILURES, KEYS
 from sealyard.model.device_configs import DeviceConfig, SigningKey
 from sealyard.model.keys import certificate_warning
 from sealyard.model.tasks import Task, TaskStatus
 
 
-def certificate_warnings(repository: Repository, keys: Iterable[SigningKey]) -> tuple[str, ...]:
+def certificate_warnings(repository: Repository, keys: Iterable[SigningKey]) -> list[str]:
     """Return a warning for each of ``keys`` whose certificate is not valid now, or expires within 30 days."""
     now = repository.clock.now()
     warnings = []
@@ -22,12 +22,16 @@ def certificate_warnings(repository: Repository, keys: Iterable[SigningKey]) -> 
         version = info.version(key.version) if info is not None else None
         if info is not None and version is not None:
             warnings.append(certificate_warning(info, version, now))
-    return tuple(filter(None, warnings))
+    return list(filter(None, warnings))
 
 
 def add_device_warnings(repository: Repository, device: DeviceConfig) -> DeviceConfig:
-    """Return the configuration with warnings about the current state of its certificates."""
+    """Return the configuration with warnings about its certificates and about keys that failed their last check."""
     warnings = certificate_warnings(repository, device.signing_keys)
+    used_keys = {(key.uri, key.version) for key in device.keys}
+    for failure in repository.list_all(KEY_FAILURES):
+        if (failure.uri, failure.version) in used_keys and failure.error not in warnings:
+            warnings.append(failure.warning)
     return msgspec.structs.replace(device, warnings=(*device.warnings, *warnings)) if warnings else device
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import DEVICES, KEYS
+from sealyard.engine.state.tables import DEVICES, KEY_FAILURES, KEYS
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.jobs.bus import JobBus
 from sealyard.model.access import Action, ResourceType, device_resource, resource_type_uri
@@ -29,6 +29,7 @@ from sealyard.model.errors import (
     WorkerError,
 )
 from sealyard.model.hints import Hint, HintCode
+from sealyard.model.key_checks import KeyCheck
 from sealyard.model.keys import KeyInfo, KeyVersion, certificate_warning, parse_key_uri
 from sealyard.model.requests import KeyImport
 from sealyard.model.worker_messages import (
@@ -66,7 +67,7 @@ class KeyRegistry:
     def get_visible(self, subject: str, uri: str) -> KeyInfo:
         """Like :meth:`get`, but also raises :class:`NotFoundError` if ``subject`` may not see the key."""
         key = self.get(uri)
-        if not self._may_see(subject, key):
+        if not self._may_see(subject, key.uri):
             raise _key_not_found(uri, hidden=True)
         return key
 
@@ -74,19 +75,25 @@ class KeyRegistry:
         """Return the key as it will be once ``unit_of_work`` is committed."""
         return _find_pending(unit_of_work, uri) or self.get(uri)
 
+    def failures(self, subject: str) -> tuple[KeyCheck, ...]:
+        """Return the failed checks of active keys that the subject may see, the longest failure first."""
+        visible_failures = [
+            failure for failure in self._repository.list_all(KEY_FAILURES) if self._may_see(subject, failure.uri)
+        ]
+        return tuple(sorted(visible_failures, key=lambda failure: (str(failure.since), failure.id)))
+
     def warnings(self, subject: str, now: datetime) -> tuple[str, ...]:
         """Return a warning for each visible key whose current certificate is not valid for 30 days from ``now``."""
         return tuple(
             warning
             for key in self._repository.list_all(KEYS)
-            if (warning := certificate_warning(key, key.current, now)) and self._may_see(subject, key)
+            if (warning := certificate_warning(key, key.current, now)) and self._may_see(subject, key.uri)
         )
 
-    def _may_see(self, subject: str, key: KeyInfo) -> bool:
-        """Return whether ``subject`` may view all keys, or a device configuration that uses this key."""
+    def _may_see(self, subject: str, uri: str) -> bool:
+        """Return whether ``subject`` may view all keys, or a device configuration that uses the key ``uri``."""
         return self._permissions.is_allowed(subject, Action.VIEW, resource_type_uri(ResourceType.KEY)) or any(
-            key.uri in device.key_uris
-            and self._permissions.is_allowed(subject, Action.VIEW, device_resource(device.id))
+            uri in device.key_uris and self._permissions.is_allowed(subject, Action.VIEW, device_resource(device.id))
             for device in self._repository.list_all(DEVICES)
         )
 

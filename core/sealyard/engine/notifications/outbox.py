@@ -153,9 +153,10 @@ class NotificationOutbox(Outbox[StoredNotificationTarget, NotificationDelivery])
         messages = [each for each in self.pending(message.receiver_id) if self._is_durable(each)][:MAX_COMBINED]
         notices: dict[str, Notice] = {}
         for each in messages:
-            task = self._recipients.find_task(receiver.target, each.change)
-            if task is not None:
-                notices[each.id] = Notice(change=each.change, task=task)
+            change = each.change
+            task = self._recipients.find_task(receiver.target, change) if isinstance(change, TaskChanged) else None
+            if isinstance(change, TaskChanged) and task is not None:
+                notices[each.id] = Notice(change=change, task=task)
         if len(notices) < len(messages):
             await self._delete_messages([each for each in messages if each.id not in notices])
             return None

@@ -26,7 +26,7 @@ async def follow_commits(repository: Repository) -> None:
     last_read_failed = False
     while True:
         try:
-            await _load_new_commits(repository)
+            await load_new_commits(repository)
             last_read_failed = False
         except SealyardError as error:
             if not last_read_failed:
@@ -35,7 +35,11 @@ async def follow_commits(repository: Repository) -> None:
         await asyncio.sleep(POLL_INTERVAL)
 
 
-async def _load_new_commits(repository: Repository) -> None:
+async def load_new_commits(repository: Repository) -> None:
+    """Load what the writing process has committed since the last call, and publish its events.
+
+    Does nothing in an engine that is open for writing.
+    """
     if await asyncio.to_thread(repository.store.refresh):
         repository.invalidate()
         for event in msgspec.convert(repository.store.recent_events(), list[DurableEvent]):

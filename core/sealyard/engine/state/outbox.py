@@ -20,6 +20,7 @@ from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.audit import AuditAction
 from sealyard.model.base import FrozenStruct
+from sealyard.model.events import TaskChanged, WorkspaceChanged
 from sealyard.model.formatting import format_count
 from sealyard.model.tasks import Task
 from sealyard.model.webhooks import DeadLetter
@@ -125,7 +126,7 @@ class Outbox(ABC, Generic[R, D]):
             stored_letter = StoredDeadLetter(dead_letter=letter, change=message.change)
             unit_of_work.put(self.tables.dead_letters, letter.id, stored_letter)
             attempts = format_count(letter.attempts, "attempt")
-            audit_message = f"{letter.event} of task {letter.task_id} not delivered after {attempts}: {error}"
+            audit_message = f"{letter.event} of {letter.label} not delivered after {attempts}: {error}"
             unit_of_work.audit(SYSTEM_SUBJECT, AuditAction.FAILED, resource, audit_message)
         self._put_outcome(unit_of_work, receiver, messages[0].receiver_id, delivered_count=0, error=error)
         unit_of_work.notify(resource)
@@ -235,13 +236,16 @@ class Outbox(ABC, Generic[R, D]):
             await self._repository.clock.sleep(seconds)
 
     def _build_dead_letter(self, message: OutboxMessage, error: str) -> DeadLetter:
-        assert message.change.notification is not None
+        change = message.change
+        assert change.notification is not None
+        key_check = change.key_check if isinstance(change, WorkspaceChanged) else None
         return DeadLetter(
             id=message.id,
             webhook_id=message.receiver_id,
-            cursor=message.change.cursor,
-            event=message.change.notification,
-            task_id=message.change.task_id,
+            cursor=change.cursor,
+            event=change.notification,
+            task_id=change.task_id if isinstance(change, TaskChanged) else "",
+            key=key_check.uri if key_check is not None else "",
             attempts=message.attempts + 1,
             failed_at=self._repository.clock.now(),
             error=error,

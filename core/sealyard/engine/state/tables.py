@@ -13,7 +13,8 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.credentials import AccessToken, IssuerAccount
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import InvalidInputError
-from sealyard.model.events import TaskChanged
+from sealyard.model.events import DurableEvent
+from sealyard.model.key_checks import KeyCheck
 from sealyard.model.keys import KeyInfo
 from sealyard.model.notifications import NotificationSettings, NotificationTarget
 from sealyard.model.policy import Policy
@@ -64,7 +65,7 @@ class OutboxMessage(FrozenStruct, frozen=True, kw_only=True):
 
     id: str
     receiver_id: str = msgspec.field(name="webhookId")  # the name in workspaces that had webhooks only
-    change: TaskChanged
+    change: DurableEvent
     attempts: int = 0
     retry_at: datetime | None = None
 
@@ -73,7 +74,7 @@ class StoredDeadLetter(FrozenStruct, frozen=True, kw_only=True):
     """A message whose delivery was given up, with everything needed to send it again."""
 
     dead_letter: DeadLetter
-    change: TaskChanged
+    change: DurableEvent
 
 
 class StoredAccessToken(FrozenStruct, frozen=True, kw_only=True):
@@ -126,6 +127,7 @@ ONE_TIME_PASSWORDS = Table("oneTimePasswords", StoredOneTimePassword)
 DEVICES = Table("devices", DeviceConfig)
 DEVICE_VERSIONS = Table("deviceVersions", DeviceConfig)
 KEYS = Table("keys", KeyInfo)
+KEY_FAILURES = Table("keyFailures", KeyCheck)
 SUBJECTS = Table("subjects", Subject)
 MEMBERSHIPS = Table("memberships", Membership)
 RULES = Table("rules", AclRule)

@@ -15,6 +15,7 @@ from sealyard.model.audit_changes import find_changes
 from sealyard.model.clock import Clock
 from sealyard.model.errors import InvariantError, StaleTaskError
 from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
+from sealyard.model.key_checks import KeyCheck
 from sealyard.model.lifecycle import advance
 from sealyard.model.task_invariants import check_change, check_key_use
 from sealyard.model.tasks import Task
@@ -170,9 +171,9 @@ class UnitOfWork:
             )
         )
 
-    def notify(self, resource: str) -> None:
+    def notify(self, resource: str, *, key_check: KeyCheck | None = None) -> None:
         """Add a :class:`WorkspaceChanged` event for a resource."""
-        self.events.append(WorkspaceChanged(cursor=0, at=self._clock.now(), resource=resource))
+        self.events.append(WorkspaceChanged(cursor=0, at=self._clock.now(), resource=resource, key_check=key_check))
 
     def audit(
         self,

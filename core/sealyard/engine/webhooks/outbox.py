@@ -12,7 +12,7 @@ from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.secret_box import SecretBox
 from sealyard.engine.state.tables import DEAD_LETTERS, OUTBOX, WEBHOOKS, OutboxMessage, StoredWebhook, Table
 from sealyard.model.base import SecretStruct
-from sealyard.model.events import DurableEvent, TaskChanged
+from sealyard.model.events import DurableEvent
 
 
 class PendingDelivery(SecretStruct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class WebhookOutbox(Outbox[StoredWebhook, PendingDelivery]):
 
     def messages_for(self, events: Sequence[DurableEvent]) -> Iterator[tuple[Table[OutboxMessage], OutboxMessage]]:
         """Yield a message for each webhook and each event that it subscribes to."""
-        changes = [event for event in events if isinstance(event, TaskChanged) and event.notification]
+        changes = [event for event in events if event.notification is not None]
         if not changes:
             return
         for stored_webhook in self._repository.list_all(WEBHOOKS):

@@ -107,7 +107,7 @@ class WebhookRegistry:
         dead_letter = stored_letter.dead_letter
         unit_of_work = self._repository.begin()
         self._outbox.requeue(unit_of_work, stored_letter)
-        message = f"{dead_letter.event} of task {dead_letter.task_id} queued again"
+        message = f"{dead_letter.event} of {dead_letter.label} queued again"
         unit_of_work.audit(subject, AuditAction.RENEWED, self._outbox.tables.resource(dead_letter.webhook_id), message)
         await self._commit(unit_of_work, dead_letter.webhook_id)
 

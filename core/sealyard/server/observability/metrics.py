@@ -73,6 +73,9 @@ class Metrics:
             ("state", "tenant"),
             registry=registry,
         )
+        self._failing_keys = Gauge(
+            "sealyard_failing_keys", "Active keys that failed their last check.", ("tenant",), registry=registry
+        )
         Info("sealyard_build", "Version of Sealyard.", registry=registry).info({"version": version("sealyard")})
 
     def observe(self, request: RequestRecord) -> None:
@@ -90,7 +93,15 @@ class Metrics:
 
         ``stats_by_tenant``: the current statistics of each tenant's workspace; None if the engine does not respond.
         """
-        for gauge in (self._up, self._tasks, self._queue_length, self._workers, self._webhooks, self._notifications):
+        for gauge in (
+            self._up,
+            self._tasks,
+            self._queue_length,
+            self._workers,
+            self._webhooks,
+            self._notifications,
+            self._failing_keys,
+        ):
             gauge.clear()  # otherwise, an unresponsive engine's last values would remain
         for tenant, stats in stats_by_tenant.items():
             self._up.labels(tenant).set(stats is not None)
@@ -107,6 +118,7 @@ class Metrics:
         self._webhooks.labels("dead", tenant).set(stats.dead_letters)
         self._notifications.labels("waiting", tenant).set(stats.pending_notifications)
         self._notifications.labels("dead", tenant).set(stats.failed_notifications)
+        self._failing_keys.labels(tenant).set(stats.failing_keys)
 
 
 def metrics_handler(

@@ -14,7 +14,8 @@ import msgspec
 
 from sealyard.engine.webhooks.outbox import PendingDelivery
 from sealyard.model.base import FrozenStruct
-from sealyard.model.events import TaskChanged
+from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
+from sealyard.model.key_checks import KeyUse
 from sealyard.model.tasks import Decision, DetailedStatus, ResultState, TaskKind, TaskStatus
 from sealyard.model.webhooks import WebhookEvent
 
@@ -40,19 +41,53 @@ class WebhookData(FrozenStruct, frozen=True, kw_only=True):
     quorum_reached: bool | None
 
 
+class KeyData(FrozenStruct, frozen=True, kw_only=True):
+    """The check of a key that has failed, or passed again; ``error`` is empty then.
+
+    ``key``: its URI; ``use``: encryption, signing or audit.
+    """
+
+    workspace: str
+    cursor: int
+    key: str
+    version: int
+    use: KeyUse
+    algorithm: str
+    error: str
+
+
 class WebhookPayload(FrozenStruct, frozen=True, kw_only=True):
     """The body of a webhook message. Every attempt to deliver a message sends the same bytes."""
 
     type: WebhookEvent
     timestamp: datetime
-    data: WebhookData
+    data: WebhookData | KeyData
 
 
-def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
+def encode_payload(workspace_id: str, change: DurableEvent) -> bytes:
     """Return the JSON body of the message that announces ``change``."""
     assert change.notification is not None
+    data = _task_data(workspace_id, change) if isinstance(change, TaskChanged) else _key_data(workspace_id, change)
+    return msgspec.json.encode(WebhookPayload(type=change.notification, timestamp=change.at, data=data))
+
+
+def _key_data(workspace_id: str, change: WorkspaceChanged) -> KeyData:
+    check = change.key_check
+    assert check is not None
+    return KeyData(
+        workspace=workspace_id,
+        cursor=change.cursor,
+        key=check.uri,
+        version=check.version,
+        use=check.use,
+        algorithm=check.algorithm,
+        error=check.error,
+    )
+
+
+def _task_data(workspace_id: str, change: TaskChanged) -> WebhookData:
     is_approval = change.notification is WebhookEvent.TASK_APPROVED
-    data = WebhookData(
+    return WebhookData(
         workspace=workspace_id,
         cursor=change.cursor,
         task_id=change.task_id,
@@ -66,7 +101,6 @@ def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
         decision=change.decision,
         quorum_reached=change.status is TaskStatus.APPROVED if is_approval else None,
     )
-    return msgspec.json.encode(WebhookPayload(type=change.notification, timestamp=change.at, data=data))
 
 
 def signed_headers(workspace_id: str, delivery: PendingDelivery, body: bytes, now: datetime) -> dict[str, str]:

@@ -79,6 +79,7 @@ async def test_verification_result_shows_scope_and_root(workspace: TuiWorkspace)
             "audit key",
             "Not covered",
             "Keep a copy elsewhere",
+            "Nothing outside the workspace folder was compared",
         ):
             assert words in text, words
         assert "/srv/yard/audit/checkpoints.txt" in text
@@ -98,6 +99,8 @@ async def test_pasted_checkpoint_is_normalized_before_verification(
         app.screen.query_one(TextArea).text = "\n  " + note.replace("\n", "  \n") + "\n\n"
         await pilot.press("ctrl+s")
         await wait_until(pilot, lambda: "yours among them" in screen_text(app))
+        assert "Compared with your checkpoint of size " in screen_text(app)
+        assert "Nothing outside" not in screen_text(app)
         assert notes == [note]
 
 

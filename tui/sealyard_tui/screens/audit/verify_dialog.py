@@ -34,7 +34,12 @@ VERIFIED_TEXT = (
     "No checkpointed entry was changed, removed, inserted or replaced since its checkpoint was signed. All "
     "hashes match up to the root."
 )
-VERIFIED_EXTERNAL_TEXT = "Your checkpoint belongs to this log: the entries it covers are unchanged."
+COMPARED_TEXT = (
+    "Compared with your checkpoint of size {size}: it belongs to this log, the entries it covers are unchanged."
+)
+NOT_COMPARED_TEXT = (
+    "Nothing outside the workspace folder was compared. Enter a checkpoint kept elsewhere to compare with it."
+)
 LIMITS_TEXT = (
     "Not covered: replacing the whole log together with its key, or rolling it back{since}. Entries not "
     "yet checkpointed are only chained, not signed."
@@ -139,7 +144,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
             raise
         else:
             location = (await client.workspace()).location
-            self._show_result(_format_success(report, location, has_external_checkpoint=checkpoint is not None))
+            self._show_result(_format_success(report, location))
         self.refresh_bindings()
 
     def _report_progress(self, done: int, total: int) -> None:
@@ -210,7 +215,8 @@ def _normalize_checkpoint(text: str) -> str | None:
     return "\n".join(lines) + "\n" if lines else None
 
 
-def _format_success(report: AuditReport, location: str, *, has_external_checkpoint: bool) -> Content:
+def _format_success(report: AuditReport, location: str) -> Content:
+    external_size = report.external_checkpoint_size
     coverage_text = (
         f"{report.uncheckpointed_count:,} not checkpointed" if report.uncheckpointed_count else "all entries"
     )
@@ -221,7 +227,7 @@ def _format_success(report: AuditReport, location: str, *, has_external_checkpoi
             ("checkpointed", f"{report.checkpointed_size:,}, {coverage_text}"),
             (
                 "checkpoints",
-                f"{report.checkpoints_checked:,} checked" + (", yours among them" if has_external_checkpoint else ""),
+                f"{report.checkpoints_checked:,} checked" + ("" if external_size is None else ", yours among them"),
             ),
             ("root", report.root),
             ("audit key", report.key_fingerprint or "none yet"),
@@ -229,8 +235,8 @@ def _format_success(report: AuditReport, location: str, *, has_external_checkpoi
     )
     paragraphs = [
         VERIFIED_TEXT,
-        *([VERIFIED_EXTERNAL_TEXT] if has_external_checkpoint else []),
-        LIMITS_TEXT.format(since=" after your checkpoint" if has_external_checkpoint else ""),
+        NOT_COMPARED_TEXT if external_size is None else COMPARED_TEXT.format(size=f"{external_size:,}"),
+        LIMITS_TEXT.format(since="" if external_size is None else " after your checkpoint"),
         KEEP_CHECKPOINT_TEXT.format(location=escape_text(location)),
     ]
     return Content("\n\n").join(

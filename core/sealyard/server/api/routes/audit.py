@@ -1,4 +1,4 @@
-"""Routes for the audit log: entries, verification and export."""
+"""Routes for the audit log: entries, verification, proofs and export."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from sealyard.server.http.head import empty_body, is_head
 ApiRequest = Request[Any, Any, Any]
 
 ResourceTypeQuery = Annotated[str, QueryParameter(name="resourceType")]
+
+OldSizeQuery = Annotated[int, QueryParameter(name="from", ge=1, lt=2**53)]
+NewSizeQuery = Annotated[int | None, QueryParameter(name="to", ge=1, lt=2**53)]
 
 MEDIA_TYPES = {"jsonl": "application/jsonl", "csv": "text/csv"}
 
@@ -52,7 +55,7 @@ class AuditListController(Controller):
 
 
 class AuditController(AuditListController):
-    """Endpoints that list, return, export and verify audit entries."""
+    """Endpoints that list, return, prove, export and verify audit entries."""
 
     path = "/auditlog"
 
@@ -98,6 +101,26 @@ class AuditController(AuditListController):
         if not entries or entries[0].seq != seq:
             raise NotFoundError(f"Audit entry {seq} not found.", "List the entries to see the newest number.")
         return audit_entry_response(entries[0])
+
+    @get(
+        "/{seq:int}/proof", summary="Prove that a checkpoint covers an entry (C2SP tlog-proof)", media_type="text/plain"
+    )
+    async def prove_entry(self, caller: CallerDependency, seq: FromPath[int]) -> str:
+        return await caller.client.prove_audit_entry(_parse_seq(seq))
+
+    @get(
+        "/consistencyProof",
+        summary="Prove that the log of a checkpoint extends an older one (C2SP add-checkpoint request)",
+        media_type="text/plain",
+    )
+    async def prove_consistency(
+        self, caller: CallerDependency, old_size: OldSizeQuery, size: NewSizeQuery = None
+    ) -> str:
+        return await caller.client.prove_audit_consistency(old_size, size)
+
+    @get("/key", summary="Return the public key that verifies checkpoints (PEM)", media_type="application/x-pem-file")
+    async def key(self, caller: CallerDependency) -> str:
+        return await caller.client.audit_key()
 
     @get("/export", summary="Export entries, oldest first", media_type="text/plain")
     async def export(

@@ -1,0 +1,64 @@
+"""Check that the store and the audit log of a workspace have the same history, and that no checkpoint was removed.
+
+Entries are committed in the store before they are moved to the log, and the log has a checkpoint before its first
+entry. The checks therefore detect a log without checkpoints, a store that was reset to an older state than the log, and
+different entries in both. They cannot detect that all files were reset together: a checkpoint kept elsewhere does.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from sealyard.audit.reader import AuditReader
+from sealyard.engine.state.tables import RULES
+from sealyard.model.audit import AuditEntry
+from sealyard.model.errors import AuditVerificationError
+from sealyard.model.formatting import format_count
+from sealyard.storage.documents import DocumentStore
+
+_RESTORE_HINT = "Restore the whole workspace from one backup."
+
+
+def require_same_history(store: DocumentStore, log: AuditReader, log_size: int) -> None:
+    """Raise :class:`AuditVerificationError` unless store and log have the same history and the log has a checkpoint.
+
+    A new workspace, whose store and log are empty, needs no checkpoint. ``log_size``: the number of entries in the log
+    at a time before ``store`` was loaded; another process may add entries meanwhile.
+    """
+    log.require_checkpoints()
+    if log.last_note() is None and store.count(RULES.name):
+        raise AuditVerificationError("The audit log of the workspace was removed.", _RESTORE_HINT)
+    entries = [msgspec.convert(document, AuditEntry) for document in store.pending_audit()]
+    if entries:
+        _compare(entries, log, log_size)
+
+
+def _compare(entries: list[AuditEntry], log: AuditReader, old_log_size: int) -> None:
+    """Compare the newest entries, which the store contains, with the log."""
+    first, last = entries[0], entries[-1]
+    if last.seq + 1 < old_log_size:
+        raise AuditVerificationError(
+            f"The store is older than the audit log: it ends with audit entry {last.seq}, but the log contains"
+            f" {format_count(old_log_size, 'entry', 'entries')}. An older state of the store was restored.",
+            _RESTORE_HINT,
+        )
+    log_size = log.size
+    if first.seq > log_size:
+        raise AuditVerificationError(
+            f"Entry {log_size} is missing: the audit log ends after {format_count(log_size, 'entry', 'entries')}, but"
+            f" the store continues with entry {first.seq}.",
+            _RESTORE_HINT,
+            seq=log_size,
+        )
+    newest_common_seq = min(last.seq, log_size - 1)
+    if newest_common_seq < first.seq:
+        return
+    (logged_entry,) = log.entries(newest_first=False, after_seq=newest_common_seq - 1, limit=1)
+    # The entries are chained, so that comparing the newest one compares all of them.
+    if logged_entry != entries[newest_common_seq - first.seq]:
+        raise AuditVerificationError(
+            f"Entry {newest_common_seq} of the audit log is not the entry that the store committed: the log or the"
+            " store was rewritten.",
+            _RESTORE_HINT,
+            seq=newest_common_seq,
+        )
