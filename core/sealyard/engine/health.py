@@ -47,8 +47,12 @@ TIMEOUT_SECONDS = 10.0
 """How long a caller waits for a health check, which continues in the background afterwards."""
 
 STORE, WORKER, ENCRYPTION_KEY, SIGNING_KEY, CLOCK = "store", "worker", "encryption-key", "signing-key", "clock"
+CONFINEMENT = "confinement"
 ANSWER = "answer"
-"""Names of the health checks. ``ANSWER`` fails if the other checks take longer than :data:`TIMEOUT_SECONDS`."""
+"""Names of the health checks. ``CONFINEMENT`` precedes the name of a measure that the kernel refused to the workers.
+
+``ANSWER`` fails if the other checks take longer than :data:`TIMEOUT_SECONDS`.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +92,7 @@ class HealthMonitor:
         checks.append(await _run_check(WORKER, "", self._bus.request(AuditPublicKey())))
         if checks[-1].passed:
             checks += [await self._probe_key(key) for key in self._list_keys_in_use()]
+        checks += self._list_refused_measures()
         checks.append(self._check_clock())
         health = self._last_health = self._build_health(checks)
         self._last_checked_at = self._repository.clock.monotonic()
@@ -95,6 +100,17 @@ class HealthMonitor:
             log.warning("not ready: %s %s: %s", check.name, check.subject, check.detail)
         self._log_new_warnings({check.warning for check in checks if check.warning})
         return health
+
+    def _list_refused_measures(self) -> list[HealthCheck]:
+        """Return a check with a warning for each measure of the workers' confinement that the kernel refused."""
+        return [
+            HealthCheck(
+                name=f"{CONFINEMENT}-{measure.name}",
+                passed=True,
+                warning=f"The crypto workers run without the protection {measure.name}: {measure.reason}.",
+            )
+            for measure in self._bus.refused_measures
+        ]
 
     def _check_clock(self) -> HealthCheck:
         """Check that the clock has not jumped since the engine was started. It may be ahead after a long downtime."""

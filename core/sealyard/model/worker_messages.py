@@ -188,10 +188,18 @@ ToWorker = OpenKeyStore | RunJob | SigningPermitted | StopJob | KeyRequest
 # ---- messages from a worker to the engine
 
 
+class RefusedMeasure(FrozenStruct, frozen=True, kw_only=True):
+    """A measure of the worker's confinement that the kernel refused, and the kernel's reason."""
+
+    name: str
+    reason: str
+
+
 class WorkerReady(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The worker has opened the key store."""
+    """The worker has opened the key store and is confined, except for the ``refused`` measures."""
 
     pid: int
+    refused: tuple[RefusedMeasure, ...] = ()
 
 
 class WorkerStartFailed(FrozenStruct, frozen=True, kw_only=True, tag=True):
