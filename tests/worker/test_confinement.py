@@ -8,20 +8,43 @@ import errno
 import os
 import resource
 import struct
+from functools import partial
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.device_configs import SigningKey
 from sealyard.model.errors import WorkspaceError
-from sealyard.model.worker_messages import JobFinished, WorkerReady, WorkerStartFailed
+from sealyard.model.worker_messages import (
+    AuditPublicKey,
+    CreateCertificateRequest,
+    ExportKey,
+    GenerateKey,
+    ImportCertificate,
+    ImportKey,
+    JobFinished,
+    KeyCommand,
+    KeyRequest,
+    KeyResponse,
+    ProbeEncryptionKey,
+    ProbeSigningKey,
+    RotateKey,
+    SignCheckpoint,
+    WorkerReady,
+    WorkerStartFailed,
+)
 from sealyard.worker.confinement import namespaces, seccomp
+from tests.support.key_files import certificate_for
 from tests.support.ordinary_user import (
     ORDINARY_USER,
     give_to_ordinary_user,
     open_to_ordinary_user,
     run_as_ordinary_user,
 )
-from tests.support.worker_harness import WorkerProcess, WorkerWorkspace
+from tests.support.worker_harness import CIPHER, WorkerProcess, WorkerWorkspace
 
 REFUSING_SCRIPT = """
 import sys
@@ -76,6 +99,38 @@ def test_root_is_refused_the_workspace_of_another_user(workspace: WorkerWorkspac
         assert worker.next(WorkerStartFailed).error.code == WorkspaceError.code
     finally:
         worker.close()
+
+
+def test_confined_worker_executes_every_command(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    """The lazily imported modules and all files that the commands need are reachable."""
+    private = ed25519.Ed25519PrivateKey.generate()
+    content = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    renewed = certificate_for(private, name="renewed").public_bytes(Encoding.PEM)
+    import_key = partial(ImportKey, purpose=KeyPurpose.BOTH, created_by="USER:a")
+    version = workspace.keys["both"].current
+    commands: tuple[KeyCommand, ...] = (
+        GenerateKey(uri="local:new", kind=KeyType.EC_P256, purpose=KeyPurpose.BOTH, subject="new", created_by="USER:a"),
+        import_key(uri="local:bought", content=content, kind=KeyType.ED25519),
+        ImportCertificate(uri="local:bought", version=1, content=renewed),
+        import_key(uri="local:aes", content=bytes(range(16)), kind=KeyType.AES_128),
+        RotateKey(uri="local:aes"),
+        CreateCertificateRequest(uri="local:new", version=1),
+        AuditPublicKey(),
+        SignCheckpoint(size=5, root="00" * 32),
+        ProbeSigningKey(
+            key=SigningKey(algorithm=SigningAlgorithm.ED25519, uri="local:both", version=1),
+            certificate=version.certificate or "",
+        ),
+        ProbeEncryptionKey(key=CIPHER),
+    )
+    for number, command in enumerate(commands):
+        worker.send(KeyRequest(request_id=number, command=command))
+        response = worker.next(KeyResponse)
+        assert (response.request_id, response.error) == (number, None)
+    worker.send(KeyRequest(request_id=100, command=ExportKey(uri="local:aes", version=1)))
+    assert worker.next(KeyResponse).secret == bytes(range(16))
+    for job in (workspace.package(b"firmware"), workspace.signing(b"message"), workspace.encryption(b"firmware")):
+        assert isinstance(worker.wait_for_end(job), JobFinished)
 
 
 def test_worker_has_namespaces_of_its_own(worker: WorkerProcess) -> None:
