@@ -44,6 +44,7 @@ from tests.support.ordinary_user import (
     open_to_ordinary_user,
     run_as_ordinary_user,
 )
+from tests.support.programs import skip_missing
 from tests.support.worker_harness import CIPHER, WorkerProcess, WorkerWorkspace
 
 REFUSING_SCRIPT = """
@@ -234,7 +235,7 @@ def test_filter_kills_calls_of_other_architectures(machine: str) -> None:
 def test_numbers_of_calls_are_those_of_libseccomp(machine: str) -> None:
     name = ctypes.util.find_library("seccomp")
     if name is None:
-        pytest.skip("libseccomp is not installed")
+        skip_missing("libseccomp is not installed")
     resolve = ctypes.CDLL(name).seccomp_syscall_resolve_name_arch
     resolve.argtypes = (ctypes.c_uint32, ctypes.c_char_p)
     column = list(ARCHITECTURES).index(machine)
