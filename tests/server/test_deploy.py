@@ -64,7 +64,7 @@ def test_unit_is_valid(tmp_path: Path) -> None:
 
 def test_exposure_of_unit_is_documented() -> None:
     analyze = require("systemd-analyze")
-    command = [analyze, "security", "--offline=yes", "--no-pager", f"--threshold={MAX_EXPOSURE * 10:.0f}", UNIT]
+    command = [analyze, "security", "--offline=yes", "--no-pager", f"--threshold={MAX_EXPOSURE * 10:.0f}", str(UNIT)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     [exposure] = re.findall(r"Overall exposure level for \S+: ([0-9.]+)", result.stdout)
     assert float(exposure) <= MAX_EXPOSURE, result.stdout

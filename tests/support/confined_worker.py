@@ -51,7 +51,7 @@ def run_inside(workspace: WorkerWorkspace, folder: Path, statements: dict[str, s
     return outcomes
 
 
-def libc_call(name: str) -> int:
+def call_number(name: str) -> int:
     """Return the number of a system call that the filter denies, on this machine."""
     from sealyard.worker.confinement import syscalls
     from sealyard.worker.confinement.seccomp import DENIED_CALLS

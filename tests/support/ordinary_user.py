@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from tests.support.programs import require
+from tests.support.programs import require, skip_missing
 from tests.support.worker_harness import WorkerWorkspace
 
 ORDINARY_USER = 12345
@@ -32,21 +30,28 @@ for entry in $1; do
     rmdir "$copy"
 done
 shift
-exec setpriv --reuid="$1" --regid="$1" --clear-groups "${@:2}"
+exec setpriv --reuid="$1" --regid="$1" --clear-groups --no-new-privs "${@:2}"
 """
 """In a mount namespace of its own, makes folders of root passable without changing them."""
 
 
 def run_as_ordinary_user() -> tuple[str, ...]:
-    """Return a command that runs the Python of the tests as :data:`ORDINARY_USER`. Skips the test if it cannot."""
+    """Return a command that runs the Python of the tests as :data:`ORDINARY_USER`. Skips the test if it cannot.
+
+    Returns no command if the tests run as an ordinary user themselves.
+    """
+    if os.geteuid() != 0:
+        return ()
     require("setpriv")
     closed = dict.fromkeys(filter(None, map(_find_closed_folder, (sys.executable, sys.base_prefix, __file__))))
-    command = ("unshare", "--mount", "bash", "-c", OPEN_FOLDERS_SCRIPT, "bash", " ".join(closed), str(ORDINARY_USER))
+    command: tuple[str, ...] = ("bash", "-c", OPEN_FOLDERS_SCRIPT, "bash", " ".join(closed), str(ORDINARY_USER))
+    if closed:
+        command = ("unshare", "--mount", *command)
     probe = subprocess.run(
         [*command, sys.executable, "-c", "import sealyard.worker.service"], cwd="/", capture_output=True, check=False
     )
     if probe.returncode:
-        pytest.skip(f"cannot run as an ordinary user: {probe.stderr.decode(errors='replace')[-200:]}")
+        skip_missing(f"cannot run as an ordinary user: {probe.stderr.decode(errors='replace')[-200:]}")
     return command
 
 
@@ -74,6 +79,8 @@ def open_to_ordinary_user(workspace: WorkerWorkspace) -> Iterator[WorkerWorkspac
 
 
 def give_to_ordinary_user(folder: Path) -> None:
-    """Change the owner of a folder and of everything in it."""
+    """Change the owner of a folder and of everything in it, if the tests run as root."""
+    if os.geteuid() != 0:
+        return
     for path in (folder, *folder.rglob("*")):
         os.chown(path, ORDINARY_USER, ORDINARY_USER)
