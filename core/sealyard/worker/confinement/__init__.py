@@ -5,7 +5,6 @@ See ``core/sealyard/worker/README.md`` for what each measure prevents, and for t
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import sys
@@ -54,7 +53,7 @@ class Confinement:
     def _apply(self, name: str, measure: Callable[[], None]) -> None:
         try:
             if name != "core-limit" and sys.platform != "linux":
-                raise OSError(errno.ENOSYS, "only available on Linux")
+                raise ValueError("only available on Linux")
             measure()
         except (OSError, ValueError, AttributeError) as error:
             reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)

@@ -147,7 +147,9 @@ def install_filter() -> None:
         raise ValueError(f"not supported on {machine}")
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in build_filter(machine, os.getpid()))
     program = _Program(len(code) // 8, code)
-    syscalls.call(_SECCOMP[machine], _SET_MODE_FILTER, _FLAG_TSYNC, ctypes.byref(program))
+    # A positive result is the number of a thread that could not be included.
+    if syscalls.call(_SECCOMP[machine], _SET_MODE_FILTER, _FLAG_TSYNC, ctypes.byref(program)) > 0:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def build_filter(machine: str, pid: int) -> list[_Instruction]:
