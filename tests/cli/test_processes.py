@@ -14,6 +14,7 @@ import pytest
 from sealyard.client.sharing.socket import is_listening
 from sealyard.fs.workspace_lock import WorkspaceLock
 from tests.support.cli_runner import LIMIT, CliWorkspace, run_process, start_process, wait_until
+from tests.support.root import ALLOW_ROOT
 
 
 def test_package_wait_releases_lock(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_locked_workspace_allows_only_reads(workspace: CliWorkspace) -> None:
     with WorkspaceLock.acquire(workspace.folder / "lock", "a long import"):
         for profile, *arguments in READ_COMMANDS:
             assert workspace.run(profile, *arguments).code == 0, arguments
-        for command in (("subject", "add", "anna"), ("run",), ("serve", "--listen", "127.0.0.1:0")):
+        for command in (("subject", "add", "anna"), ("run",), ("serve", *ALLOW_ROOT, "--listen", "127.0.0.1:0")):
             result = run_process(*workspace.as_user("admin", *command))
             assert result.code == 6
             assert f"process {os.getpid()} " in result.err

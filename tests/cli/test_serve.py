@@ -24,6 +24,7 @@ from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.server.settings import ServerSettings, load_server_settings
 from tests.support.cli_runner import LIMIT, PASSPHRASE, CliResult, CliWorkspace, command, run_process, wait_until
 from tests.support.processes import is_running, kill_all
+from tests.support.root import ALLOW_ROOT
 
 ANY_PORT = ("--listen", "127.0.0.1:0")
 
@@ -56,7 +57,7 @@ class ServerProcess:
 
 @contextmanager
 def run_server(workspace: CliWorkspace, log: Path, *options: object) -> Iterator[ServerProcess]:
-    arguments = command(*workspace.as_user("admin", "serve", *(options or ANY_PORT)))
+    arguments = command(*workspace.as_user("admin", "serve", *ALLOW_ROOT, *(options or ANY_PORT)))
     with log.open("w") as log_file:
         process = subprocess.Popen(
             arguments,
@@ -75,7 +76,7 @@ def run_server(workspace: CliWorkspace, log: Path, *options: object) -> Iterator
 
 def run_rejected(workspace: CliWorkspace, *options: object, **more: Any) -> CliResult:
     """Run a server that must not start, and check that it leaves the workspace unlocked."""
-    result = run_process(*workspace.as_user("admin", "serve", *options), **more)
+    result = run_process(*workspace.as_user("admin", "serve", *ALLOW_ROOT, *options), **more)
     assert WorkspaceLock.holder(workspace.folder / "lock") is None
     assert not (workspace.folder / "socket").exists()
     return result
@@ -128,9 +129,19 @@ def test_server_starts_after_killed_server(workspace: CliWorkspace, tmp_path: Pa
         assert server.stop(signal.SIGTERM) == 0
 
 
+@pytest.mark.parametrize(("user", "expected"), [(0, "--allow-root"), (1000, "nowhere.toml not found")])
+def test_only_root_needs_permission_to_serve(
+    workspace: CliWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, expected: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    result = workspace.run("admin", "serve", "--config", tmp_path / "nowhere.toml")
+    assert result.code == 2
+    assert expected in result.err
+
+
 def test_second_server_reports_lock_holder(workspace: CliWorkspace, tmp_path: Path) -> None:
     with run_server(workspace, tmp_path / "log") as server:
-        result = run_process(*workspace.as_user("admin", "serve", *ANY_PORT))
+        result = run_process(*workspace.as_user("admin", "serve", *ALLOW_ROOT, *ANY_PORT))
         assert result.code == 6
         assert f"locked by process {server.process.pid} " in result.err
         assert ": serve)" in result.err
@@ -214,14 +225,14 @@ def test_invalid_setting_error_names_file_and_key(
 ) -> None:
     path = tmp_path / "server.toml"
     path.write_text(text)
-    result = workspace.run("admin", "serve", "--config", path)
+    result = workspace.run("admin", "serve", *ALLOW_ROOT, "--config", path)
     assert result.code == 2
     for each in (str(path), *expected):
         assert each in result.err
 
 
 def test_missing_settings_file_is_reported(workspace: CliWorkspace, tmp_path: Path) -> None:
-    result = workspace.run("admin", "serve", "--config", tmp_path / "nowhere.toml")
+    result = workspace.run("admin", "serve", *ALLOW_ROOT, "--config", tmp_path / "nowhere.toml")
     assert result.code == 2
     assert "nowhere.toml not found" in result.err
     assert "config example --server" in result.err
@@ -277,7 +288,7 @@ def test_sighup_without_certificate_keeps_server_running(workspace: CliWorkspace
 
 def test_terminal_hangup_stops_server_cleanly(workspace: CliWorkspace) -> None:
     """Requires that the child does not ignore SIGHUP, even under `nohup`: see `default_child_signals`."""
-    arguments = command(*workspace.as_user("admin", "serve", *ANY_PORT))
+    arguments = command(*workspace.as_user("admin", "serve", *ALLOW_ROOT, *ANY_PORT))
     pid, terminal = pty.fork()
     if not pid:
         os.execv(arguments[0], arguments)

@@ -11,6 +11,7 @@ import pytest
 
 from sealyard.client.sharing.socket import is_listening
 from tests.support.cli_runner import LIMIT, CliResult, CliWorkspace, command, wait_until
+from tests.support.root import ALLOW_ROOT
 
 CLOSED = {"stdin": "<&-", "stdout": ">&-", "stderr": "2>&-", "all streams": "<&- >&- 2>&-"}
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -59,7 +60,9 @@ def test_unreadable_stdin_is_reported(workspace: CliWorkspace, tmp_path: Path) -
     assert "Cannot read the token from standard input" in result.err
 
 
-@pytest.mark.parametrize("arguments", [("run",), ("serve", "--listen", "127.0.0.1:0", "--address-file", "ADDRESS")])
+@pytest.mark.parametrize(
+    "arguments", [("run",), ("serve", *ALLOW_ROOT, "--listen", "127.0.0.1:0", "--address-file", "ADDRESS")]
+)
 def test_service_runs_with_closed_streams(workspace: CliWorkspace, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     address = tmp_path / "address"
     given = (str(address) if argument == "ADDRESS" else argument for argument in arguments)

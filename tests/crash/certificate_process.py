@@ -20,7 +20,7 @@ NAME = "imported"
 async def import_certificates(folder: Path, paths: list[Path]) -> None:
     keys = LocalKeyProvider(folder, MASTER_KEY)
     for path in itertools.cycle(paths):
-        version = await keys.import_certificate(NAME, 1, path)
+        version = await keys.import_certificate(NAME, 1, path.read_bytes())
         os.write(1, f"{version.version}\n".encode())
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.support.ports import ReservedPort
 from tests.support.processes import find_by_environment, kill_all
+from tests.support.root import ALLOW_ROOT
 
 PASSPHRASE = "a passphrase for tests"
 START_TIMEOUT = 60.0
@@ -42,7 +43,7 @@ class ServerProcess:
     def launch(self) -> None:
         """Start the server without waiting for it."""
         environment = os.environ | {"SEALYARD_PASSPHRASE": self._passphrase, "SEALYARD_WORKSPACE": str(self._workspace)}
-        command = [sys.executable, "-m", "sealyard.cli.main", "serve"]
+        command = [sys.executable, "-m", "sealyard.cli.main", "serve", *ALLOW_ROOT]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--listen", f"127.0.0.1:{self.port}", "--shutdown-timeout", "10s"],

@@ -45,7 +45,7 @@ def test_killed_import_of_certificate_leaves_usable_key(tmp_path: Path) -> None:
         path.write_bytes(certificate_for(key, name=path.name).public_bytes(Encoding.PEM))
     keys = LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
     source = write_pem(tmp_path / "key", key)
-    asyncio.run(keys.import_key(NAME, source, KeyType.ED25519, KeyPurpose.BOTH, None, None))
+    asyncio.run(keys.import_key(NAME, source.read_bytes(), KeyType.ED25519, KeyPurpose.BOTH, None, None))
     for kill in range(KILLS):
         last_number = kill_after_lines(start_importer(tmp_path / "keys", certificates), kill + 1)
         versions = asyncio.run(keys.get_info(NAME)).versions

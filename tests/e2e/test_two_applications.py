@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.test_story import approve, create_file, create_package
 from tests.support.ports import ReservedPort
 from tests.support.processes import killed_at_exit
+from tests.support.root import ALLOW_ROOT
 from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
 
 TIMEOUT = 60.0
@@ -125,7 +126,7 @@ class ServerProcess:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [SEALYARD, "serve", "--listen", f"127.0.0.1:{self._port.number}", "--shutdown-timeout", "0s"],
+            [SEALYARD, "serve", *ALLOW_ROOT, "--listen", f"127.0.0.1:{self._port.number}", "--shutdown-timeout", "0s"],
             env=self._workspace.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

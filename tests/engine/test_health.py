@@ -11,7 +11,7 @@ from sealyard.engine import health as health_module
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidKeyError, WorkerError
 from sealyard.model.health import Health
-from sealyard.model.worker_messages import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
+from sealyard.model.worker_messages import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey, RefusedMeasure
 from sealyard.storage.documents import WriteBatch
 from tests.support.engine_harness import ADMIN, GATEWAY, EngineHarness, device_request
 from tests.support.failing_disk import FailingDisk
@@ -41,6 +41,14 @@ async def test_working_workspace_is_ready(harness: EngineHarness) -> None:
         ("clock", True),
     ]
     assert health.failures == ()
+
+
+async def test_refused_measures_of_confinement_are_warnings(harness: EngineHarness) -> None:
+    harness.bus.refused_measures = (RefusedMeasure(name="landlock", reason="Function not implemented"),)
+    health = await harness.engine.health.health()
+    assert health.ready
+    [check] = [each for each in health.checks if each.name == "confinement-landlock"]
+    assert "landlock: Function not implemented" in check.warning
 
 
 async def test_check_adds_no_audit_entry_or_event(harness: EngineHarness) -> None:

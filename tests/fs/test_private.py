@@ -9,14 +9,8 @@ from pathlib import Path
 import pytest
 
 from sealyard.fs import atomic
-from sealyard.fs.private import (
-    KEY_BYTES,
-    create_random_key,
-    make_private_dir,
-    open_private_append,
-    write_private_file,
-)
-from sealyard.model.errors import InvalidInputError, StorageError
+from sealyard.fs.private import KEY_BYTES, create_random_key, make_private_dir, open_private_append
+from sealyard.model.errors import StorageError
 
 
 @pytest.fixture
@@ -31,21 +25,6 @@ def test_private_dir_restricts_missing_parents_too(tmp_path: Path) -> None:
     make_private_dir(tmp_path / "outer" / "inner")
     make_private_dir(tmp_path / "outer" / "inner")
     assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")} == {0o700}
-
-
-def test_private_file_never_replaces_another(tmp_path: Path) -> None:
-    path = write_private_file(tmp_path / "key", b"secret")
-    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"secret", 0o600)
-    with pytest.raises(InvalidInputError, match="Cannot create"):
-        write_private_file(path, b"other")
-    assert path.read_bytes() == b"secret"
-
-
-@pytest.mark.usefixtures("full_disk")
-def test_failed_write_removes_private_file(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="Not enough disk space"):
-        write_private_file(tmp_path / "key", b"secret")
-    assert not list(tmp_path.iterdir())
 
 
 def test_private_append_keeps_existing_content(tmp_path: Path) -> None:

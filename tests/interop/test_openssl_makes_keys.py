@@ -45,7 +45,10 @@ def import_key(
     folder: Path, path: Path, kind: KeyType, password: str | None, certificate: Path | None = None
 ) -> KeyInfo:
     keys = LocalKeyProvider(folder / "keys", bytes(32))
-    return asyncio.run(keys.import_key("imported", path, kind, KeyPurpose.DATA, password, certificate))
+    certificate_content = certificate.read_bytes() if certificate is not None else None
+    return asyncio.run(
+        keys.import_key("imported", path.read_bytes(), kind, KeyPurpose.DATA, password, certificate_content)
+    )
 
 
 @pytest.mark.parametrize(("kind", "options", "algorithm"), KEYS)
@@ -158,7 +161,7 @@ def test_certificate_is_renewed_by_certificate_request(
         str(chain["ca-key"]), "-CAcreateserial", "-days", "30", "-out", str(renewed))  # fmt: skip
     bundle = tmp_path / "bundle"
     bundle.write_text(chain["ca"].read_text() + renewed.read_text())
-    version = asyncio.run(keys.import_certificate("imported", 1, bundle))
+    version = asyncio.run(keys.import_certificate("imported", 1, bundle.read_bytes()))
     assert version.fingerprint == info.current.fingerprint
     assert version.certificate == read_certificate(renewed)
     run_command(openssl, "verify", "-CAfile", str(chain["ca"]), str(renewed))
@@ -182,10 +185,10 @@ def test_certificate_with_forced_public_key_is_imported(openssl: str, tmp_path: 
     run_command(openssl, "req", "-new", "-key", str(chain["ca-key"]), "-subj", "/CN=Signer", "-out", str(request))
     run_command(openssl, "x509", "-req", "-in", str(request), "-force_pubkey", str(public), "-CA", str(chain["ca"]),
         "-CAkey", str(chain["ca-key"]), "-CAcreateserial", "-outform", "DER", "-out", str(forced))  # fmt: skip
-    version = asyncio.run(keys.import_certificate("imported", 1, forced))
+    version = asyncio.run(keys.import_certificate("imported", 1, forced.read_bytes()))
     assert load_certificate((version.certificate or "").encode()).subject == "Signer"
     with pytest.raises(InvalidKeyError, match="a different key"):
-        asyncio.run(keys.import_certificate("imported", 1, chain["ca"]))
+        asyncio.run(keys.import_certificate("imported", 1, chain["ca"].read_bytes()))
 
 
 def read_certificate(path: Path) -> str:

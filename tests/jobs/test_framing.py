@@ -33,7 +33,7 @@ FROM_WORKER = st.one_of(
     st.builds(JobFailed, task_id=TEXT, fencing_token=NUMBER, error=ERRORS),
     st.builds(KeyResponse, request_id=NUMBER, text=st.none() | TEXT, error=st.none() | ERRORS),
 )
-COMMANDS = st.builds(RotateKey, uri=TEXT) | st.builds(ExportKey, uri=TEXT, version=NUMBER, path=TEXT)
+COMMANDS = st.builds(RotateKey, uri=TEXT) | st.builds(ExportKey, uri=TEXT, version=NUMBER)
 TO_WORKER = st.one_of(
     st.builds(OpenKeyStore, workspace=TEXT, workspace_id=TEXT, key_store=TEXT, passphrase=st.none() | TEXT),
     st.builds(SigningPermitted, task_id=TEXT, fencing_token=NUMBER),

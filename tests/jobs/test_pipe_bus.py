@@ -25,6 +25,7 @@ from sealyard.model.worker_messages import (
     JobFinished,
     JobStopped,
     OpenKeyStore,
+    RefusedMeasure,
     SegmentEncrypted,
     SignCheckpoint,
     SigningPermissionRequested,
@@ -381,6 +382,33 @@ def test_worker_environment_contains_no_secret(
                 assert name.encode() + b"=" not in content
 
     run_within(scenario())
+
+
+def test_refused_measures_are_logged_once(
+    workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = (RefusedMeasure(name="landlock", reason="Function not implemented"),)
+    start = WorkerProcess.start
+
+    async def start_refused(open_key_store: OpenKeyStore, log_path: Path) -> WorkerProcess:
+        process = await start(open_key_store, log_path)
+        assert process.refused_measures == ()
+        process.refused_measures = refused
+        return process
+
+    monkeypatch.setattr(WorkerProcess, "start", start_refused)
+
+    async def scenario() -> None:
+        async with drive_bus(workspace) as bus:
+            assert not list(bus.bus.refused_measures)
+            await bus.bus.request(AuditPublicKey())
+            assert bus.bus.refused_measures == refused
+            os.kill(bus.bus.pids[0], signal.SIGKILL)
+            await bus.bus.request(AuditPublicKey())
+
+    run_within(scenario())
+    messages = [record.getMessage() for record in caplog.records if "protection" in record.getMessage()]
+    assert messages == ["the crypto workers run without the protection landlock: Function not implemented"]
 
 
 def test_worker_keeps_variables_of_keyring_and_locale() -> None:

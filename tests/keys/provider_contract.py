@@ -19,6 +19,7 @@ from sealyard.crypto.signatures import verify
 from sealyard.keys.provider import KeyProvider
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyError, NotFoundError, UsageError
+from sealyard.model.keys import KeyInfo
 from tests.support.key_files import ALGORITHMS, PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 
 AES_KEY = bytes(range(100, 132))
@@ -45,8 +46,9 @@ async def import_file(
     password: str | None = None,
     certificate: Path | None = None,
     name: str = "imported-key",
-) -> object:
-    return await provider.import_key(name, path, kind, PACKAGE, password, certificate)
+) -> KeyInfo:
+    certificate_content = certificate.read_bytes() if certificate is not None else None
+    return await provider.import_key(name, path.read_bytes(), kind, PACKAGE, password, certificate_content)
 
 
 class ProviderContract:
@@ -172,7 +174,9 @@ class ProviderContract:
         async def scenario() -> None:
             key = private_key(kind)
             await import_file(provider, write_pem(tmp_path / "key", key), kind)
-            version = await provider.import_certificate("imported-key", 1, write_certificate(tmp_path / "crt", key))
+            version = await provider.import_certificate(
+                "imported-key", 1, write_certificate(tmp_path / "crt", key).read_bytes()
+            )
             first, second = (await provider.get_info("imported-key")).versions
             assert second == version
             assert (second.version, second.origin, second.fingerprint) == (2, "renewed", first.fingerprint)
@@ -201,7 +205,7 @@ class ProviderContract:
                 ("unknown", 1, NotFoundError),
             ):
                 with pytest.raises(error):
-                    await provider.import_certificate(name, version, path)
+                    await provider.import_certificate(name, version, path.read_bytes())
             assert await provider.get_info("generated-key") == info
 
         asyncio.run(scenario())
@@ -211,9 +215,9 @@ class ProviderContract:
             key = private_key(KeyType.EC_P256)
             path = write_certificate(tmp_path / "crt", key)
             await import_file(provider, write_pem(tmp_path / "key", key), KeyType.EC_P256)
-            version = await provider.import_certificate("imported-key", 1, path)
-            assert await provider.import_certificate("imported-key", 1, path) == version
-            assert await provider.import_certificate("imported-key", 2, path) == version
+            version = await provider.import_certificate("imported-key", 1, path.read_bytes())
+            assert await provider.import_certificate("imported-key", 1, path.read_bytes()) == version
+            assert await provider.import_certificate("imported-key", 2, path.read_bytes()) == version
             assert (await provider.get_info("imported-key")).current == version
 
         asyncio.run(scenario())
@@ -241,9 +245,7 @@ class ProviderContract:
     ) -> None:
         key, password = private_key(kind), PASSWORD if "encrypted" in file else None
         write = write_pkcs12 if "pkcs12" in file else write_pem
-        info = asyncio.run(
-            provider.import_key("imported-key", write(tmp_path / "key", key, password), kind, PACKAGE, password, None)
-        )
+        info = asyncio.run(import_file(provider, write(tmp_path / "key", key, password), kind, password))
         assert info.current.fingerprint == compute_fingerprint(key.public_key())
         assert (info.current.origin, info.current.version) == ("imported", 1)
         subject = load_certificate((info.current.certificate or "").encode()).subject
@@ -253,7 +255,11 @@ class ProviderContract:
     def test_import_with_certificate_stores_it(self, provider: KeyProvider, encoding: Encoding, tmp_path: Path) -> None:
         key = private_key(KeyType.EC_P256)
         path, certificate = write_pem(tmp_path / "key", key), write_certificate(tmp_path / "crt", key, encoding)
-        info = asyncio.run(provider.import_key("imported-key", path, KeyType.EC_P256, PACKAGE, None, certificate))
+        info = asyncio.run(
+            provider.import_key(
+                "imported-key", path.read_bytes(), KeyType.EC_P256, PACKAGE, None, certificate.read_bytes()
+            )
+        )
         assert load_certificate((info.current.certificate or "").encode()).subject == "company PKI"
         assert info.current.certificate_expires_at is not None
         assert info.current.certificate_expires_at - info.current.created_at < timedelta(days=365)

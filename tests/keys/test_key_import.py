@@ -51,14 +51,10 @@ LEAF, CA = certificate_pem(KEY), certificate_pem(EDWARDS_KEY, "CA")
 
 
 def load(
-    folder: Path, data: bytes, kind: KeyType = EC_P256, password: str | None = None, certificate: bytes | None = None
+    data: bytes, kind: KeyType = EC_P256, password: str | None = None, certificate: bytes | None = None
 ) -> tuple[str, str | None]:
     """Return the fingerprint of the imported key, and the common name of its certificate."""
-    (folder / "key").write_bytes(data)
-    certificate_path = folder / "certificate" if certificate is not None else None
-    if certificate_path is not None and certificate is not None:
-        certificate_path.write_bytes(certificate)
-    key, pem = load_key(folder / "key", kind, password, certificate_path)
+    key, pem = load_key(data, kind, password, certificate)
     assert not isinstance(key, bytes)
     fingerprint = compute_fingerprint(key.public_key())
     if pem is None:
@@ -76,63 +72,62 @@ FINGERPRINT, OTHER_FINGERPRINT = (compute_fingerprint(key.public_key()) for key 
 
 @pytest.mark.parametrize("blocks", list(itertools.permutations([key_pem(KEY), LEAF, CA])))
 def test_pem_with_key_yields_certificate_of_key_in_any_order(tmp_path: Path, blocks: tuple[bytes, ...]) -> None:
-    assert load(tmp_path, b"Bag Attributes: a comment\n".join(blocks)) == (FINGERPRINT, "leaf")
+    assert load(b"Bag Attributes: a comment\n".join(blocks)) == (FINGERPRINT, "leaf")
 
 
 @pytest.mark.parametrize("chain", [LEAF + CA, CA + LEAF, CA + CA + LEAF])
 def test_certificate_file_is_a_chain_in_any_order(tmp_path: Path, chain: bytes) -> None:
-    assert load(tmp_path, key_pem(KEY), certificate=chain) == (FINGERPRINT, "leaf")
+    assert load(key_pem(KEY), certificate=chain) == (FINGERPRINT, "leaf")
 
 
 @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
 def test_certificate_file_is_pkcs7(tmp_path: Path, encoding: Encoding) -> None:
     certificates = [x509.load_pem_x509_certificate(pem) for pem in (CA, LEAF)]
     data = pkcs7.serialize_certificates(certificates, encoding)
-    assert load(tmp_path, key_pem(KEY), certificate=data) == (FINGERPRINT, "leaf")
+    assert load(key_pem(KEY), certificate=data) == (FINGERPRINT, "leaf")
 
 
 def test_newest_of_several_fitting_certificates_is_taken(tmp_path: Path) -> None:
     old, new = certificate_pem(KEY, "old", days=10), certificate_pem(KEY, "new", days=20)
-    assert load(tmp_path, old + key_pem(KEY) + new) == (FINGERPRINT, "new")
-    assert load(tmp_path, new + old + key_pem(KEY)) == (FINGERPRINT, "new")
+    assert load(old + key_pem(KEY) + new) == (FINGERPRINT, "new")
+    assert load(new + old + key_pem(KEY)) == (FINGERPRINT, "new")
 
 
 def test_named_certificate_replaces_the_included_one(tmp_path: Path) -> None:
     named = certificate_pem(KEY, "named", days=1)
-    assert load(tmp_path, key_pem(KEY) + LEAF, certificate=named) == (FINGERPRINT, "named")
+    assert load(key_pem(KEY) + LEAF, certificate=named) == (FINGERPRINT, "named")
 
 
 @pytest.mark.parametrize("certificates", [CA, CA + CA, certificate_pem(OTHER_KEY)])
 def test_certificates_of_other_keys_are_rejected(tmp_path: Path, certificates: bytes) -> None:
     with pytest.raises(InvalidKeyError, match="different key"):
-        load(tmp_path, key_pem(KEY) + certificates)
+        load(key_pem(KEY) + certificates)
     with pytest.raises(InvalidKeyError, match="different key"):
-        load(tmp_path, key_pem(KEY), certificate=certificates)
+        load(key_pem(KEY), certificate=certificates)
 
 
 def test_pkcs12_with_certificate_of_the_authority_only_is_rejected(tmp_path: Path) -> None:
     authority = x509.load_pem_x509_certificate(CA)
     data = pkcs12.serialize_key_and_certificates(b"name", KEY, None, [authority], NoEncryption())
     with pytest.raises(InvalidKeyError, match="different key"):
-        load(tmp_path, data)
+        load(data)
 
 
 def test_key_without_certificates_is_imported(tmp_path: Path) -> None:
-    assert load(tmp_path, key_pem(KEY)) == (FINGERPRINT, None)
+    assert load(key_pem(KEY)) == (FINGERPRINT, None)
 
 
 def test_symmetric_key_with_certificate_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError, match="no certificate"):
-        load(tmp_path, bytes(32), KeyType.AES_256, certificate=LEAF)
+        load(bytes(32), KeyType.AES_256, certificate=LEAF)
 
 
 # Renewed certificates
 
 
-def load_renewed(folder: Path, data: bytes) -> str:
-    """Return the common name of the certificate of KEY in a file with ``data``."""
-    (folder / "renewed").write_bytes(data)
-    parsed = x509.load_pem_x509_certificate(load_certificate_of(KEY, folder / "renewed"))
+def load_renewed(data: bytes) -> str:
+    """Return the common name of the certificate of KEY in ``data``."""
+    parsed = x509.load_pem_x509_certificate(load_certificate_of(KEY, data))
     return str(parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
 
 
@@ -151,14 +146,14 @@ def load_renewed(folder: Path, data: bytes) -> str:
     ],
 )
 def test_renewed_certificate_is_the_one_of_the_key(tmp_path: Path, data: bytes) -> None:
-    assert load_renewed(tmp_path, data) == "leaf"
+    assert load_renewed(data) == "leaf"
 
 
 @pytest.mark.parametrize("days", [1, 5000])
 def test_renewed_certificate_may_be_invalid_now(tmp_path: Path, days: int) -> None:
     start = datetime.now(UTC) + timedelta(days=days - 2500)
     certificate = certificate_for(KEY, name="leaf", days=100, start=start)
-    assert load_renewed(tmp_path, certificate.public_bytes(Encoding.PEM)) == "leaf"
+    assert load_renewed(certificate.public_bytes(Encoding.PEM)) == "leaf"
 
 
 @pytest.mark.parametrize(
@@ -173,12 +168,12 @@ def test_renewed_certificate_may_be_invalid_now(tmp_path: Path, days: int) -> No
 )
 def test_file_without_certificate_of_the_key_is_rejected(tmp_path: Path, data: bytes, message: str) -> None:
     with pytest.raises(InvalidKeyError, match=message):
-        load_renewed(tmp_path, data)
+        load_renewed(data)
 
 
 def test_pkcs12_is_not_a_certificate_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError, match=r"no X\.509 certificate"):
-        load_renewed(tmp_path, write_pkcs12(tmp_path / "p12", KEY, None).read_bytes())
+        load_renewed(write_pkcs12(tmp_path / "p12", KEY, None).read_bytes())
 
 
 # Several keys
@@ -187,29 +182,29 @@ def test_pkcs12_is_not_a_certificate_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keys", [(KEY, EDWARDS_KEY), (EDWARDS_KEY, KEY)])
 def test_key_of_the_requested_type_is_taken(tmp_path: Path, keys: tuple[PrivateKey, ...]) -> None:
     data = b"".join(map(key_pem, keys))
-    assert load(tmp_path, data)[0] == FINGERPRINT
-    assert load(tmp_path, data, KeyType.ED25519)[0] == compute_fingerprint(EDWARDS_KEY.public_key())
+    assert load(data)[0] == FINGERPRINT
+    assert load(data, KeyType.ED25519)[0] == compute_fingerprint(EDWARDS_KEY.public_key())
 
 
 def test_unsupported_key_beside_is_ignored(tmp_path: Path) -> None:
     others = key_pem(ec.derive_private_key(7, ec.SECP384R1())) + key_pem(x25519.X25519PrivateKey.generate())
-    assert load(tmp_path, others + key_pem(KEY))[0] == FINGERPRINT
+    assert load(others + key_pem(KEY))[0] == FINGERPRINT
 
 
 def test_same_key_twice_is_not_ambiguous(tmp_path: Path) -> None:
     traditional = KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    assert load(tmp_path, key_pem(KEY) + traditional)[0] == FINGERPRINT
+    assert load(key_pem(KEY) + traditional)[0] == FINGERPRINT
 
 
 @pytest.mark.parametrize(("key", "fingerprint"), [(KEY, FINGERPRINT), (OTHER_KEY, OTHER_FINGERPRINT)])
 def test_certificate_selects_one_of_several_keys(tmp_path: Path, key: PrivateKey, fingerprint: str) -> None:
     data = key_pem(KEY) + key_pem(OTHER_KEY) + LEAF
-    assert load(tmp_path, data, certificate=CA + certificate_pem(key, "chosen")) == (fingerprint, "chosen")
+    assert load(data, certificate=CA + certificate_pem(key, "chosen")) == (fingerprint, "chosen")
 
 
 def test_ambiguous_keys_are_listed(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError) as caught:
-        load(tmp_path, key_pem(KEY) + key_pem(OTHER_KEY) + key_pem(EDWARDS_KEY) + LEAF)
+        load(key_pem(KEY) + key_pem(OTHER_KEY) + key_pem(EDWARDS_KEY) + LEAF)
     assert caught.value.message == (
         f"The file contains 2 keys of type EC_P256: {FINGERPRINT[:16]} (leaf);"
         f" {OTHER_FINGERPRINT[:16]} (without certificate)."
@@ -218,17 +213,17 @@ def test_ambiguous_keys_are_listed(tmp_path: Path) -> None:
 
 def test_certificate_of_none_of_the_keys_is_ambiguous(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError, match="2 keys of type EC_P256"):
-        load(tmp_path, key_pem(KEY) + key_pem(OTHER_KEY), certificate=CA)
+        load(key_pem(KEY) + key_pem(OTHER_KEY), certificate=CA)
 
 
 def test_keys_of_other_types_are_listed(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError, match=r"2 keys \(EC_P256, ED25519\), but none of type RSA_3072"):
-        load(tmp_path, key_pem(KEY) + key_pem(EDWARDS_KEY), KeyType.RSA_3072)
+        load(key_pem(KEY) + key_pem(EDWARDS_KEY), KeyType.RSA_3072)
 
 
 def test_name_in_certificate_is_escaped(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError) as caught:
-        load(tmp_path, key_pem(KEY) + key_pem(OTHER_KEY) + certificate_pem(KEY, "a\x1b[31m"))
+        load(key_pem(KEY) + key_pem(OTHER_KEY) + certificate_pem(KEY, "a\x1b[31m"))
     assert "\x1b" not in caught.value.message
 
 
@@ -267,20 +262,20 @@ def test_ec_key_of_any_length_is_imported(tmp_path: Path, number: bytes, pkcs8: 
     if pem:
         data = to_pem(data, "PRIVATE KEY" if pkcs8 else "EC PRIVATE KEY")
     expected = ec.derive_private_key(int.from_bytes(number, "big"), ec.SECP256R1())
-    assert load(tmp_path, data)[0] == compute_fingerprint(expected.public_key())
+    assert load(data)[0] == compute_fingerprint(expected.public_key())
 
 
 @pytest.mark.parametrize("number", [b"", b"\x00", b"\x01" + b"\xc7" * 32, b"\xff" * 32])
 @pytest.mark.parametrize("pkcs8", [False, True])
 def test_invalid_ec_number_is_rejected(tmp_path: Path, number: bytes, pkcs8: bool) -> None:
     with pytest.raises(InvalidKeyError, match="Cannot read the key file"):
-        load(tmp_path, encode_ec_key(number, pkcs8=pkcs8))
+        load(encode_ec_key(number, pkcs8=pkcs8))
 
 
 @pytest.mark.parametrize("pkcs8", [False, True])
 def test_ec_key_on_another_curve_is_not_changed(tmp_path: Path, pkcs8: bool) -> None:
     with pytest.raises(InvalidKeyError):
-        load(tmp_path, encode_ec_key(b"\x05" * 32, pkcs8=pkcs8, curve=bytes.fromhex("06052b81040022")))
+        load(encode_ec_key(b"\x05" * 32, pkcs8=pkcs8, curve=bytes.fromhex("06052b81040022")))
 
 
 CERTTOOL_KEY = b"""\
@@ -300,13 +295,13 @@ CERTTOOL_FINGERPRINT = "94faae38137c19fff0d92439b092b1181b08d59bbeaa5b77ecd8108b
 
 
 def test_encrypted_ec_key_of_33_bytes_is_imported(tmp_path: Path) -> None:
-    assert load(tmp_path, CERTTOOL_KEY, password="secret")[0] == CERTTOOL_FINGERPRINT
+    assert load(CERTTOOL_KEY, password="secret")[0] == CERTTOOL_FINGERPRINT
     der = base64.b64decode(b"".join(CERTTOOL_KEY.splitlines()[1:-1]))
-    assert load(tmp_path, der, password="secret")[0] == CERTTOOL_FINGERPRINT
+    assert load(der, password="secret")[0] == CERTTOOL_FINGERPRINT
     with pytest.raises(InvalidKeyError, match="the password is wrong"):
-        load(tmp_path, CERTTOOL_KEY, password="another")
+        load(CERTTOOL_KEY, password="another")
     with pytest.raises(InvalidKeyError, match="is encrypted"):
-        load(tmp_path, CERTTOOL_KEY)
+        load(CERTTOOL_KEY)
 
 
 @given(st.binary(max_size=60))
@@ -351,7 +346,7 @@ def test_file_without_private_key_is_described(
     tmp_path: Path, data: Callable[[], bytes], contents: str, password: str | None
 ) -> None:
     with pytest.raises(InvalidKeyError, match=f"only {contents}\\.") as caught:
-        load(tmp_path, data(), password=password)
+        load(data(), password=password)
     assert "password" not in str(caught.value)
 
 
@@ -362,7 +357,7 @@ def test_der_key_is_imported(tmp_path: Path, key: PrivateKey, encryption: str | 
     data = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, algorithm)
     kinds = {ec.EllipticCurvePrivateKey: EC_P256, ed25519.Ed25519PrivateKey: KeyType.ED25519}
     kind = next((kind for cls, kind in kinds.items() if isinstance(key, cls)), KeyType.RSA_2048)
-    assert load(tmp_path, data, kind, PASSWORD)[0] == compute_fingerprint(key.public_key())
+    assert load(data, kind, PASSWORD)[0] == compute_fingerprint(key.public_key())
 
 
 def test_missing_password_is_requested(tmp_path: Path) -> None:
@@ -371,30 +366,30 @@ def test_missing_password_is_requested(tmp_path: Path) -> None:
     files.append(write_pkcs12(tmp_path / "p12", KEY, PASSWORD).read_bytes())
     for data in files:
         with pytest.raises(InvalidKeyError, match=r"is encrypted\. Enter its password\.$"):
-            load(tmp_path, data)
+            load(data)
         with pytest.raises(InvalidKeyError, match="the password is wrong"):
-            load(tmp_path, data, password="another")
+            load(data, password="another")
 
 
 def test_damaged_file_is_not_blamed_on_the_password(tmp_path: Path) -> None:
     bundle = write_pkcs12(tmp_path / "p12", KEY, PASSWORD).read_bytes()
     for data in (bundle[:-10], key_pem(KEY)[:60], b"text", b""):
         with pytest.raises(InvalidKeyError, match=r"^Cannot read the key file\."):
-            load(tmp_path, data)
+            load(data)
 
 
 def test_certificate_file_with_only_a_public_key_is_rejected(tmp_path: Path) -> None:
     for data in (public_key_file(Encoding.PEM), public_key_file(Encoding.DER), key_pem(KEY), b""):
         with pytest.raises(InvalidKeyError, match=r"no X\.509 certificate"):
-            load(tmp_path, key_pem(KEY), certificate=data)
+            load(key_pem(KEY), certificate=data)
 
 
 def test_unreadable_certificate_beside_is_ignored(tmp_path: Path) -> None:
     broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-    assert load(tmp_path, broken + LEAF + key_pem(KEY)) == (FINGERPRINT, "leaf")
+    assert load(broken + LEAF + key_pem(KEY)) == (FINGERPRINT, "leaf")
 
 
 def test_expired_certificate_is_imported(tmp_path: Path) -> None:
     expired = certificate_pem(KEY, "expired", days=1)
     assert x509.load_pem_x509_certificate(expired).not_valid_after_utc < datetime.now(UTC) - timedelta(days=1)
-    assert load(tmp_path, key_pem(KEY) + expired) == (FINGERPRINT, "expired")
+    assert load(key_pem(KEY) + expired) == (FINGERPRINT, "expired")

@@ -27,7 +27,6 @@ from sealyard.keys.material import describe, to_bytes
 from sealyard.keys.provider import KeyProvider
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import (
-    InvalidInputError,
     InvalidKeyError,
     KeyStoreCorruptedError,
     KeyStoreLockedError,
@@ -35,7 +34,7 @@ from sealyard.model.errors import (
     SealyardError,
     StorageError,
 )
-from sealyard.model.keys import KeyVersion
+from sealyard.model.keys import MAX_KEY_FILE_BYTES, KeyVersion
 from tests.keys.provider_contract import AES_KEY, PACKAGE, ProviderContract, import_file
 from tests.support.key_files import PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 
@@ -135,10 +134,10 @@ def test_failed_import_of_certificate_keeps_the_key(
     with monkeypatch.context() as patch:
         patch.setattr(local, "write_atomic", write_except)
         with pytest.raises(StorageError):
-            asyncio.run(keys.import_certificate("imported-key", 1, path))
+            asyncio.run(keys.import_certificate("imported-key", 1, path.read_bytes()))
     assert asyncio.run(keys.get_info("imported-key")) == info
     asyncio.run(open_key(keys, "imported-key", KeyType.ED25519))
-    version = asyncio.run(keys.import_certificate("imported-key", 1, path))
+    version = asyncio.run(keys.import_certificate("imported-key", 1, path.read_bytes()))
     assert asyncio.run(keys.get_info("imported-key")).versions == (info.current, version)
     asyncio.run(open_key(keys, "imported-key", KeyType.ED25519, 2))
 
@@ -236,7 +235,7 @@ def test_swapped_key_is_detected(tmp_path: Path) -> None:
 def test_changed_key_purpose_is_detected(tmp_path: Path, old: str, new: str) -> None:
     keys = LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
     path = write_pem(tmp_path / "key", private_key(KeyType.ED25519))
-    asyncio.run(keys.import_key("imported-key", path, KeyType.ED25519, KeyPurpose.PACKAGE, None, None))
+    asyncio.run(keys.import_key("imported-key", path.read_bytes(), KeyType.ED25519, KeyPurpose.PACKAGE, None, None))
     sidecar = tmp_path / "keys" / "imported-key" / "key.json"
     assert old in sidecar.read_text()
     sidecar.write_text(sidecar.read_text().replace(old, new))
@@ -265,8 +264,10 @@ def test_swapped_certificate_is_detected(tmp_path: Path) -> None:
     key = private_key(KeyType.ED25519)
     crt = write_certificate(tmp_path / "crt", key)
     path = write_pem(tmp_path / "key", key)
-    mine = asyncio.run(keys.import_key("mine", path, KeyType.ED25519, PACKAGE, None, crt)).current
-    theirs = asyncio.run(keys.import_key("theirs", path, KeyType.ED25519, PACKAGE, None, None)).current
+    mine = asyncio.run(
+        keys.import_key("mine", path.read_bytes(), KeyType.ED25519, PACKAGE, None, crt.read_bytes())
+    ).current
+    theirs = asyncio.run(keys.import_key("theirs", path.read_bytes(), KeyType.ED25519, PACKAGE, None, None)).current
     sidecar = tmp_path / "keys" / "mine" / "key.json"
     one, other = (str(each.certificate).replace("\n", "\\n") for each in (mine, theirs))
     sidecar.write_text(sidecar.read_text().replace(one, other))
@@ -394,16 +395,10 @@ def test_pkcs12_without_certificate_gets_one(keys: LocalKeyProvider, tmp_path: P
     assert asyncio.run(keys.get_info("imported-key")).current.certificate
 
 
-def test_import_of_missing_file_is_rejected(keys: LocalKeyProvider, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="Cannot read the file"):
-        asyncio.run(import_file(keys, tmp_path / "nothing", KeyType.ED25519))
-
-
-def test_import_of_huge_file_is_rejected(keys: LocalKeyProvider, tmp_path: Path) -> None:
-    with (tmp_path / "huge").open("wb") as file:
-        file.truncate(10**9)
+def test_import_of_huge_file_is_rejected(keys: LocalKeyProvider) -> None:
+    huge = bytes(MAX_KEY_FILE_BYTES + 1)
     with pytest.raises(InvalidKeyError, match="larger than any key"):
-        asyncio.run(import_file(keys, tmp_path / "huge", KeyType.AES_128))
+        asyncio.run(keys.import_key("imported-key", huge, KeyType.AES_128, PACKAGE, None, None))
 
 
 PEM_STARTS = [b"", b"-----BEGIN PRIVATE KEY-----\n", b"-----BEGIN EC PRIVATE KEY-----\n", b"\x30\x82"]

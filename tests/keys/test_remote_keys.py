@@ -36,9 +36,11 @@ class TestRemoteKeys(ProviderContract):
 def test_pipe_carries_no_key_bytes(remote: RemoteKeys, tmp_path: Path) -> None:
     async def scenario() -> None:
         key = private_key(KeyType.ED25519)
-        await remote.import_key("signs", write_pem(tmp_path / "key", key), KeyType.ED25519, PACKAGE, None, None)
+        await remote.import_key(
+            "signs", write_pem(tmp_path / "key", key).read_bytes(), KeyType.ED25519, PACKAGE, None, None
+        )
         (tmp_path / "aes").write_bytes(AES_KEY)
-        await remote.import_key("encrypts", tmp_path / "aes", KeyType.AES_256, PACKAGE, None, None)
+        await remote.import_key("encrypts", (tmp_path / "aes").read_bytes(), KeyType.AES_256, PACKAGE, None, None)
         await (await remote.signer("signs", 1, SigningAlgorithm.ED25519)).sign(b"message")
         cipher = await remote.cipher("encrypts", 1, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
         cipher.encryptor(bytes(16)).finalize()

@@ -16,8 +16,16 @@ from rich.console import Console
 import sealyard.model
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct
-from sealyard.model.requests import KeyImport
-from sealyard.model.worker_messages import FromWorker, ImportKey, KeyRequest, OpenKeyStore, ToWorker
+from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent, KeyImport
+from sealyard.model.worker_messages import (
+    FromWorker,
+    ImportCertificate,
+    ImportKey,
+    KeyRequest,
+    KeyResponse,
+    OpenKeyStore,
+    ToWorker,
+)
 
 SECRET = "correct horse battery staple"
 
@@ -55,14 +63,23 @@ def make_values_with_secret() -> list[FrozenStruct]:
     open_store = OpenKeyStore(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase=SECRET)
     command = ImportKey(
         uri="local:a",
-        path="/a.p12",
+        content=SECRET.encode(),
         kind=KeyType.ED25519,
         purpose=KeyPurpose.DATA,
         created_by="USER:a",
         password=SECRET,
+        certificate=SECRET.encode(),
+    )
+    certificate = ImportCertificate(uri="local:a", version=1, content=SECRET.encode())
+    contents = (
+        KeyContent(uri="local:a", content=SECRET.encode(), kind=KeyType.ED25519, password=SECRET),
+        CertificateContent(uri="local:a", content=SECRET.encode()),
+        ExportedKey(uri="local:a", version=1, content=SECRET.encode()),
+        KeyResponse(request_id=1, secret=SECRET.encode()),
     )
     request = KeyImport(uri="local:a", path="/a.p12", kind=KeyType.ED25519, password=SECRET)
-    return [open_store, command, request, KeyRequest(request_id=1, command=command)]
+    requests = [KeyRequest(request_id=1, command=each) for each in (command, certificate)]
+    return [open_store, command, certificate, request, *contents, *requests]
 
 
 @pytest.mark.parametrize("value", make_values_with_secret(), ids=lambda each: type(each).__name__)
@@ -85,7 +102,7 @@ def test_message_tag_is_its_type_name(direction: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [each for each in make_values_with_secret() if not isinstance(each, KeyImport | ImportKey)]
+    "value", [each for each in make_values_with_secret() if isinstance(each, OpenKeyStore | KeyRequest)]
 )
 def test_message_with_secret_round_trips(value: FrozenStruct) -> None:
     assert msgspec.json.decode(msgspec.json.encode(value), type=ToWorker) == value

@@ -60,7 +60,7 @@ GENERATE = GenerateKey(
 )
 SIGNING = SigningKey(algorithm=SigningAlgorithm.ED25519, uri="local:a", version=1)
 CONTENT = EncryptionKey(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD, uri="local:b", version=1)
-IMPORT = ImportKey(uri="local:a", path="/a", kind=KeyType.AES_128, purpose=KeyPurpose.BOTH, created_by="USER:a")
+IMPORT = ImportKey(uri="local:a", content=b"k", kind=KeyType.AES_128, purpose=KeyPurpose.BOTH, created_by="USER:a")
 
 TO_WORKER = [
     OpenKeyStore(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="p", create=True),
@@ -73,9 +73,9 @@ TO_WORKER = [
             GENERATE,
             IMPORT,
             RotateKey(uri="local:a"),
-            ImportCertificate(uri="local:a", version=1, path="/c"),
+            ImportCertificate(uri="local:a", version=1, content=b"c"),
             CreateCertificateRequest(uri="local:a", version=1),
-            ExportKey(uri="local:a", version=1, path="/k"),
+            ExportKey(uri="local:a", version=1),
             SignCheckpoint(size=5, root="00" * 32),
             AuditPublicKey(),
             AuditPublicKey(last_note="note"),

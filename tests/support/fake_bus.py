@@ -20,6 +20,7 @@ from sealyard.model.worker_messages import (
     KeyCommand,
     KeyResponse,
     RecordedSegment,
+    RefusedMeasure,
     SegmentEncrypted,
     SigningPermissionRequested,
     WorkerLost,
@@ -47,6 +48,7 @@ class FakeBus:
         self.stops: list[str] = []
         self.commands: list[KeyCommand] = []
         self.closed = False
+        self.refused_measures: tuple[RefusedMeasure, ...] = ()
         self.gate: asyncio.Event | None = None
         """Key requests wait for this event if it is set."""
         self._keys = keys

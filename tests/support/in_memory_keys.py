@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 from functools import cache
-from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -64,15 +63,14 @@ class InMemoryKeys:
                 return KeyResponse(request_id=0, key=self._create(uri, kind, purpose, origin))
             case RotateKey(uri=uri):
                 return KeyResponse(request_id=0, version=self._rotate(uri))
-            case ImportCertificate(uri=uri, version=version, path=path):
-                return KeyResponse(request_id=0, version=self._import_certificate(uri, version, Path(path)))
+            case ImportCertificate(uri=uri, version=version, content=content):
+                return KeyResponse(request_id=0, version=self._import_certificate(uri, version, content))
             case CreateCertificateRequest(uri=uri, version=version):
                 key = self.private[uri, version]
                 certificate = self.infos[uri].versions[version - 1].certificate or ""
                 return KeyResponse(request_id=0, text=create_certificate_request(key, certificate))
-            case ExportKey(uri=uri, version=version, path=path):
-                Path(path).write_bytes(self.symmetric[uri, version])
-                return KeyResponse(request_id=0, text=path)
+            case ExportKey(uri=uri, version=version):
+                return KeyResponse(request_id=0, secret=self.symmetric[uri, version])
             case SignCheckpoint(size=size, root=root):
                 return KeyResponse(request_id=0, text=self._note(Checkpoint(origin=self._origin, size=size, root=root)))
             case AuditPublicKey(last_note=last_note):
@@ -119,11 +117,11 @@ class InMemoryKeys:
         self.infos[uri] = msgspec.structs.replace(info, versions=(*info.versions, fresh))
         return fresh
 
-    def _import_certificate(self, uri: str, version: int, path: Path) -> KeyVersion:
+    def _import_certificate(self, uri: str, version: int, content: bytes) -> KeyVersion:
         info, key = self.infos[uri], self.private.get((uri, version))
         if key is None:
             raise InvalidKeyError("A symmetric key has no certificate.")
-        renewed = describe(key, info.current.version + 1, "renewed", load_certificate_of(key, path))
+        renewed = describe(key, info.current.version + 1, "renewed", load_certificate_of(key, content))
         if renewed.certificate == info.current.certificate:
             return info.current
         self.private[uri, renewed.version] = key

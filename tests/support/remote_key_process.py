@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -46,9 +45,9 @@ class RemoteKeyProcess:
         return self._add(request, material, "generated", create_certificate(material, request["subject"]))
 
     def import_key(self, request: Request) -> KeyInfo:
-        certificate_path = Path(request["certificate"]) if request["certificate"] else None
+        certificate_content = base64.b64decode(request["certificate"]) if request["certificate"] else None
         material, certificate = load_key(
-            Path(request["path"]), KeyType(request["kind"]), request["password"], certificate_path
+            base64.b64decode(request["content"]), KeyType(request["kind"]), request["password"], certificate_content
         )
         if certificate is None:
             certificate = create_certificate(material, request["name"])
@@ -66,7 +65,7 @@ class RemoteKeyProcess:
 
     def import_certificate(self, request: Request) -> KeyVersion:
         info, key = self.info(request), self._private_key(request)
-        certificate = load_certificate_of(key, Path(request["path"]))
+        certificate = load_certificate_of(key, base64.b64decode(request["content"]))
         version = describe(key, len(info.versions) + 1, "renewed", certificate)
         if version.certificate == info.current.certificate:
             return info.current

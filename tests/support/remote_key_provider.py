@@ -55,29 +55,30 @@ class RemoteKeys:
     async def import_key(
         self,
         name: str,
-        path: Path,
+        content: bytes,
         kind: KeyType,
         purpose: KeyPurpose,
         password: str | None,
-        certificate: Path | None,
+        certificate: bytes | None,
     ) -> KeyInfo:
         info = self.request(
             "import_key",
             name=name,
-            path=str(path),
+            content=base64.b64encode(content).decode(),
             kind=kind,
             purpose=purpose,
             password=password,
-            certificate=str(certificate) if certificate else None,
+            certificate=base64.b64encode(certificate).decode() if certificate is not None else None,
         )
         return msgspec.convert(info, KeyInfo)
 
     async def rotate(self, name: str) -> KeyVersion:
         return msgspec.convert(self.request("rotate", name=name), KeyVersion)
 
-    async def import_certificate(self, name: str, version: int, path: Path) -> KeyVersion:
+    async def import_certificate(self, name: str, version: int, content: bytes) -> KeyVersion:
+        encoded = base64.b64encode(content).decode()
         return msgspec.convert(
-            self.request("import_certificate", name=name, version=version, path=str(path)), KeyVersion
+            self.request("import_certificate", name=name, version=version, content=encoded), KeyVersion
         )
 
     async def create_certificate_request(self, name: str, version: int) -> str:

@@ -184,13 +184,20 @@ def as_retry(
 
 
 class WorkerProcess:
-    """A worker process: `python -m sealyard.worker`, or ``command``. Read its messages with :meth:`next`."""
+    """A worker process: `python -m sealyard.worker`, or ``command``. Read its messages with :meth:`next`.
+
+    ``prefix``: a command that runs Python.
+    """
 
     def __init__(
-        self, workspace: WorkerWorkspace, command: Sequence[str] = ("-m", "sealyard.worker"), shell: str = ""
+        self,
+        workspace: WorkerWorkspace,
+        command: Sequence[str] = ("-m", "sealyard.worker"),
+        shell: str = "",
+        prefix: Sequence[str] = (),
     ) -> None:
         workspace.paths.worker_log.parent.mkdir(parents=True, exist_ok=True)
-        python = [sys.executable, *command]
+        python = [*prefix, sys.executable, *command]
         with workspace.paths.worker_log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["bash", "-c", f'{shell}; exec "$@"', "bash", *python] if shell else python,

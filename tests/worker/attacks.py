@@ -21,8 +21,36 @@ from sealyard.worker.key_service import KeyService
 from tests.support.worker_harness import CIPHER, WorkerWorkspace
 
 SCRIPT = """
-import os, shutil, sys
+import os, sys, threading, traceback
 from pathlib import Path
+
+def run_attacker(requests, responses):
+    os.close(0)
+    os.close(1)
+    while moment := os.read(requests, 1):
+        try:
+            if moment == b"b":
+                {before}
+            else:
+                {after}
+        except Exception:
+            traceback.print_exc()
+        os.write(responses, b".")
+    os._exit(0)
+
+request_end, requests = os.pipe()
+response_end, responses = os.pipe()
+if os.fork() == 0:
+    os.close(requests)
+    run_attacker(request_end, responses)
+attack_lock = threading.Lock()
+
+def attack(moment):
+    with attack_lock:
+        os.write(requests, moment)
+        os.read(response_end, 1)
+
+signed_log = open({signed!r}, "ab", buffering=0)
 from sealyard.worker import __main__, job_context
 from sealyard.worker.jobs import {module} as job
 
@@ -31,8 +59,7 @@ class RecordingSigner:
     def __init__(self, signer):
         self.signer = signer
     async def sign(self, data):
-        with open({signed!r}, "ab") as log:
-            log.write(data.hex().encode() + b"\\n")
+        signed_log.write(data.hex().encode() + b"\\n")
         return await self.signer.sign(data)
 async def signer(self):
     return RecordingSigner(await original_sign(self))
@@ -40,14 +67,19 @@ job_context.JobContext.signer = signer
 
 original = job.{function}
 def run_with_attack(*arguments):
-    {before}
+    attack(b"b")
     result = original(*arguments)
-    {after}
+    if {crash}:
+        os._exit(9)
+    attack(b"a")
     return result
 job.{function} = run_with_attack
 sys.exit(__main__.main())
 """
-"""A worker that records what it signs, and runs code before or after one of its steps."""
+"""A worker that records what it signs, and whose files another process changes before or after one of its steps.
+
+The attacker is a process of its own, because the kernel confines the worker.
+"""
 
 
 class Attack:
@@ -57,10 +89,27 @@ class Attack:
         self._workspace = workspace
         self._log_path = folder / "signed.log"
 
-    def script(self, step: str = "package._build_header", *, before: str = "pass", after: str = "pass") -> str:
-        """Return a script that runs statements before and after ``step``, the module and function of a step."""
+    def script(
+        self,
+        step: str = "package._build_header",
+        *,
+        before: str = "pass",
+        after: str = "pass",
+        crashes: bool = False,
+    ) -> str:
+        """Return a script that runs statements before and after ``step``, the module and function of a step.
+
+        ``crashes``: whether the worker crashes after the step.
+        """
         module, _, function = step.partition(".")
-        return SCRIPT.format(module=module, function=function, before=before, after=after, signed=str(self._log_path))
+        return SCRIPT.format(
+            module=module,
+            function=function,
+            before=before,
+            after=after,
+            crash=crashes,
+            signed=str(self._log_path),
+        )
 
     @property
     def signed_inputs(self) -> list[bytes]:

@@ -146,9 +146,9 @@ def test_input_swapped_during_packaging_never_signed(
     target = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
     path = input_path(workspace, target)
     unapproved = modify(path.read_bytes())
-    worker = start_worker("-c", attack.script(f"package.{step}", **{moment: write(path, unapproved)})).open_key_store(
-        workspace
-    )
+    swap = write(path, unapproved)
+    before, after = (swap, "pass") if moment == "before" else ("pass", swap)
+    worker = start_worker("-c", attack.script(f"package.{step}", before=before, after=after)).open_key_store(workspace)
     end = worker.wait_for_end(job)
     if isinstance(end, JobFailed):
         require_rejected(end, target.name)
@@ -209,7 +209,7 @@ def test_input_swapped_after_crash_never_signed(
 ) -> None:
     job = package(workspace)
     segments, intent = run_until_crash(
-        start_worker("-c", attack.script(f"package.{step}", after="os._exit(9)")), workspace, job
+        start_worker("-c", attack.script(f"package.{step}", crashes=True)), workspace, job
     )
     target = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
     path = input_path(workspace, target)

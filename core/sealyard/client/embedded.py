@@ -10,9 +10,11 @@ from pathlib import Path
 
 from sealyard.client.embedded_access import AccessCalls
 from sealyard.client.embedded_messaging import MessagingCalls
+from sealyard.client.key_files import load_certificate_content, load_key_content, new_key_file
 from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import ProgressCallback
 from sealyard.client.task_wait import wait_within
+from sealyard.fs.atomic import write_all
 from sealyard.model.access import AccessList
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.clock import ClockConfirmation
@@ -23,9 +25,12 @@ from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import (
     ApprovalReview,
     AuditPage,
+    CertificateContent,
     DeviceRequest,
     DeviceUpdate,
     EncryptionRequest,
+    ExportedKey,
+    KeyContent,
     KeyImport,
     PackageRequest,
     RequestCheck,
@@ -194,8 +199,17 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
     async def export_device_key(
         self, config: str, path: Path, *, encryption_key: str | None = None, confirmed: bool = False
     ) -> Path:
+        with new_key_file(path) as fd:
+            key = await self.read_device_key(config, encryption_key=encryption_key, confirmed=confirmed)
+            write_all(fd, key.content)
+        return path
+
+    async def read_device_key(
+        self, config: str, *, encryption_key: str | None = None, confirmed: bool = False
+    ) -> ExportedKey:
+        """Like :meth:`export_device_key`, but return the key instead of writing it to a file."""
         use_case = self._engine.devices.export_key(
-            self._subject, config, path, encryption_key=encryption_key, confirmed=confirmed
+            self._subject, config, encryption_key=encryption_key, confirmed=confirmed
         )
         return await self._execute(f"DEVICE_CONFIG:{config}", use_case)
 
@@ -203,13 +217,22 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
         return await self._query("KEY", lambda: self._engine.keys.list_keys(self._subject))
 
     async def import_key(self, request: KeyImport) -> KeyInfo:
+        return await self.import_key_content(await asyncio.to_thread(load_key_content, request))
+
+    async def import_key_content(self, request: KeyContent) -> KeyInfo:
+        """Import a key from the contents of its files."""
         return await self._execute(f"KEY:{request.uri}", self._engine.keys.import_key(self._subject, request))
 
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._execute(f"KEY:{uri}", self._engine.devices.rotate_key(self._subject, uri))
 
     async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
-        return await self._execute(f"KEY:{uri}", self._engine.devices.import_certificate(self._subject, uri, path))
+        return await self.import_certificate_content(await asyncio.to_thread(load_certificate_content, uri, path))
+
+    async def import_certificate_content(self, request: CertificateContent) -> KeyInfo:
+        """Create a version of a key with a renewed certificate, from the content of a certificate file."""
+        use_case = self._engine.devices.import_certificate(self._subject, request)
+        return await self._execute(f"KEY:{request.uri}", use_case)
 
     async def create_certificate_request(self, uri: str) -> str:
         return await self._execute(f"KEY:{uri}", self._engine.keys.create_certificate_request(self._subject, uri))

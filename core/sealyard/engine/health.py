@@ -44,10 +44,10 @@ The period is short, so that operators soon see the effect of a repair.
 TIMEOUT_SECONDS = 10.0
 """How long a caller waits for a health check, which continues in the background afterwards."""
 
-STORE, WORKER, CLOCK, ANSWER = "store", "worker", "clock", "answer"
+STORE, WORKER, CLOCK, CONFINEMENT, ANSWER = "store", "worker", "clock", "confinement", "answer"
 """Names of the health checks, in addition to ``encryption-key``, ``signing-key`` and ``audit-key``.
 
-``ANSWER`` fails if the other checks take longer than :data:`TIMEOUT_SECONDS`.
+``CONFINEMENT`` precedes the name of a measure that the kernel refused to the workers. ``ANSWER`` fails if the other checks take longer than :data:`TIMEOUT_SECONDS`.
 """
 
 log = logging.getLogger(__name__)
@@ -93,6 +93,7 @@ class HealthMonitor:
             key_checks = await self._key_monitor.check_new_keys()
             self._key_generation = self._key_monitor.generation
             checks += [self._build_key_check(check) for check in key_checks]
+        checks += self._list_refused_measures()
         checks.append(self._check_clock())
         health = self._last_health = self._build_health(checks)
         self._last_checked_at = self._repository.clock.monotonic()
@@ -100,6 +101,17 @@ class HealthMonitor:
             log.warning("not ready: %s %s: %s", check.name, check.subject, check.detail)
         self._log_new_warnings({check.warning for check in checks if check.warning})
         return health
+
+    def _list_refused_measures(self) -> list[HealthCheck]:
+        """Return a check with a warning for each measure of the workers' confinement that the kernel refused."""
+        return [
+            HealthCheck(
+                name=f"{CONFINEMENT}-{measure.name}",
+                passed=True,
+                warning=f"The crypto workers run without the protection {measure.name}: {measure.reason}.",
+            )
+            for measure in self._bus.refused_measures
+        ]
 
     def _check_clock(self) -> HealthCheck:
         """Check that the clock has not jumped since the engine was started. It may be ahead after a long downtime."""

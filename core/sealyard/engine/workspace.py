@@ -15,6 +15,9 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.worker_messages import OpenKeyStore
 from sealyard.model.workspace import LAYOUT_VERSION, WorkspaceMetadata, WorkspacePaths
 
+_FORMER_KEY_TRANSFER = "passing"
+"""The folder in ``keys`` through which earlier releases passed key files to the worker, in plain text."""
+
 
 def load_metadata(paths: WorkspacePaths) -> WorkspaceMetadata:
     """Load and check the metadata of a workspace.
@@ -84,11 +87,11 @@ def require_empty(paths: WorkspacePaths) -> None:
 
 
 def remove_crash_leftovers(paths: WorkspacePaths) -> None:
-    """Remove what a killed process left: key files that a client imported or exported, and temporary files.
+    """Remove what a killed process left: temporary files, and key files that an earlier release passed to the worker.
 
     Ignores errors. Must be called with the workspace lock held.
     """
-    shutil.rmtree(paths.key_transfer, ignore_errors=True)
+    shutil.rmtree(paths.keys / _FORMER_KEY_TRANSFER, ignore_errors=True)
     key_folders = (Path(folder) for folder, _, _ in os.walk(paths.keys))
     remove_stale_files((paths.root, paths.audit, *key_folders))
 

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sealyard.fs import atomic
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.safe_text import escape_text
-from sealyard.model.workspace import WorkspacePaths
 
 KEY_BYTES = 32
 """Length of the keys that :func:`create_random_key` creates."""
@@ -24,20 +19,6 @@ def make_private_dir(folder: Path) -> None:
     for directory in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
         directory.mkdir(mode=0o700, exist_ok=True)
         atomic.sync_folder(directory.parent)
-
-
-@contextmanager
-def temporary_private_dir(paths: WorkspacePaths) -> Iterator[Path]:
-    """Create a temporary directory (mode 0700), and remove it with its contents when the block ends.
-
-    If the process crashes in the block, the engine removes the directory at its next start.
-    """
-    make_private_dir(paths.key_transfer)
-    folder = Path(tempfile.mkdtemp(dir=paths.key_transfer))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def create_private_file(path: Path) -> int:
@@ -54,15 +35,7 @@ def create_private_file(path: Path) -> int:
         ) from error
 
 
-def open_private_append(path: Path) -> int:
-    """Open the file for reading and appending, and return its descriptor; create a missing file with mode 0600.
-
-    Raises ``OSError`` if the file cannot be opened or created.
-    """
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-
-
-def write_private_file(path: Path, content: bytes) -> Path:
+def write_private_file(path: Path, content: bytes) -> None:
     """Create a file of mode 0600 with ``content``, without syncing it.
 
     Raises :class:`InvalidInputError` as :func:`create_private_file` does. If the content cannot be written, removes the
@@ -76,7 +49,14 @@ def write_private_file(path: Path, content: bytes) -> Path:
         raise atomic.storage_error(error, f"creating {escape_text(path.name)}") from error
     finally:
         os.close(fd)
-    return path
+
+
+def open_private_append(path: Path) -> int:
+    """Open the file for reading and appending, and return its descriptor; create a missing file with mode 0600.
+
+    Raises ``OSError`` if the file cannot be opened or created.
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def create_random_key(path: Path, name: str) -> None:

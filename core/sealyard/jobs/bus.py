@@ -13,6 +13,7 @@ from sealyard.model.worker_messages import (
     JobStopped,
     KeyCommand,
     KeyResponse,
+    RefusedMeasure,
     SegmentEncrypted,
     SigningPermissionRequested,
     WorkerLost,
@@ -36,6 +37,11 @@ class JobBus(Protocol):
     @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the running workers on this machine."""
+        ...
+
+    @property
+    def refused_measures(self) -> tuple[RefusedMeasure, ...]:
+        """The measures of confinement that the kernel refused to the workers; empty before the first one starts."""
         ...
 
     def reserve(self, task_id: str, size: int, *, large_job_waiting: bool = False) -> bool:

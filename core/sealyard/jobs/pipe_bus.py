@@ -32,6 +32,7 @@ from sealyard.model.worker_messages import (
     OpenKeyStore,
     ProbeEncryptionKey,
     ProbeSigningKey,
+    RefusedMeasure,
     RunJob,
     SignCheckpoint,
     SigningPermitted,
@@ -101,6 +102,7 @@ class PipeBus:
         self._reports: asyncio.Queue[Report] = asyncio.Queue()
         self._response_futures: dict[int, asyncio.Future[KeyResponse | None]] = {}
         self._last_request_id = 0
+        self._refused_measures: tuple[RefusedMeasure, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -108,6 +110,10 @@ class PipeBus:
     def pids(self) -> tuple[int, ...]:
         """Process ids of the running workers."""
         return tuple(slot.process.pid for slot in self._slots if slot.process is not None)
+
+    @property
+    def refused_measures(self) -> tuple[RefusedMeasure, ...]:
+        return self._refused_measures
 
     # ---- jobs
 
@@ -244,9 +250,16 @@ class PipeBus:
             if slot.process is None:
                 slot.process = await WorkerProcess.start(self._open_key_store, self._log_path)
                 slot.silent_seconds = 0.0
+                self._note_refused_measures(slot.process.refused_measures)
                 self._spawn(self._receive_messages(slot, slot.process))
                 self._spawn(self._watch_lease(slot, slot.process))
             return slot.process
+
+    def _note_refused_measures(self, refused: tuple[RefusedMeasure, ...]) -> None:
+        """Log the refused measures, once for all workers, because the kernel is the same for all."""
+        for measure in refused if refused != self._refused_measures else ():
+            log.warning("the crypto workers run without the protection %s: %s", measure.name, measure.reason)
+        self._refused_measures = refused
 
     async def _receive_messages(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
         async for message in process.messages():

@@ -16,7 +16,7 @@ from sealyard.concurrency.active_time import wait_active
 from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.jobs.framing import MAX_LINE_BYTES, decode_report, encode_line
 from sealyard.model.errors import WorkerError, error_from_info
-from sealyard.model.worker_messages import FromWorker, OpenKeyStore, WorkerReady, WorkerStartFailed
+from sealyard.model.worker_messages import FromWorker, OpenKeyStore, RefusedMeasure, WorkerReady, WorkerStartFailed
 
 START_TIMEOUT = 20.0
 """Time in seconds that a worker has to open the key store."""
@@ -57,6 +57,8 @@ class WorkerProcess:
         self._process = process
         self._stdin = process.stdin
         self._stdout = process.stdout
+        self.refused_measures: tuple[RefusedMeasure, ...] = ()
+        """The measures of confinement that the kernel refused to the worker."""
 
     @classmethod
     async def start(cls, open_key_store: OpenKeyStore, log_path: Path) -> WorkerProcess:
@@ -91,6 +93,7 @@ class WorkerProcess:
             raise error_from_info(first_message.error)
         if not isinstance(first_message, WorkerReady):
             raise WorkerError("The crypto worker sent an unexpected message.", f"See its log: {log_path}")
+        self.refused_measures = first_message.refused
 
     @property
     def pid(self) -> int:
@@ -162,6 +165,7 @@ async def _create_subprocess(log_path: Path) -> asyncio.subprocess.Process:
     with os.fdopen(open_private_append(log_path), "ab") as log_file:
         return await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # do not import modules from the current directory
             "-m",
             "sealyard.worker",
             stdin=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Import keys from files: PEM, DER, PKCS#12, and raw or hexadecimal AES keys.
+"""Import keys from the contents of files: PEM, DER, PKCS#12, and raw or hexadecimal AES keys.
 
 Parsing is strict, except for the length of EC keys (see :mod:`sealyard.keys.ec_encoding`).
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,45 +19,45 @@ from sealyard.crypto.signatures import PrivateKey, key_type_of
 from sealyard.keys.key_files import ACCEPTED_FILES_HINT, KeyFile, parse_certificates, parse_key_file
 from sealyard.keys.material import Material
 from sealyard.model.algorithms import KeyType
-from sealyard.model.errors import InvalidInputError, InvalidKeyError
+from sealyard.model.errors import InvalidKeyError
 from sealyard.model.formatting import format_count
+from sealyard.model.keys import MAX_KEY_FILE_BYTES
 from sealyard.model.safe_text import escape_text
 
-_FILE_LIMIT = 1024 * 1024
 _HEX_PAIRS = re.compile(rb"([0-9A-Fa-f]{2})+")
 
 
 def load_key(
-    path: Path, kind: KeyType, password: str | None, certificate: Path | None = None
+    content: bytes, kind: KeyType, password: str | None, certificate: bytes | None = None
 ) -> tuple[Material, bytes | None]:
     """Load a key of the type ``kind`` and its certificate (PEM), which is None if there is none.
 
-    The certificate is the one that belongs to the key, wherever it is in the file ``certificate``, or in ``path`` if
-    ``certificate`` is None. If ``path`` contains several keys, the certificate must identify one of them.
+    ``content`` and ``certificate`` are contents of files. The certificate is the one that belongs to the key, wherever
+    it is in ``certificate``, or in ``content`` if ``certificate`` is None. If ``content`` contains several keys, the
+    certificate must identify one of them.
 
-    Raises :class:`InvalidInputError` if a file cannot be read; and :class:`InvalidKeyError` if it needs a password that
-    is missing or wrong, or does not contain such a key; if several keys match; or if there are certificates, but none
-    belongs to the key.
+    Raises :class:`InvalidKeyError` if ``content`` needs a password that is missing or wrong, or does not contain such a
+    key; if several keys match; or if there are certificates, but none belongs to the key.
     """
-    data = _read_file(path)
+    _check_size(content)
     if kind.symmetric:
         if certificate is not None:
             raise InvalidKeyError("A symmetric key has no certificate.", "Import the key without the certificate.")
-        return _parse_symmetric(data, SYMMETRIC_KEY_LENGTHS[kind], kind), None
-    key_file = parse_key_file(data, password)
+        return _parse_symmetric(content, SYMMETRIC_KEY_LENGTHS[kind], kind), None
+    key_file = parse_key_file(content, password)
     certificates = key_file.certificates if certificate is None else _load_certificates(certificate)
     key = _select_key(_keys_of_type(key_file, kind), kind, certificates, identified=certificate is not None)
     # A self-signed certificate instead of one of another key would not be noticed before devices reject the packages.
     return key, _find_certificate(key, certificates) if certificates else None
 
 
-def load_certificate_of(key: PrivateKey, path: Path) -> bytes:
-    """Load the certificate (PEM) that belongs to ``key`` from a file: PEM, DER or PKCS#7, a chain in any order.
+def load_certificate_of(key: PrivateKey, content: bytes) -> bytes:
+    """Load the certificate (PEM) that belongs to ``key``: PEM, DER or PKCS#7, a chain in any order.
 
-    Private keys in the file are ignored. Raises :class:`InvalidKeyError` if the file cannot be read, contains no
-    certificate, or only certificates of other keys.
+    Private keys in ``content`` are ignored. Raises :class:`InvalidKeyError` if it contains no certificate, or only
+    certificates of other keys.
     """
-    return _find_certificate(key, _load_certificates(path))
+    return _find_certificate(key, _load_certificates(content))
 
 
 def _keys_of_type(key_file: KeyFile, kind: KeyType) -> tuple[PrivateKey, ...]:
@@ -149,11 +148,12 @@ def _fingerprint_of(certificate: x509.Certificate) -> str:
         return ""
 
 
-# ---- files
+# ---- contents of files
 
 
-def _load_certificates(path: Path) -> tuple[x509.Certificate, ...]:
-    certificates = parse_certificates(_read_file(path))
+def _load_certificates(content: bytes) -> tuple[x509.Certificate, ...]:
+    _check_size(content)
+    certificates = parse_certificates(content)
     if not certificates:
         raise InvalidKeyError(
             "The certificate file contains no X.509 certificate.",
@@ -162,17 +162,9 @@ def _load_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     return certificates
 
 
-def _read_file(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_FILE_LIMIT + 1)
-    except OSError as error:
-        raise InvalidInputError(
-            f"Cannot read the file: {error.strerror}.", "Check its path and permissions."
-        ) from error
-    if len(data) > _FILE_LIMIT:
+def _check_size(content: bytes) -> None:
+    if len(content) > MAX_KEY_FILE_BYTES:
         raise InvalidKeyError("The file is larger than any key or certificate.", ACCEPTED_FILES_HINT)
-    return data
 
 
 def _parse_symmetric(data: bytes, length: int, kind: KeyType) -> bytes:

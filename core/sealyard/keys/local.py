@@ -77,19 +77,19 @@ class LocalKeyProvider:
     async def import_key(
         self,
         name: str,
-        path: Path,
+        content: bytes,
         kind: KeyType,
         purpose: KeyPurpose,
         password: str | None,
-        certificate: Path | None,
+        certificate: bytes | None,
     ) -> KeyInfo:
-        return await asyncio.to_thread(self._import, name, path, kind, purpose, password, certificate)
+        return await asyncio.to_thread(self._import, name, content, kind, purpose, password, certificate)
 
     async def rotate(self, name: str) -> KeyVersion:
         return await asyncio.to_thread(self._rotate, name)
 
-    async def import_certificate(self, name: str, version: int, path: Path) -> KeyVersion:
-        return await asyncio.to_thread(self._import_certificate, name, version, path)
+    async def import_certificate(self, name: str, version: int, content: bytes) -> KeyVersion:
+        return await asyncio.to_thread(self._import_certificate, name, version, content)
 
     async def create_certificate_request(self, name: str, version: int) -> str:
         info = self._read_info(name)
@@ -137,14 +137,14 @@ class LocalKeyProvider:
     def _import(
         self,
         name: str,
-        path: Path,
+        content: bytes,
         kind: KeyType,
         purpose: KeyPurpose,
         password: str | None,
-        certificate: Path | None,
+        certificate: bytes | None,
     ) -> KeyInfo:
         self._require_unused_name(name)
-        material, certificate_data = load_key(path, kind, password, certificate)
+        material, certificate_data = load_key(content, kind, password, certificate)
         version = describe(material, 1, "imported", certificate_data or create_certificate(material, name))
         return self._store_version(name, kind, purpose, version, material)
 
@@ -159,11 +159,11 @@ class LocalKeyProvider:
             self._save(msgspec.structs.replace(info, versions=(*info.versions, version)), material)
             return version
 
-    def _import_certificate(self, name: str, version_number: int, path: Path) -> KeyVersion:
+    def _import_certificate(self, name: str, version_number: int, content: bytes) -> KeyVersion:
         with self._lock():
             info = self._read_info(name)
             key = self._load_private_key(info, version_number)
-            version = describe(key, info.current.version + 1, "renewed", load_certificate_of(key, path))
+            version = describe(key, info.current.version + 1, "renewed", load_certificate_of(key, content))
             if version.certificate == info.current.certificate:
                 return info.current
             self._save(msgspec.structs.replace(info, versions=(*info.versions, version)), key)

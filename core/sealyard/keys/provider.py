@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Protocol
 
 from sealyard.crypto.protocols import ContentCipher
@@ -42,15 +41,15 @@ class KeyProvider(Protocol):
     async def import_key(
         self,
         name: str,
-        path: Path,
+        content: bytes,
         kind: KeyType,
         purpose: KeyPurpose,
         password: str | None,
-        certificate: Path | None,
+        certificate: bytes | None,
     ) -> KeyInfo:
-        """Import version 1 of a new key from a file: PEM, PKCS#12 or raw AES bytes.
+        """Import version 1 of a new key from the content of a file: PEM, PKCS#12 or raw AES bytes.
 
-        A signing key without a certificate gets a self-signed one.
+        ``certificate``: the content of a certificate file. A signing key without a certificate gets a self-signed one.
         """
         ...
 
@@ -58,11 +57,13 @@ class KeyProvider(Protocol):
         """Generate the next version of the key, with the same kind and purpose."""
         ...
 
-    async def import_certificate(self, name: str, version: int, path: Path) -> KeyVersion:
-        """Create the next version of the key: the private key of ``version`` with the certificate in a file.
+    async def import_certificate(self, name: str, version: int, content: bytes) -> KeyVersion:
+        """Create the next version of the key: the private key of ``version`` with a certificate.
+
+        ``content``: that of a certificate file.
 
         The origin of the new version is "renewed". If the newest version has this certificate already, returns that
-        version, so that an interrupted call can be repeated. Raises :class:`InvalidKeyError` if the file contains no
+        version, so that an interrupted call can be repeated. Raises :class:`InvalidKeyError` if ``content`` has no
         certificate of this private key, or if the key is symmetric.
         """
         ...

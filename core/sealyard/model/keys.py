@@ -15,6 +15,9 @@ from sealyard.model.errors import UsageError
 CERTIFICATE_EXPIRY_WARNING = timedelta(days=30)
 """How long before the expiry of a certificate users are warned."""
 
+MAX_KEY_FILE_BYTES = 1024 * 1024
+"""Maximum size of a file with keys or certificates."""
+
 KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 

@@ -144,7 +144,7 @@ class DeviceUpdate(FrozenStruct, frozen=True, kw_only=True):
 class KeyImport(SecretStruct, frozen=True, kw_only=True):
     """Requests the import of a key from the file ``path``: PEM, PKCS#12 or raw AES bytes.
 
-    The crypto worker opens the file. ``certificate``: path of a certificate file.
+    The client opens the file. ``certificate``: path of a certificate file.
     """
 
     REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri", "path")
@@ -155,6 +155,38 @@ class KeyImport(SecretStruct, frozen=True, kw_only=True):
     purpose: KeyPurpose = KeyPurpose.BOTH
     password: str | None = None
     certificate: str | None = None
+
+
+class KeyContent(SecretStruct, frozen=True, kw_only=True):
+    """A key to import, as the contents of its files. ``certificate``: content of a certificate file."""
+
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri",)
+
+    uri: str
+    content: bytes
+    kind: KeyType
+    purpose: KeyPurpose = KeyPurpose.BOTH
+    password: str | None = None
+    certificate: bytes | None = None
+
+
+class CertificateContent(SecretStruct, frozen=True, kw_only=True):
+    """The content of a certificate file for a key. The file may also contain private keys."""
+
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri",)
+
+    uri: str
+    content: bytes
+
+
+class ExportedKey(SecretStruct, frozen=True, kw_only=True):
+    """An exported symmetric key: ``content`` are its bytes."""
+
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri", "version")
+
+    uri: str
+    version: int
+    content: bytes
 
 
 class TaskFilter(FrozenStruct, frozen=True, kw_only=True):

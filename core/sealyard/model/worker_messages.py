@@ -1,8 +1,8 @@
 """Messages between the engine and a crypto worker: plain values, each encoded as one line of JSON.
 
 The engine sends jobs and commands. The worker opens the keys, checks the approvals itself, and reports its progress
-and results. No message contains a private or symmetric key. :class:`OpenKeyStore` is the only one that contains the
-passphrase of the key store.
+and results. Keys pass through the pipe only when they are imported or exported, and only :class:`OpenKeyStore` contains
+the passphrase of the key store. The messages with secrets are subclasses of :class:`SecretStruct`.
 """
 
 from __future__ import annotations
@@ -95,29 +95,31 @@ class GenerateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class ImportKey(SecretStruct, frozen=True, kw_only=True, tag=True):
-    """Imports a key from a file that the worker opens. The password, if any, is sent only through the pipe."""
+    """Imports a key from the contents of a key file and, optionally, of a certificate file."""
 
-    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri", "path")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri",)
 
     uri: str
-    path: str
+    content: bytes
     kind: KeyType
     purpose: KeyPurpose
     created_by: str
     password: str | None = None
-    certificate: str | None = None
+    certificate: bytes | None = None
 
 
 class RotateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     uri: str
 
 
-class ImportCertificate(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Creates a key version with the private key of ``version`` and the certificate in a file that the worker opens."""
+class ImportCertificate(SecretStruct, frozen=True, kw_only=True, tag=True):
+    """Creates a key version with the private key of ``version`` and a certificate from the content of a file."""
+
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri", "version")
 
     uri: str
     version: int
-    path: str
+    content: bytes
 
 
 class CreateCertificateRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -128,11 +130,10 @@ class CreateCertificateRequest(FrozenStruct, frozen=True, kw_only=True, tag=True
 
 
 class ExportKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Writes a symmetric key to a new file of mode 0600. The key bytes are never sent through the pipe."""
+    """Requests the bytes of a symmetric key, to provision devices."""
 
     uri: str
     version: int
-    path: str
 
 
 class SignCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -200,10 +201,18 @@ ToWorker = OpenKeyStore | RunJob | SigningPermitted | StopJob | KeyRequest
 # ---- messages from a worker to the engine
 
 
+class RefusedMeasure(FrozenStruct, frozen=True, kw_only=True):
+    """A measure of the worker's confinement that the kernel refused, and the kernel's reason."""
+
+    name: str
+    reason: str
+
+
 class WorkerReady(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The worker has opened the key store."""
+    """The worker has opened the key store and is confined, except for the ``refused`` measures."""
 
     pid: int
+    refused: tuple[RefusedMeasure, ...] = ()
 
 
 class WorkerStartFailed(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -261,13 +270,19 @@ class JobStopped(FrozenStruct, frozen=True, kw_only=True, tag=True):
     fencing_token: int
 
 
-class KeyResponse(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The answer to a :class:`KeyRequest`: the requested value, if the command has one, or ``error``."""
+class KeyResponse(SecretStruct, frozen=True, kw_only=True, tag=True):
+    """The answer to a :class:`KeyRequest`: the requested value, if the command has one, or ``error``.
+
+    ``secret``: the bytes of an exported symmetric key.
+    """
+
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("request_id", "key", "version", "text", "error")
 
     request_id: int
     key: KeyInfo | None = None
     version: KeyVersion | None = None
     text: str | None = None
+    secret: bytes | None = None
     error: ErrorInfo | None = None
 
 

@@ -43,7 +43,6 @@ class WorkspacePaths:
         self.audit = root / "audit"
         self.artifacts = root / "artifacts"
         self.keys = root / "keys"
-        self.key_transfer = root / "keys" / "passing"
         self.link_key = root / "keys" / "links"
         self.secrets_key = root / "keys" / "secrets"
         self.profiles = root / "profiles.json"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
 
 from sealyard.worker.channel import Channel
-from sealyard.worker.service import serve
+from sealyard.worker.confinement import Confinement
+from sealyard.worker.service import run
 
 NICE_INCREMENT = 10
 """Added to the nice value of the process, so that the engine and user interfaces have priority over the worker."""
@@ -21,7 +21,9 @@ def main() -> int:
     # Redirect standard output to standard error, so that output of libraries is not mixed with the messages.
     message_fd = os.dup(1)
     os.dup2(2, 1)
-    return asyncio.run(serve(Channel(0, message_fd)))
+    confinement = Confinement()
+    confinement.protect_memory()
+    return run(Channel(0, message_fd), confinement)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,18 @@ class Channel:
     """Receives messages in order through a reader thread, and sends whole lines from any thread."""
 
     def __init__(self, input_fd: int, output_fd: int) -> None:
-        self._input_fd = input_fd
+        self._input = os.fdopen(input_fd, "rb")
         self._output_fd = output_fd
         self._write_lock = threading.Lock()
         self._messages: asyncio.Queue[ToWorker] = asyncio.Queue()
+
+    def receive_first(self) -> ToWorker | None:
+        """Wait for the first message, before :meth:`start`. Returns None if there is none or it is not valid."""
+        try:
+            return decode_request.decode(self._input.readline())
+        except (OSError, msgspec.MsgspecError):
+            traceback.print_exc()
+            return None
 
     def start(self) -> None:
         """Start the reader thread. Must be called on the event loop that receives the messages."""
@@ -45,9 +53,8 @@ class Channel:
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            with os.fdopen(self._input_fd, "rb") as input_file:
-                for line in input_file:
-                    loop.call_soon_threadsafe(self._messages.put_nowait, decode_request.decode(line))
+            for line in self._input:
+                loop.call_soon_threadsafe(self._messages.put_nowait, decode_request.decode(line))
         except (OSError, msgspec.MsgspecError):
             traceback.print_exc()
         finally:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.crypto.protocols import ContentCipher
-from sealyard.fs.private import write_private_file
 from sealyard.keys.local import LocalKeyProvider
 from sealyard.keys.master_key import open_master_key
 from sealyard.keys.provider import KeyProvider, Signer
@@ -110,18 +109,18 @@ class KeyService:
         uri = parse_key_uri(command.uri)
         key = await self._get_provider(uri.scheme).import_key(
             uri.name,
-            Path(command.path),
+            command.content,
             command.kind,
             command.purpose,
             command.password,
-            Path(command.certificate) if command.certificate else None,
+            command.certificate,
         )
         return KeyResponse(request_id=request_id, key=key)
 
     async def _import_certificate(self, request_id: int, command: ImportCertificate) -> KeyResponse:
         uri = parse_key_uri(command.uri)
         provider = self._get_provider(uri.scheme)
-        version = await provider.import_certificate(uri.name, command.version, Path(command.path))
+        version = await provider.import_certificate(uri.name, command.version, command.content)
         return KeyResponse(request_id=request_id, version=version)
 
     async def _create_certificate_request(self, request_id: int, command: CreateCertificateRequest) -> KeyResponse:
@@ -133,8 +132,7 @@ class KeyService:
     async def _export(self, request_id: int, command: ExportKey) -> KeyResponse:
         uri = parse_key_uri(command.uri)
         data = await self._get_provider(uri.scheme).export_symmetric(uri.name, command.version)
-        write_private_file(Path(command.path), data)
-        return KeyResponse(request_id=request_id, text=command.path)
+        return KeyResponse(request_id=request_id, secret=data)
 
     async def _load_audit_key(self) -> KeyVersion:
         if self._audit_version is None:

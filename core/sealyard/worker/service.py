@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from sealyard.fs.atomic import is_disk_full
-from sealyard.model.errors import DiskFullError, SealyardError, StorageError, WorkerError
+from sealyard.model.errors import DiskFullError, SealyardError, StorageError, WorkerError, WorkspaceError
 from sealyard.model.tasks import TaskKind
 from sealyard.model.worker_messages import (
     Heartbeat,
@@ -20,6 +20,7 @@ from sealyard.model.worker_messages import (
     KeyRequest,
     KeyResponse,
     OpenKeyStore,
+    RefusedMeasure,
     RunJob,
     SigningPermitted,
     StopJob,
@@ -30,6 +31,8 @@ from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.approval_check import verify_approvals
 from sealyard.worker.channel import Channel
+from sealyard.worker.confinement import Confinement
+from sealyard.worker.confinement.paths import worker_paths
 from sealyard.worker.intent_log import IntentLog
 from sealyard.worker.job_context import JobCancelledError, JobContext
 from sealyard.worker.jobs.encrypt import encrypt
@@ -48,39 +51,59 @@ JOB_HANDLERS: dict[TaskKind, Callable[[JobContext], Awaitable[JobFinished]]] = {
 }
 
 
-async def serve(channel: Channel) -> int:
+def run(channel: Channel, confinement: Confinement) -> int:
     """Run the worker until the engine closes its end of the pipe, which ends the process.
 
-    Returns the exit code: 2 if the first message is not :class:`OpenKeyStore`, 0 if the key store could not be opened.
+    Opens the key store, then restricts the process, and only then starts threads and accepts jobs. Returns the exit
+    code: 2 if the first message is not :class:`OpenKeyStore`, 0 if the key store could not be opened.
     """
-    channel.start()
-    request = await channel.receive()
+    request = channel.receive_first()
     if not isinstance(request, OpenKeyStore):
         return 2
-    try:
-        keys = await asyncio.to_thread(KeyService, request)
-    except SealyardError as error:
-        channel.send(WorkerStartFailed(error=error.to_info()))
-        return 0
-    channel.send(WorkerReady(pid=os.getpid()))
-    service = _Service(channel, keys, Path(request.workspace))
-    await service.run()
+    paths = WorkspacePaths(Path(request.workspace))
+    with asyncio.Runner() as runner:
+        runner.get_loop()  # creates a pair of sockets, which the confinement forbids
+        try:
+            _check_owner(paths.root)
+            keys = KeyService(request)
+            service = _Service(channel, keys, paths)
+        except (OSError, SealyardError) as error:
+            reported_error = error if isinstance(error, SealyardError) else _to_sealyard_error(error)
+            channel.send(WorkerStartFailed(error=reported_error.to_info()))
+            return 0
+        confinement.restrict(worker_paths(paths))
+        runner.run(service.serve(confinement.refused))
     return 0
 
 
+def _check_owner(workspace: Path) -> None:
+    """Raise :class:`WorkspaceError` if the workspace belongs to another user.
+
+    Root could open its files otherwise, but the worker gives up the privileges of root.
+    """
+    if workspace.stat().st_uid != os.geteuid():
+        raise WorkspaceError(
+            "The workspace belongs to another user, and the crypto worker cannot read that user's files.",
+            "Run Sealyard as the owner of the workspace folder.",
+        )
+
+
 class _Service:
-    def __init__(self, channel: Channel, keys: KeyService, workspace: Path) -> None:
+    def __init__(self, channel: Channel, keys: KeyService, paths: WorkspacePaths) -> None:
         self._channel = channel
         self._keys = keys
-        self._artifacts = FileArtifacts(WorkspacePaths(workspace).artifacts)
-        self._intent_log = IntentLog(WorkspacePaths(workspace).intents)
+        self._artifacts = FileArtifacts(paths.artifacts)
+        self._intent_log = IntentLog(paths.intents)
         self._contexts: dict[str, JobContext] = {}
         self._job_tasks: dict[str, asyncio.Task[None]] = {}
         self._last_heartbeats: dict[str, tuple[int, int]] = {}
         """By task id: the byte count that was last sent, and the number of the interval in which it was sent."""
         self._request_tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self) -> None:
+    async def serve(self, refused: tuple[RefusedMeasure, ...]) -> None:
+        """Report that the worker is ready, and handle messages. ``refused``: the refused measures of confinement."""
+        self._channel.start()
+        self._channel.send(WorkerReady(pid=os.getpid(), refused=refused))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._send_heartbeats())
             group.create_task(self._read_messages())

@@ -17,6 +17,7 @@ from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError, PermissionDeniedError, UsageError
 from sealyard.model.keys import KeyInfo
+from sealyard.model.requests import CertificateContent
 from sealyard.model.worker_messages import ImportCertificate
 from tests.support.clock import START
 from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, EngineHarness
@@ -38,7 +39,8 @@ def certificate(harness: EngineHarness, tmp_path: Path) -> Path:
 
 
 async def import_certificate(harness: EngineHarness, path: Path, *, by: str = ADMIN, uri: str = SIGNING) -> KeyInfo:
-    return await harness.execute(by, harness.engine.devices.import_certificate(by, uri, path))
+    request = CertificateContent(uri=uri, content=path.read_bytes())
+    return await harness.execute(by, harness.engine.devices.import_certificate(by, request))
 
 
 def read_key(harness: EngineHarness) -> KeyInfo:
@@ -162,7 +164,7 @@ async def test_earlier_certificate_can_be_imported_again(harness: EngineHarness,
 async def test_import_is_repeated_after_crash_between_worker_and_engine(
     harness: EngineHarness, certificate: Path
 ) -> None:
-    harness.shelf.respond(ImportCertificate(uri=SIGNING, version=1, path=str(certificate)))
+    harness.shelf.respond(ImportCertificate(uri=SIGNING, version=1, content=certificate.read_bytes()))
     assert read_key(harness).current.version == 1
     key = await import_certificate(harness, certificate)
     assert [version.version for version in key.versions] == [1, 2]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -174,10 +172,9 @@ async def test_ambiguous_encryption_key_is_rejected(harness: EngineHarness) -> N
     ).encryption_key is not None
 
 
-async def test_named_key_is_exported(harness: EngineHarness, tmp_path: Path) -> None:
+async def test_named_key_is_exported(harness: EngineHarness) -> None:
     await create_door(harness)
-    path = tmp_path / "key"
-    export = harness.engine.devices.export_key(ADMIN, "door", path, encryption_key="legacy", confirmed=True)
+    export = harness.engine.devices.export_key(ADMIN, "door", encryption_key="legacy", confirmed=True)
     await harness.execute(ADMIN, export)
     assert [request.uri for request in harness.bus.commands if isinstance(request, ExportKey)] == [
         "local:door-encryption-2"

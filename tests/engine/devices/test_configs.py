@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from sealyard.model.errors import (
     SealyardError,
     UsageError,
 )
-from sealyard.model.requests import DeviceUpdate, KeyImport
+from sealyard.model.requests import DeviceUpdate, ExportedKey, KeyContent
 from sealyard.model.tasks import Verdict
 from sealyard.model.worker_messages import ExportKey, GenerateKey
 from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, EngineHarness, device_request
@@ -197,7 +196,7 @@ async def creator_harness(harness: EngineHarness) -> EngineHarness:
 
 
 async def import_key(harness: EngineHarness, subject: str, uri: str) -> None:
-    request = KeyImport(uri=uri, path="/tmp/key.pem", kind=KeyType.ED25519)
+    request = KeyContent(uri=uri, content=b"key", kind=KeyType.ED25519)
     await harness.execute(subject, harness.engine.keys.import_key(subject, request))
 
 
@@ -268,7 +267,7 @@ async def test_update_without_key_permission_keeps_keys(creator_harness: EngineH
 
 
 async def test_imported_key_records_importer(harness: EngineHarness) -> None:
-    request = KeyImport(uri="local:brought", path="/tmp/key.pem", kind=KeyType.ED25519, password="secret words")
+    request = KeyContent(uri="local:brought", content=b"secret words", kind=KeyType.ED25519, password="secret words")
     key = await harness.execute(ADMIN, harness.engine.keys.import_key(ADMIN, request))
     assert (key.created_by, key.current.origin) == (ADMIN, "imported")
     with pytest.raises(ConflictError):
@@ -289,24 +288,23 @@ async def test_existing_key_name_is_skipped(harness: EngineHarness) -> None:
 # ---- key export
 
 
-async def export_key(harness: EngineHarness, by: str, path: Path, *, confirmed: bool) -> None:
-    await harness.execute(by, harness.engine.devices.export_key(by, GATEWAY, path, confirmed=confirmed))
+async def export_key(harness: EngineHarness, by: str, *, confirmed: bool) -> ExportedKey:
+    return await harness.execute(by, harness.engine.devices.export_key(by, GATEWAY, confirmed=confirmed))
 
 
-async def test_export_requires_permission_and_confirmation(harness: EngineHarness, tmp_path: Path) -> None:
-    path = tmp_path / "key"
+async def test_export_requires_permission_and_confirmation(harness: EngineHarness) -> None:
     for by in (DEV, OWNER):
         with pytest.raises(PermissionDeniedError):
-            await export_key(harness, by, path, confirmed=True)
+            await export_key(harness, by, confirmed=True)
     with pytest.raises(ConfirmationRequiredError):
-        await export_key(harness, ADMIN, path, confirmed=False)
-    assert not path.exists()
+        await export_key(harness, ADMIN, confirmed=False)
+    assert not [request for request in harness.bus.commands if isinstance(request, ExportKey)]
     assert await harness.audit_entries(AuditAction.EXPORTED) == []
-    await export_key(harness, ADMIN, path, confirmed=True)
-    assert path.read_bytes() == harness.shelf.symmetric[ENCRYPTION, 1]
+    key = await export_key(harness, ADMIN, confirmed=True)
+    assert (key.uri, key.version, key.content) == (ENCRYPTION, 1, harness.shelf.symmetric[ENCRYPTION, 1])
 
 
-async def test_export_audit_states_before_key_leaves(harness: EngineHarness, tmp_path: Path) -> None:
+async def test_export_audit_states_before_key_leaves(harness: EngineHarness) -> None:
     request = harness.bus.request
     audit_states: list[bool] = []
 
@@ -317,7 +315,7 @@ async def test_export_audit_states_before_key_leaves(harness: EngineHarness, tmp
         return await request(message)  # type: ignore[arg-type]
 
     harness.bus.request = record_audit_state  # type: ignore[assignment, method-assign]
-    await export_key(harness, ADMIN, tmp_path / "key", confirmed=True)
+    await export_key(harness, ADMIN, confirmed=True)
     assert audit_states == [True]
     entry = (await harness.audit_entries(AuditAction.EXPORTED))[0]
     assert (entry.author, entry.resource) == (ADMIN, device_resource(harness.engine.repository.device(GATEWAY).id))

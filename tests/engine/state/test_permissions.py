@@ -32,7 +32,7 @@ from sealyard.model.errors import (
     PermissionDeniedError,
     UsageError,
 )
-from sealyard.model.requests import TaskFilter
+from sealyard.model.requests import CertificateContent, TaskFilter
 from sealyard.model.tasks import Verdict
 from sealyard.storage.documents import WriteBatch
 from tests.support.engine_harness import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, EngineHarness
@@ -166,9 +166,11 @@ async def test_each_role_has_only_its_permissions(harness: EngineHarness) -> Non
             "drop rule": lambda: engine.access.remove_rule(subject, "none", confirmed=True),
             "policy": lambda: engine.access.set_policy(subject, engine.access.policy()),
             "rotate": lambda: engine.devices.rotate_key(subject, "local:none"),
-            "renew": lambda: engine.devices.import_certificate(subject, "local:none", harness.paths.root / "c"),
+            "renew": lambda: engine.devices.import_certificate(
+                subject, CertificateContent(uri="local:none", content=b"")
+            ),
             "request": lambda: engine.keys.create_certificate_request(subject, "local:none"),
-            "export": lambda: engine.devices.export_key(subject, GATEWAY, harness.paths.root / "k", confirmed=False),
+            "export": lambda: engine.devices.export_key(subject, GATEWAY, confirmed=False),
             "audit": lambda: engine.audit.verify(subject, None, None),
         }
         try:

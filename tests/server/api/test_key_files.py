@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.fs.private import temporary_private_dir, write_private_file
 from sealyard.model.workspace import WorkspacePaths
 from tests.support.server_harness import ADMIN, GATEWAY, run_server
 
@@ -16,8 +15,10 @@ pytestmark = pytest.mark.anyio
 KEY = bytes(range(16))
 
 
-def find_plain_text_keys(folder: Path) -> list[Path]:
-    return [each for each in folder.rglob("*") if each.is_file() and KEY in each.read_bytes()]
+def find_plain_text_keys(folder: Path, key: bytes = KEY) -> list[Path]:
+    """Return the files of the workspace that contain the key: as bytes, in Base64, or as hexadecimal digits."""
+    forms = (key, base64.b64encode(key).rstrip(b"="), key.hex().encode(), key.hex().upper().encode())
+    return [each for each in folder.rglob("*") if each.is_file() and any(form in each.read_bytes() for form in forms)]
 
 
 async def test_key_transfer_leaves_no_plain_text(folder: Path) -> None:
@@ -27,8 +28,12 @@ async def test_key_transfer_leaves_no_plain_text(folder: Path) -> None:
         assert (await http.post("/api/v1/key", json=body)).status_code == 201
         exported = await http.post(f"/api/v1/deviceConfig/{GATEWAY}/keyExport", json={"confirmed": True})
         assert len(exported.content) == 32
-        assert not find_plain_text_keys(folder)
-        assert not list(WorkspacePaths(folder).key_transfer.iterdir())
+        audit_log = await http.get("/api/v1/auditlog?size=100")
+        for key in (KEY, exported.content):
+            assert not find_plain_text_keys(folder, key)
+            assert base64.b64encode(key).decode() not in audit_log.text
+    for key in (KEY, exported.content):
+        assert not find_plain_text_keys(folder, key)
 
 
 async def test_certificate_import_leaves_no_file(folder: Path) -> None:
@@ -40,15 +45,13 @@ async def test_certificate_import_leaves_no_file(folder: Path) -> None:
         body = {"uri": signing["uri"], "content": base64.b64encode(content).decode()}
         assert (await http.post("/api/v1/key/certificate", json=body)).status_code == 409
         assert not find_plain_text_keys(folder)
-        assert not list(WorkspacePaths(folder).key_transfer.iterdir())
 
 
 async def test_server_start_deletes_leftover_key_file(folder: Path) -> None:
-    paths = WorkspacePaths(folder)
-    with temporary_private_dir(paths) as temporary_dir:
-        leftover = paths.key_transfer / "left by a crash"
-        write_private_file(temporary_dir / "key", KEY)
-        temporary_dir.rename(leftover)
+    """Earlier releases passed keys to the worker through files, which a crash could leave."""
+    leftover = WorkspacePaths(folder).keys / "passing" / "left by a crash"
+    leftover.mkdir(parents=True)
+    (leftover / "key").write_bytes(KEY)
     assert find_plain_text_keys(folder)
     async with run_server({"acme": folder}):
         assert not find_plain_text_keys(folder)

@@ -49,6 +49,7 @@ def add_commands(commands: Commands) -> None:
     serve_parser.add_argument(
         "--socket-group", metavar="GROUP", help="group whose members can use the socket of the workspace"
     )
+    serve_parser.add_argument("--allow-root", action="store_true", help="serve although the server runs as root")
     serve_parser.add_argument("--log-format", metavar="FORMAT", choices=("json", "text"), help="json (default) or text")
     serve_parser.add_argument(
         "--shutdown-timeout",
@@ -64,6 +65,11 @@ async def _serve(ctx: Context) -> int:
 
     from sealyard.cli.signals import has_terminal, stop_event
 
+    if os.geteuid() == 0 and not ctx.args.allow_root:
+        raise UsageError(
+            "The server refuses to run as root: an error in it would affect the whole machine, not one user.",
+            "Run it as a user of its own that owns the workspaces, or pass --allow-root.",
+        )
     settings = _load_settings(ctx)
     tenants = _load_tenants(ctx, settings)
     # With a terminal, SIGHUP means that the terminal was closed; a service receives it to reload the certificate.

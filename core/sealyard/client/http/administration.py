@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 import msgspec
 
 from sealyard.client.http.requests import ApiCalls, json_call, path_segment, query_params
-from sealyard.fs.private import create_private_file
+from sealyard.client.key_files import load_certificate_content, load_key_content, new_key_file
+from sealyard.fs.atomic import write_all
 from sealyard.model.access import AclRule, Action, Membership, Subject, SubjectState
-from sealyard.model.algorithms import KeyPurpose, KeyType
-from sealyard.model.base import FrozenStruct, SecretStruct
+from sealyard.model.base import FrozenStruct
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
-from sealyard.model.errors import InvalidInputError, InvalidKeyError, NotFoundError
+from sealyard.model.errors import NotFoundError
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
@@ -28,8 +27,6 @@ from sealyard.model.requests import (
     KeyImport,
     SigningKeyRequest,
 )
-
-MAX_KEY_FILE_BYTES = 1024 * 1024
 
 
 class _RuleSubject(FrozenStruct, frozen=True, kw_only=True):
@@ -49,22 +46,6 @@ class _RuleEntry(FrozenStruct, frozen=True, kw_only=True):
 
     def to_rule(self) -> AclRule:
         return AclRule(**{**msgspec.structs.asdict(self), "subject": self.subject.subject})
-
-
-class _KeyImportBody(SecretStruct, frozen=True, kw_only=True):
-    uri: str
-    kind: KeyType
-    purpose: KeyPurpose
-    content: bytes
-    password: str | None
-    certificate: bytes | None
-
-
-class _CertificateBody(SecretStruct, frozen=True, kw_only=True):
-    """A certificate file, which may also contain private keys."""
-
-    uri: str
-    content: bytes
 
 
 class _CertificateRequest(FrozenStruct, frozen=True, kw_only=True):
@@ -105,12 +86,8 @@ class DeviceCalls(ApiCalls):
         if encryption_key is not None:
             body["encryptionKey"] = encryption_key
         request = json_call("POST", f"/deviceConfig/{path_segment(config)}/keyExport", body)
-        with os.fdopen(create_private_file(path), "wb") as file:
-            try:
-                file.write((await self._sender.send_retrying(request)).body)
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
+        with new_key_file(path) as fd:
+            write_all(fd, (await self._sender.send_retrying(request)).body)
         return path
 
 
@@ -121,22 +98,14 @@ class KeyCalls(ApiCalls):
         return await self._sender.get("/key", tuple[KeyInfo, ...])
 
     async def import_key(self, request: KeyImport) -> KeyInfo:
-        certificate = request.certificate
-        body = _KeyImportBody(
-            uri=request.uri,
-            kind=request.kind,
-            purpose=request.purpose,
-            content=await asyncio.to_thread(_read_key_file, Path(request.path)),
-            password=request.password,
-            certificate=await asyncio.to_thread(_read_key_file, Path(certificate)) if certificate else None,
-        )
+        body = await asyncio.to_thread(load_key_content, request)
         return await self._sender.send("POST", "/key", body, KeyInfo)
 
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._sender.send("POST", "/key/rotation", {"uri": uri}, KeyInfo)
 
     async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
-        body = _CertificateBody(uri=uri, content=await asyncio.to_thread(_read_key_file, path))
+        body = await asyncio.to_thread(load_certificate_content, uri, path)
         return await self._sender.send("POST", "/key/certificate", body, KeyInfo)
 
     async def create_certificate_request(self, uri: str) -> str:
@@ -218,20 +187,3 @@ def _build_key_reference(key: EncryptionKeyRequest | SigningKeyRequest) -> dict[
         "description": key.description,
         "reference": key.uri,
     }
-
-
-def _read_key_file(path: Path) -> bytes:
-    """Return the content of a key or certificate file. The content is checked by the server.
-
-    Raises :class:`InvalidInputError` if the file is unreadable, and :class:`InvalidKeyError` if it is too large.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_KEY_FILE_BYTES + 1)
-    except OSError as error:
-        raise InvalidInputError(
-            f"Cannot read the file: {error.strerror}.", "Check its path and permissions."
-        ) from error
-    if len(data) > MAX_KEY_FILE_BYTES:
-        raise InvalidKeyError("The file is larger than any key or certificate.", "Choose a key or certificate file.")
-    return data

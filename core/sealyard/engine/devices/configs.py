@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import msgspec
 
@@ -39,7 +38,7 @@ from sealyard.model.device_configs import DeviceCertificate, DeviceConfig, Encry
 from sealyard.model.errors import AlreadyExistsError, NotFoundError, UsageError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KEY_NAME, KeyInfo
-from sealyard.model.requests import DeviceRequest, DeviceUpdate
+from sealyard.model.requests import CertificateContent, DeviceRequest, DeviceUpdate, ExportedKey
 
 MAX_PERIOD = timedelta(days=3650)
 """Longest link lifetime and retention period of a configuration."""
@@ -168,23 +167,23 @@ class DeviceConfigs:
         await unit_of_work.commit()
         return key
 
-    async def import_certificate(self, subject: str, uri: str, path: Path) -> KeyInfo:
-        """Create the next version of a signing key with the same private key and the certificate in the file ``path``.
+    async def import_certificate(self, subject: str, request: CertificateContent) -> KeyInfo:
+        """Create the next version of a signing key with the same private key and the certificate in ``request``.
 
         Also creates the next version of every configuration whose newest version uses the key. Existing tasks keep the
         version of the key, and so the certificate, that they were created with. See
         :meth:`KeyRegistry.import_certificate` for the errors.
         """
         unit_of_work = self._repository.begin()
-        key = await self._keys.import_certificate(unit_of_work, subject, uri, path)
+        key = await self._keys.import_certificate(unit_of_work, subject, request)
         self._update_configs(unit_of_work, key, subject)
         await unit_of_work.commit()
         return key
 
     async def export_key(
-        self, subject: str, config: str, path: Path, *, encryption_key: str | None = None, confirmed: bool
-    ) -> Path:
-        """Write a symmetric key of the configuration's newest version to a new file, for provisioning devices.
+        self, subject: str, config: str, *, encryption_key: str | None = None, confirmed: bool
+    ) -> ExportedKey:
+        """Return a symmetric key of the configuration's newest version, for provisioning devices.
 
         ``encryption_key``: name or URI of the key; by default the first one. Raises
         :class:`ConfirmationRequiredError` if the export is not ``confirmed``.
@@ -192,7 +191,7 @@ class DeviceConfigs:
         device = self._repository.device(config)
         self._permissions.require_device(subject, Action.EXPORT, device.id, config)
         key = device.encryption if encryption_key is None else device.find_encryption_key(encryption_key)
-        return await self._keys.export(subject, device, key, path, confirmed=confirmed)
+        return await self._keys.export(subject, device, key, confirmed=confirmed)
 
     def next_version(self, unit_of_work: UnitOfWork, device: DeviceConfig, subject: str) -> DeviceConfig:
         """Create the version that follows ``device``, with the current versions of its keys, and return it.

@@ -7,7 +7,6 @@ and to import certificates, and stores only their public data.
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,7 +30,7 @@ from sealyard.model.errors import (
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_checks import KeyCheck
 from sealyard.model.keys import KeyInfo, KeyVersion, certificate_warning, parse_key_uri
-from sealyard.model.requests import KeyImport
+from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent
 from sealyard.model.worker_messages import (
     CreateCertificateRequest,
     ExportKey,
@@ -118,8 +117,8 @@ class KeyRegistry:
             return self._add_record(unit_of_work, response.key, subject)
         raise AlreadyExistsError(f"All key names like {name} are in use.", "Choose another name.")
 
-    async def import_key(self, subject: str, request: KeyImport) -> KeyInfo:
-        """Have a worker import a key from a file, and save and return the key's public data.
+    async def import_key(self, subject: str, request: KeyContent) -> KeyInfo:
+        """Have a worker import a key, and save and return the key's public data.
 
         Raises :class:`AlreadyExistsError` if the key URI is in use.
         """
@@ -129,12 +128,12 @@ class KeyRegistry:
             raise AlreadyExistsError(f"Key {uri} already exists.", "Choose another name, or rotate the key.")
         command = ImportKey(
             uri=uri,
-            path=str(Path(request.path).absolute()),
+            content=request.content,
             kind=request.kind,
             purpose=request.purpose,
             created_by=subject,
             password=request.password,
-            certificate=str(Path(request.certificate).absolute()) if request.certificate else None,
+            certificate=request.certificate,
         )
         response = await self._bus.request(command)
         unit_of_work = self._repository.begin()
@@ -155,22 +154,22 @@ class KeyRegistry:
         old_value = {"fingerprint": key.current.fingerprint}
         return self._add_version(unit_of_work, subject, key, response.version, message, new_value, old_value)
 
-    async def import_certificate(self, unit_of_work: UnitOfWork, subject: str, uri: str, path: Path) -> KeyInfo:
+    async def import_certificate(self, unit_of_work: UnitOfWork, subject: str, request: CertificateContent) -> KeyInfo:
         """Have a worker create the next version of a signing key: the same private key with a renewed certificate.
 
         Adds the version to ``unit_of_work`` and returns the key. Earlier versions keep their certificates. Raises
-        :class:`InvalidKeyError` if the file ``path`` contains no certificate of the current version's private key, and
+        :class:`InvalidKeyError` if ``request`` contains no certificate of the current version's private key, and
         :class:`ConflictError` if the current version has this certificate, or another version was created meanwhile.
         """
         self._permissions.require_type(subject, Action.UPDATE, ResourceType.KEY)
-        key = self.get(uri)
-        command = ImportCertificate(uri=key.uri, version=key.current.version, path=str(path.absolute()))
+        key = self.get(request.uri)
+        command = ImportCertificate(uri=key.uri, version=key.current.version, content=request.content)
         version = (await self._bus.request(command)).version
         if version is None or version.certificate is None or key.current.certificate is None:
             raise WorkerError("The crypto worker did not return a key version with a certificate.")
         if version.version == key.current.version:
             raise ConflictError(f"{key.uri} already has this certificate.", "Use the renewed certificate.")
-        if self.get(uri).current != key.current:
+        if self.get(key.uri).current != key.current:
             raise ConflictError(f"{key.uri} was changed in the meantime.", "Check its current version, then try again.")
         message = f"certificate renewed in version {version.version}"
         new_value = {
@@ -205,13 +204,11 @@ class KeyRegistry:
         await unit_of_work.commit()
         return request
 
-    async def export(
-        self, subject: str, device: DeviceConfig, key: EncryptionKey, path: Path, *, confirmed: bool
-    ) -> Path:
-        """Have a worker write a symmetric key of a device configuration to a new file with mode 0600.
+    async def export(self, subject: str, device: DeviceConfig, key: EncryptionKey, *, confirmed: bool) -> ExportedKey:
+        """Have a worker return a symmetric key of a device configuration.
 
-        The audit entry is durable before the file is written. Raises :class:`ConfirmationRequiredError` if the export
-        is not ``confirmed``.
+        The audit entry is durable before the key leaves the worker. Raises :class:`ConfirmationRequiredError` if the
+        export is not ``confirmed``.
         """
         if not confirmed:
             raise ConfirmationRequiredError(
@@ -226,8 +223,10 @@ class KeyRegistry:
             f"symmetric key {key.uri} version {key.version} exported",
         )
         await unit_of_work.commit()
-        await self._bus.request(ExportKey(uri=key.uri, version=key.version, path=str(path.absolute())))
-        return path
+        content = (await self._bus.request(ExportKey(uri=key.uri, version=key.version))).secret
+        if content is None:
+            raise WorkerError("The crypto worker did not return the key.")
+        return ExportedKey(uri=key.uri, version=key.version, content=content)
 
     def _add_version(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated
 
 from anyio import to_thread
@@ -10,7 +9,6 @@ from litestar import Controller, Response, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from sealyard.client.capabilities import AlgorithmInfo, Capabilities, load_capabilities
-from sealyard.fs.private import temporary_private_dir
 from sealyard.model.algorithms import X509_PKI_ALGORITHMS
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.server.api.wire import KeyExportBody
@@ -83,14 +81,10 @@ class DeviceController(Controller):
     async def export_key(
         self, caller: CallerDependency, config_id: FromPath[str], data: JSONBody[KeyExportBody]
     ) -> Response[bytes]:
-        # The worker writes the key to a private file, which is deleted before the response is sent.
-        with temporary_private_dir(caller.engine_handle.engine.paths) as folder:
-            path = folder / secrets.token_hex(8)
-            await caller.client.export_device_key(
-                config_id, path, encryption_key=data.encryption_key, confirmed=data.confirmed
-            )
-            key = await to_thread.run_sync(path.read_bytes)
-        return Response(key, headers={"Cache-Control": "no-store"})
+        key = await caller.client.read_device_key(
+            config_id, encryption_key=data.encryption_key, confirmed=data.confirmed
+        )
+        return Response(key.content, headers={"Cache-Control": "no-store"})
 
 
 async def _build_response(caller: Caller, device: DeviceConfig) -> DeviceResponse:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from litestar import Controller, get, post
 from litestar.params import JSONBody
 
-from sealyard.fs.private import temporary_private_dir, write_private_file
 from sealyard.model.keys import KeyInfo
-from sealyard.model.requests import KeyImport
+from sealyard.model.requests import CertificateContent, KeyContent
 from sealyard.server.api.wire import CertificateBody, CertificateRequestResponse, KeyBody, KeyUriBody
 from sealyard.server.auth.caller import CallerDependency
 
@@ -24,17 +23,15 @@ class KeyController(Controller):
 
     @post("/", summary="Import a key (PEM, PKCS#12 or raw AES bytes)")
     async def import_key(self, caller: CallerDependency, data: JSONBody[KeyBody]) -> KeyInfo:
-        with temporary_private_dir(caller.engine_handle.engine.paths) as folder:
-            certificate = write_private_file(folder / "certificate", data.certificate) if data.certificate else None
-            request = KeyImport(
-                uri=data.uri,
-                path=str(write_private_file(folder / "key", data.content)),
-                kind=data.kind,
-                purpose=data.purpose,
-                password=data.password,
-                certificate=str(certificate) if certificate else None,
-            )
-            return await caller.client.import_key(request)
+        request = KeyContent(
+            uri=data.uri,
+            content=data.content,
+            kind=data.kind,
+            purpose=data.purpose,
+            password=data.password,
+            certificate=data.certificate or None,
+        )
+        return await caller.client.import_key_content(request)
 
     @post("/rotation", status_code=200, summary="Create a new version of a key")
     async def rotate(self, caller: CallerDependency, data: JSONBody[KeyUriBody]) -> KeyInfo:
@@ -42,9 +39,8 @@ class KeyController(Controller):
 
     @post("/certificate", status_code=200, summary="Create a version of a signing key with a renewed certificate")
     async def import_certificate(self, caller: CallerDependency, data: JSONBody[CertificateBody]) -> KeyInfo:
-        with temporary_private_dir(caller.engine_handle.engine.paths) as folder:
-            path = write_private_file(folder / "certificate", data.content)
-            return await caller.client.import_certificate(data.uri, path)
+        request = CertificateContent(uri=data.uri, content=data.content)
+        return await caller.client.import_certificate_content(request)
 
     @post("/certificateRequest", status_code=200, summary="Create a certificate request for a signing key (PKCS#10)")
     async def create_certificate_request(

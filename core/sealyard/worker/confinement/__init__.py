@@ -1,0 +1,60 @@
+"""Confinement of the crypto worker: the kernel restricts what the process can do before it accepts a job.
+
+See ``core/sealyard/worker/README.md`` for what each measure prevents, and for the reason of their order.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Callable
+
+from sealyard.model.worker_messages import RefusedMeasure
+from sealyard.worker.confinement import landlock, namespaces, process, seccomp
+from sealyard.worker.confinement.paths import ReachablePaths
+
+
+class Confinement:
+    """Applies the measures in two steps, and collects those that the kernel refuses.
+
+    A refused measure is never fatal: containers and older kernels lack some of them. It is reported instead.
+    """
+
+    def __init__(self) -> None:
+        self._refused: list[RefusedMeasure] = []
+
+    @property
+    def refused(self) -> tuple[RefusedMeasure, ...]:
+        return tuple(self._refused)
+
+    def protect_memory(self) -> None:
+        """Prevent that other processes of the same user read the memory of this one.
+
+        Must be called before the first secret is received and before the first thread is started. The user namespace
+        comes before the dumpable flag, because a process that is not dumpable cannot write its own id map.
+        """
+        self._apply("core-limit", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+        self._apply("no-new-privileges", process.forbid_new_privileges)
+        self._apply("user-namespace", namespaces.enter_user_namespace)
+        self._apply("not-dumpable", process.forbid_memory_access)
+
+    def restrict(self, paths: ReachablePaths) -> None:
+        """Remove access to the network, to files outside ``paths`` and to the system calls that the worker never uses.
+
+        Must be called by the only thread: after the OS keyring was used, which needs a socket, and after the event loop
+        was created, which needs a pair of sockets.
+        """
+        self._apply("network-namespace", namespaces.leave_network)
+        self._apply("capabilities", process.drop_capabilities)
+        self._apply("landlock", lambda: landlock.restrict_files(paths))
+        self._apply("seccomp", seccomp.install_filter)
+
+    def _apply(self, name: str, measure: Callable[[], None]) -> None:
+        try:
+            if name != "core-limit" and sys.platform != "linux":
+                raise ValueError("only available on Linux")
+            measure()
+        except (OSError, ValueError, AttributeError) as error:
+            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+            self._refused.append(RefusedMeasure(name=name, reason=reason))

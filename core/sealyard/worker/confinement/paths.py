@@ -1,0 +1,50 @@
+"""The files and directories that a confined worker can reach."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from sealyard.model.workspace import WorkspacePaths
+
+SYSTEM_PATHS = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/crypto-policies",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/sys/devices/system/cpu",
+    "/dev/urandom",
+)
+"""Paths of the system that libraries read: programs, time zone, configuration of OpenSSL and number of processors.
+
+The rest of ``/etc`` is left out, because it can contain secrets of other services.
+"""
+
+
+class ReachablePaths:
+    """``readable``: files and directories with read access. ``writable``: directories with full access."""
+
+    def __init__(self, readable: Iterable[Path], writable: Iterable[Path]) -> None:
+        self.readable = tuple(dict.fromkeys(path for path in readable if path.exists()))
+        self.writable = tuple(dict.fromkeys(path for path in writable if path.exists()))
+
+
+def worker_paths(workspace: WorkspacePaths) -> ReachablePaths:
+    """Return the paths that a worker of ``workspace`` needs. Paths that do not exist are left out."""
+    return ReachablePaths(
+        readable=(workspace.artifacts / "inputs", *_python_paths(), *map(Path, SYSTEM_PATHS)),
+        writable=(workspace.artifacts / "work", workspace.keys, workspace.intents.parent),
+    )
+
+
+def _python_paths() -> Iterable[Path]:
+    """Return the directories from which Python modules are still imported, such as formats of other packages."""
+    # Without the option -P the first entry is the current directory, which can be the home of the user.
+    entries = sys.path if sys.flags.safe_path else sys.path[1:]
+    yield from (path for path in map(Path, entries) if path.is_absolute())
+    yield from (Path(sys.prefix), Path(sys.base_prefix))
