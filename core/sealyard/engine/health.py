@@ -47,7 +47,8 @@ TIMEOUT_SECONDS = 10.0
 STORE, WORKER, CLOCK, CONFINEMENT, ANSWER = "store", "worker", "clock", "confinement", "answer"
 """Names of the health checks, in addition to ``encryption-key``, ``signing-key`` and ``audit-key``.
 
-``CONFINEMENT`` precedes the name of a measure that the kernel refused to the workers. ``ANSWER`` fails if the other checks take longer than :data:`TIMEOUT_SECONDS`.
+``CONFINEMENT`` precedes the name of a measure that the kernel refused to the workers. ``ANSWER`` fails if the other
+checks take longer than :data:`TIMEOUT_SECONDS`.
 """
 
 log = logging.getLogger(__name__)
