@@ -66,7 +66,7 @@ def test_new_user_needs_few_key_presses(tmp_path: Path) -> None:
         app.wait_for("Create a workspace", limit=TIMEOUT)
 
         user.begin_step("create a workspace")
-        user.press("n", "Master key +‹ encrypted file", "User name +anna")
+        user.press("n", "Master key +▏‹ encrypted file", "User name +▏anna")
         user.press("C-s", "New passphrase")
         user.type(PASSPHRASE)
         user.press("Enter", "Repeat")
@@ -77,24 +77,24 @@ def test_new_user_needs_few_key_presses(tmp_path: Path) -> None:
         user.press("6", "USER:anna")
         for name in ("dev", "owner"):
             user.press("n", "Add a user", "Subject")
-            user.type(name, f"Subject +{name}")
+            user.type(name, f"Subject +▏{name}")
             user.press("C-s", f"Added USER:{name}")
 
         user.begin_step("create a device configuration")
         user.press("5", "Press n to create one")
         user.press("n", "New device configuration", "Name")
-        user.type(DEVICE, f"Name +{DEVICE}")
+        user.type(DEVICE, f"Name +▏{DEVICE}")
         user.press("Enter", "choose one")
-        user.press("Right", "May use +1 USER:dev")
+        user.press("Right", "May use +▏1 USER:dev")
         user.press("Enter", "choose one")
-        user.press("Right", "May approve +1 USER:owner")
+        user.press("Right", "May approve +▏1 USER:owner")
         user.press("C-s", f"Created {DEVICE}")
 
         user.begin_step("switch to the developer")
         user.switch_user("dev", "USER:dev \\(developer\\).*● ready")
 
         user.begin_step("upload a file")
-        user.press("2", "Device +gateway v1", "No files yet")
+        user.press("2", "Device +▏ gateway v1", "No files yet")
         user.press("a", "\\^o Browse")
         user.type(str(firmware), "fw.bin")
         user.press("Enter", "Files: 1 firmware", "Submit.*● ready")
