@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from sealyard.client.config.key_holder import KeyHolder
 from tests.support.cli_runner import CliWorkspace, run_process, sealyard, value_of
 
 
@@ -201,11 +202,13 @@ def test_demo_keep_preserves_workspace(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_application_receives_workspace_and_profile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environments = []
+    key_holders: list[KeyHolder | None] = []
 
     class FakeEntryPoint:
         def load(self) -> object:
-            def main() -> int:
+            def main(key_holder: KeyHolder | None) -> int:
                 environments.append(dict(os.environ))
+                key_holders.append(key_holder)
                 return 0
 
             return main
@@ -219,7 +222,7 @@ def test_application_receives_workspace_and_profile(home: Path, monkeypatch: pyt
     assert sealyard("demo").code == 0
     assert (environments[0]["SEALYARD_WORKSPACE"], environments[0]["SEALYARD_PROFILE"]) == (str(home), "anna")
     assert environments[1]["SEALYARD_PROFILE"] == "developer"
-    assert environments[1]["SEALYARD_PASSPHRASE"] != ""
+    assert [key_holder is not None for key_holder in key_holders] == [False, True]
 
 
 def test_audit_show_prints_old_and_new_values(workspace: CliWorkspace) -> None:

@@ -15,6 +15,7 @@ from sealyard.engine.create_workspace import create_workspace
 from sealyard.engine.inputs.stream_writer import BATCH_BYTES
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.crash.upload_process import ADMIN, BLOCK, SYNC, content
+from tests.support.key_holders import unlock
 from tests.support.processes import killed_at_exit
 
 PASSPHRASE = "only for this test"
@@ -55,7 +56,7 @@ def test_killed_engine_resumes_durable_upload(tmp_path: Path) -> None:
             name="crash",
             administrator=ADMIN,
             key_store=KeyStore.PASSPHRASE,
-            passphrase=PASSPHRASE,
+            key_holder=unlock(PASSPHRASE),
         )
     )
     sent_bytes = 0

@@ -16,8 +16,9 @@ from rich.console import Console
 import sealyard.model
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct
+from sealyard.model.key_holder_messages import OpenKeys
 from sealyard.model.requests import KeyImport
-from sealyard.model.worker_messages import FromWorker, ImportKey, KeyRequest, OpenKeyStore, ToWorker
+from sealyard.model.worker_messages import FromWorker, ImportKey, KeyRequest, ToWorker
 
 SECRET = "correct horse battery staple"
 
@@ -52,7 +53,7 @@ def test_struct_requires_keyword_arguments(struct: type[FrozenStruct]) -> None:
 
 
 def make_values_with_secret() -> list[FrozenStruct]:
-    open_store = OpenKeyStore(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase=SECRET)
+    open_keys = OpenKeys(workspace="/w", workspace_id="w1", master_key=SECRET.encode())
     command = ImportKey(
         uri="local:a",
         path="/a.p12",
@@ -62,7 +63,7 @@ def make_values_with_secret() -> list[FrozenStruct]:
         password=SECRET,
     )
     request = KeyImport(uri="local:a", path="/a.p12", kind=KeyType.ED25519, password=SECRET)
-    return [open_store, command, request, KeyRequest(request_id=1, command=command)]
+    return [open_keys, command, request, KeyRequest(request_id=1, command=command)]
 
 
 @pytest.mark.parametrize("value", make_values_with_secret(), ids=lambda each: type(each).__name__)

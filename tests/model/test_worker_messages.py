@@ -27,7 +27,6 @@ from sealyard.model.worker_messages import (
     JobStopped,
     KeyRequest,
     KeyResponse,
-    OpenKeyStore,
     ProbeEncryptionKey,
     ProbeSigningKey,
     RecordedSegment,
@@ -62,7 +61,6 @@ CONTENT = EncryptionKey(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD, uri="lo
 IMPORT = ImportKey(uri="local:a", path="/a", kind=KeyType.AES_128, purpose=KeyPurpose.BOTH, created_by="USER:a")
 
 TO_WORKER = [
-    OpenKeyStore(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="p", create=True),
     RunJob(job=JOB),
     SigningPermitted(task_id="t1", fencing_token=3),
     StopJob(task_id="t1"),

@@ -7,21 +7,25 @@ import base64
 import hashlib
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from sealyard.jobs.framing import decode_report, encode_line
+from sealyard.keys.master_key import KEYRING_FILE, open_master_key
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.approval import approval_digest
 from sealyard.model.device_configs import EncryptionKey, SigningKey
+from sealyard.model.key_holder_messages import KeyStoreLocation, OpenKeys
 from sealyard.model.keys import KeyInfo
 from sealyard.model.tasks import Decision, InputFile, Intent, Task, TaskKind, TaskStatus, Verdict
 from sealyard.model.worker_messages import (
@@ -33,7 +37,6 @@ from sealyard.model.worker_messages import (
     JobFailed,
     JobFinished,
     JobStopped,
-    OpenKeyStore,
     RunJob,
     SegmentEncrypted,
     SigningPermissionRequested,
@@ -71,10 +74,14 @@ class WorkerWorkspace:
         self.keys = keys
 
     @property
-    def key_store_request(self) -> OpenKeyStore:
-        return OpenKeyStore(
-            workspace=str(self.root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
-        )
+    def location(self) -> KeyStoreLocation:
+        return KeyStoreLocation(workspace=str(self.root), workspace_id="w1", key_store=KeyStore.PASSPHRASE)
+
+    @property
+    def open_keys(self) -> OpenKeys:
+        """The message of the key holder to a worker."""
+        keyring = (self.paths.keys / KEYRING_FILE).read_bytes()
+        return OpenKeys(workspace=str(self.root), workspace_id="w1", master_key=_open_master_key(self.root, keyring))
 
     @property
     def intents(self) -> list[dict[str, Any]]:
@@ -142,11 +149,9 @@ class WorkerWorkspace:
 
 def create_test_workspace(root: Path) -> dict[str, KeyInfo]:
     """Create a key store with ``KEYS`` in ``root`` and return the key information by name."""
-    key_store_request = OpenKeyStore(
-        workspace=str(root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE, create=True
-    )
     (root / "keys").mkdir(parents=True)
-    key_service = KeyService(key_store_request)
+    master_key = open_master_key(KeyStore.PASSPHRASE, root / "keys", "w1", PASSPHRASE, create=True)
+    key_service = KeyService(OpenKeys(workspace=str(root), workspace_id="w1", master_key=master_key))
 
     async def generate_keys() -> dict[str, KeyInfo]:
         keys = {}
@@ -160,6 +165,11 @@ def create_test_workspace(root: Path) -> dict[str, KeyInfo]:
         return keys
 
     return asyncio.run(generate_keys())
+
+
+@cache
+def _open_master_key(root: Path, keyring: bytes) -> bytes:
+    return open_master_key(KeyStore.PASSPHRASE, root / "keys", "w1", PASSPHRASE)
 
 
 def with_approvals(job: Job, *by: str, digest: str = "") -> Job:
@@ -190,7 +200,9 @@ class WorkerProcess:
         self, workspace: WorkerWorkspace, command: Sequence[str] = ("-m", "sealyard.worker"), shell: str = ""
     ) -> None:
         workspace.paths.worker_log.parent.mkdir(parents=True, exist_ok=True)
-        python = [sys.executable, *command]
+        self.holder_channel, worker_channel = socket.socketpair()
+        """This object acts as the key holder of the worker."""
+        python = [sys.executable, *command, f"--holder-fd={worker_channel.fileno()}"]
         with workspace.paths.worker_log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["bash", "-c", f'{shell}; exec "$@"', "bash", *python] if shell else python,
@@ -199,14 +211,16 @@ class WorkerProcess:
                 stderr=log,
                 start_new_session=True,
                 env={**os.environ, "SEALYARD_PASSPHRASE": ""},
+                pass_fds=[worker_channel.fileno()],
             )
+        worker_channel.close()
         self.received: list[tuple[float, FromWorker]] = []
         """All messages received so far, with their times."""
         self._messages: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
     def open_key_store(self, workspace: WorkerWorkspace) -> WorkerProcess:
-        self.send(workspace.key_store_request)
+        self.holder_channel.sendall(encode_line(workspace.open_keys))
         assert self.next(WorkerReady).pid
         return self
 
@@ -256,6 +270,7 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
         self.close_stdin()
+        self.holder_channel.close()
 
     def _read(self) -> None:
         assert self.process.stdout is not None

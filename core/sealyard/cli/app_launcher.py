@@ -7,12 +7,16 @@ import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sealyard.cli.arguments import CommandParser, build_global_options
 from sealyard.cli.context import Context
 from sealyard.client.config.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
 from sealyard.client.config.servers import SERVER_VARIABLE, TOKEN_VARIABLE
 from sealyard.model.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from sealyard.client.config.key_holder import KeyHolder
 
 ENTRY_POINT_GROUP = "sealyard.front"
 SCREENS = ("dashboard", "upload", "approvals", "audit", "devices", "access")
@@ -92,14 +96,15 @@ def require_terminal() -> None:
         raise UsageError("Unsupported terminal (TERM is dumb).", "List commands with `sealyard --help`.")
 
 
-def launch_app(args: argparse.Namespace) -> int:
+def launch_app(args: argparse.Namespace, key_holder: KeyHolder | None = None) -> int:
     """Run the application and return its exit code. Raises :class:`NotFoundError` if it is not installed.
 
-    The options are passed in environment variables, which override the settings.
+    The options are passed in environment variables, which override the settings. ``key_holder``: the key holder of the
+    selected workspace, if it is running already; the caller closes it.
     """
     os.environ.update(_environment_variables(args))
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        return int(entry_point.load()())
+        return int(entry_point.load()(key_holder))
     raise NotFoundError("The application is not installed.", "List commands with `sealyard --help`.")
 
 

@@ -12,6 +12,7 @@ from sealyard.client.embedded_calls import EMBEDDED_TRUST_NOTE
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.concurrency.threads import submit, wait_uninterrupted
 from sealyard.engine.engine import Engine, open_engine, open_reader
+from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.model.clock import Clock
 from sealyard.model.credentials import AccessToken, IssuerAccount, PresentedToken
 from sealyard.model.errors import InvalidInputError
@@ -40,11 +41,10 @@ class EngineHandle:
         folder: Path,
         *,
         purpose: str,
-        passphrase: str | None = None,
+        key_holder: KeyHolder | KeyHolderFactory,
         work: bool = True,
         clock: Clock | None = None,
         workers: int = 2,
-        create: bool = False,
     ) -> Self:
         """Open the workspace as its only writer.
 
@@ -53,11 +53,10 @@ class EngineHandle:
         open_coroutine = open_engine(
             WorkspacePaths(folder.absolute()),
             purpose=purpose,
-            passphrase=passphrase,
+            key_holder=key_holder,
             work=work,
             clock=clock,
             workers=workers,
-            create=create,
         )
         return await cls._start(open_coroutine)
 

@@ -62,6 +62,15 @@ def open_private_append(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
 
+def open_log(path: Path) -> int:
+    """Open the log file for appending, and return its descriptor; open the null device if that is not possible."""
+    try:
+        make_private_dir(path.parent)
+        return open_private_append(path)
+    except OSError:
+        return os.open(os.devnull, os.O_RDWR)
+
+
 def write_private_file(path: Path, content: bytes) -> Path:
     """Create a file of mode 0600 with ``content``, without syncing it.
 

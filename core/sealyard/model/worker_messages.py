@@ -1,8 +1,8 @@
 """Messages between the engine and a crypto worker: plain values, each encoded as one line of JSON.
 
 The engine sends jobs and commands. The worker opens the keys, checks the approvals itself, and reports its progress
-and results. No message contains a private or symmetric key. :class:`OpenKeyStore` is the only one that contains the
-passphrase of the key store.
+and results. No message contains a private or symmetric key, or the master key; see
+:mod:`sealyard.model.key_holder_messages`.
 """
 
 from __future__ import annotations
@@ -55,18 +55,6 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
 
 
 # ---- messages from the engine to a worker
-
-
-class OpenKeyStore(SecretStruct, frozen=True, kw_only=True, tag=True):
-    """The first message to a worker: the location of the workspace and how to open its key store."""
-
-    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("workspace", "key_store")
-
-    workspace: str
-    workspace_id: str
-    key_store: str
-    passphrase: str | None = None
-    create: bool = False
 
 
 class RunJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -182,7 +170,7 @@ class KeyRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):
     command: KeyCommand
 
 
-ToWorker = OpenKeyStore | RunJob | SigningPermitted | StopJob | KeyRequest
+ToWorker = RunJob | SigningPermitted | StopJob | KeyRequest
 
 
 # ---- messages from a worker to the engine

@@ -8,13 +8,13 @@ from sealyard.audit.checkpoint import checkpoint_body, format_note
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.fs.private import write_private_file
 from sealyard.keys.local import LocalKeyProvider
-from sealyard.keys.master_key import open_master_key
 from sealyard.keys.provider import KeyProvider, Signer
 from sealyard.keys.registry import key_provider
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import Checkpoint
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import NotFoundError
+from sealyard.model.key_holder_messages import OpenKeys
 from sealyard.model.keys import KeyVersion, parse_key_uri
 from sealyard.model.worker_messages import (
     AuditPublicKey,
@@ -25,7 +25,6 @@ from sealyard.model.worker_messages import (
     ImportKey,
     KeyCommand,
     KeyResponse,
-    OpenKeyStore,
     ProbeEncryptionKey,
     ProbeSigningKey,
     RotateKey,
@@ -39,18 +38,14 @@ AUDIT_KEY_NAME = "audit"
 class KeyService:
     """Access to the keys of one workspace: its key providers, opened with the master key, and its audit key."""
 
-    def __init__(self, request: OpenKeyStore) -> None:
-        """Open the master key of the workspace. Blocks while the key is derived or the OS keyring prompts."""
-        workspace = Path(request.workspace)
-        master_key = open_master_key(
-            request.key_store, workspace / "keys", request.workspace_id, request.passphrase, create=request.create
-        )
+    def __init__(self, request: OpenKeys) -> None:
         self._workspace_id = request.workspace_id
         self._origin = f"sealyard/{request.workspace_id}"
-        self._folder = workspace / "keys"
-        self._master_key = master_key
+        self.workspace = Path(request.workspace)
+        self._folder = self.workspace / "keys"
+        self._master_key = request.master_key
         self._providers: dict[str, KeyProvider] = {}
-        self._audit_provider = LocalKeyProvider(self._folder / "audit", master_key)
+        self._audit_provider = LocalKeyProvider(self._folder / "audit", self._master_key)
         self._audit_version: KeyVersion | None = None
 
     async def signer(self, key: SigningKey) -> Signer:

@@ -19,7 +19,6 @@ from sealyard.model.worker_messages import (
     JobStopped,
     KeyRequest,
     KeyResponse,
-    OpenKeyStore,
     RunJob,
     SigningPermitted,
     StopJob,
@@ -30,6 +29,7 @@ from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.approval_check import verify_approvals
 from sealyard.worker.channel import Channel
+from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.intent_log import IntentLog
 from sealyard.worker.job_context import JobCancelledError, JobContext
 from sealyard.worker.jobs.encrypt import encrypt
@@ -48,22 +48,20 @@ JOB_HANDLERS: dict[TaskKind, Callable[[JobContext], Awaitable[JobFinished]]] = {
 }
 
 
-async def serve(channel: Channel) -> int:
-    """Run the worker until the engine closes its end of the pipe, which ends the process.
+async def serve(channel: Channel, holder: HolderChannel) -> int:
+    """Run the worker until the engine or the key holder closes its end of the connection, which ends the process.
 
-    Returns the exit code: 2 if the first message is not :class:`OpenKeyStore`, 0 if the key store could not be opened.
+    Returns the exit code if the key store could not be opened.
     """
+    holder.start()
     channel.start()
-    request = await channel.receive()
-    if not isinstance(request, OpenKeyStore):
-        return 2
     try:
-        keys = await asyncio.to_thread(KeyService, request)
+        keys = await asyncio.to_thread(KeyService, await holder.receive())
     except SealyardError as error:
         channel.send(WorkerStartFailed(error=error.to_info()))
         return 0
     channel.send(WorkerReady(pid=os.getpid()))
-    service = _Service(channel, keys, Path(request.workspace))
+    service = _Service(channel, keys, keys.workspace)
     await service.run()
     return 0
 

@@ -21,6 +21,7 @@ from sealyard.model.errors import SealyardError, WorkspaceLockedError, Workspace
 from sealyard_tui.session.messages import ConnectionMode
 
 if TYPE_CHECKING:
+    from sealyard.client.config.key_holder import KeyHolder
     from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.http.client import HttpClient
     from sealyard.client.http.transport import TokenSource
@@ -86,9 +87,10 @@ class LocalConnection:
 
     host = ""
 
-    def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool = False, group: str = "") -> None:
+    def __init__(self, folder: Path, key_holder: KeyHolder | None, *, read_only: bool = False, group: str = "") -> None:
         """Prepare a connection to the workspace in ``folder``.
 
+        ``key_holder``: the key holder of the workspace, which the caller closes; None for a read-only connection.
         ``group``: the operating system group whose members may also connect.
         """
         self.on_error: ErrorCallback = _no_op
@@ -96,7 +98,7 @@ class LocalConnection:
         self.read_only_error: SealyardError | None = None
         self.mode = ConnectionMode.READ_ONLY if read_only else ConnectionMode.OWNER
         self._folder = folder
-        self._passphrase = passphrase
+        self._key_holder = key_holder
         self._group = group
         self._read_only_engine: EngineHandle | None = None
         self._workspace: SharedWorkspace | None = None
@@ -142,9 +144,11 @@ class LocalConnection:
     async def _open_workspace(self) -> None:
         from sealyard.client.sharing.workspace import SharedWorkspace
 
+        key_holder = self._key_holder
+        assert key_holder is not None
         workspace = SharedWorkspace(
             self._folder,
-            lambda: self._passphrase,
+            lambda: key_holder,
             purpose="application",
             listen=False,
             os_group=self._group,
