@@ -25,8 +25,8 @@ SIZE = 64 << 20
 def start_receiver(workspace: Path, max_bytes: int) -> subprocess.Popen[str]:
     """Start a process that uploads the file and pauses after ``max_bytes`` bytes."""
     arguments = [str(workspace), PASSPHRASE, str(SIZE), str(max_bytes)]
-    script = Path(__file__).with_name("upload_process.py")
-    return subprocess.Popen([sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.crash.upload_process", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
 
 
 def read_value(process: subprocess.Popen[str], line_name: str) -> str:

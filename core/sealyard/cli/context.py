@@ -112,7 +112,6 @@ class Context:
                 ),
                 on_trouble=lambda error: self.out.warn(f"warning: {format_error(error)}"),
             )
-            stack.callback(self._close_key_holder)
             stack.push_async_callback(shared_workspace.close)
             await shared_workspace.open(within=LOCK_TIMEOUT)
             if shared_workspace.is_attached and not finish_tasks:
@@ -180,7 +179,8 @@ class Context:
             log_to_file(WorkspacePaths(self.folder).engine_log)
         return self._key_holder
 
-    def _close_key_holder(self) -> None:
+    def close(self) -> None:
+        """Close the key holder, if the command has started one; a command may open several writers one by one."""
         if self._key_holder is not None:
             self._key_holder.close()
 
