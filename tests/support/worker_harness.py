@@ -13,15 +13,19 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from sealyard.jobs.framing import decode_report, encode_line
-from sealyard.keys.master_key import KEYRING_FILE, open_master_key
+from sealyard.keyholder.file_state import FileWorkerState
+from sealyard.keyholder.state_queue import StateQueue
+from sealyard.keyholder.worker_channel import WorkerChannel
+from sealyard.keys.master_key import KEYRING_FILE, open_key_store, open_master_key
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.approval import approval_digest
 from sealyard.model.device_configs import EncryptionKey, SigningKey
@@ -46,6 +50,7 @@ from sealyard.model.worker_messages import (
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.key_service import KeyService
+from tests.support.worker_state import read_intents
 
 T = TypeVar("T")
 
@@ -83,11 +88,20 @@ class WorkerWorkspace:
         keyring = (self.paths.keys / KEYRING_FILE).read_bytes()
         return OpenKeys(workspace=str(self.root), workspace_id="w1", master_key=_open_master_key(self.root, keyring))
 
+    @cached_property
+    def state_queue(self) -> StateQueue:
+        """The worker state, which this process writes as the key holder does."""
+        queue = StateQueue(self.open_state)
+        queue.open()
+        return queue
+
+    def open_state(self) -> FileWorkerState:
+        key_store = open_key_store(KeyStore.PASSPHRASE, self.paths.keys, "w1", PASSPHRASE)
+        return FileWorkerState.open(self.paths, "w1", key_store)
+
     @property
     def intents(self) -> list[dict[str, Any]]:
-        if not self.paths.intents.exists():
-            return []
-        return [msgspec.json.decode(each) for each in self.paths.intents.read_bytes().splitlines()]
+        return read_intents(self.root)
 
     def work_file(self, task: Task, name: str) -> Path:
         return self.artifacts.work_dir(task.id) / name
@@ -220,7 +234,8 @@ class WorkerProcess:
         threading.Thread(target=self._read, daemon=True).start()
 
     def open_key_store(self, workspace: WorkerWorkspace) -> WorkerProcess:
-        self.holder_channel.sendall(encode_line(workspace.open_keys))
+        channel = WorkerChannel(self.holder_channel, workspace.state_queue)
+        threading.Thread(target=channel.serve, args=(workspace.open_keys,), daemon=True).start()
         assert self.next(WorkerReady).pid
         return self
 
@@ -270,6 +285,8 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
         self.close_stdin()
+        with suppress(OSError):
+            self.holder_channel.shutdown(socket.SHUT_RDWR)
         self.holder_channel.close()
 
     def _read(self) -> None:

@@ -122,14 +122,14 @@ def test_worker_ignores_sigint(workspace: WorkerWorkspace, worker: WorkerProcess
 
 
 def test_idle_worker_exits_with_its_key_holder(worker: WorkerProcess) -> None:
-    worker.holder_channel.close()
+    worker.holder_channel.shutdown(socket.SHUT_RDWR)
     assert worker.process.wait(EXIT_TIMEOUT) == 0
 
 
 def test_working_process_exits_with_its_key_holder(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
     worker.send(RunJob(job=workspace.package(LARGE)))
     worker.next(Heartbeat)
-    worker.holder_channel.close()
+    worker.holder_channel.shutdown(socket.SHUT_RDWR)
     assert worker.process.wait(EXIT_TIMEOUT) == 0
     assert workspace.intents == []
 

@@ -189,6 +189,7 @@ class Engine:
         self._lock = lock
         await run_uncancellable(partial(remove_crash_leftovers, self.paths))
         await self._checkpoint_loop.pin_key()
+        await self._checkpoint_loop.verify_signed_checkpoint()
         self.repository.add_task_listeners(
             self._deadlines,
             self._released_metadata,

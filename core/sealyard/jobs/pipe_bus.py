@@ -26,6 +26,7 @@ from sealyard.model.key_holder_messages import KeyStoreLocation
 from sealyard.model.worker_messages import (
     AuditPublicKey,
     FromWorker,
+    GetSignedCheckpoint,
     Job,
     JobFailed,
     JobFinished,
@@ -57,7 +58,7 @@ REQUEST_TIMEOUT = 60.0
 STOP_TIMEOUT = 5.0
 """Time in seconds that a worker has to stop a task, or to exit after its pipe was closed, before it is killed."""
 
-IDEMPOTENT_COMMANDS = AuditPublicKey | SignCheckpoint | ProbeSigningKey | ProbeEncryptionKey
+IDEMPOTENT_COMMANDS = AuditPublicKey | GetSignedCheckpoint | SignCheckpoint | ProbeSigningKey | ProbeEncryptionKey
 """Commands that can safely be executed twice. The bus retries them once if the worker exits without a response."""
 
 _RESERVATION_TOKEN = 0

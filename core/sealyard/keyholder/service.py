@@ -11,15 +11,20 @@ import msgspec
 
 from sealyard.fs.private import open_log
 from sealyard.keyholder.connection import ParentConnection
-from sealyard.keyholder.master_key import load_master_key
+from sealyard.keyholder.file_state import FileWorkerState
 from sealyard.keyholder.prompt import TerminalPrompt
+from sealyard.keyholder.state_queue import StateQueue
+from sealyard.keyholder.unlock import unlock_key_store
 from sealyard.keyholder.workers import WorkerGroup
+from sealyard.keys.master_key import OpenedKeyStore
 from sealyard.model.errors import SealyardError
 from sealyard.model.key_holder_messages import (
     KeyHolderFailed,
     KeyHolderReady,
+    KeyStoreLocation,
     KillWorker,
     OpenKeyHolder,
+    OpenKeys,
     PassphraseSource,
     StartWorker,
     TerminalReleased,
@@ -42,27 +47,37 @@ def serve(connection: socket.socket, passphrase_fd: int | None) -> int:
         if not isinstance(request, OpenKeyHolder):
             return 2
         paths = WorkspacePaths(Path(request.location.workspace))
-        master_key = _open(parent, request, passphrase_fd)
+        key_store = _open(parent, request, passphrase_fd)
         _leave_terminal(paths)
         parent.send(TerminalReleased())
-        if master_key is not None:
-            _handle_requests(requests, WorkerGroup(parent, request.location, master_key))
+        if key_store is not None:
+            _handle_requests(requests, _create_workers(parent, request.location, paths, key_store))
     return 0
 
 
-def _open(parent: ParentConnection, request: OpenKeyHolder, passphrase_fd: int | None) -> bytes | None:
-    """Return the master key, or None if the key store cannot be opened. Reports the result to the parent process."""
+def _open(parent: ParentConnection, request: OpenKeyHolder, passphrase_fd: int | None) -> OpenedKeyStore | None:
+    """Return the key store, or None if it cannot be opened. Reports the result to the parent process."""
     prompt = None
     if request.source is PassphraseSource.TERMINAL:
         prompt = TerminalPrompt()
         prompt.end_with(parent)
     try:
-        master_key = load_master_key(request, passphrase_fd, prompt)
+        key_store = unlock_key_store(request, passphrase_fd, prompt)
     except SealyardError as error:
         parent.send(KeyHolderFailed(error=error.to_info()))
         return None
     parent.send(KeyHolderReady())
-    return master_key
+    return key_store
+
+
+def _create_workers(
+    parent: ParentConnection, location: KeyStoreLocation, paths: WorkspacePaths, key_store: OpenedKeyStore
+) -> WorkerGroup:
+    open_keys = OpenKeys(
+        workspace=location.workspace, workspace_id=location.workspace_id, master_key=key_store.master_key
+    )
+    state = StateQueue(lambda: FileWorkerState.open(paths, location.workspace_id, key_store))
+    return WorkerGroup(parent, open_keys, state)
 
 
 def _leave_terminal(paths: WorkspacePaths) -> None:

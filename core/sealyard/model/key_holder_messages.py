@@ -117,4 +117,47 @@ class OpenKeys(SecretStruct, frozen=True, kw_only=True, tag=True):
     master_key: bytes
 
 
-KeyHolderToWorker = OpenKeys
+class WorkerStateInfo(FrozenStruct, frozen=True, kw_only=True):
+    """What the worker state says about the audit log: the size and root (hex) of the last signed checkpoint.
+
+    ``size`` is 0 if no checkpoint was signed. ``migrated_intents``: how many intents of an earlier version were taken
+    over, if the key holder has just created the state of an existing workspace.
+    """
+
+    size: int = 0
+    root: str = ""
+    migrated_intents: int | None = None
+
+
+class RecordIntent(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Sent by a worker before it signs: records what it is about to sign (``sha256``: hex)."""
+
+    request_id: int
+    task_id: str
+    fencing_token: int
+    sha256: str
+
+
+class RecordCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Sent by a worker before it signs a checkpoint. ``proof``: RFC 6962 consistency proof (hex) from the last one."""
+
+    request_id: int
+    size: int
+    root: str
+    proof: tuple[str, ...] = ()
+
+
+class GetWorkerState(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    request_id: int
+
+
+class HolderResponse(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """The answer to a request of a worker: the state, if it was requested, or the error."""
+
+    request_id: int
+    state: WorkerStateInfo | None = None
+    error: ErrorInfo | None = None
+
+
+WorkerToKeyHolder = RecordIntent | RecordCheckpoint | GetWorkerState
+KeyHolderToWorker = OpenKeys | HolderResponse

@@ -14,6 +14,7 @@ from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import ErrorInfo
+from sealyard.model.key_holder_messages import WorkerStateInfo
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.tasks import Task
 
@@ -124,10 +125,18 @@ class ExportKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class SignCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Requests a signed note for the audit log with ``size`` entries and the root hash ``root`` (hex)."""
+    """Requests a signed note for the audit log with ``size`` entries and the root hash ``root`` (hex).
+
+    ``proof``: RFC 6962 consistency proof (hex) from the last signed checkpoint; see :class:`GetSignedCheckpoint`.
+    """
 
     size: int
     root: str
+    proof: tuple[str, ...] = ()
+
+
+class GetSignedCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Requests the last signed checkpoint according to the worker state. The response has it in ``state``."""
 
 
 class AuditPublicKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -159,6 +168,7 @@ KeyCommand = (
     | CreateCertificateRequest
     | ExportKey
     | SignCheckpoint
+    | GetSignedCheckpoint
     | AuditPublicKey
     | ProbeSigningKey
     | ProbeEncryptionKey
@@ -244,6 +254,7 @@ class KeyResponse(FrozenStruct, frozen=True, kw_only=True, tag=True):
     key: KeyInfo | None = None
     version: KeyVersion | None = None
     text: str | None = None
+    state: WorkerStateInfo | None = None
     error: ErrorInfo | None = None
 
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import traceback
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from sealyard.fs.atomic import is_disk_full
 from sealyard.model.errors import DiskFullError, SealyardError, StorageError, WorkerError
@@ -30,7 +29,6 @@ from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.approval_check import verify_approvals
 from sealyard.worker.channel import Channel
 from sealyard.worker.holder_channel import HolderChannel
-from sealyard.worker.intent_log import IntentLog
 from sealyard.worker.job_context import JobCancelledError, JobContext
 from sealyard.worker.jobs.encrypt import encrypt
 from sealyard.worker.jobs.package import package
@@ -56,22 +54,22 @@ async def serve(channel: Channel, holder: HolderChannel) -> int:
     holder.start()
     channel.start()
     try:
-        keys = await asyncio.to_thread(KeyService, await holder.receive())
+        keys = await asyncio.to_thread(KeyService, await holder.receive_keys(), holder)
     except SealyardError as error:
         channel.send(WorkerStartFailed(error=error.to_info()))
         return 0
     channel.send(WorkerReady(pid=os.getpid()))
-    service = _Service(channel, keys, keys.workspace)
+    service = _Service(channel, keys, holder)
     await service.run()
     return 0
 
 
 class _Service:
-    def __init__(self, channel: Channel, keys: KeyService, workspace: Path) -> None:
+    def __init__(self, channel: Channel, keys: KeyService, holder: HolderChannel) -> None:
         self._channel = channel
         self._keys = keys
-        self._artifacts = FileArtifacts(WorkspacePaths(workspace).artifacts)
-        self._intent_log = IntentLog(WorkspacePaths(workspace).intents)
+        self._artifacts = FileArtifacts(WorkspacePaths(keys.workspace).artifacts)
+        self._holder = holder
         self._contexts: dict[str, JobContext] = {}
         self._job_tasks: dict[str, asyncio.Task[None]] = {}
         self._last_heartbeats: dict[str, tuple[int, int]] = {}
@@ -90,7 +88,7 @@ class _Service:
     def _dispatch(self, message: object) -> None:
         match message:
             case RunJob(job=job):
-                context = JobContext(job, self._channel, self._keys, self._artifacts, self._intent_log)
+                context = JobContext(job, self._channel, self._keys, self._artifacts, self._holder)
                 self._contexts[job.task.id] = context
                 self._job_tasks[job.task.id] = asyncio.create_task(self._run_job(job, context))
             case SigningPermitted(task_id=task_id, fencing_token=fencing_token):

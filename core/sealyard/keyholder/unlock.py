@@ -1,4 +1,4 @@
-"""Find the passphrase, and open the master key of a workspace with it."""
+"""Find the passphrase, and open the key store of a workspace with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sealyard.keyholder.prompt import TerminalPrompt
-from sealyard.keys.master_key import PASSPHRASE, open_master_key
+from sealyard.keys.master_key import PASSPHRASE, OpenedKeyStore, open_key_store
 from sealyard.keys.passphrase import find_passphrase
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, UsageError
 from sealyard.model.key_holder_messages import OpenKeyHolder, PassphraseSource
@@ -17,25 +17,27 @@ MAX_PASSPHRASE_BYTES = 64 * 1024
 RANDOM_PASSPHRASE_BYTES = 24
 
 
-def load_master_key(request: OpenKeyHolder, passphrase_fd: int | None, prompt: TerminalPrompt | None) -> bytes:
-    """Return the master key of the workspace. ``prompt``: asks the user, if no other source has the passphrase.
+def unlock_key_store(
+    request: OpenKeyHolder, passphrase_fd: int | None, prompt: TerminalPrompt | None
+) -> OpenedKeyStore:
+    """Open the key store. ``prompt``: asks the user, if no other source has the passphrase.
 
     Raises :class:`KeyStoreLockedError` if the passphrase is missing or wrong, :class:`UsageError` if the user enters
-    two different new passphrases, and the other errors of :func:`sealyard.keys.master_key.open_master_key`.
+    two different new passphrases, and the other errors of :func:`sealyard.keys.master_key.open_key_store`.
     """
     location = request.location
     if location.key_store != PASSPHRASE:
-        return _open_master_key(request, None)
+        return _open_key_store(request, None)
     if request.source is PassphraseSource.RANDOM:
-        return _open_master_key(request, secrets.token_urlsafe(RANDOM_PASSPHRASE_BYTES))
+        return _open_key_store(request, secrets.token_urlsafe(RANDOM_PASSPHRASE_BYTES))
     if request.source is PassphraseSource.DESCRIPTOR:
-        return _open_master_key(request, _read_passphrase(passphrase_fd))
+        return _open_key_store(request, _read_passphrase(passphrase_fd))
     environ = {**_parent_environ(), **os.environ} if request.reopen else os.environ
     dialog = _PassphraseDialog(request, prompt) if prompt is not None else None
     for attempt in range(1, request.attempts + 1):
         try:
             passphrase = find_passphrase(environ, dialog.ask if dialog is not None else None, request.tenant)
-            return _open_master_key(request, passphrase)
+            return _open_key_store(request, passphrase)
         except KeyStoreLockedError as error:
             if request.reopen:
                 raise _reopen_error(error) from None
@@ -76,10 +78,10 @@ class _PassphraseDialog:
         raise UsageError("The passphrases do not match.", "Start over.")
 
 
-def _open_master_key(request: OpenKeyHolder, passphrase: str | None) -> bytes:
+def _open_key_store(request: OpenKeyHolder, passphrase: str | None) -> OpenedKeyStore:
     location = request.location
     folder = Path(location.workspace) / "keys"
-    return open_master_key(location.key_store, folder, location.workspace_id, passphrase, create=location.create)
+    return open_key_store(location.key_store, folder, location.workspace_id, passphrase, create=location.create)
 
 
 def _read_passphrase(fd: int | None) -> str:
