@@ -5,7 +5,11 @@ Promise 29: the process that faces the network has no key, and nothing that open
 
 from __future__ import annotations
 
+import asyncio
 import os
+import pty
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.client.config.profiles import Profile, ProfileFile, write_profiles
 from sealyard.keys.master_key import PASSPHRASE as PASSPHRASE_STORE
 from sealyard.keys.master_key import open_master_key
 from sealyard.model.workspace import WorkspacePaths
 from tests.support.processes import killed_at_exit
-from tests.support.workspace_files import create_workspace_with_device
+from tests.support.workspace_files import ADMIN, create_workspace_with_device
 
 PASSPHRASE = "only for this test"
 TIMEOUT = 60.0
@@ -43,10 +48,10 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import asyncio
-
     folder = tmp_path_factory.mktemp("memory") / "workspace"
     asyncio.run(create_workspace_with_device(folder))
+    profile = Profile(name="admin", identity=ADMIN)
+    write_profiles(WorkspacePaths(folder).profiles, ProfileFile(profiles=(profile,), current="admin"))
     return folder
 
 
@@ -100,6 +105,37 @@ def test_s10_engine_started_with_descriptor_has_no_passphrase(folder: Path) -> N
         assert count_copies(process.pid, master_key) == 0
         assert count_copies(worker, PASSPHRASE.encode()) == 0
         process.communicate("", timeout=TIMEOUT)
+
+
+def test_s10_command_started_with_prompt_has_no_passphrase(folder: Path) -> None:
+    terminal, child_terminal = pty.openpty()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SEALYARD_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sealyard.cli.main", "--workspace", str(folder), "--profile", "admin", "run"],
+        stdin=child_terminal,
+        stdout=child_terminal,
+        stderr=child_terminal,
+        start_new_session=True,
+        env=environ | {"SEALYARD_WORKSPACE": "", "SEALYARD_PROFILE": ""},
+    )
+    os.close(child_terminal)
+    with killed_at_exit(process):
+        read_until(terminal, b"Passphrase of the key store: ")
+        os.write(terminal, PASSPHRASE.encode() + b"\n")
+        screen = read_until(terminal, b"Running tasks")
+        assert PASSPHRASE.encode() not in screen
+        assert count_copies(process.pid, PASSPHRASE.encode()) == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIMEOUT) == 0
+    os.close(terminal)
+
+
+def read_until(terminal: int, text: bytes) -> bytes:
+    screen = b""
+    while text not in screen:
+        assert select.select([terminal], [], [], TIMEOUT)[0], screen
+        screen += os.read(terminal, 65536)
+    return screen
 
 
 def _workspace_id(folder: Path) -> str:
