@@ -38,7 +38,8 @@ from sealyard_tui.screens.upload.form_model import FileRole
 from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.connections import LocalConnection, ServerConnection, WorkspaceConnection
 from sealyard_tui.session.session import Session
-from tests.crash.server_process import ServerProcess
+from tests.crash.server_process import PASSPHRASE, ServerProcess
+from tests.support.key_holders import unlock
 
 FOLDER = Path(__file__).parents[1] / "screenshots"
 WIDTH = 150
@@ -89,8 +90,8 @@ def _neutral(root: Path) -> None:
 
 async def _application(root: Path) -> dict[str, str]:
     """The pictures by name."""
-    place = await create_populated_demo(root)
-    connection = LocalConnection(place.folder, place.passphrase)
+    place = await create_populated_demo(root, unlock(PASSPHRASE))
+    connection = LocalConnection(place.folder, place.key_holder)
     stage = _Stage(place, connection)
     try:
         await stage.upload()
@@ -101,11 +102,12 @@ async def _application(root: Path) -> dict[str, str]:
         token = await stage.token("owner")
     finally:
         await connection.close()
+        place.key_holder.close()
     return stage.pictures | await _on_server(place, token, root / "server.log")
 
 
 async def _on_server(place: DemoWorkspace, token: str, log: Path) -> dict[str, str]:
-    server = ServerProcess(place.folder, log, passphrase=place.passphrase)
+    server = ServerProcess(place.folder, log, passphrase=PASSPHRASE)
     connection = ServerConnection(server.url, lambda _: token)
     stage = _Stage(place, connection, server.url)
     try:

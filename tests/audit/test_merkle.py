@@ -12,6 +12,7 @@ from sealyard.audit.merkle import (
     EMPTY_ROOT,
     Frontier,
     consistency_proof,
+    extension_proof,
     inclusion_proof,
     leaf_hash,
     merkle_root,
@@ -229,3 +230,18 @@ def test_proof_outside_the_tree_raises(size: int) -> None:
         consistency_proof(LEAVES, size)
     with pytest.raises(AuditVerificationError):
         inclusion_proof(LEAVES, size - 1 if size == 0 else 8)
+
+
+@given(st.integers(1, 70), st.integers(0, 70))
+def test_extension_proof_equals_consistency_proof(old_size: int, new_count: int) -> None:
+    leaves = [leaf_hash(bytes([number])) for number in range(old_size + new_count)]
+    frontier = Frontier()
+    for leaf in leaves[:old_size]:
+        frontier.append(leaf)
+    assert extension_proof(frontier, leaves[old_size:]) == consistency_proof(leaves, old_size)
+    assert frontier.root() == merkle_root(leaves[:old_size])
+
+
+def test_empty_log_has_no_extension_proof() -> None:
+    with pytest.raises(AuditVerificationError):
+        extension_proof(Frontier(), [leaf_hash(b"")])

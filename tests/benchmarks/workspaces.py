@@ -14,6 +14,7 @@ from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.workspace import KeyStore, WorkspacePaths
+from tests.support.key_holders import unlock
 
 PASSPHRASE = "for measurements only"
 ADMINISTRATOR, DEVELOPER, OWNER = "USER:administrator", "USER:developer", "USER:owner"
@@ -38,7 +39,7 @@ async def create_bench_workspace(root: Path) -> None:
         name="bench",
         administrator=ADMINISTRATOR,
         key_store=KeyStore.PASSPHRASE,
-        passphrase=PASSPHRASE,
+        key_holder=unlock(PASSPHRASE),
     )
     async with open_engine(root) as engine:
         client = engine.client(ADMINISTRATOR)
@@ -57,7 +58,7 @@ async def create_bench_workspace(root: Path) -> None:
 
 @asynccontextmanager
 async def open_engine(root: Path, *, work: bool = True) -> AsyncIterator[EngineHandle]:
-    engine = await EngineHandle.open(root, purpose="bench", passphrase=PASSPHRASE, work=work)
+    engine = await EngineHandle.open(root, purpose="bench", key_holder=unlock(PASSPHRASE), work=work)
     try:
         yield engine
     finally:

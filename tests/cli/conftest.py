@@ -17,6 +17,7 @@ from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, Package
 from sealyard.model.tasks import Verdict
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.support.cli_runner import FIRMWARE, PASSPHRASE, PEOPLE, CliWorkspace, environment
+from tests.support.key_holders import unlock
 
 
 @pytest.fixture(autouse=True)
@@ -51,12 +52,12 @@ async def _create_template(root: Path) -> CliWorkspace:
         name="factory",
         administrator="USER:admin",
         key_store=KeyStore.PASSPHRASE,
-        passphrase=PASSPHRASE,
+        key_holder=unlock(PASSPHRASE),
         demo=True,
     )
     profiles = tuple(Profile(name=name, identity=f"USER:{name}") for name in PEOPLE)
     write_profiles(paths.profiles, ProfileFile(profiles=profiles))
-    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE)
+    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE))
     try:
         admin = engine.client("USER:admin")
         for name in PEOPLE[1:]:

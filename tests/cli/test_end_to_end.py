@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from sealyard.audit.segment_files import read_notes
+from sealyard.client.config.key_holder import KeyHolder
 from tests.support.cli_runner import CliWorkspace, run_process, sealyard, value_of
 from tests.support.proof_verifier import open_checkpoint, verify_consistency_proof, verify_inclusion_proof
 
@@ -204,9 +205,11 @@ def test_demo_keep_preserves_workspace(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_application_receives_workspace_and_profile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environments = []
+    key_holders: list[KeyHolder | None] = []
 
-    def main() -> int:
+    def main(key_holder: KeyHolder | None) -> int:
         environments.append(dict(os.environ))
+        key_holders.append(key_holder)
         return 0
 
     monkeypatch.setattr("sealyard_tui.launcher.main", main)
@@ -218,7 +221,7 @@ def test_application_receives_workspace_and_profile(home: Path, monkeypatch: pyt
     assert sealyard("demo").code == 0
     assert (environments[0]["SEALYARD_WORKSPACE"], environments[0]["SEALYARD_PROFILE"]) == (str(home), "anna")
     assert environments[1]["SEALYARD_PROFILE"] == "developer"
-    assert environments[1]["SEALYARD_PASSPHRASE"] != ""
+    assert [key_holder is not None for key_holder in key_holders] == [False, True]
 
 
 def test_audit_show_prints_old_and_new_values(workspace: CliWorkspace) -> None:

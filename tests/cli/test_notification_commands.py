@@ -11,6 +11,7 @@ import pytest
 from sealyard.cli.context import SENDING_NOTE
 from sealyard.client.engine_handle import EngineHandle
 from tests.support.cli_runner import PASSPHRASE, CliWorkspace
+from tests.support.key_holders import unlock
 from tests.support.mail_server import Mailbox, run_mail_server
 
 SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
@@ -81,7 +82,7 @@ def test_request_says_once_that_notifications_wait(workspace: CliWorkspace, firm
 
 async def _give_up(folder: Path, target_id: str) -> None:
     """Record that the pending notifications of a target could not be delivered."""
-    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     try:
         outbox = engine.engine.notifications.outbox
         await engine.run(outbox.move_to_dead_letters(outbox.pending(target_id), "It answered 550."))

@@ -15,11 +15,12 @@ from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.policy import Policy
 from tests.support.authenticator import Authenticator
 from tests.support.cli_runner import PASSPHRASE, CliWorkspace
+from tests.support.key_holders import unlock
 from tests.support.pty_session import run_interactive
 
 
 async def _enroll(workspace: CliWorkspace, user: str, required: bool) -> Authenticator:
-    engine = await EngineHandle.open(workspace.folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(workspace.folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     try:
         admin = engine.client("USER:admin")
         await admin.set_policy(Policy(require_otp=required))

@@ -188,8 +188,3 @@ def test_closed_stdout_exits_with_141(workspace: CliWorkspace) -> None:
         process.stdout = None
         _, stderr = process.communicate(timeout=LIMIT)
     assert (process.returncode, stderr) == (141, "")
-
-
-def test_worker_without_engine_exits(workspace: CliWorkspace) -> None:
-    with start_process("worker") as worker:
-        assert worker.wait(LIMIT) is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sealyard.client.engine_handle import EngineHandle
 from tests.support.cli_runner import PASSPHRASE, CliWorkspace
+from tests.support.key_holders import unlock
 
 URL = "https://hooks.example.org/sealyard"
 
@@ -54,7 +55,7 @@ def test_dead_letter_is_listed_and_redelivered(workspace: CliWorkspace, firmware
 
 
 async def _create_dead_letter(folder: Path, webhook_id: str) -> None:
-    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     try:
         outbox = engine.engine.webhook_outbox
         due = await engine.run(outbox.next_delivery(webhook_id))

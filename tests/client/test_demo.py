@@ -17,7 +17,6 @@ from sealyard.client.demo import (
     AUDITOR,
     DEVELOPER,
     OWNER,
-    DemoWorkspace,
     create_demo,
     populate,
     temporary_dir,
@@ -43,18 +42,13 @@ def test_temporary_dir_is_removed_unless_kept(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == [root]
 
 
-def test_demo_repr_hides_passphrase(tmp_path: Path) -> None:
-    workspace = DemoWorkspace(folder=tmp_path, passphrase="canary", downloads=tmp_path)
-    assert "canary" not in repr(workspace)
-
-
 def test_demo_contains_tasks_in_all_states(tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(_check_demo(tmp_path), 2 * LIMIT))
 
 
 async def _check_demo(root: Path) -> None:
     workspace = await create_demo(root)
-    engine = await EngineHandle.open(workspace.folder, purpose="test", passphrase=workspace.passphrase)
+    engine = await EngineHandle.open(workspace.folder, purpose="test", key_holder=workspace.key_holder)
     try:
         await populate(engine)
         roles = {each: roles_for((await engine.client(each).workspace()).rights) for each in _list_subjects()}
@@ -65,6 +59,7 @@ async def _check_demo(root: Path) -> None:
         entries = (await engine.client(AUDITOR).audit(AuditFilter())).entries
     finally:
         await engine.close()
+        workspace.key_holder.close()
 
     profiles = {each.identity: each for each in profiles_of(workspace.folder)}
     assert set(profiles) == set(_list_subjects())

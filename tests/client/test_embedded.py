@@ -22,6 +22,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.tasks import Task
 from sealyard.model.workspace import KeyStore, WorkspacePaths
+from tests.support.key_holders import unlock
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
 PASSPHRASE = "only for this test"
@@ -29,7 +30,7 @@ PASSPHRASE = "only for this test"
 
 @asynccontextmanager
 async def open_engine(folder: Path) -> AsyncIterator[EngineHandle]:
-    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     try:
         yield engine
     finally:
@@ -47,7 +48,7 @@ def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name="factory",
             administrator=ADMIN,
             key_store=KeyStore.PASSPHRASE,
-            passphrase=PASSPHRASE,
+            key_holder=unlock(PASSPHRASE),
         )
         async with open_engine(folder) as engine:
             admin = engine.client(ADMIN)
@@ -139,7 +140,7 @@ def test_cancelled_open_releases_lock_after_writing(workspace: Path, monkeypatch
 
     async def main() -> None:
         monkeypatch.setattr(Recovery, "_load_unfinished", load_slowly)
-        opening = asyncio.create_task(EngineHandle.open(workspace, purpose="test", passphrase=PASSPHRASE))
+        opening = asyncio.create_task(EngineHandle.open(workspace, purpose="test", key_holder=unlock(PASSPHRASE)))
         await asyncio.to_thread(started.wait, 30)
         for _ in range(3):
             opening.cancel()

@@ -16,6 +16,7 @@ from sealyard.model.requests import PackageRequest, SigningRequest
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
+from tests.support.worker_state import read_intents
 from tests.support.workspace_files import ADMIN, DEVELOPER, DEVICE, OWNER, create_workspace_with_device, open_engine
 
 FIRMWARE = bytes(range(256)) * 4096
@@ -80,4 +81,4 @@ async def replace_after_approval(tmp_path: Path, create_task: CreateTask, conten
     assert "upload the file again" in failed.reason
     assert [entry.resource for entry in entries] == [f"TASK:{task.id}"]
     assert not [path for path in workspace.rglob("*") if path.is_file() and SE1Format.magic in path.read_bytes()]
-    assert not WorkspacePaths(workspace).intents.exists()
+    assert read_intents(workspace) == []

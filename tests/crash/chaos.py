@@ -228,7 +228,7 @@ class ChaosRun:
                 count -= "status" in line
 
     def _wait_for_intent(self, engine: EngineDriver) -> None:
-        intents = self.workspace / "worker" / "intents.jsonl"
+        intents = self.workspace / "worker" / "state.log"
         size = _file_size(intents)
         deadline = time.monotonic() + 1
         while _file_size(intents) == size and time.monotonic() < deadline:

@@ -12,6 +12,7 @@ from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, Signing
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.crash.engine_process import APPROVER, CONFIG, REQUESTER, REVIEWER
 from tests.crash.server_process import PASSPHRASE
+from tests.support.key_holders import unlock
 
 ADMINISTRATOR = "USER:administrator"
 ENCRYPTION = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD
@@ -22,9 +23,9 @@ SIGNING = SigningAlgorithm.SHA256_ECDSA
 async def create_test_workspace(paths: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:
     """Create the workspace; return the device key, also written to ``key``, and tokens of requester and approver."""
     await create_workspace(
-        paths, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+        paths, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, key_holder=unlock(PASSPHRASE)
     )
-    engine = await EngineHandle.open(paths.root, purpose="crash test", passphrase=PASSPHRASE)
+    engine = await EngineHandle.open(paths.root, purpose="crash test", key_holder=unlock(PASSPHRASE))
     try:
         client = engine.client(ADMINISTRATOR)
         for subject in (REQUESTER, APPROVER, REVIEWER):

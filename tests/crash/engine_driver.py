@@ -34,11 +34,12 @@ class EngineDriver:
         self._workspace = workspace
         log = (workspace.parent / "engine.log").open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("engine_process.py"))],
+            [sys.executable, "-m", "tests.crash.engine_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             env=os.environ | {WORKSPACE_VARIABLE: str(workspace)},
+            cwd=Path(__file__).parents[2],
         )
         log.close()
         self._number = 0

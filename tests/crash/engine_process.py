@@ -22,6 +22,7 @@ from sealyard.model.errors import ConflictError, SealyardError
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus, Verdict
+from tests.support.key_holders import unlock
 
 REQUESTER = "USER:developer"
 APPROVER = "USER:owner"
@@ -126,7 +127,9 @@ def _read_commands(commands: asyncio.Queue[Command], loop: asyncio.AbstractEvent
 
 async def main() -> None:
     options = json.loads(sys.stdin.readline())
-    engine = await EngineHandle.open(Path(options["workspace"]), purpose="crash test", passphrase=options["passphrase"])
+    engine = await EngineHandle.open(
+        Path(options["workspace"]), purpose="crash test", key_holder=unlock(options["passphrase"])
+    )
     process = EngineProcess(engine)
     process.write_line({"ready": True})
     commands: asyncio.Queue[Command] = asyncio.Queue()

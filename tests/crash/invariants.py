@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from sealyard.model.tasks import Task, TaskKind, TaskStatus
 from sealyard.model.workspace import WorkspacePaths
 from tests.crash.chaos import ExpectedTask
 from tests.support.audit_trail import require_path
+from tests.support.worker_state import read_intents
 
 RETRY_MESSAGE = "signing key used again for the same data, after the signature was lost"
 
@@ -61,12 +61,11 @@ class InvariantCheck:
                 assert task.status is TaskStatus.DONE, f"{task.id} is {task.status}: {task.reason}"
 
     def check_signed_once(self, tasks: dict[str, Task], stopped: dict[str, float]) -> None:
-        """Check the worker's intent log: one signed input per task, every use of the key audited, none after a stop."""
+        """Check the worker state: one signed input per task, every use of the key audited, none after a stop."""
         inputs: dict[str, list[str]] = defaultdict(list)
-        for line in self._paths.intents.read_bytes().splitlines():
-            intent = json.loads(line)
-            inputs[intent["task"]].append(intent["sha256"])
-            assert intent["at"] < stopped.get(intent["task"], intent["at"] + 1), f"{intent['task']} signed after a stop"
+        for record in read_intents(self._paths.root):
+            inputs[record["task"]].append(record["sha256"])
+            assert record["at"] < stopped.get(record["task"], record["at"] + 1), f"{record['task']} signed after a stop"
         uses = self._key_uses()
         signed = {task.id for task in tasks.values() if task.kind is not TaskKind.ENCRYPTION and task.result}
         assert signed <= inputs.keys() <= uses.keys()

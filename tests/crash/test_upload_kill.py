@@ -15,6 +15,7 @@ from sealyard.engine.create_workspace import create_workspace
 from sealyard.engine.inputs.stream_writer import BATCH_BYTES
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.crash.upload_process import ADMIN, BLOCK, SYNC, content
+from tests.support.key_holders import unlock
 from tests.support.processes import killed_at_exit
 
 PASSPHRASE = "only for this test"
@@ -24,8 +25,8 @@ SIZE = 64 << 20
 def start_receiver(workspace: Path, max_bytes: int) -> subprocess.Popen[str]:
     """Start a process that uploads the file and pauses after ``max_bytes`` bytes."""
     arguments = [str(workspace), PASSPHRASE, str(SIZE), str(max_bytes)]
-    script = Path(__file__).with_name("upload_process.py")
-    return subprocess.Popen([sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.crash.upload_process", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
 
 
 def read_value(process: subprocess.Popen[str], line_name: str) -> str:
@@ -55,7 +56,7 @@ def test_killed_engine_resumes_durable_upload(tmp_path: Path) -> None:
             name="crash",
             administrator=ADMIN,
             key_store=KeyStore.PASSPHRASE,
-            passphrase=PASSPHRASE,
+            key_holder=unlock(PASSPHRASE),
         )
     )
     sent_bytes = 0

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.inputs import stream_writer
+from tests.support.key_holders import unlock
 
 ADMIN = "USER:administrator"
 ID = "interrupted-upload"
@@ -45,7 +46,7 @@ async def iter_content(offset: int, size: int, max_bytes: int) -> AsyncIterator[
 async def main() -> None:
     stream_writer.SYNC_INTERVAL_BYTES = SYNC
     folder, passphrase, size, max_bytes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    engine = await EngineHandle.open(folder, purpose="crash test", passphrase=passphrase, work=False)
+    engine = await EngineHandle.open(folder, purpose="crash test", key_holder=unlock(passphrase), work=False)
     upload = await engine.create_upload(ADMIN, ID, "firmware.bin", size)
     write_line("offset", upload.offset)
     completed = await engine.write_upload(ADMIN, ID, upload.offset, iter_content(upload.offset, size, max_bytes))

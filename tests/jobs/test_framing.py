@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sealyard.jobs.framing import decode_report, decode_request, encode_line
 from sealyard.model.errors import ErrorInfo, InvalidInputError
+from sealyard.model.key_holder_messages import OpenKeys
 from sealyard.model.worker_messages import (
     ExportKey,
     FromWorker,
@@ -16,7 +17,6 @@ from sealyard.model.worker_messages import (
     JobFailed,
     KeyRequest,
     KeyResponse,
-    OpenKeyStore,
     RotateKey,
     SigningPermissionRequested,
     SigningPermitted,
@@ -35,7 +35,6 @@ FROM_WORKER = st.one_of(
 )
 COMMANDS = st.builds(RotateKey, uri=TEXT) | st.builds(ExportKey, uri=TEXT, version=NUMBER)
 TO_WORKER = st.one_of(
-    st.builds(OpenKeyStore, workspace=TEXT, workspace_id=TEXT, key_store=TEXT, passphrase=st.none() | TEXT),
     st.builds(SigningPermitted, task_id=TEXT, fencing_token=NUMBER),
     st.builds(StopJob, task_id=TEXT),
     st.builds(KeyRequest, request_id=NUMBER, command=COMMANDS),
@@ -76,7 +75,7 @@ def test_invalid_unicode_is_rejected() -> None:
         encode_line(RotateKey(uri="\udcff"))
 
 
-def test_passphrase_is_sent_but_not_printed() -> None:
-    request = OpenKeyStore(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="open sesame")
-    assert b"open sesame" in encode_line(request)
-    assert "open sesame" not in f"{request!r} {request}"
+def test_master_key_is_sent_but_not_printed() -> None:
+    message = OpenKeys(workspace="/w", workspace_id="w1", master_key=b"open sesame")
+    assert b"b3BlbiBzZXNhbWU=" in encode_line(message)
+    assert "open sesame" not in f"{message!r} {message}"

@@ -14,7 +14,9 @@ import pytest
 
 from sealyard.jobs import pipe_bus
 from sealyard.jobs.bus import LARGE_JOB_BYTES
-from sealyard.jobs.worker_process import WorkerProcess, select_environment
+from sealyard.jobs.environment import select_environment
+from sealyard.jobs.key_holder import KeyHolder
+from sealyard.jobs.worker_process import WorkerProcess
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import ConflictError, KeyStoreLockedError, SealyardError, WorkerError
 from sealyard.model.worker_messages import (
@@ -24,7 +26,6 @@ from sealyard.model.worker_messages import (
     JobFailed,
     JobFinished,
     JobStopped,
-    OpenKeyStore,
     RefusedMeasure,
     SegmentEncrypted,
     SignCheckpoint,
@@ -38,6 +39,11 @@ LARGE = bytes(LARGE_JOB_BYTES + 128 * 1024 * 1024)
 GENERATE_SLOW_KEY = GenerateKey(
     uri="local:slow", kind=KeyType.RSA_4096, purpose=KeyPurpose.BOTH, subject="slow", created_by="USER:admin"
 )
+
+
+def find_key_holder(worker_pid: int) -> int:
+    """Return the process ID of the key holder that has started the worker."""
+    return int(Path(f"/proc/{worker_pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 async def wait_until_exited(pids: tuple[int, ...]) -> bool:
@@ -145,7 +151,9 @@ def test_run_without_startable_worker_loses_job(workspace: WorkerWorkspace, monk
             job = workspace.signing(b"message")
             assert bus.bus.reserve(job.task.id, 7)
             await bus.bus.prepare(job.task.id)
+            key_holder = find_key_holder(bus.bus.pids[0])
             os.kill(bus.bus.pids[0], signal.SIGKILL)
+            os.kill(key_holder, signal.SIGKILL)
             while bus.bus.pids:
                 await asyncio.sleep(0.01)
             monkeypatch.setattr(sys, "executable", "/nowhere/python")
@@ -327,10 +335,8 @@ def test_worker_hanging_on_request_is_killed(workspace: WorkerWorkspace, monkeyp
 
 
 def test_wrong_passphrase_raises_key_store_locked(workspace: WorkerWorkspace) -> None:
-    request = OpenKeyStore(workspace=str(workspace.root), workspace_id="w1", key_store="passphrase", passphrase="wrong")
-
     async def scenario() -> None:
-        async with drive_bus(workspace, key_store_request=request) as bus:
+        async with drive_bus(workspace, passphrase="wrong") as bus:
             assert bus.bus.reserve("t1", 7)
             with pytest.raises(KeyStoreLockedError):
                 await bus.bus.prepare("t1")
@@ -346,8 +352,9 @@ def test_start_failure_names_the_log(workspace: WorkerWorkspace, monkeypatch: py
     monkeypatch.setattr(sys, "executable", program)
 
     async def scenario() -> None:
-        with pytest.raises(WorkerError) as caught:
-            await WorkerProcess.start(workspace.key_store_request, workspace.paths.worker_log)
+        with pytest.raises((WorkerError, KeyStoreLockedError)) as caught:
+            async with drive_bus(workspace) as bus:
+                await bus.bus.request(AuditPublicKey())
         assert str(workspace.paths.worker_log) in caught.value.hint
         assert PASSPHRASE not in str(caught.value)
 
@@ -376,7 +383,7 @@ def test_worker_environment_contains_no_secret(
             await bus.bus.request(AuditPublicKey())
             [pid] = bus.bus.pids
             for file in ("environ", "cmdline"):
-                content = Path(f"/proc/{pid}/{file}").read_bytes()
+                content = b"".join(Path(f"/proc/{each}/{file}").read_bytes() for each in (pid, find_key_holder(pid)))
                 assert secret.encode() not in content
                 assert PASSPHRASE.encode() not in content
                 assert name.encode() + b"=" not in content
@@ -390,8 +397,8 @@ def test_refused_measures_are_logged_once(
     refused = (RefusedMeasure(name="landlock", reason="Function not implemented"),)
     start = WorkerProcess.start
 
-    async def start_refused(open_key_store: OpenKeyStore, log_path: Path) -> WorkerProcess:
-        process = await start(open_key_store, log_path)
+    async def start_refused(key_holder: KeyHolder, log_path: Path) -> WorkerProcess:
+        process = await start(key_holder, log_path)
         assert process.refused_measures == ()
         process.refused_measures = refused
         return process

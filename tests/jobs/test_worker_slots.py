@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,14 +11,13 @@ from hypothesis import strategies as st
 from sealyard.jobs.bus import LARGE_JOB_BYTES
 from sealyard.jobs.pipe_bus import MAX_SMALL_JOBS, PipeBus
 from tests.support.bus_driver import ConstantClock
-from tests.support.worker_harness import WorkerWorkspace
 
 SMALL = LARGE_JOB_BYTES - 1
 
 
 @pytest.fixture
-def bus(workspace: WorkerWorkspace) -> PipeBus:
-    return PipeBus(workspace.key_store_request, workspace.paths.worker_log, ConstantClock(), workers=2)
+def bus() -> PipeBus:
+    return PipeBus(None, Path("/nowhere/log"), ConstantClock(), workers=2)
 
 
 def test_large_job_keeps_slot_for_small_jobs(bus: PipeBus) -> None:
@@ -50,8 +51,8 @@ def test_released_slot_accepts_next_large_job(bus: PipeBus) -> None:
     assert bus.reserve("another large", LARGE_JOB_BYTES)
 
 
-def test_single_worker_accepts_small_jobs(workspace: WorkerWorkspace) -> None:
-    bus = PipeBus(workspace.key_store_request, workspace.paths.worker_log, ConstantClock(), workers=1)
+def test_single_worker_accepts_small_jobs() -> None:
+    bus = PipeBus(None, Path("/nowhere/log"), ConstantClock(), workers=1)
     assert bus.reserve("large", LARGE_JOB_BYTES)
     assert bus.reserve("small", SMALL)
 
@@ -63,12 +64,7 @@ def test_reserve_starts_no_worker(bus: PipeBus) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=60), st.integers(2, 4))
 def test_slot_limits_hold_for_any_sequence(steps: list[tuple[int, bool]], workers: int) -> None:
-    from pathlib import Path
-
-    from sealyard.model.worker_messages import OpenKeyStore
-
-    request = OpenKeyStore(workspace="/nowhere", workspace_id="w1", key_store="passphrase")
-    bus = PipeBus(request, Path("/nowhere/log"), ConstantClock(), workers)
+    bus = PipeBus(None, Path("/nowhere/log"), ConstantClock(), workers)
     reserved: dict[str, bool] = {}
     for number, large in steps:
         task_id = str(number)

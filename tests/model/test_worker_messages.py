@@ -17,6 +17,7 @@ from sealyard.model.worker_messages import (
     ExportKey,
     FromWorker,
     GenerateKey,
+    GetSignedCheckpoint,
     Heartbeat,
     ImportCertificate,
     ImportKey,
@@ -27,7 +28,6 @@ from sealyard.model.worker_messages import (
     JobStopped,
     KeyRequest,
     KeyResponse,
-    OpenKeyStore,
     ProbeAuditKey,
     ProbeEncryptionKey,
     ProbeSigningKey,
@@ -63,7 +63,6 @@ CONTENT = EncryptionKey(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD, uri="lo
 IMPORT = ImportKey(uri="local:a", content=b"k", kind=KeyType.AES_128, purpose=KeyPurpose.BOTH, created_by="USER:a")
 
 TO_WORKER = [
-    OpenKeyStore(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="p", create=True),
     RunJob(job=JOB),
     SigningPermitted(task_id="t1", fencing_token=3),
     StopJob(task_id="t1"),
@@ -76,7 +75,8 @@ TO_WORKER = [
             ImportCertificate(uri="local:a", version=1, content=b"c"),
             CreateCertificateRequest(uri="local:a", version=1),
             ExportKey(uri="local:a", version=1),
-            SignCheckpoint(size=5, root="00" * 32),
+            SignCheckpoint(size=5, root="00" * 32, proof=("11" * 32,)),
+            GetSignedCheckpoint(),
             AuditPublicKey(),
             AuditPublicKey(last_note="note"),
             ProbeAuditKey(public_key="PEM"),

@@ -22,6 +22,7 @@ from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.audit import GENESIS_HASH, AuditEntry
 from sealyard.model.errors import AuditVerificationError
 from tests.support.client_kinds import ADMIN, AUDITOR, PASSPHRASE, create_test_workspace
+from tests.support.key_holders import unlock
 
 SEGMENT, NOTES, KEY = "segment-000000.jsonl", "checkpoints.txt", "audit-key.pem"
 
@@ -66,7 +67,7 @@ def forge_checkpoint(folder: Path) -> None:
 
 
 async def start(folder: Path) -> None:
-    await (await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)).close()
+    await (await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)).close()
 
 
 async def verify(folder: Path) -> None:
@@ -146,7 +147,7 @@ def test_e9_entries_added_after_the_last_checkpoint_are_refused(folder: Path) ->
 
 
 async def add_subject(folder: Path) -> None:
-    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     try:
         await engine.client(ADMIN).add_subject("USER:later")
     finally:
@@ -154,7 +155,7 @@ async def add_subject(folder: Path) -> None:
 
 
 async def compact(folder: Path) -> None:
-    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     try:
         loop = engine.engine._checkpoint_loop
         assert loop is not None
@@ -195,7 +196,7 @@ def test_e14_older_log_with_compacted_store_is_refused(folder: Path) -> None:
 
 
 async def add_subject_again_and_compact(folder: Path) -> None:
-    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     try:
         await engine.client(ADMIN).add_subject("USER:last")
     finally:

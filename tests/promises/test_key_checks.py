@@ -21,6 +21,7 @@ from sealyard.model.key_checks import KeyCheck
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 from sealyard.model.worker_messages import ProbeAuditKey, ProbeEncryptionKey, ProbeSigningKey
 from tests.support.client_kinds import ADMIN, GATEWAY, PASSPHRASE, OffsetClock, create_test_workspace
+from tests.support.key_holders import unlock
 
 PERIOD = 0.5
 """Seconds between two checks of a key."""
@@ -42,7 +43,7 @@ def folder(workspace_template: Path, tmp_path: Path) -> Path:
 
 async def open_engine(folder: Path, clock: OffsetClock | None = None) -> EngineHandle:
     return await EngineHandle.open(
-        folder, purpose="test", passphrase=PASSPHRASE, work=False, clock=clock, key_check_interval=PERIOD
+        folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False, clock=clock, key_check_interval=PERIOD
     )
 
 

@@ -22,6 +22,7 @@ from sealyard.model.access import SubjectState
 from sealyard.model.errors import PermissionDeniedError, UsageError
 from sealyard.server.auth.authentication import account_name, subject_for_uid
 from sealyard.server.local_socket import LocalSocketServer, bind_socket
+from tests.support.key_holders import unlock
 from tests.support.server_harness import ADMIN, DEV, PASSPHRASE, copy_workspace, run_server
 
 pytestmark = pytest.mark.anyio
@@ -43,7 +44,7 @@ def shared_folder(workspace_template: Path) -> Iterator[Path]:
 
 @asynccontextmanager
 async def run_socket_server(folder: Path, group: str = "") -> AsyncIterator[EngineHandle]:
-    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     server = LocalSocketServer(engine, os_group=group)
     try:
         await server.start()

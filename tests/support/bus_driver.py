@@ -19,11 +19,11 @@ from sealyard.model.worker_messages import (
     JobFailed,
     JobFinished,
     JobStopped,
-    OpenKeyStore,
     SigningPermissionRequested,
     WorkerLost,
 )
-from tests.support.worker_harness import NOW, WorkerWorkspace
+from tests.support.key_holders import unlock
+from tests.support.worker_harness import NOW, PASSPHRASE, WorkerWorkspace
 
 T = TypeVar("T")
 
@@ -85,11 +85,9 @@ class BusDriver:
 
 @asynccontextmanager
 async def drive_bus(
-    workspace: WorkerWorkspace, *, key_store_request: OpenKeyStore | None = None, workers: int = 2
+    workspace: WorkerWorkspace, *, passphrase: str = PASSPHRASE, workers: int = 2
 ) -> AsyncIterator[BusDriver]:
-    bus = PipeBus(
-        key_store_request or workspace.key_store_request, workspace.paths.worker_log, ConstantClock(), workers
-    )
+    bus = PipeBus.open(unlock(passphrase), workspace.location, ConstantClock(), workers)
     try:
         yield BusDriver(bus)
     finally:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from sealyard.cli.main import main
 
@@ -36,7 +37,8 @@ class CliResult(NamedTuple):
 
 def sealyard(*arguments: object) -> CliResult:
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    # A command may change its environment, which would end with its process.
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), patch.dict(os.environ):
         code = main([str(each) for each in arguments])
     return CliResult(code, out.getvalue(), err.getvalue())
 

@@ -24,6 +24,7 @@ from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, PackageRequest, SigningKeyRequest
 from sealyard.model.tasks import Task
 from sealyard.model.workspace import KeyStore, WorkspacePaths
+from tests.support.key_holders import unlock
 
 ADMIN, DEV, OWNER, AUDITOR = "USER:admin", "USER:dev", "USER:owner", "USER:auditor"
 GATEWAY = "gateway"
@@ -46,9 +47,9 @@ async def create_test_workspace(folder: Path) -> None:
         name="factory",
         administrator=ADMIN,
         key_store=KeyStore.PASSPHRASE,
-        passphrase=PASSPHRASE,
+        key_holder=unlock(PASSPHRASE),
     )
-    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     try:
         admin = engine.client("USER:admin")
         for subject in (DEV, OWNER, AUDITOR):
@@ -145,7 +146,7 @@ class ClientHarness:
     async def open(self) -> AsyncIterator[ContractSubjects]:
         clock = OffsetClock()
         path = self._folder / "workspace"
-        engine = await EngineHandle.open(path, purpose="test", passphrase=PASSPHRASE, clock=clock)
+        engine = await EngineHandle.open(path, purpose="test", key_holder=unlock(PASSPHRASE), clock=clock)
         subjects = ContractSubjects(engine, clock, self._folder)
         stop = await _start_server(subjects) if self.way is ClientKind.SERVER else _do_nothing
         try:

@@ -13,18 +13,21 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.crypto.certificates import compute_fingerprint, create_certificate_request, create_self_signed
+from sealyard.keyholder.state import SignedCheckpoint, check_checkpoint
 from sealyard.keys.key_import import load_certificate_of
 from sealyard.keys.material import describe
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import Checkpoint
 from sealyard.model.clock import Clock
 from sealyard.model.errors import AlreadyExistsError, InvalidKeyError, NotFoundError
+from sealyard.model.key_holder_messages import WorkerStateInfo
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.worker_messages import (
     AuditPublicKey,
     CreateCertificateRequest,
     ExportKey,
     GenerateKey,
+    GetSignedCheckpoint,
     ImportCertificate,
     ImportKey,
     KeyCommand,
@@ -52,6 +55,7 @@ class InMemoryKeys:
         self._origin = origin
         self._clock = clock
         self._audit = Ed25519PrivateKey.from_private_bytes(_derive_secret(f"{origin} audit"))
+        self._signed = WorkerStateInfo()
         self.infos: dict[str, KeyInfo] = {}
         self.private: dict[tuple[str, int], PrivateKey] = {}
         self.symmetric: dict[tuple[str, int], bytes] = {}
@@ -71,7 +75,10 @@ class InMemoryKeys:
                 return KeyResponse(request_id=0, text=create_certificate_request(key, certificate))
             case ExportKey(uri=uri, version=version):
                 return KeyResponse(request_id=0, secret=self.symmetric[uri, version])
+            case GetSignedCheckpoint():
+                return KeyResponse(request_id=0, state=self._signed)
             case SignCheckpoint(size=size, root=root):
+                self._record_checkpoint(question)
                 return KeyResponse(request_id=0, text=self._note(Checkpoint(origin=self._origin, size=size, root=root)))
             case AuditPublicKey(last_note=last_note):
                 if last_note is not None:
@@ -89,9 +96,16 @@ class InMemoryKeys:
         """Return a key store with the same keys, for a copy of the workspace."""
         keys = InMemoryKeys(self._origin, clock)
         keys.infos = dict(self.infos)
+        keys._signed = self._signed
         keys.private = dict(self.private)
         keys.symmetric = dict(self.symmetric)
         return keys
+
+    def _record_checkpoint(self, request: SignCheckpoint) -> None:
+        last = SignedCheckpoint(size=self._signed.size, root=self._signed.root) if self._signed.size else None
+        checkpoint = SignedCheckpoint(size=request.size, root=request.root)
+        check_checkpoint(checkpoint, last, [bytes.fromhex(each) for each in request.proof])
+        self._signed = WorkerStateInfo(size=request.size, root=request.root)
 
     def delete(self, uri: str) -> None:
         """As a key store would that lost the key's files."""

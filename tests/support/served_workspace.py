@@ -14,6 +14,7 @@ from sealyard.server.auth.rate_limit import TokenBucketLimiter
 from sealyard.server.auth.tenants import TenantRegistry
 from sealyard.server.http.listeners import UvicornListener, bind, network_listener
 from tests.support.cli_runner import PASSPHRASE
+from tests.support.key_holders import unlock
 from tests.support.ports import ReservedPort
 
 ADMIN = "USER:admin"
@@ -59,7 +60,7 @@ class ServedWorkspace:
         asyncio.run(self._thread.call(self._engine.sign_in(subject, (), account)))
 
     async def _start(self) -> None:
-        self._engine = await EngineHandle.open(self._folder, purpose="test", passphrase=PASSPHRASE)
+        self._engine = await EngineHandle.open(self._folder, purpose="test", key_holder=unlock(PASSPHRASE))
         tenants = TenantRegistry({"factory": self._engine})
         app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
         self._listener = network_listener(app, certificate=None, proxies="")

@@ -24,6 +24,7 @@ from sealyard.server.auth.authentication import Authenticator, VerifyToken
 from sealyard.server.auth.rate_limit import TokenBucketLimiter
 from sealyard.server.auth.tenants import TenantRegistry
 from sealyard.server.http.listeners import bind, network_listener
+from tests.support.key_holders import unlock
 
 PASSPHRASE = "only for this test"
 ADMIN, DEV, OWNER, SECOND, AUDITOR, CI = (
@@ -44,9 +45,13 @@ MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 async def create_test_workspace(folder: Path, name: str = "yard") -> None:
     """Create a workspace with subjects, and a configuration that dev and ci use and that owner and second approve."""
     await create_workspace(
-        WorkspacePaths(folder), name=name, administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+        WorkspacePaths(folder),
+        name=name,
+        administrator=ADMIN,
+        key_store=KeyStore.PASSPHRASE,
+        key_holder=unlock(PASSPHRASE),
     )
-    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     try:
         admin = engine.client(ADMIN)
         for subject in (*PEOPLE, STRANGER):
@@ -110,7 +115,7 @@ async def run_server(
     proxies: str = "",
 ) -> AsyncIterator[ServerHarness]:
     engines = {
-        name: await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, clock=clock)
+        name: await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), clock=clock)
         for name, folder in folders.items()
     }
     harness = ServerHarness(engines)
@@ -146,4 +151,4 @@ async def wait_until(condition: Callable[[], Awaitable[Any]], what: str) -> Any:
 
 
 async def open_workspace(folder: Path) -> EngineHandle:
-    return await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE)
+    return await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE))

@@ -80,11 +80,13 @@ def start_sharing_processes(folder: Path, *subjects: str, passphrase: str) -> It
 
 
 async def main(folder: Path, subject: str) -> None:
+    from sealyard.client.config.key_holder import start_key_holder
     from sealyard.client.sharing.workspace import SharedWorkspace
 
+    key_holder = start_key_holder(folder, may_prompt=False)
     shared = SharedWorkspace(
         folder,
-        lambda: os.environ["SEALYARD_PASSPHRASE"],
+        lambda: key_holder,
         purpose="test",
         on_take_over=lambda: print_line("took over"),
         on_trouble=lambda error: print_line(f"trouble {error.code}"),
@@ -97,6 +99,7 @@ async def main(folder: Path, subject: str) -> None:
     event_task.cancel()
     await asyncio.gather(event_task, return_exceptions=True)
     await shared.close()
+    key_holder.close()
     print_line("closed")
 
 

@@ -7,21 +7,29 @@ import base64
 import hashlib
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from sealyard.jobs.framing import decode_report, encode_line
+from sealyard.keyholder.file_state import FileWorkerState
+from sealyard.keyholder.state_queue import StateQueue
+from sealyard.keyholder.worker_channel import WorkerChannel
+from sealyard.keys.master_key import KEYRING_FILE, open_key_store, open_master_key
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.approval import approval_digest
 from sealyard.model.device_configs import EncryptionKey, SigningKey
+from sealyard.model.key_holder_messages import KeyStoreLocation, OpenKeys
 from sealyard.model.keys import KeyInfo
 from sealyard.model.tasks import Decision, InputFile, Intent, Task, TaskKind, TaskStatus, Verdict
 from sealyard.model.worker_messages import (
@@ -33,7 +41,6 @@ from sealyard.model.worker_messages import (
     JobFailed,
     JobFinished,
     JobStopped,
-    OpenKeyStore,
     RunJob,
     SegmentEncrypted,
     SigningPermissionRequested,
@@ -43,6 +50,7 @@ from sealyard.model.worker_messages import (
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.key_service import KeyService
+from tests.support.worker_state import read_intents
 
 T = TypeVar("T")
 
@@ -71,16 +79,29 @@ class WorkerWorkspace:
         self.keys = keys
 
     @property
-    def key_store_request(self) -> OpenKeyStore:
-        return OpenKeyStore(
-            workspace=str(self.root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
-        )
+    def location(self) -> KeyStoreLocation:
+        return KeyStoreLocation(workspace=str(self.root), workspace_id="w1", key_store=KeyStore.PASSPHRASE)
+
+    @property
+    def open_keys(self) -> OpenKeys:
+        """The message of the key holder to a worker."""
+        keyring = (self.paths.keys / KEYRING_FILE).read_bytes()
+        return OpenKeys(workspace=str(self.root), workspace_id="w1", master_key=_open_master_key(self.root, keyring))
+
+    @cached_property
+    def state_queue(self) -> StateQueue:
+        """The worker state, which this process writes as the key holder does."""
+        queue = StateQueue(self.open_state)
+        queue.open()
+        return queue
+
+    def open_state(self) -> FileWorkerState:
+        key_store = open_key_store(KeyStore.PASSPHRASE, self.paths.keys, "w1", PASSPHRASE)
+        return FileWorkerState.open(self.paths, "w1", key_store)
 
     @property
     def intents(self) -> list[dict[str, Any]]:
-        if not self.paths.intents.exists():
-            return []
-        return [msgspec.json.decode(each) for each in self.paths.intents.read_bytes().splitlines()]
+        return read_intents(self.root)
 
     def work_file(self, task: Task, name: str) -> Path:
         return self.artifacts.work_dir(task.id) / name
@@ -142,11 +163,9 @@ class WorkerWorkspace:
 
 def create_test_workspace(root: Path) -> dict[str, KeyInfo]:
     """Create a key store with ``KEYS`` in ``root`` and return the key information by name."""
-    key_store_request = OpenKeyStore(
-        workspace=str(root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE, create=True
-    )
     (root / "keys").mkdir(parents=True)
-    key_service = KeyService(key_store_request)
+    master_key = open_master_key(KeyStore.PASSPHRASE, root / "keys", "w1", PASSPHRASE, create=True)
+    key_service = KeyService(OpenKeys(workspace=str(root), workspace_id="w1", master_key=master_key))
 
     async def generate_keys() -> dict[str, KeyInfo]:
         keys = {}
@@ -160,6 +179,11 @@ def create_test_workspace(root: Path) -> dict[str, KeyInfo]:
         return keys
 
     return asyncio.run(generate_keys())
+
+
+@cache
+def _open_master_key(root: Path, keyring: bytes) -> bytes:
+    return open_master_key(KeyStore.PASSPHRASE, root / "keys", "w1", PASSPHRASE)
 
 
 def with_approvals(job: Job, *by: str, digest: str = "") -> Job:
@@ -197,7 +221,9 @@ class WorkerProcess:
         prefix: Sequence[str] = (),
     ) -> None:
         workspace.paths.worker_log.parent.mkdir(parents=True, exist_ok=True)
-        python = [*prefix, sys.executable, *command]
+        self.holder_channel, worker_channel = socket.socketpair()
+        """This object acts as the key holder of the worker."""
+        python = [*prefix, sys.executable, *command, f"--holder-fd={worker_channel.fileno()}"]
         with workspace.paths.worker_log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["bash", "-c", f'{shell}; exec "$@"', "bash", *python] if shell else python,
@@ -206,16 +232,23 @@ class WorkerProcess:
                 stderr=log,
                 start_new_session=True,
                 env={**os.environ, "SEALYARD_PASSPHRASE": ""},
+                pass_fds=[worker_channel.fileno()],
             )
+        worker_channel.close()
         self.received: list[tuple[float, FromWorker]] = []
         """All messages received so far, with their times."""
         self._messages: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
     def open_key_store(self, workspace: WorkerWorkspace) -> WorkerProcess:
-        self.send(workspace.key_store_request)
+        self.give_keys(workspace)
         assert self.next(WorkerReady).pid
         return self
+
+    def give_keys(self, workspace: WorkerWorkspace) -> None:
+        """Act as the key holder: send the master key, and answer requests."""
+        channel = WorkerChannel(self.holder_channel, workspace.state_queue)
+        threading.Thread(target=channel.serve, args=(workspace.open_keys,), daemon=True).start()
 
     def send(self, message: Any) -> None:
         assert self.process.stdin is not None
@@ -263,6 +296,9 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
         self.close_stdin()
+        with suppress(OSError):
+            self.holder_channel.shutdown(socket.SHUT_RDWR)
+        self.holder_channel.close()
 
     def _read(self) -> None:
         assert self.process.stdout is not None

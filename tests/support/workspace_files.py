@@ -12,6 +12,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.clock import Clock
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.workspace import KeyStore, WorkspacePaths
+from tests.support.key_holders import unlock
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
 PASSPHRASE = "only for this test"
@@ -24,7 +25,7 @@ async def create_workspace_with_device(folder: Path) -> None:
         name="factory",
         administrator=ADMIN,
         key_store=KeyStore.PASSPHRASE,
-        passphrase=PASSPHRASE,
+        key_holder=unlock(PASSPHRASE),
     )
     async with open_engine(folder) as engine:
         admin = engine.client(ADMIN)
@@ -43,7 +44,9 @@ async def create_workspace_with_device(folder: Path) -> None:
 
 @asynccontextmanager
 async def open_engine(folder: Path, clock: Clock | None = None, *, work: bool = True) -> AsyncIterator[EngineHandle]:
-    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, workers=1, clock=clock, work=work)
+    engine = await EngineHandle.open(
+        folder, purpose="test", key_holder=unlock(PASSPHRASE), workers=1, clock=clock, work=work
+    )
     try:
         yield engine
     finally:

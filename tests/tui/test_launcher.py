@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.client.config.key_holder import KeyHolder
 from sealyard.client.config.profiles import Profile, add_profile, read_profiles, user_profiles_path
 from sealyard.client.config.server_tokens import save_token
 from sealyard.client.config.settings_loader import Settings
 from sealyard.client.config.workspaces import create_workspace
-from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, StorageError, UsageError
+from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, StorageError
 from sealyard.model.workspace import KeyStore
 from sealyard_tui import launcher as front
 from sealyard_tui.screens.welcome import app as welcome_app
@@ -29,6 +30,7 @@ from sealyard_tui.screens.welcome.app import WelcomeApp
 from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice, OpenDemoChoice, StartChoice
 from sealyard_tui.session.connections import LocalConnection, WorkspaceConnection
 from sealyard_tui.session.messages import ConnectionMode
+from tests.support.key_holders import unlock
 
 PASSPHRASE = "a passphrase for this test alone"
 TIMEOUT = 60.0
@@ -115,6 +117,14 @@ def test_first_start_creates_workspace_from_answers(terminal: Terminal) -> None:
     assert read_profiles(user_profiles_path()).current == "workspace"
 
 
+@pytest.fixture
+def terminal_with_wrong_passphrase(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    monkeypatch.setenv("SEALYARD_PASSPHRASE", "wrong")
+    running_terminal = Terminal()
+    yield running_terminal
+    running_terminal.close()
+
+
 def test_quit_at_first_start_creates_nothing(terminal: Terminal) -> None:
     terminal.wait_for_text("Quit")
     terminal.send_keys("q")
@@ -127,7 +137,7 @@ def workspace(tmp_path: Path) -> Path:
     folder = tmp_path / "yard"
     asyncio.run(
         create_workspace(
-            folder, name="yard", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+            folder, name="yard", administrator="olga", key_store=KeyStore.PASSPHRASE, key_holder=unlock(PASSPHRASE)
         )
     )
     return folder
@@ -160,53 +170,45 @@ class FakeRun:
     def __init__(self, *outcomes: int | KeyStoreLockedError) -> None:
         self._outcomes = list(outcomes)
         self.profiles: list[Profile] = []
-        self.passphrases: list[str | None] = []
+        self.has_key_holder: list[bool] = []
         self.logs: list[Path | None] = []
 
-    def __call__(self, profile: Profile, passphrase: str | None, settings: Settings, *, log: Path | None = None) -> int:
+    def __call__(
+        self, profile: Profile, key_holder: KeyHolder | None, settings: Settings, *, log: Path | None = None
+    ) -> int:
         self.logs.append(log)
         self.profiles.append(profile)
-        self.passphrases.append(passphrase)
+        self.has_key_holder.append(key_holder is not None)
         outcome = self._outcomes.pop(0)
         if isinstance(outcome, KeyStoreLockedError):
             raise outcome
         return outcome
 
 
-WRONG_PASSPHRASE = KeyStoreLockedError("Wrong passphrase for the key store.", "Try again.")
-
-
 def profile_of(workspace: Path) -> Profile:
     return read_profiles(user_profiles_path()).profiles[0]
 
 
-def test_passphrase_prompt_fails_after_three_attempts(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_passphrase_prompt_fails_after_three_attempts(workspace: Path, terminal: Terminal) -> None:
+    for answer in ("a", "b", "c"):
+        terminal.wait_for_text("Passphrase of the key store: ")
+        terminal.send_keys(f"{answer}\r")
+    assert terminal.wait_for_exit() == 7
+    assert terminal.written.count(b"Wrong passphrase") == 3, "the command reports the last error"
+
+
+def test_wrong_environment_passphrase_fails_without_prompt(
+    workspace: Path, terminal_with_wrong_passphrase: Terminal
 ) -> None:
-    answers = ["a", "b", "c", "d"]
-    runs = FakeRun(WRONG_PASSPHRASE, WRONG_PASSPHRASE, WRONG_PASSPHRASE, 0)
-    monkeypatch.setattr(front, "run", runs)
-    monkeypatch.setattr(front, "prompt", lambda _: answers.pop(0))
-    with pytest.raises(KeyStoreLockedError):
-        front.open_workspace(profile_of(workspace), Settings())
-    assert runs.passphrases == ["a", "b", "c"]
-    assert capsys.readouterr().err.count("Wrong passphrase") == 2, "the command reports the last error"
-
-
-def test_wrong_environment_passphrase_fails_without_prompt(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = FakeRun(WRONG_PASSPHRASE, 0)
-    monkeypatch.setattr(front, "run", runs)
-    monkeypatch.setenv("SEALYARD_PASSPHRASE", "wrong")
-    with pytest.raises(KeyStoreLockedError):
-        front.open_workspace(profile_of(workspace), Settings())
-    assert runs.passphrases == ["wrong"]
+    assert terminal_with_wrong_passphrase.wait_for_exit() == 7
+    assert b"Passphrase of the key store" not in terminal_with_wrong_passphrase.written
 
 
 def test_read_only_needs_no_passphrase(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = FakeRun(0)
     monkeypatch.setattr(front, "run", runs)
     assert front.open_workspace(profile_of(workspace), Settings(read_only=True)) == 0
-    assert runs.passphrases == [None]
+    assert runs.has_key_holder == [False]
 
 
 def answer_welcome(monkeypatch: pytest.MonkeyPatch, *starts: StartChoice | None) -> list[WelcomeApp]:
@@ -234,17 +236,19 @@ def test_workspace_creation_error_returns_to_form(tmp_path: Path, monkeypatch: p
     assert isinstance(welcome_apps[1].error, StorageError)
 
 
-def test_differing_passphrases_return_to_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SEALYARD_PASSPHRASE", raising=False)
-    numbers = iter(range(100))
-    monkeypatch.setattr(front, "prompt", lambda _: f"another {next(numbers)}")
-    choice = CreateWorkspaceChoice(
-        folder=tmp_path / "yard", name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE
-    )
-    welcome_apps = answer_welcome(monkeypatch, choice, None)
-    assert front.welcome(Settings()) == 0
-    assert isinstance(welcome_apps[1].error, UsageError)
-    assert not (tmp_path / "yard").exists()
+def test_differing_passphrases_return_to_form(terminal: Terminal) -> None:
+    terminal.wait_for_text("Create a workspace")
+    terminal.send_keys("n")
+    terminal.wait_for_text("3 Master key")
+    terminal.send_keys("\x13")
+    for number in range(3):
+        terminal.wait_for_text("New passphrase for the key store: ")
+        terminal.send_keys(f"{number}\r")
+        terminal.wait_for_text("Repeat: ")
+        terminal.send_keys("other\r")
+    terminal.wait_for_text("passphrases do not match")
+    terminal.wait_for_text("3 Master key")
+    assert read_profiles(user_profiles_path()).profiles == ()
 
 
 def test_demo_opens_as_developer_and_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +260,7 @@ def test_demo_opens_as_developer_and_is_deleted(monkeypatch: pytest.MonkeyPatch)
     answer_welcome(monkeypatch, OpenDemoChoice())
     assert front.welcome(Settings()) == 0
     assert runs.profiles[0].identity == demo.DEVELOPER
-    assert runs.passphrases[0]
+    assert runs.has_key_holder == [True]
     assert not Path(runs.profiles[0].workspace).exists()
 
 

@@ -155,7 +155,7 @@ class Attack:
         assert parse_header(io.BytesIO(container)).metadata == b"".join(metadata)
         certificate = self._workspace.keys["both"].current.certificate
         assert certificate is not None
-        cipher = asyncio.run(KeyService(self._workspace.key_store_request).cipher(CIPHER))
+        cipher = asyncio.run(KeyService(self._workspace.open_keys).cipher(CIPHER))
         with tempfile.TemporaryDirectory() as folder:
             paths = SE1Format().extract(io.BytesIO(container), certificate.encode(), cipher, Path(folder))
             segments = tuple(path.read_bytes() for path in paths if path.name.startswith("segment"))

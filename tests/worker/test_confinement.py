@@ -96,7 +96,7 @@ def test_root_is_refused_the_workspace_of_another_user(workspace: WorkerWorkspac
     give_to_ordinary_user(workspace.root)
     worker = WorkerProcess(workspace)
     try:
-        worker.send(workspace.key_store_request)
+        worker.give_keys(workspace)
         assert worker.next(WorkerStartFailed).error.code == WorkspaceError.code
     finally:
         worker.close()

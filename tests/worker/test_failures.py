@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 
 import pytest
 
+from sealyard.keyholder import file_state
 from sealyard.model.errors import DiskFullError, KeyStoreCorruptedError, NotFoundError
 from sealyard.model.worker_messages import Job, JobFailed, JobFinished
 from tests.support.worker_harness import WorkerProcess, WorkerWorkspace
@@ -34,15 +37,21 @@ def test_full_disk_fails_job_without_result(
     assert isinstance(worker.wait_for_end(workspace.signing(b"message")), JobFinished), "the worker keeps running"
 
 
-def test_full_disk_for_intent_prevents_signing(workspace: WorkerWorkspace, start_worker: Start) -> None:
-    earlier = b'{"task":"t0","fencingToken":1,"sha256":"00","at":1.0}\n'
-    workspace.paths.intents.parent.mkdir()
-    workspace.paths.intents.write_bytes(earlier * (1020 // len(earlier)))
-    worker = start_worker(shell="ulimit -f 1").open_key_store(workspace)
-    assert run_failing_job(worker, workspace.signing(b"message")).error.code == DiskFullError.code
-    assert isinstance(start_worker().open_key_store(workspace).wait_for_end(workspace.signing(b"message")), JobFinished)
-    complete_lines = [each for each in workspace.paths.intents.read_bytes().splitlines() if each.endswith(b"}")]
-    assert len(complete_lines) == 1020 // len(earlier) + 1, "a torn line does not affect later lines"
+def test_full_disk_for_intent_prevents_signing(
+    workspace: WorkerWorkspace, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int, data: bytes) -> None:
+        os.write(workspace_fds[0], data[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    workspace_fds = [os.open(workspace.paths.worker_state, os.O_WRONLY | os.O_APPEND)]
+    with monkeypatch.context() as patch:
+        patch.setattr(file_state, "write_all", fail)
+        assert run_failing_job(worker, workspace.signing(b"message")).error.code == DiskFullError.code
+    assert workspace.paths.worker_state.read_bytes().count(b"\n") == 1
+    assert isinstance(worker.wait_for_end(workspace.signing(b"message")), JobFinished)
+    assert len(workspace.intents) == 1, "a torn record does not affect later records"
+    os.close(workspace_fds[0])
 
 
 @pytest.mark.parametrize("name", ["both", "content"])

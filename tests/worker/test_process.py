@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,13 +15,13 @@ from pathlib import Path
 
 from sealyard.jobs.framing import encode_line
 from sealyard.model.errors import KeyStoreLockedError
+from sealyard.model.key_holder_messages import OpenKeys
 from sealyard.model.worker_messages import (
     AuditPublicKey,
     Heartbeat,
     JobFinished,
     KeyRequest,
     KeyResponse,
-    OpenKeyStore,
     RunJob,
     SigningPermissionRequested,
     SigningPermitted,
@@ -92,14 +94,22 @@ def test_closed_pipe_prevents_signing(workspace: WorkerWorkspace, worker: Worker
 
 def test_worker_with_closed_output_exits(workspace: WorkerWorkspace) -> None:
     read, write = os.pipe()
-    command = [sys.executable, "-m", "sealyard.worker"]
-    with killed_at_exit(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=write)) as process:
+    holder_channel, worker_channel = socket.socketpair()
+    command = [sys.executable, "-m", "sealyard.worker", f"--holder-fd={worker_channel.fileno()}"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=write, pass_fds=[worker_channel.fileno()])
+    worker_channel.close()
+    with holder_channel, killed_at_exit(process):
         os.close(write)
         os.close(read)
-        assert process.stdin is not None
-        process.stdin.write(encode_line(workspace.key_store_request))
-        process.stdin.flush()
+        holder_channel.sendall(encode_line(workspace.open_keys))
         assert process.wait(START_TIMEOUT) == 0
+
+
+def test_worker_without_key_holder_exits() -> None:
+    command = [sys.executable, "-m", "sealyard.worker"]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_TIMEOUT, check=False)
+    assert result.returncode == 2
+    assert b"--holder-fd" in result.stderr
 
 
 def test_invalid_message_ends_the_worker(worker: WorkerProcess) -> None:
@@ -114,10 +124,23 @@ def test_worker_ignores_sigint(workspace: WorkerWorkspace, worker: WorkerProcess
     assert isinstance(worker.wait_for_end(workspace.package(b"firmware")), JobFinished)
 
 
-def test_wrong_passphrase_is_reported(workspace: WorkerWorkspace, start_worker: Start) -> None:
+def test_idle_worker_exits_with_its_key_holder(worker: WorkerProcess) -> None:
+    worker.holder_channel.shutdown(socket.SHUT_RDWR)
+    assert worker.process.wait(EXIT_TIMEOUT) == 0
+
+
+def test_working_process_exits_with_its_key_holder(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    worker.send(RunJob(job=workspace.package(LARGE)))
+    worker.next(Heartbeat)
+    worker.holder_channel.shutdown(socket.SHUT_RDWR)
+    assert worker.process.wait(EXIT_TIMEOUT) == 0
+    assert workspace.intents == []
+
+
+def test_wrong_master_key_is_reported(workspace: WorkerWorkspace, start_worker: Start) -> None:
     worker = start_worker()
-    worker.send(
-        OpenKeyStore(workspace=str(workspace.root), workspace_id="w1", key_store="passphrase", passphrase="wrong")
+    worker.holder_channel.sendall(
+        encode_line(OpenKeys(workspace=str(workspace.root), workspace_id="w1", master_key=bytes(32)))
     )
     assert worker.next(WorkerStartFailed).error.code == KeyStoreLockedError.code
 
@@ -144,23 +167,23 @@ def test_running_job_has_no_network_socket(workspace: WorkerWorkspace, worker: W
     assert sockets <= unnamed
 
 
-def test_passphrase_is_not_readable_by_others(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+def test_secrets_are_not_readable_by_others(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
     assert isinstance(worker.wait_for_end(workspace.package(b"firmware")), JobFinished)
     proc = Path(f"/proc/{worker.process.pid}")
     for path in (proc / "environ", proc / "cmdline", workspace.paths.worker_log):
-        assert PASSPHRASE.encode() not in path.read_bytes()
+        content = path.read_bytes()
+        assert PASSPHRASE.encode() not in content
+        assert workspace.open_keys.master_key not in content
+        assert base64.b64encode(workspace.open_keys.master_key) not in content
 
 
-def test_log_omits_malformed_passphrase_message(workspace: WorkerWorkspace, start_worker: Start) -> None:
+def test_log_omits_malformed_master_key_message(workspace: WorkerWorkspace, start_worker: Start) -> None:
     worker = start_worker()
-    assert worker.process.stdin is not None
-    worker.process.stdin.write(
-        encode_line(workspace.key_store_request).replace(b'"workspaceId":"w1"', b'"workspaceId":1')
-    )
-    worker.process.stdin.flush()
+    message = encode_line(workspace.open_keys)
+    worker.holder_channel.sendall(message.replace(b'"workspaceId":"w1"', b'"workspaceId":1'))
     worker.process.wait(START_TIMEOUT)
     assert "ValidationError" in workspace.paths.worker_log.read_text()
-    assert PASSPHRASE not in workspace.paths.worker_log.read_text()
+    assert base64.b64encode(workspace.open_keys.master_key).decode() not in workspace.paths.worker_log.read_text()
 
 
 def test_library_output_goes_to_the_log(workspace: WorkerWorkspace, start_worker: Start) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import queue
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from sealyard.model.errors import ConflictError, IntegrityError, WorkerError
+from sealyard.model.key_holder_messages import HolderResponse, RecordIntent
 from sealyard.model.tasks import Intent
 from sealyard.model.worker_messages import (
     Heartbeat,
@@ -140,17 +142,18 @@ def test_bytes_differing_from_intent_are_rejected(workspace: WorkerWorkspace, wo
     assert workspace.intents == []
 
 
-def test_bytes_differing_from_log_are_rejected(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+def test_bytes_differing_from_state_are_rejected(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    """The engine claims that there is no intent, but the worker state has one."""
     job = workspace.signing(b"message")
-    sha256 = hashlib.sha256(b"message").hexdigest()
-    other = f'{{"task":"{job.task.id}","fencingToken":1,"sha256":"{"00" * 32}","at":1.0}}\n'
-    workspace.paths.intents.parent.mkdir(exist_ok=True)
-    workspace.paths.intents.write_text(other)
-    task = msgspec.structs.replace(job.task, fencing_token=2, intent=Intent(sha256=sha256, fencing_token=1, at=NOW))
+    state = workspace.state_queue
+    answers: queue.SimpleQueue[HolderResponse] = queue.SimpleQueue()
+    state.submit(RecordIntent(request_id=1, task_id=job.task.id, fencing_token=1, sha256="00" * 32), answers.put)
+    assert answers.get().error is None
+    task = msgspec.structs.replace(job.task, fencing_token=2)
     end = worker.wait_for_end(msgspec.structs.replace(job, task=task))
     assert isinstance(end, JobFailed)
     assert end.error.code == ConflictError.code
-    assert workspace.paths.intents.read_text() == other
+    assert [each["sha256"] for each in workspace.intents] == ["00" * 32]
 
 
 def test_permission_with_outdated_token_is_ignored(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:

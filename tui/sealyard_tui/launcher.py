@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sealyard.client.config.key_holder import KeyHolder, forget_passphrases, new_key_holder, start_key_holder
 from sealyard.client.config.profiles import (
     Profile,
     has_selection,
@@ -24,11 +25,12 @@ from sealyard.client.config.profiles import (
 )
 from sealyard.client.config.settings_loader import Settings, load_settings, settings_path
 from sealyard.client.config.state_file import remove_stale_user_files
-from sealyard.client.config.workspaces import create_workspace, new_passphrase, passphrase_for
+from sealyard.client.config.workspaces import create_workspace
 from sealyard.client.log import log_to_file
-from sealyard.model.errors import KeyStoreLockedError, SealyardError, StorageError, UsageError
+from sealyard.model.errors import KeyStoreLockedError, SealyardError, StorageError
+from sealyard.model.key_holder_messages import KeyStoreLocation
 from sealyard.model.safe_text import escape_multiline
-from sealyard.model.workspace import KeyStore, WorkspacePaths
+from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
     from sealyard.client.http.transport import TokenSource
@@ -51,9 +53,10 @@ Python's default of 0.005 causes a noticeable delay.
 """
 
 
-def main() -> int:
+def main(key_holder: KeyHolder | None = None) -> int:
     """Run the application and return its exit code: 0 after quitting, 128 + n after signal n, 1 after a crash.
 
+    ``key_holder``: the key holder of the selected workspace, if it is running already; the caller closes it.
     Raises the errors of :mod:`sealyard.model.errors`; the command line reports them.
     """
     gc.set_threshold(GC_THRESHOLD)
@@ -62,7 +65,7 @@ def main() -> int:
     if not has_selection(os.environ):
         return welcome(settings)
     profile = resolve(None, None, os.environ)
-    return open_server(profile, settings) if profile.server else open_workspace(profile, settings)
+    return open_server(profile, settings) if profile.server else open_workspace(profile, settings, key_holder)
 
 
 # ---- without a selected workspace
@@ -86,30 +89,38 @@ def welcome(settings: Settings) -> int:
         if isinstance(selection, OpenDemoChoice):
             return open_demo(settings)
         try:
-            profile, passphrase = create_chosen_workspace(selection)
+            profile, key_holder = create_chosen_workspace(selection)
         except SealyardError as failure:
             choice, error = selection, failure
         else:
-            return run(profile, passphrase, settings)
+            with contextlib.closing(key_holder):
+                return run(profile, key_holder, settings)
 
 
-def create_chosen_workspace(choice: CreateWorkspaceChoice) -> tuple[Profile, str | None]:
-    """Create the workspace, and return the profile of its administrator and the passphrase, if there is one.
+def create_chosen_workspace(choice: CreateWorkspaceChoice) -> tuple[Profile, KeyHolder]:
+    """Create the workspace, and return the profile of its administrator and the key holder.
 
-    Raises the errors of :func:`create_workspace` and :func:`new_passphrase`.
+    The key holder asks for the passphrase, if there is one. Raises the errors of :func:`create_workspace`.
     """
-    passphrase = None
-    if choice.key_store is KeyStore.PASSPHRASE:
-        passphrase = new_passphrase(os.environ, prompt_new_passphrase)
+    start_key_holder = new_key_holder(may_prompt=True, attempts=MAX_PASSPHRASE_TRIES)
+    key_holders: list[KeyHolder] = []
+
+    def start(location: KeyStoreLocation) -> KeyHolder:
+        key_holders.append(start_key_holder(location))
+        return key_holders[0]
+
     print_message("Creating the workspace…")
     creation = create_workspace(
         choice.folder,
         name=choice.name,
         administrator=choice.administrator,
         key_store=choice.key_store,
-        passphrase=passphrase,
+        key_holder=start,
+        close_key_holder=False,
     )
-    return asyncio.run(creation), passphrase
+    profile = asyncio.run(creation)
+    forget_passphrases(os.environ)
+    return profile, key_holders[0]
 
 
 def open_demo(settings: Settings) -> int:
@@ -118,19 +129,20 @@ def open_demo(settings: Settings) -> int:
     from sealyard.client.demo import create_populated_demo, temporary_dir
 
     print_message("Creating a demo workspace…")
-    with temporary_dir() as root:
+    with temporary_dir() as root, contextlib.ExitStack() as stack:
         demo = asyncio.run(create_populated_demo(root))
+        stack.callback(demo.key_holder.close)
         profile = workspace_profiles(demo.folder).get("developer")
         assert profile is not None
         # The demo directory is deleted at exit, but its log must remain readable afterwards.
-        return run(profile, demo.passphrase, settings, log=user_state_path("sealyard") / "demo.log")
+        return run(profile, demo.key_holder, settings, log=user_state_path("sealyard") / "demo.log")
 
 
-# ---- passphrases, prompted for before Textual takes over the terminal
+# ---- passphrases, asked for before Textual takes over the terminal
 
 
 class PassphrasePrompt:
-    """A prompt for the passphrase of a key store. ``answer`` is the last answer; empty before the first call."""
+    """A prompt for the passphrase of the stored tokens. ``answer`` is the last answer; empty before the first call."""
 
     def __init__(self) -> None:
         self.answer = ""
@@ -138,20 +150,6 @@ class PassphrasePrompt:
     def __call__(self) -> str:
         self.answer = prompt("Passphrase of the key store: ")
         return self.answer
-
-
-def prompt_new_passphrase() -> str:
-    """Prompt twice for a new passphrase and return it, or an empty string if the user enters none.
-
-    Raises :class:`UsageError` if the answers differ :data:`MAX_PASSPHRASE_TRIES` times.
-    """
-    print_message("The master key is protected by a passphrase. It cannot be recovered: keep a copy in a safe place.")
-    for _ in range(MAX_PASSPHRASE_TRIES):
-        passphrase = prompt("New passphrase for the key store: ")
-        if not passphrase or prompt("Repeat: ") == passphrase:
-            return passphrase
-        print_message("✗ Passphrases do not match.")
-    raise UsageError("The passphrases do not match.", "Start over.")
 
 
 def prompt(text: str) -> str:
@@ -170,21 +168,19 @@ def print_message(text: str) -> None:
 # ---- with a selected workspace
 
 
-def open_workspace(profile: Profile, settings: Settings) -> int:
-    """Run the application on a local workspace, prompting for its passphrase if needed, and return the exit code.
+def open_workspace(profile: Profile, settings: Settings, key_holder: KeyHolder | None = None) -> int:
+    """Run the application on a local workspace, and return the exit code.
 
-    Raises :class:`KeyStoreLockedError` without a passphrase, or after :data:`MAX_PASSPHRASE_TRIES` wrong ones.
+    Starts the key holder, unless ``key_holder`` is given. The key holder prompts for the passphrase, if needed, before
+    Textual starts. It is needed even if another process owns the workspace: when that process exits, this one may take
+    over. Raises :class:`KeyStoreLockedError` without a passphrase, or after :data:`MAX_PASSPHRASE_TRIES` wrong ones.
     """
-    if settings.read_only:
-        return run(profile, None, settings)
-
-    def launch(ask_passphrase: PassphrasePrompt) -> int:
-        # Needed even if another process owns the workspace: when it exits, this one may take over, and cannot prompt
-        # while Textual is running.
-        passphrase = passphrase_for(Path(profile.workspace), os.environ, ask_passphrase)
-        return run(profile, passphrase, settings)
-
-    return launch_with_retries(launch)
+    if settings.read_only or key_holder is not None:
+        return run(profile, key_holder, settings)
+    own_key_holder = start_key_holder(Path(profile.workspace), may_prompt=True, attempts=MAX_PASSPHRASE_TRIES)
+    with contextlib.closing(own_key_holder):
+        forget_passphrases(os.environ)
+        return run(profile, own_key_holder, settings)
 
 
 def open_server(profile: Profile, settings: Settings) -> int:
@@ -225,11 +221,12 @@ def launch_with_retries(launch: Callable[[PassphrasePrompt], int]) -> int:
     raise AssertionError
 
 
-def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Path | None = None) -> int:
+def run(profile: Profile, key_holder: KeyHolder | None, settings: Settings, *, log: Path | None = None) -> int:
     """Run the application on a local workspace, and return the exit code.
 
-    ``log``: the path of the log file; by default in the workspace. Raises :class:`KeyStoreLockedError` if the engine,
-    which is opened after the first paint, rejects the passphrase.
+    ``key_holder``: None if the workspace is opened read-only. ``log``: the path of the log file; by default in the
+    workspace. Raises :class:`KeyStoreLockedError` if the key holder, which the engine uses only after the first paint,
+    cannot open the key store.
     """
     from sealyard_tui.session.connections import LocalConnection
 
@@ -237,7 +234,7 @@ def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Pa
     folder = Path(profile.workspace)
     connection = LocalConnection(
         folder,
-        passphrase,
+        key_holder,
         read_only=settings.read_only,
         group=settings.socket_group,
         allow_private_webhooks=settings.allow_private_webhooks,

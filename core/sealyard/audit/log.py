@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from sealyard.audit.checkpoint import parse_note
 from sealyard.audit.encoding import decode_entry, encode_entry
-from sealyard.audit.merkle import EMPTY_ROOT, Frontier, leaf_hash
+from sealyard.audit.merkle import EMPTY_ROOT, Frontier, extension_proof, leaf_hash
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.segment_files import (
     CHECKPOINTS,
@@ -79,6 +79,10 @@ class AuditLog(AuditReader):
         self._checkpointed_size = 0
         self._notes_file = FileState()
         self._pending_roots: dict[int, str] = {}
+        self._signed_tree = Frontier()
+        """The tree of the last signed checkpoint."""
+        self._unsigned_leaves: list[bytes] = []
+        """The leaf hashes of the stored entries that it does not cover."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -182,6 +186,47 @@ class AuditLog(AuditReader):
         self._pending_roots[self.size] = self.root
         return Checkpoint(origin=origin, size=self.size, root=self.root)
 
+    def consistency_proof(self) -> tuple[str, ...]:
+        """Return the RFC 6962 proof (hex) that the stored log extends that of the last signed checkpoint.
+
+        Empty if no checkpoint was signed, or if it covers the whole log.
+        """
+        if self._signed_tree.size == 0:
+            return ()
+        return tuple(each.hex() for each in extension_proof(self._signed_tree, self._unsigned_leaves))
+
+    def require_signed(self, size: int, root: str) -> None:
+        """Check that the log extends the checkpoint that the key holder has recorded as signed last.
+
+        ``size`` is 0 if it has recorded none. The next :meth:`consistency_proof` starts there. Raises
+        :class:`AuditVerificationError` if entries are missing or were changed since, or if the worker state is older
+        than the log.
+        """
+        if size < self._signed_tree.size:
+            raise AuditVerificationError(
+                f"The audit log has a checkpoint of size {self._signed_tree.size}, but the worker state knows only"
+                f" one of size {size}: it is older than the log.",
+                "Restore the whole workspace from one backup, not single files of it.",
+            )
+        if size > self.size:
+            raise AuditVerificationError(
+                f"The audit log has {self.size} entries, but a checkpoint of size {size} was signed: entries were"
+                " removed.",
+                Hint.of(HintCode.VERIFY_AUDIT),
+            )
+        tree = self._signed_tree.copy()
+        new_leaf_count = size - tree.size
+        for leaf in self._unsigned_leaves[:new_leaf_count]:
+            tree.append(leaf)
+        if size and tree.root().hex() != root:
+            raise AuditVerificationError(
+                f"The audit log does not match the last checkpoint that was signed, of size {size}: entries were"
+                " changed.",
+                Hint.of(HintCode.VERIFY_AUDIT),
+            )
+        self._signed_tree = tree
+        del self._unsigned_leaves[:new_leaf_count]
+
     def append_checkpoint(self, note: str) -> None:
         """Store the signed note of a checkpoint that :meth:`checkpoint` returned.
 
@@ -194,6 +239,7 @@ class AuditLog(AuditReader):
             raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was requested.")
         self._notes_file = self._write(self.folder / CHECKPOINTS, self._notes_file, note.encode())
         self._checkpointed_size = checkpoint.size
+        self.require_signed(checkpoint.size, checkpoint.root)
         self._pending_roots = {size: root for size, root in self._pending_roots.items() if size > checkpoint.size}
 
     def pin_key(self, public_key: bytes) -> None:
@@ -223,8 +269,11 @@ class AuditLog(AuditReader):
                     _require_successor(line, self._tree.size, previous_hash, path.name)
                 previous_hash = leaf.hex()
                 self._tree.append(leaf)
-                if self._tree.size == self._checkpointed_size:
+                if self._tree.size > self._checkpointed_size:
+                    self._unsigned_leaves.append(leaf)
+                elif self._tree.size == self._checkpointed_size:
                     checkpointed_root = self._tree.root()
+                    self._signed_tree = self._tree.copy()
             entry_count = self._tree.size - size_before
             self._segment = _Segment(number=number, entries=entry_count, file=read_state(path, last_line_end(path)))
             if entry_count:
@@ -261,7 +310,9 @@ class AuditLog(AuditReader):
         data = b"".join(line + b"\n" for line in lines)
         file = self._write(segment_path(self.folder, segment.number), segment.file, data)
         for line in lines:
-            self._tree.append(leaf_hash(line))
+            leaf = leaf_hash(line)
+            self._tree.append(leaf)
+            self._unsigned_leaves.append(leaf)
         self._stored_head = head
         self._segment = _Segment(number=segment.number, entries=segment.entries + len(lines), file=file)
 

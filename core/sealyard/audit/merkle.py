@@ -54,6 +54,21 @@ class Frontier:
             root = node_hash(peak, root)
         return root
 
+    def copy(self) -> Frontier:
+        frontier = Frontier()
+        frontier.size, frontier._peaks = self.size, list(self._peaks)
+        return frontier
+
+    def peaks_by_start(self) -> dict[int, bytes]:
+        """Return the roots of the perfect subtrees by the index of their first leaf."""
+        starts: dict[int, bytes] = {}
+        start = 0
+        for exponent in reversed(range(self.size.bit_length())):
+            if self.size >> exponent & 1:
+                starts[start] = self._peaks[len(starts)]
+                start += 1 << exponent
+        return starts
+
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     tree = Frontier()
@@ -131,6 +146,29 @@ def subtree_roots(leaves: Iterable[bytes], subtrees: Sequence[range]) -> list[by
         if index in pending[0]:
             trees[pending[0]].append(leaf)
     return [trees[subtree].root() for subtree in subtrees]
+
+
+def extension_proof(frontier: Frontier, new_leaves: Sequence[bytes]) -> list[bytes]:
+    """Return the consistency proof from the tree of ``frontier`` to the tree with ``new_leaves`` appended.
+
+    The result is that of :func:`consistency_proof`, without the leaves of the old tree: those parts of it that a proof
+    needs are perfect subtrees. Raises :class:`AuditVerificationError` if the old tree is empty.
+    """
+    if frontier.size == 0:
+        raise AuditVerificationError("An empty log has no consistency proof.")
+    peaks = frontier.peaks_by_start()
+    old_size = frontier.size
+
+    def prove(start: int, end: int, *, is_complete: bool) -> list[bytes]:
+        if old_size == end:
+            return [] if is_complete else [peaks[start]]
+        split = start + _split_point(end - start)
+        if old_size <= split:
+            right = merkle_root(new_leaves[split - old_size : end - old_size])
+            return [*prove(start, split, is_complete=is_complete), right]
+        return [*prove(split, end, is_complete=False), peaks[start]]
+
+    return prove(0, old_size + len(new_leaves), is_complete=True)
 
 
 def _split_point(count: int) -> int:

@@ -7,12 +7,16 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sealyard.cli.arguments import CommandParser, build_global_options
 from sealyard.cli.context import Context
 from sealyard.client.config.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
 from sealyard.client.config.servers import SERVER_VARIABLE, TOKEN_VARIABLE
 from sealyard.model.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from sealyard.client.config.key_holder import KeyHolder
 
 APPLICATION_MODULE = "sealyard_tui.launcher"
 """Module whose ``main`` runs the application. An entry point would need importlib.metadata, whose import and search
@@ -96,10 +100,11 @@ def require_terminal() -> None:
         raise UsageError("Unsupported terminal (TERM is dumb).", "List commands with `sealyard --help`.")
 
 
-def launch_app(args: argparse.Namespace) -> int:
+def launch_app(args: argparse.Namespace, key_holder: KeyHolder | None = None) -> int:
     """Run the application and return its exit code. Raises :class:`NotFoundError` if it is not installed.
 
-    The options are passed in environment variables, which override the settings.
+    The options are passed in environment variables, which override the settings. ``key_holder``: the key holder of the
+    selected workspace, if it is running already; the caller closes it.
     """
     os.environ.update(_environment_variables(args))
     try:
@@ -108,7 +113,7 @@ def launch_app(args: argparse.Namespace) -> int:
         if error.name not in (APPLICATION_MODULE, APPLICATION_MODULE.partition(".")[0]):
             raise
         raise NotFoundError("The application is not installed.", "List commands with `sealyard --help`.") from None
-    return int(launcher.main())
+    return int(launcher.main(key_holder))
 
 
 def _environment_variables(args: argparse.Namespace) -> dict[str, str]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from sealyard.cli.hints import format_error
 from sealyard.cli.output import Output
 from sealyard.client.config.profiles import Profile, resolve
-from sealyard.client.config.workspaces import passphrase_for
 from sealyard.client.log import log_to_file
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.events import TaskProgressed
@@ -22,6 +21,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
+    from sealyard.client.config.key_holder import KeyHolder
     from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.protocol import Client
 
@@ -45,6 +45,7 @@ class Context:
         self.args = args
         self.out = out
         self._engine: EngineHandle | None = None
+        self._key_holder: KeyHolder | None = None
 
     @cached_property
     def profile(self) -> Profile:
@@ -107,7 +108,7 @@ class Context:
             remove_stale_user_files()
             shared_workspace = SharedWorkspace(
                 self.folder,
-                lambda: self._unlock(may_prompt=not shared_workspace.is_attached),
+                lambda: self._start_key_holder(may_prompt=not shared_workspace.is_attached),
                 purpose=purpose,
                 listen=not finish_tasks,
                 work=run_tasks,
@@ -182,19 +183,26 @@ class Context:
         stack.push_async_callback(engine.close)
         return engine.client(self.profile.identity)
 
-    def _unlock(self, *, may_prompt: bool) -> str | None:
-        """Return the passphrase of the key store, and start writing the engine's log to a file.
+    def _start_key_holder(self, *, may_prompt: bool) -> KeyHolder:
+        """Return the key holder of the workspace, and start writing the engine's log to a file.
 
-        Called before this process becomes the owner of the workspace. ``may_prompt``: whether to prompt the user for
-        the passphrase if it is not in the environment.
+        Called before this process becomes the owner of the workspace. ``may_prompt``: whether the key holder may prompt
+        the user for the passphrase if it is not in the environment.
         """
-        passphrase = passphrase_for(
-            self.folder, os.environ, ask_passphrase if may_prompt and is_interactive() else None
-        )
+        if self._key_holder is None:
+            from sealyard.client.config.key_holder import forget_passphrases, start_key_holder
+
+            self._key_holder = start_key_holder(self.folder, may_prompt=may_prompt and is_interactive())
+            forget_passphrases(os.environ)
         # A command that only reads must also work on a read-only disk, where no log can be written.
         with contextlib.suppress(StorageError):
             log_to_file(WorkspacePaths(self.folder).engine_log)
-        return passphrase
+        return self._key_holder
+
+    def close(self) -> None:
+        """Close the key holder, if the command has started one; a command may open several writers one by one."""
+        if self._key_holder is not None:
+            self._key_holder.close()
 
     async def _await_with_progress(
         self, awaitable: Awaitable[object], client: Client, task_id: str | None = None

@@ -53,8 +53,9 @@ def _run(arguments: Sequence[str], out: Output) -> int:
         args = _parse(arguments)
         require_text(args)
         reject_app_options(args)
-        result = args.handler(Context(args, out))
-        return _run_coroutine(result) if isinstance(result, Coroutine) else int(result)
+        with contextlib.closing(Context(args, out)) as context:
+            result = args.handler(context)
+            return _run_coroutine(result) if isinstance(result, Coroutine) else int(result)
     except SystemExit as exit_request:  # --help, --version
         return int(exit_request.code or 0)
     except KeyboardInterrupt:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
+from sealyard.client.config.key_holder import KeyHolder, KeyHolderFactory, random_key_holder
 from sealyard.client.config.profiles import Profile, ProfileFile, write_profiles
-from sealyard.client.log import log_to_file, register_secret
+from sealyard.client.log import log_to_file
 from sealyard.model.access import Action, ResourceType, resource_type_uri
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.base import SecretStruct
+from sealyard.model.base import FrozenStruct
+from sealyard.model.key_holder_messages import KeyStoreLocation
 from sealyard.model.requests import (
     DeviceRequest,
     DeviceUpdate,
@@ -46,14 +47,15 @@ SAMPLE_BYTES = 96 * 1024
 """Size of each demo firmware file."""
 
 
-class DemoWorkspace(SecretStruct, frozen=True, kw_only=True):
-    """The workspace folder and download folder of a demo, and the passphrase of its key store."""
+class DemoWorkspace(FrozenStruct, frozen=True, kw_only=True):
+    """The workspace folder and download folder of a demo, and its key holder, which the caller closes.
 
-    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("folder", "downloads")
+    Only the key holder knows the passphrase of the key store.
+    """
 
     folder: Path
-    passphrase: str
     downloads: Path
+    key_holder: KeyHolder
 
 
 @contextlib.contextmanager
@@ -67,28 +69,34 @@ def temporary_dir(*, keep: bool = False) -> Iterator[Path]:
             shutil.rmtree(root, ignore_errors=True)
 
 
-async def create_demo(root: Path) -> DemoWorkspace:
+async def create_demo(root: Path, start_key_holder: KeyHolderFactory = random_key_holder) -> DemoWorkspace:
     """Create a demo workspace in ``root``, with a random passphrase, four subjects and one device configuration."""
     from sealyard.client.engine_handle import EngineHandle
     from sealyard.engine.create_workspace import create_workspace
 
-    demo = DemoWorkspace(folder=root / "workspace", passphrase=secrets.token_urlsafe(24), downloads=root / "downloads")
-    register_secret(demo.passphrase)
-    paths = WorkspacePaths(demo.folder)
+    key_holders: list[KeyHolder] = []
+
+    def start(location: KeyStoreLocation) -> KeyHolder:
+        key_holders.append(start_key_holder(location))
+        return key_holders[0]
+
+    paths = WorkspacePaths(root / "workspace")
     await create_workspace(
         paths,
         name="demo",
         administrator=ADMINISTRATOR,
         key_store=KeyStore.PASSPHRASE,
-        passphrase=demo.passphrase,
+        key_holder=start,
+        close_key_holder=False,
         demo=True,
     )
+    demo = DemoWorkspace(folder=paths.root, downloads=root / "downloads", key_holder=key_holders[0])
     profiles = tuple(
         Profile(name=subject.partition(":")[2], identity=subject, downloads=str(demo.downloads))
         for subject in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
     )
     write_profiles(paths.profiles, ProfileFile(profiles=profiles, current="developer"))
-    engine = await EngineHandle.open(demo.folder, purpose="demo", passphrase=demo.passphrase, work=False)
+    engine = await EngineHandle.open(demo.folder, purpose="demo", key_holder=demo.key_holder, work=False)
     try:
         client = engine.client(ADMINISTRATOR)
         await client.add_subject(DEVELOPER, "Dana Developer")
@@ -110,13 +118,13 @@ async def create_demo(root: Path) -> DemoWorkspace:
     return demo
 
 
-async def create_populated_demo(root: Path) -> DemoWorkspace:
+async def create_populated_demo(root: Path, start_key_holder: KeyHolderFactory = random_key_holder) -> DemoWorkspace:
     """Create a demo workspace with tasks in different states. The workspace is not locked afterwards."""
     from sealyard.client.engine_handle import EngineHandle
 
-    demo = await create_demo(root)
+    demo = await create_demo(root, start_key_holder)
     log_to_file(WorkspacePaths(demo.folder).engine_log)
-    engine = await EngineHandle.open(demo.folder, purpose="demo", passphrase=demo.passphrase)
+    engine = await EngineHandle.open(demo.folder, purpose="demo", key_holder=demo.key_holder)
     try:
         await populate(engine)
     finally:

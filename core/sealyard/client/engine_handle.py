@@ -13,6 +13,7 @@ from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.concurrency.threads import submit, wait_uninterrupted
 from sealyard.engine.devices.key_monitor import CHECK_INTERVAL
 from sealyard.engine.engine import Engine, open_engine, open_reader
+from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.model.clock import Clock
 from sealyard.model.credentials import AccessToken, IssuerAccount, PresentedToken
 from sealyard.model.errors import InvalidInputError
@@ -41,11 +42,10 @@ class EngineHandle:
         folder: Path,
         *,
         purpose: str,
-        passphrase: str | None = None,
+        key_holder: KeyHolder | KeyHolderFactory,
         work: bool = True,
         clock: Clock | None = None,
         workers: int = 2,
-        create: bool = False,
         key_check_interval: float = CHECK_INTERVAL,
     ) -> Self:
         """Open the workspace as its only writer.
@@ -55,11 +55,10 @@ class EngineHandle:
         open_coroutine = open_engine(
             WorkspacePaths(folder.absolute()),
             purpose=purpose,
-            passphrase=passphrase,
+            key_holder=key_holder,
             work=work,
             clock=clock,
             workers=workers,
-            create=create,
             key_check_interval=key_check_interval,
         )
         return await cls._start(open_coroutine)

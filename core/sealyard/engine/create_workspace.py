@@ -7,8 +7,10 @@ import secrets
 import shutil
 
 from sealyard.concurrency.clock import SystemClock
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.engine import open_engine
-from sealyard.engine.workspace import create_layout, require_empty
+from sealyard.engine.workspace import build_key_store_location, create_layout, require_empty
+from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.model.access import parse_subject
 from sealyard.model.audit import AuditAction
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
@@ -20,14 +22,16 @@ async def create_workspace(
     name: str,
     administrator: str,
     key_store: KeyStore,
-    passphrase: str | None = None,
+    key_holder: KeyHolderFactory,
+    close_key_holder: bool = True,
     demo: bool = False,
 ) -> WorkspaceMetadata:
     """Create a workspace in an empty or new directory, and return its metadata.
 
-    If an error occurs, the new directory is removed. Raises :class:`WorkspaceError` if the directory is not empty,
-    :class:`StorageError` if the disk cannot be written, and :class:`KeyStoreLockedError` if the passphrase is missing
-    or the OS keyring does not respond.
+    ``key_holder`` starts the key holder that creates the master key. It is closed at the end, unless
+    ``close_key_holder`` is False and no error occurs. If an error occurs, the new directory is removed. Raises
+    :class:`WorkspaceError` if the directory is not empty, :class:`StorageError` if the disk cannot be written, and
+    :class:`KeyStoreLockedError` if the passphrase is missing or the OS keyring does not respond.
     """
     metadata = WorkspaceMetadata(
         id=secrets.token_hex(8),
@@ -41,15 +45,28 @@ async def create_workspace(
     require_empty(paths)
     try:
         create_layout(paths, metadata)
-        await _initialize(paths, metadata, passphrase)
+        location = build_key_store_location(paths, metadata, create=True)
+        await _initialize(paths, metadata, key_holder(location), close_key_holder)
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, paths.root, ignore_errors=True)
         raise
     return metadata
 
 
-async def _initialize(paths: WorkspacePaths, metadata: WorkspaceMetadata, passphrase: str | None) -> None:
-    engine = await open_engine(paths, purpose="init", passphrase=passphrase, work=False, create=True)
+async def _initialize(
+    paths: WorkspacePaths, metadata: WorkspaceMetadata, key_holder: KeyHolder, close_key_holder: bool
+) -> None:
+    try:
+        await _write_first_entries(paths, metadata, key_holder)
+    except BaseException:
+        await run_uncancellable(key_holder.close)
+        raise
+    if close_key_holder:
+        await run_uncancellable(key_holder.close)
+
+
+async def _write_first_entries(paths: WorkspacePaths, metadata: WorkspaceMetadata, key_holder: KeyHolder) -> None:
+    engine = await open_engine(paths, purpose="init", key_holder=key_holder, work=False)
     try:
         unit_of_work = engine.repository.begin()
         unit_of_work.audit(

@@ -58,9 +58,10 @@ from sealyard.engine.tasks.request_checks import RequestChecks
 from sealyard.engine.tasks.review import TaskReviews
 from sealyard.engine.webhooks.outbox import WebhookOutbox
 from sealyard.engine.webhooks.registry import WebhookRegistry
-from sealyard.engine.workspace import build_key_store_request, load_metadata, remove_crash_leftovers
+from sealyard.engine.workspace import build_key_store_location, load_metadata, remove_crash_leftovers
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
+from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
@@ -190,6 +191,7 @@ class Engine:
         self._lock = lock
         await run_uncancellable(partial(remove_crash_leftovers, self.paths))
         await self._checkpoint_loop.open_log()
+        await self._checkpoint_loop.verify_signed_checkpoint()
         self.repository.add_task_listeners(
             self._deadlines,
             self._released_metadata,
@@ -339,18 +341,18 @@ async def open_engine(
     paths: WorkspacePaths,
     *,
     purpose: str,
-    passphrase: str | None = None,
+    key_holder: KeyHolder | KeyHolderFactory,
     work: bool = True,
     clock: Clock | None = None,
     workers: int = 2,
-    create: bool = False,
     key_check_interval: float = CHECK_INTERVAL,
 ) -> Engine:
     """Open and start the engine of a workspace, as its only writer.
 
-    ``work``: whether to start the scheduler. ``workers``: number of worker slots. ``create``: whether to generate the
-    master key, which is necessary when a new workspace is opened for the first time. ``key_check_interval``: seconds
-    between two checks of a key. The call must not be cancelled: a partially opened engine leaves threads running.
+    ``key_holder``: the workspace's key holder, which stays open when the engine is closed; or a function that starts
+    one, which the engine closes. ``work``: whether to start the scheduler. ``workers``: number of worker slots.
+    ``key_check_interval``: seconds between two checks of a key. The call must not be cancelled: a partially opened
+    engine leaves threads running.
 
     Raises :class:`WorkspaceLockedError` if another process has the workspace open for writing,
     :class:`KeyStoreLockedError` if the passphrase is missing or wrong or the OS keyring does not respond,
@@ -362,19 +364,22 @@ async def open_engine(
     clock = clock or SystemClock()
     lock = WorkspaceLock.acquire(paths.lock, purpose)
     try:
+        bus = PipeBus.open(key_holder, build_key_store_location(paths, metadata), clock, workers)
+    except BaseException:
+        lock.release()
+        raise
+    try:
         store = await run_uncancellable(partial(TinyDocumentStore.open, paths.store, INDEXES, write=True))
         try:
             audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
             await run_uncancellable(partial(require_same_history, store, audit, audit.size))
             await run_uncancellable(partial(migrate_pending_entries, store, audit))
-            bus = PipeBus(
-                build_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers
-            )
             engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit)
         except BaseException:
             await run_uncancellable(store.close)
             raise
     except BaseException:
+        await bus.close()
         lock.release()
         raise
     try:
@@ -390,5 +395,5 @@ async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> E
     metadata = load_metadata(paths)
     clock = clock or SystemClock()
     store = await asyncio.to_thread(TinyDocumentStore.open, paths.store, INDEXES, write=False)
-    bus = PipeBus(build_key_store_request(paths, metadata, None, create=False), paths.worker_log, clock)
+    bus = PipeBus(None, paths.worker_log, clock)
     return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None)

@@ -11,8 +11,8 @@ import msgspec
 from sealyard.fs.atomic import remove_stale_files, storage_error, write_atomic
 from sealyard.model.errors import StorageError, WorkspaceError
 from sealyard.model.hints import Hint, HintCode
+from sealyard.model.key_holder_messages import KeyStoreLocation
 from sealyard.model.safe_text import escape_text
-from sealyard.model.worker_messages import OpenKeyStore
 from sealyard.model.workspace import LAYOUT_VERSION, WorkspaceMetadata, WorkspacePaths
 
 _FORMER_KEY_TRANSFER = "passing"
@@ -108,14 +108,10 @@ def save_metadata(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
         raise storage_error(error, "writing the metadata of the workspace") from error
 
 
-def build_key_store_request(
-    paths: WorkspacePaths, metadata: WorkspaceMetadata, passphrase: str | None, create: bool
-) -> OpenKeyStore:
-    """Return the message with which a worker opens the workspace's keys. ``create``: whether to create a master key."""
-    return OpenKeyStore(
-        workspace=str(paths.root),
-        workspace_id=metadata.id,
-        key_store=metadata.key_store,
-        passphrase=passphrase,
-        create=create,
+def build_key_store_location(
+    paths: WorkspacePaths, metadata: WorkspaceMetadata, *, create: bool = False
+) -> KeyStoreLocation:
+    """Return what a key holder needs to open the workspace's keys. ``create``: whether to create a master key."""
+    return KeyStoreLocation(
+        workspace=str(paths.root), workspace_id=metadata.id, key_store=metadata.key_store, create=create
     )

@@ -35,6 +35,15 @@ def create_private_file(path: Path) -> int:
         ) from error
 
 
+def open_log(path: Path) -> int:
+    """Open the log file for appending, and return its descriptor; open the null device if that is not possible."""
+    try:
+        make_private_dir(path.parent)
+        return open_private_append(path)
+    except OSError:
+        return os.open(os.devnull, os.O_RDWR)
+
+
 def write_private_file(path: Path, content: bytes) -> None:
     """Create a file of mode 0600 with ``content``, without syncing it.
 

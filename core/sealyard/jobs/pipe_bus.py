@@ -1,4 +1,4 @@
-"""The job bus for a single machine: crypto workers are child processes, one in each worker slot.
+"""The job bus for a single machine: the key holder starts crypto workers, one in each worker slot.
 
 A slot runs either one large job or many small ones. The first slot never runs large jobs, so that small jobs do not
 have to wait for a large one. A worker is started when its slot has work, and replaced after it has exited.
@@ -13,15 +13,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Self
 
 from sealyard.concurrency.active_time import sleep_active, wait_active
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.jobs.bus import LARGE_JOB_BYTES, Report
+from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.jobs.worker_process import WorkerProcess
 from sealyard.model.clock import Clock
-from sealyard.model.errors import SealyardError, WorkerError, error_from_info
+from sealyard.model.errors import KeyStoreLockedError, SealyardError, WorkerError, error_from_info
+from sealyard.model.key_holder_messages import KeyStoreLocation
 from sealyard.model.worker_messages import (
     AuditPublicKey,
     FromWorker,
+    GetSignedCheckpoint,
     Job,
     JobFailed,
     JobFinished,
@@ -29,7 +34,6 @@ from sealyard.model.worker_messages import (
     KeyCommand,
     KeyRequest,
     KeyResponse,
-    OpenKeyStore,
     ProbeEncryptionKey,
     ProbeSigningKey,
     RefusedMeasure,
@@ -41,6 +45,7 @@ from sealyard.model.worker_messages import (
     WorkerReady,
     WorkerStartFailed,
 )
+from sealyard.model.workspace import WorkspacePaths
 
 MAX_SMALL_JOBS = 32
 """Maximum number of small jobs that one worker runs at a time."""
@@ -54,7 +59,7 @@ REQUEST_TIMEOUT = 60.0
 STOP_TIMEOUT = 5.0
 """Time in seconds that a worker has to stop a task, or to exit after its pipe was closed, before it is killed."""
 
-IDEMPOTENT_COMMANDS = AuditPublicKey | SignCheckpoint | ProbeSigningKey | ProbeEncryptionKey
+IDEMPOTENT_COMMANDS = AuditPublicKey | GetSignedCheckpoint | SignCheckpoint | ProbeSigningKey | ProbeEncryptionKey
 """Commands that can safely be executed twice. The bus retries them once if the worker exits without a response."""
 
 _RESERVATION_TOKEN = 0
@@ -88,14 +93,24 @@ class _WorkerSlot:
 
 
 class PipeBus:
-    """Implements :class:`sealyard.jobs.bus.JobBus` with child processes. All calls must be made on one event loop.
+    """Implements :class:`sealyard.jobs.bus.JobBus` on one machine. All calls must be made on one event loop.
 
-    ``open_key_store`` is sent to every worker that is started. ``log_path``: the file that receives the standard error
-    output of the workers. ``workers``: the number of slots, raised to two if smaller.
+    ``key_holder`` starts the workers; without it, none can be started. ``log_path``: the file that receives the
+    standard error output of the workers. ``workers``: the number of slots, raised to two if smaller.
+    ``owns_key_holder``: whether :meth:`close` closes the key holder too.
     """
 
-    def __init__(self, open_key_store: OpenKeyStore, log_path: Path, clock: Clock, workers: int = 2) -> None:
-        self._open_key_store = open_key_store
+    def __init__(
+        self,
+        key_holder: KeyHolder | None,
+        log_path: Path,
+        clock: Clock,
+        workers: int = 2,
+        *,
+        owns_key_holder: bool = False,
+    ) -> None:
+        self._owns_key_holder = owns_key_holder
+        self._key_holder = key_holder
         self._log_path = log_path
         self._clock = clock
         self._slots = [_WorkerSlot() for _ in range(max(2, workers))]
@@ -105,6 +120,16 @@ class PipeBus:
         self._refused_measures: tuple[RefusedMeasure, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    @classmethod
+    def open(
+        cls, key_holder: KeyHolder | KeyHolderFactory, location: KeyStoreLocation, clock: Clock, workers: int
+    ) -> Self:
+        """Create the bus. If ``key_holder`` is a function, it starts the key holder, which the bus then owns."""
+        log_path = WorkspacePaths(Path(location.workspace)).worker_log
+        if isinstance(key_holder, KeyHolder):
+            return cls(key_holder, log_path, clock, workers)
+        return cls(key_holder(location), log_path, clock, workers, owns_key_holder=True)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -226,6 +251,8 @@ class PipeBus:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._owns_key_holder and self._key_holder is not None:
+            await run_uncancellable(self._key_holder.close)
 
     # ---- slots
 
@@ -248,7 +275,7 @@ class PipeBus:
             if self._closed:
                 raise WorkerError("Cannot start a crypto worker: the engine is closing.", "Open the workspace again.")
             if slot.process is None:
-                slot.process = await WorkerProcess.start(self._open_key_store, self._log_path)
+                slot.process = await WorkerProcess.start(self._require_key_holder(), self._log_path)
                 slot.silent_seconds = 0.0
                 self._note_refused_measures(slot.process.refused_measures)
                 self._spawn(self._receive_messages(slot, slot.process))
@@ -260,6 +287,11 @@ class PipeBus:
         for measure in refused if refused != self._refused_measures else ():
             log.warning("the crypto workers run without the protection %s: %s", measure.name, measure.reason)
         self._refused_measures = refused
+
+    def _require_key_holder(self) -> KeyHolder:
+        if self._key_holder is None:
+            raise KeyStoreLockedError("The workspace is open read-only.", "Open it for writing.")
+        return self._key_holder
 
     async def _receive_messages(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
         async for message in process.messages():

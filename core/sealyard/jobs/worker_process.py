@@ -1,48 +1,26 @@
-"""A crypto worker as a child process, connected by pipes."""
+"""A crypto worker, which the key holder has started, connected by pipes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import sys
-from collections.abc import AsyncIterator, Mapping
+import signal
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from sealyard.concurrency.active_time import wait_active
-from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.jobs.framing import MAX_LINE_BYTES, decode_report, encode_line
+from sealyard.jobs.holder_channel import StartedWorker
+from sealyard.jobs.key_holder import KeyHolder
 from sealyard.model.errors import WorkerError, error_from_info
-from sealyard.model.worker_messages import FromWorker, OpenKeyStore, RefusedMeasure, WorkerReady, WorkerStartFailed
+from sealyard.model.worker_messages import FromWorker, RefusedMeasure, WorkerReady, WorkerStartFailed
 
 START_TIMEOUT = 20.0
 """Time in seconds that a worker has to open the key store."""
-
-ALLOWED_VARIABLES = frozenset(
-    {
-        "DBUS_SESSION_BUS_ADDRESS",  # with DISPLAY, for the OS keyring
-        "DISPLAY",
-        "DYLD_LIBRARY_PATH",
-        "HOME",
-        "LANG",
-        "LANGUAGE",
-        "LD_LIBRARY_PATH",
-        "LOGNAME",
-        "PATH",
-        "SEALYARD_WORKSPACE",
-        "TMPDIR",
-        "TZ",
-        "USER",
-        "VIRTUAL_ENV",
-        "WAYLAND_DISPLAY",
-    }
-)
-"""Environment variables that a worker inherits; see also :data:`ALLOWED_VARIABLE_PREFIXES`."""
-
-ALLOWED_VARIABLE_PREFIXES = ("LC_", "PYTHON", "XDG_")
 
 EXIT_TIMEOUT = 2.0
 """Time in seconds that a worker has to exit after a failed start, before it is killed."""
@@ -51,34 +29,31 @@ EXIT_TIMEOUT = 2.0
 class WorkerProcess:
     """A running worker process that has opened the key store. Create it with :meth:`start`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._process = process
-        self._stdin = process.stdin
-        self._stdout = process.stdout
+    def __init__(self, worker: StartedWorker, pipes: _Pipes) -> None:
+        self._worker = worker
+        self._pipes = pipes
         self.refused_measures: tuple[RefusedMeasure, ...] = ()
         """The measures of confinement that the kernel refused to the worker."""
 
     @classmethod
-    async def start(cls, open_key_store: OpenKeyStore, log_path: Path) -> WorkerProcess:
-        """Start a worker process and wait until it has opened the key store.
+    async def start(cls, key_holder: KeyHolder, log_path: Path) -> WorkerProcess:
+        """Let the key holder start a worker process, and wait until it has opened the keys.
 
-        Raises the error that the worker reports, for example :class:`KeyStoreLockedError`, or :class:`WorkerError` if
-        the worker cannot be started or does not send a valid response in time.
+        Raises :class:`KeyStoreLockedError` if the key store is locked, the error that the worker reports, or
+        :class:`WorkerError` if the worker cannot be started or does not send a valid response in time.
         """
-        worker = cls(await _start_process(log_path))
+        started_worker = await key_holder.start_worker()
+        worker = cls(started_worker, await _Pipes.open(started_worker))
         try:
-            await worker._handshake(open_key_store, log_path)
+            await worker._handshake(log_path)
         except BaseException:
             worker.close_pipe()
             await worker.wait_exit(EXIT_TIMEOUT)
             raise
         return worker
 
-    async def _handshake(self, open_key_store: OpenKeyStore, log_path: Path) -> None:
-        await self.send(open_key_store)
-        first_line_task = asyncio.ensure_future(self._stdout.readline())
+    async def _handshake(self, log_path: Path) -> None:
+        first_line_task = asyncio.ensure_future(self._pipes.reader.readline())
         try:
             if not await wait_active(first_line_task, START_TIMEOUT):
                 self.kill()
@@ -97,7 +72,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._worker.pid
 
     @property
     def name(self) -> str:
@@ -106,31 +81,89 @@ class WorkerProcess:
     async def send(self, message: Any) -> None:
         """Send ``message``. Does nothing if the worker has closed its end of the pipe."""
         with contextlib.suppress(ConnectionError):
-            self._stdin.write(encode_line(message))
-            await self._stdin.drain()
+            self._pipes.writer.write(encode_line(message))
+            await self._pipes.writer.drain()
 
     async def messages(self) -> AsyncIterator[FromWorker]:
         """Yield messages until the worker closes its end of the pipe or sends an invalid message."""
         with contextlib.suppress(ConnectionError, ValueError, msgspec.MsgspecError):
-            while line := await self._stdout.readline():
+            while line := await self._pipes.reader.readline():
                 yield decode_report.decode(line)
 
     def close_pipe(self) -> None:
         """Close the worker's input pipe, which makes the worker exit."""
-        self._stdin.close()
+        self._pipes.writer.close()
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        """Kill the process, through the key holder if it is running."""
+        exit_future = self._worker.exit
+        if not exit_future.done():
+            self._worker.kill()
+        elif not exit_future.result() and not self._pipes.output_closed.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     async def wait_exit(self, seconds: float) -> None:
         """Wait until the process has exited. Kills it if it has not exited within ``seconds``."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._process.wait()
-        except TimeoutError:
+        exit_task = asyncio.ensure_future(self._wait_exit())
+        await asyncio.wait({exit_task}, timeout=seconds)
+        if not exit_task.done():
             self.kill()
-            await self._process.wait()
+        await exit_task
+        self._pipes.close()
+
+    async def _wait_exit(self) -> None:
+        """Wait until the key holder reports the exit or, if it has ended, until the worker's output pipe is closed.
+
+        Only the worker has the other end of that pipe, so it is closed when the last thread of the worker has ended.
+        """
+        exit_future = asyncio.wrap_future(self._worker.exit)
+        await asyncio.wait({exit_future})
+        if not exit_future.result():
+            await self._pipes.output_closed.wait()
+
+
+class _Pipes:
+    """This process's ends of a worker's pipes. ``output_closed``: set when the worker has closed its output."""
+
+    def __init__(self, reader: asyncio.StreamReader, read_transport: asyncio.ReadTransport) -> None:
+        self.reader = reader
+        self.output_closed = asyncio.Event()
+        self.writer: asyncio.StreamWriter
+        self._read_transport = read_transport
+
+    @classmethod
+    async def open(cls, worker: StartedWorker) -> _Pipes:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(MAX_LINE_BYTES)
+        output_file = os.fdopen(worker.output_fd, "rb", buffering=0)
+        input_file = os.fdopen(worker.input_fd, "wb", buffering=0)
+        read_transport, read_protocol = await loop.connect_read_pipe(lambda: _PipeProtocol(reader), output_file)
+        write_transport, write_protocol = await loop.connect_write_pipe(
+            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), input_file
+        )
+        pipes = cls(reader, read_transport)
+        read_protocol.on_close = pipes.output_closed.set
+        pipes.writer = asyncio.StreamWriter(write_transport, write_protocol, reader, loop)
+        return pipes
+
+    def close(self) -> None:
+        self.writer.close()
+        self._read_transport.close()
+
+
+class _PipeProtocol(asyncio.StreamReaderProtocol):
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        super().__init__(reader)
+        self.on_close: Callable[[], None] = _no_op
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.on_close()
+
+
+def _no_op() -> None:
+    return None
 
 
 def _try_decode(line: bytes) -> FromWorker | None:
@@ -138,40 +171,3 @@ def _try_decode(line: bytes) -> FromWorker | None:
         return decode_report.decode(line)
     except msgspec.MsgspecError:
         return None
-
-
-def select_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that a worker may see.
-
-    The engine's environment can contain the secrets of other workspaces, under names that this module does not know.
-    """
-    return {
-        name: value
-        for name, value in environ.items()
-        if name in ALLOWED_VARIABLES or name.startswith(ALLOWED_VARIABLE_PREFIXES)
-    }
-
-
-async def _start_process(log_path: Path) -> asyncio.subprocess.Process:
-    """Start the worker. Raises :class:`WorkerError` if its process cannot be started or its log cannot be opened."""
-    try:
-        return await _create_subprocess(log_path)
-    except OSError as error:
-        raise WorkerError(f"Cannot start the crypto worker: {error.strerror}.", f"See its log: {log_path}") from error
-
-
-async def _create_subprocess(log_path: Path) -> asyncio.subprocess.Process:
-    make_private_dir(log_path.parent)
-    with os.fdopen(open_private_append(log_path), "ab") as log_file:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # do not import modules from the current directory
-            "-m",
-            "sealyard.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log_file,
-            env=select_environment(os.environ),
-            start_new_session=True,
-            limit=MAX_LINE_BYTES,
-        )

@@ -80,6 +80,8 @@ class EncryptedFileKeyring(KeyringBackend):
         self._path = path
         self._passphrase = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogateescape")
         self._cost = cost or DEFAULT_COST
+        self._derived_key: tuple[bytes, bytes] | None = None
+        """The associated data for which a key was derived, and the key: deriving it takes long."""
 
     def get_password(self, service: str, username: str) -> str | None:
         return self._read_passwords().get(service, {}).get(username)
@@ -135,6 +137,12 @@ class EncryptedFileKeyring(KeyringBackend):
             raise storage_error(error, "writing the key store") from error
 
     def _derive_key(self, encrypted_file: _EncryptedFile) -> bytes:
+        parameters = encrypted_file.associated_data()
+        if self._derived_key is None or self._derived_key[0] != parameters:
+            self._derived_key = parameters, self._compute_key(encrypted_file)
+        return self._derived_key[1]
+
+    def _compute_key(self, encrypted_file: _EncryptedFile) -> bytes:
         cost = encrypted_file.cost
         try:
             kdf = Argon2id(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -37,9 +37,36 @@ TRUSTED_BACKENDS = frozenset(
 _KEYRING_TIMEOUT = 5.0
 _T = TypeVar("_T")
 
+KeyringCall = Callable[[Callable[["KeyringBackend"], Any]], Any]
+"""Calls a function with the keyring that stores the master key, and returns its result."""
+
+
+class OpenedKeyStore:
+    """An opened key store: its master key (32 bytes), and a value that the key store keeps with it."""
+
+    def __init__(self, call_keyring: KeyringCall, workspace_id: str, master_key: bytes) -> None:
+        self.master_key = master_key
+        self._call_keyring = call_keyring
+        self._username = f"workspace {workspace_id} state"
+
+    def load_state_epoch(self) -> str | None:
+        """Return the identifier of the worker state that belongs to the key store, or None if it has none yet."""
+        epoch: str | None = self._call_keyring(lambda keyring: keyring.get_password(SERVICE, self._username))
+        return epoch
+
+    def save_state_epoch(self, epoch: str) -> None:
+        self._call_keyring(lambda keyring: keyring.set_password(SERVICE, self._username, epoch))
+
 
 def open_master_key(kind: str, folder: Path, workspace_id: str, passphrase: str | None, create: bool = False) -> bytes:
-    """Return the master key (32 bytes) of the workspace, from the OS keyring or the file ``folder/keyring.json``.
+    """Return the master key of :func:`open_key_store`."""
+    return open_key_store(kind, folder, workspace_id, passphrase, create).master_key
+
+
+def open_key_store(
+    kind: str, folder: Path, workspace_id: str, passphrase: str | None, create: bool = False
+) -> OpenedKeyStore:
+    """Open the key store of the workspace: an entry of the OS keyring, or the file ``folder/keyring.json``.
 
     ``kind`` is ``os-keyring`` or ``passphrase``. If ``create`` is true and there is no master key, a new one is
     created; an existing master key is never replaced.
@@ -48,11 +75,9 @@ def open_master_key(kind: str, folder: Path, workspace_id: str, passphrase: str 
     :class:`KeyStoreCorruptedError` if the stored value is not a master key, and :class:`UsageError` for another
     ``kind``.
     """
-    if kind == PASSPHRASE:
-        return _open_keyring_file(folder, workspace_id, passphrase, create)
-    if kind == OS_KEYRING:
-        return call_os_keyring(lambda keyring: _load_master_key(keyring, workspace_id, create))
-    raise UsageError(f"Unknown key store {kind!r}.", f"Use {OS_KEYRING} or {PASSPHRASE}.")
+    call_keyring = _select_keyring(kind, folder, passphrase)
+    master_key: bytes = call_keyring(lambda keyring: _load_master_key(keyring, workspace_id, create))
+    return OpenedKeyStore(call_keyring, workspace_id, master_key)
 
 
 def os_keyring_available() -> bool:
@@ -73,12 +98,17 @@ def call_os_keyring(operation: Callable[[KeyringBackend], _T]) -> _T:
     return _with_timeout(lambda: operation(_find_os_keyring()))
 
 
-def _open_keyring_file(folder: Path, workspace_id: str, passphrase: str | None, create: bool) -> bytes:
+def _select_keyring(kind: str, folder: Path, passphrase: str | None) -> KeyringCall:
+    if kind == OS_KEYRING:
+        return call_os_keyring
+    if kind != PASSPHRASE:
+        raise UsageError(f"Unknown key store {kind!r}.", f"Use {OS_KEYRING} or {PASSPHRASE}.")
     from sealyard.keys.file_keyring import EncryptedFileKeyring
 
     if not passphrase:
         raise KeyStoreLockedError("The key store requires its passphrase.", "Start again and enter it.")
-    return _load_master_key(EncryptedFileKeyring(folder / KEYRING_FILE, passphrase), workspace_id, create)
+    keyring = EncryptedFileKeyring(folder / KEYRING_FILE, passphrase)
+    return lambda operation: operation(keyring)
 
 
 def _load_master_key(keyring: KeyringBackend, workspace_id: str, create: bool) -> bytes:

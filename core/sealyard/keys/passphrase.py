@@ -38,9 +38,33 @@ def find_passphrase(environ: Mapping[str, str], prompt: Callable[[], str] | None
     return passphrase
 
 
+def has_passphrase(environ: Mapping[str, str], tenant: str = "") -> bool:
+    """Return whether the environment variable or the systemd credential has a passphrase."""
+    if any(environ.get(name) for name in variable_names(tenant)):
+        return True
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    return folder is not None and any((Path(folder) / name).exists() for name in _credential_names(tenant))
+
+
+def variable_names(tenant: str = "") -> tuple[str, ...]:
+    """Return the names of the environment variables for ``tenant``, in the order in which they are tried."""
+    return (_tenant_variable(tenant), VARIABLE) if tenant else (VARIABLE,)
+
+
+def _credential_names(tenant: str) -> tuple[str, ...]:
+    return (_tenant_credential(tenant), CREDENTIAL) if tenant else (CREDENTIAL,)
+
+
+def _tenant_variable(tenant: str) -> str:
+    return f"{VARIABLE}_{re.sub('[^A-Z0-9]', '_', tenant.upper())}"
+
+
+def _tenant_credential(tenant: str) -> str:
+    return f"{CREDENTIAL}-{re.sub('[^A-Za-z0-9_.-]', '_', tenant)}"
+
+
 def _find_for_tenant(environ: Mapping[str, str], tenant: str) -> str:
-    variable = f"{VARIABLE}_{re.sub('[^A-Z0-9]', '_', tenant.upper())}"
-    return environ.get(variable) or _read_credential(environ, f"{CREDENTIAL}-{re.sub('[^A-Za-z0-9_.-]', '_', tenant)}")
+    return environ.get(_tenant_variable(tenant)) or _read_credential(environ, _tenant_credential(tenant))
 
 
 def _read_credential(environ: Mapping[str, str], name: str) -> str:

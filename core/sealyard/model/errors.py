@@ -358,6 +358,12 @@ class WorkerError(SealyardError):
     code = "worker"
 
 
+class WorkerStateError(SealyardError):
+    """The worker state, which records what was signed, is missing, damaged or was changed. Nothing is signed."""
+
+    code = "worker-state"
+
+
 def _subclasses_by_code(base: type[SealyardError]) -> dict[str, type[SealyardError]]:
     classes = {base.code: base}
     for subclass in base.__subclasses__():

@@ -1,8 +1,8 @@
 """Messages between the engine and a crypto worker: plain values, each encoded as one line of JSON.
 
 The engine sends jobs and commands. The worker opens the keys, checks the approvals itself, and reports its progress
-and results. Keys pass through the pipe only when they are imported or exported, and only :class:`OpenKeyStore` contains
-the passphrase of the key store. The messages with secrets are subclasses of :class:`SecretStruct`.
+and results. Keys pass through the pipe only when they are imported or exported, and the master key never; see
+:mod:`sealyard.model.key_holder_messages`. The messages with secrets are subclasses of :class:`SecretStruct`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import ErrorInfo
+from sealyard.model.key_holder_messages import WorkerStateInfo
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.tasks import Task
 
@@ -55,18 +56,6 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
 
 
 # ---- messages from the engine to a worker
-
-
-class OpenKeyStore(SecretStruct, frozen=True, kw_only=True, tag=True):
-    """The first message to a worker: the location of the workspace and how to open its key store."""
-
-    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("workspace", "key_store")
-
-    workspace: str
-    workspace_id: str
-    key_store: str
-    passphrase: str | None = None
-    create: bool = False
 
 
 class RunJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -137,10 +126,18 @@ class ExportKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class SignCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Requests a signed note for the audit log with ``size`` entries and the root hash ``root`` (hex)."""
+    """Requests a signed note for the audit log with ``size`` entries and the root hash ``root`` (hex).
+
+    ``proof``: RFC 6962 consistency proof (hex) from the last signed checkpoint; see :class:`GetSignedCheckpoint`.
+    """
 
     size: int
     root: str
+    proof: tuple[str, ...] = ()
+
+
+class GetSignedCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Requests the last signed checkpoint according to the worker state. The response has it in ``state``."""
 
 
 class AuditPublicKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -183,6 +180,7 @@ KeyCommand = (
     | CreateCertificateRequest
     | ExportKey
     | SignCheckpoint
+    | GetSignedCheckpoint
     | AuditPublicKey
     | ProbeSigningKey
     | ProbeEncryptionKey
@@ -195,7 +193,7 @@ class KeyRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):
     command: KeyCommand
 
 
-ToWorker = OpenKeyStore | RunJob | SigningPermitted | StopJob | KeyRequest
+ToWorker = RunJob | SigningPermitted | StopJob | KeyRequest
 
 
 # ---- messages from a worker to the engine
@@ -283,6 +281,7 @@ class KeyResponse(SecretStruct, frozen=True, kw_only=True, tag=True):
     version: KeyVersion | None = None
     text: str | None = None
     secret: bytes | None = None
+    state: WorkerStateInfo | None = None
     error: ErrorInfo | None = None
 
 

@@ -48,4 +48,5 @@ class WorkspacePaths:
         self.profiles = root / "profiles.json"
         self.engine_log = root / "logs" / "engine.log"
         self.worker_log = root / "logs" / "worker.log"
-        self.intents = root / "worker" / "intents.jsonl"
+        self.worker_state = root / "worker" / "state.log"
+        self.intents = root / "worker" / "intents.jsonl"  # of earlier versions; migrated to the worker state

@@ -1,13 +1,19 @@
-"""Entry point of the crypto worker process: ``python -m sealyard.worker``, driven over standard input and output."""
+"""Entry point of the crypto worker process: ``python -m sealyard.worker``.
+
+The engine drives the worker over standard input and output. The key holder, which starts the worker, gives it the
+master key over a private channel.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
 
 from sealyard.worker.channel import Channel
 from sealyard.worker.confinement import Confinement
+from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.service import run
 
 NICE_INCREMENT = 10
@@ -15,6 +21,10 @@ NICE_INCREMENT = 10
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="sealyard.worker")
+    parser.add_argument("--holder-fd", type=int, required=True, help="private channel to the key holder")
+    arguments = parser.parse_args()
+    os.set_inheritable(arguments.holder_fd, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o077)
     os.nice(NICE_INCREMENT)
@@ -23,7 +33,7 @@ def main() -> int:
     os.dup2(2, 1)
     confinement = Confinement()
     confinement.protect_memory()
-    return run(Channel(0, message_fd), confinement)
+    return run(Channel(0, message_fd), HolderChannel(arguments.holder_fd), confinement)
 
 
 if __name__ == "__main__":

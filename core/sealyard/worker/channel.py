@@ -27,14 +27,6 @@ class Channel:
         self._write_lock = threading.Lock()
         self._messages: asyncio.Queue[ToWorker] = asyncio.Queue()
 
-    def receive_first(self) -> ToWorker | None:
-        """Wait for the first message, before :meth:`start`. Returns None if there is none or it is not valid."""
-        try:
-            return decode_request.decode(self._input.readline())
-        except (OSError, msgspec.MsgspecError):
-            traceback.print_exc()
-            return None
-
     def start(self) -> None:
         """Start the reader thread. Must be called on the event loop that receives the messages."""
         loop = asyncio.get_running_loop()

@@ -20,7 +20,7 @@ from sealyard.model.worker_messages import Job, SigningPermissionRequested
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.approved_inputs import open_input, read_input
 from sealyard.worker.channel import Channel
-from sealyard.worker.intent_log import IntentLog
+from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.key_service import KeyService
 
 
@@ -51,7 +51,7 @@ class JobContext:
     """Gives the handler of one job access to its task, keys, inputs and progress."""
 
     def __init__(
-        self, job: Job, channel: Channel, keys: KeyService, artifacts: FileArtifacts, intent_log: IntentLog
+        self, job: Job, channel: Channel, keys: KeyService, artifacts: FileArtifacts, holder: HolderChannel
     ) -> None:
         self.job = job
         self.task = job.task
@@ -60,7 +60,7 @@ class JobContext:
         self.signing_permitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel = channel
         self._keys = keys
-        self._intent_log = intent_log
+        self._holder = holder
 
     def send(self, message: Any) -> None:
         self._channel.send(message)
@@ -123,8 +123,9 @@ class JobContext:
     async def _request_signing_permission(self, data: bytes, header: str | None) -> None:
         """Ask the engine for permission to sign ``data``.
 
-        Returns after the engine has stored the intent and this worker has logged it. Raises :class:`WorkerError` if the
-        task already has an intent for different bytes.
+        Returns after the engine has stored the intent and the key holder has recorded it. Raises :class:`WorkerError`
+        if the task already has an intent for different bytes according to the engine, and the errors of
+        :meth:`HolderChannel.record_intent`.
         """
         sha256 = hashlib.sha256(data).hexdigest()
         recorded_intent = self.task.intent
@@ -139,6 +140,4 @@ class JobContext:
             )
         )
         await self.signing_permitted
-        await self._intent_log.record(
-            self.task.id, self.task.fencing_token, sha256, has_intent=recorded_intent is not None
-        )
+        await self._holder.record_intent(self.task.id, self.task.fencing_token, sha256)

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import msgspec
+
 from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
+from sealyard.audit.reader import AuditReader
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.keys.local import LocalKeyProvider
-from sealyard.keys.master_key import open_master_key
 from sealyard.keys.provider import KeyProvider, Signer
 from sealyard.keys.registry import key_provider
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import Checkpoint
 from sealyard.model.device_configs import EncryptionKey, SigningKey
-from sealyard.model.errors import NotFoundError
+from sealyard.model.errors import AuditVerificationError, NotFoundError, WorkerStateError
+from sealyard.model.key_holder_messages import OpenKeys, WorkerStateInfo
 from sealyard.model.keys import KeyVersion, parse_key_uri
 from sealyard.model.worker_messages import (
     AuditPublicKey,
     CreateCertificateRequest,
     ExportKey,
     GenerateKey,
+    GetSignedCheckpoint,
     ImportCertificate,
     ImportKey,
     KeyCommand,
     KeyResponse,
-    OpenKeyStore,
     ProbeAuditKey,
     ProbeEncryptionKey,
     ProbeSigningKey,
     RotateKey,
     SignCheckpoint,
 )
+from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.key_probe import probe_audit_signer, probe_cipher, probe_signer
 
 AUDIT_KEY_NAME = "audit"
@@ -39,18 +44,16 @@ AUDIT_KEY_NAME = "audit"
 class KeyService:
     """Access to the keys of one workspace: its key providers, opened with the master key, and its audit key."""
 
-    def __init__(self, request: OpenKeyStore) -> None:
-        """Open the master key of the workspace. Blocks while the key is derived or the OS keyring prompts."""
-        workspace = Path(request.workspace)
-        master_key = open_master_key(
-            request.key_store, workspace / "keys", request.workspace_id, request.passphrase, create=request.create
-        )
+    def __init__(self, request: OpenKeys, holder: HolderChannel | None = None) -> None:
+        """Open the keys. ``holder``: records checkpoints before they are signed; without it, none can be signed."""
+        self._holder = holder
         self._workspace_id = request.workspace_id
         self._origin = f"sealyard/{request.workspace_id}"
-        self._folder = workspace / "keys"
-        self._master_key = master_key
+        self.workspace = Path(request.workspace)
+        self._folder = self.workspace / "keys"
+        self._master_key = request.master_key
         self._providers: dict[str, KeyProvider] = {}
-        self._audit_provider = LocalKeyProvider(self._folder / "audit", master_key)
+        self._audit_provider = LocalKeyProvider(self._folder / "audit", self._master_key)
         self._audit_version: KeyVersion | None = None
 
     async def signer(self, key: SigningKey) -> Signer:
@@ -83,6 +86,8 @@ class KeyService:
                 return await self._export(request_id, command)
             case AuditPublicKey(last_note=last_note):
                 return KeyResponse(request_id=request_id, text=await self._get_audit_public_key(last_note))
+            case GetSignedCheckpoint():
+                return KeyResponse(request_id=request_id, state=await self._get_signed_checkpoint())
             case SignCheckpoint():
                 return KeyResponse(request_id=request_id, text=await self._sign_checkpoint(command))
             case ProbeSigningKey(key=key, certificate=certificate):
@@ -164,5 +169,31 @@ class KeyService:
         key = await self._load_audit_key()
         assert key.public_key is not None
         checkpoint = Checkpoint(origin=self._origin, size=command.size, root=command.root)
+        await self._get_signed_checkpoint()
+        await self._require_holder().record_checkpoint(command.size, command.root, command.proof)
         signer = await self._open_audit_signer()
         return format_note(checkpoint, key.public_key.encode(), await signer.sign(checkpoint_body(checkpoint)))
+
+    async def _get_signed_checkpoint(self) -> WorkerStateInfo:
+        """Return the last signed checkpoint according to the worker state.
+
+        If the state has none yet, because an earlier version has signed it, records that of the log first. Raises
+        :class:`AuditVerificationError` if that one is not signed by the audit key.
+        """
+        holder = self._require_holder()
+        state = await holder.get_state()
+        note = await asyncio.to_thread(AuditReader(self.workspace / "audit").last_note) if state.size == 0 else None
+        if note is None:
+            return state
+        key = await self._load_audit_key()
+        assert key.public_key is not None
+        checkpoint = verify_note(note, key.public_key.encode())
+        if checkpoint.origin != self._origin:
+            raise AuditVerificationError(f"The last checkpoint of the audit log is of {checkpoint.origin}.")
+        await holder.record_checkpoint(checkpoint.size, checkpoint.root, ())
+        return msgspec.structs.replace(state, size=checkpoint.size, root=checkpoint.root)
+
+    def _require_holder(self) -> HolderChannel:
+        if self._holder is None:
+            raise WorkerStateError("The worker has no key holder.", "Start it through the engine.")
+        return self._holder

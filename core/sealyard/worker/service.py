@@ -19,7 +19,6 @@ from sealyard.model.worker_messages import (
     JobStopped,
     KeyRequest,
     KeyResponse,
-    OpenKeyStore,
     RefusedMeasure,
     RunJob,
     SigningPermitted,
@@ -33,7 +32,7 @@ from sealyard.worker.approval_check import verify_approvals
 from sealyard.worker.channel import Channel
 from sealyard.worker.confinement import Confinement
 from sealyard.worker.confinement.paths import worker_paths
-from sealyard.worker.intent_log import IntentLog
+from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.job_context import JobCancelledError, JobContext
 from sealyard.worker.jobs.encrypt import encrypt
 from sealyard.worker.jobs.package import package
@@ -51,22 +50,20 @@ JOB_HANDLERS: dict[TaskKind, Callable[[JobContext], Awaitable[JobFinished]]] = {
 }
 
 
-def run(channel: Channel, confinement: Confinement) -> int:
-    """Run the worker until the engine closes its end of the pipe, which ends the process.
+def run(channel: Channel, holder: HolderChannel, confinement: Confinement) -> int:
+    """Run the worker until the engine or the key holder closes its end of the connection, which ends the process.
 
-    Opens the key store, then restricts the process, and only then starts threads and accepts jobs. Returns the exit
-    code: 2 if the first message is not :class:`OpenKeyStore`, 0 if the key store could not be opened.
+    Opens the keys, then restricts the process, and only then starts threads and accepts jobs. Returns the exit code if
+    the keys could not be opened.
     """
-    request = channel.receive_first()
-    if not isinstance(request, OpenKeyStore):
-        return 2
-    paths = WorkspacePaths(Path(request.workspace))
+    open_keys = holder.receive_keys()
+    paths = WorkspacePaths(Path(open_keys.workspace))
     with asyncio.Runner() as runner:
         runner.get_loop()  # creates a pair of sockets, which the confinement forbids
         try:
             _check_owner(paths.root)
-            keys = KeyService(request)
-            service = _Service(channel, keys, paths)
+            keys = KeyService(open_keys, holder)
+            service = _Service(channel, keys, holder, paths)
         except (OSError, SealyardError) as error:
             reported_error = error if isinstance(error, SealyardError) else _to_sealyard_error(error)
             channel.send(WorkerStartFailed(error=reported_error.to_info()))
@@ -89,11 +86,11 @@ def _check_owner(workspace: Path) -> None:
 
 
 class _Service:
-    def __init__(self, channel: Channel, keys: KeyService, paths: WorkspacePaths) -> None:
+    def __init__(self, channel: Channel, keys: KeyService, holder: HolderChannel, paths: WorkspacePaths) -> None:
         self._channel = channel
         self._keys = keys
         self._artifacts = FileArtifacts(paths.artifacts)
-        self._intent_log = IntentLog(paths.intents)
+        self._holder = holder
         self._contexts: dict[str, JobContext] = {}
         self._job_tasks: dict[str, asyncio.Task[None]] = {}
         self._last_heartbeats: dict[str, tuple[int, int]] = {}
@@ -102,6 +99,7 @@ class _Service:
 
     async def serve(self, refused: tuple[RefusedMeasure, ...]) -> None:
         """Report that the worker is ready, and handle messages. ``refused``: the refused measures of confinement."""
+        self._holder.start()
         self._channel.start()
         self._channel.send(WorkerReady(pid=os.getpid(), refused=refused))
         async with asyncio.TaskGroup() as group:
@@ -115,7 +113,7 @@ class _Service:
     def _dispatch(self, message: object) -> None:
         match message:
             case RunJob(job=job):
-                context = JobContext(job, self._channel, self._keys, self._artifacts, self._intent_log)
+                context = JobContext(job, self._channel, self._keys, self._artifacts, self._holder)
                 self._contexts[job.task.id] = context
                 self._job_tasks[job.task.id] = asyncio.create_task(self._run_job(job, context))
             case SigningPermitted(task_id=task_id, fencing_token=fencing_token):

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from sealyard.client.config import workspaces
+from sealyard.client.config.key_holder import start_key_holder
 from sealyard.client.config.profiles import read_profiles, resolve, user_profiles_path
 from sealyard.client.config.workspaces import (
     create_workspace,
     current_user_name,
     load_workspace_metadata,
-    passphrase_for,
 )
-from sealyard.client.log import redact
 from sealyard.engine import workspace
 from sealyard.model.access import parse_subject
-from sealyard.model.errors import KeyStoreLockedError, StorageError, WorkspaceError
+from sealyard.model.errors import StorageError, WorkspaceError
 from sealyard.model.hints import HintCode
 from sealyard.model.workspace import KeyStore
+from tests.support.key_holders import unlock
 
 PASSPHRASE = "a passphrase for this test alone"
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "workspace"
     asyncio.run(
         create_workspace(
-            path, name="Plant 1", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+            path, name="Plant 1", administrator="olga", key_store=KeyStore.PASSPHRASE, key_holder=unlock(PASSPHRASE)
         )
     )
     return path
@@ -44,24 +44,11 @@ def test_created_workspace_becomes_default(folder: Path) -> None:
     assert read_profiles(user_profiles_path()).current == "Plant-1"
 
 
-def test_passphrase_is_prompted_and_redacted(folder: Path) -> None:
-    assert passphrase_for(folder, {}, lambda: PASSPHRASE) == PASSPHRASE
-    assert PASSPHRASE not in redact(f"tried {PASSPHRASE}")
-    with pytest.raises(KeyStoreLockedError):
-        passphrase_for(folder, {}, None)
-
-
-def test_os_keyring_requires_no_passphrase(folder: Path) -> None:
-    path = folder / "workspace.json"
-    path.write_text(path.read_text().replace('"passphrase"', '"os-keyring"'))
-    assert passphrase_for(folder, {}, None) is None
-
-
 def test_folder_without_workspace_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError):
         load_workspace_metadata(tmp_path)
     with pytest.raises(WorkspaceError):
-        passphrase_for(tmp_path, {}, None)
+        start_key_holder(tmp_path, may_prompt=False)
 
 
 @pytest.mark.parametrize("account", ["DOMAIN\\jörg müller", "_daemon", "+++", "öäü", "a" * 100])
@@ -76,12 +63,14 @@ def test_workspace_below_file_is_rejected(tmp_path: Path, monkeypatch: pytest.Mo
     for path in (tmp_path / "file", tmp_path / "file" / "workspace"):
         with pytest.raises(StorageError, match="Cannot create"):
             asyncio.run(
-                create_workspace(path, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase="x")
+                create_workspace(
+                    path, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, key_holder=unlock("x")
+                )
             )
 
 
 async def create(path: Path) -> None:
-    await create_workspace(path, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase="x")
+    await create_workspace(path, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, key_holder=unlock("x"))
 
 
 def test_unwritable_profiles_leave_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,14 @@ import shutil
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sealyard.client.config.key_holder import KeyHolder
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.client import HttpClient
@@ -36,6 +37,7 @@ from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, PASSPHRASE
+from tests.support.key_holders import open_key_holder
 from tests.support.sharing_process import LIMIT, start_sharing_processes
 
 pytestmark = pytest.mark.anyio
@@ -59,19 +61,43 @@ def copy_workspace(workspace_template: Path, target: Path) -> Path:
     return target
 
 
-def provide_passphrase() -> str:
-    return PASSPHRASE
+@pytest.fixture
+def key_holder(folder: Path) -> Iterator[KeyHolder]:
+    """The key holder of this process."""
+    with open_key_holder(folder, PASSPHRASE) as key_holder:
+        yield key_holder
 
 
-def fail_on_prompt() -> str:
-    raise AssertionError("the passphrase was requested without need")
+def fail_on_prompt() -> KeyHolder:
+    raise AssertionError("the key holder was requested without need")
 
 
 @asynccontextmanager
 async def open_shared(
-    folder: Path, unlock: Callable[[], str | None] = provide_passphrase, **more: Any
+    folder: Path, provide: Callable[[], KeyHolder] | None = None, **more: Any
 ) -> AsyncIterator[SharedWorkspace]:
-    shared = SharedWorkspace(folder, unlock, purpose="test", **more)
+    with ExitStack() as stack:
+        shared = SharedWorkspace(folder, provide or _StartOnce(folder, stack), purpose="test", **more)
+        async with _closed_at_exit(shared):
+            yield shared
+
+
+class _StartOnce:
+    """Starts the key holder when it is requested."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self._key_holder: KeyHolder | None = None
+
+    def __call__(self) -> KeyHolder:
+        if self._key_holder is None:
+            self._key_holder = self._stack.enter_context(open_key_holder(self._folder, PASSPHRASE))
+        return self._key_holder
+
+
+@asynccontextmanager
+async def _closed_at_exit(shared: SharedWorkspace) -> AsyncIterator[SharedWorkspace]:
     try:
         await shared.open(within=LIMIT)
         yield shared
@@ -134,9 +160,9 @@ async def test_holder_without_socket_is_reported(folder: Path) -> None:
             await SharedWorkspace(folder, fail_on_prompt, purpose="another").open(within=0.2)
 
 
-async def test_open_waits_for_short_lock(folder: Path) -> None:
+async def test_open_waits_for_short_lock(folder: Path, key_holder: KeyHolder) -> None:
     lock = WorkspaceLock.acquire(folder / "lock", "a short command")
-    shared = SharedWorkspace(folder, provide_passphrase, purpose="another")
+    shared = SharedWorkspace(folder, lambda: key_holder, purpose="another")
     call = asyncio.create_task(shared.open(within=LIMIT))
     await asyncio.sleep(0)
     lock.release()
@@ -205,9 +231,9 @@ async def test_missing_socket_support_is_reported(folder: Path, monkeypatch: pyt
 # ---- takeover
 
 
-async def test_takeover_after_close_loses_no_event(folder: Path) -> None:
+async def test_takeover_after_close_loses_no_event(folder: Path, key_holder: KeyHolder) -> None:
     takeovers: list[bool] = []
-    first = SharedWorkspace(folder, provide_passphrase, purpose="test")
+    first = SharedWorkspace(folder, lambda: key_holder, purpose="test")
     await first.open()
     async with open_shared(folder, on_take_over=lambda: takeovers.append(True)) as second:
         client = second.client(ADMIN)
@@ -228,8 +254,10 @@ async def test_takeover_after_close_loses_no_event(folder: Path) -> None:
         assert {"USER:before", "USER:after"} <= subjects
 
 
-async def test_cancelled_call_does_not_stop_takeover(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = SharedWorkspace(folder, provide_passphrase, purpose="test")
+async def test_cancelled_call_does_not_stop_takeover(
+    folder: Path, key_holder: KeyHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = SharedWorkspace(folder, lambda: key_holder, purpose="test")
     await first.open()
     opening = asyncio.Event()
     open_engine = EngineHandle.open
@@ -333,10 +361,10 @@ async def test_failed_takeover_is_left_to_another(folder: Path) -> None:
                 locked_out.quit()
 
 
-async def test_close_during_takeover_releases_lock(folder: Path) -> None:
-    first = SharedWorkspace(folder, provide_passphrase, purpose="test")
+async def test_close_during_takeover_releases_lock(folder: Path, key_holder: KeyHolder) -> None:
+    first = SharedWorkspace(folder, lambda: key_holder, purpose="test")
     await first.open()
-    second = SharedWorkspace(folder, provide_passphrase, purpose="test")
+    second = SharedWorkspace(folder, lambda: key_holder, purpose="test")
     await second.open()
     client = second.client(DEV)
     listener = asyncio.create_task(_collect_cursors(client, []))

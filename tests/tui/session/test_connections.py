@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partialmethod
 from pathlib import Path
@@ -16,6 +16,7 @@ from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
 from sealyard.client.sharing.workspace import SharedWorkspace
+from sealyard.engine.workspace import build_key_store_location, load_metadata
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.errors import (
     AuthenticationError,
@@ -25,15 +26,19 @@ from sealyard.model.errors import (
     WorkspaceReadOnlyError,
 )
 from sealyard.model.requests import TaskFilter
+from sealyard.model.workspace import WorkspacePaths
 from sealyard_tui.session.connections import LocalConnection, ServerConnection, WorkspaceConnection
 from sealyard_tui.session.messages import ConnectionMode
+from tests.support.key_holders import unlock
 
 TIMEOUT = 30.0
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoWorkspace:
-    return asyncio.run(create_demo(tmp_path_factory.mktemp("demo")))
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoWorkspace]:
+    workspace = asyncio.run(create_demo(tmp_path_factory.mktemp("demo")))
+    yield workspace
+    workspace.key_holder.close()
 
 
 def load_profile(workspace: DemoWorkspace, name: str) -> Profile:
@@ -44,7 +49,7 @@ def load_profile(workspace: DemoWorkspace, name: str) -> Profile:
 
 @asynccontextmanager
 async def open_connection(workspace: DemoWorkspace, *, read_only: bool = False) -> AsyncIterator[LocalConnection]:
-    connection = LocalConnection(workspace.folder, workspace.passphrase, read_only=read_only)
+    connection = LocalConnection(workspace.folder, workspace.key_holder, read_only=read_only)
     try:
         yield connection
     finally:
@@ -88,7 +93,9 @@ async def test_wrong_passphrase_prevents_takeover_and_reports_error(
 ) -> None:
     errors: asyncio.Queue[SealyardError] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    second = LocalConnection(demo.folder, "another passphrase")
+    paths = WorkspacePaths(demo.folder)
+    locked_key_holder = unlock("another passphrase")(build_key_store_location(paths, load_metadata(paths)))
+    second = LocalConnection(demo.folder, locked_key_holder)
 
     def on_trouble(error: SealyardError) -> None:
         loop.call_soon_threadsafe(errors.put_nowait, error)
@@ -108,6 +115,7 @@ async def test_wrong_passphrase_prevents_takeover_and_reports_error(
             assert (await asking).subject == "USER:owner"
     finally:
         await second.close()
+        locked_key_holder.close()
 
 
 async def test_status_goes_to_latest_profile_only(
@@ -129,7 +137,7 @@ async def test_locked_workspace_opens_read_only_with_reason(
     demo: DemoWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SharedWorkspace, "open", partialmethod(SharedWorkspace.open, within=0.0))
-    holder = await EngineHandle.open(demo.folder, purpose="a command", passphrase=demo.passphrase, work=False)
+    holder = await EngineHandle.open(demo.folder, purpose="a command", key_holder=demo.key_holder, work=False)
     try:
         async with open_connection(demo) as connection:
             client = await connect_client(connection, load_profile(demo, "owner"))
@@ -166,7 +174,7 @@ async def test_read_only_request_does_not_attach(demo: DemoWorkspace) -> None:
 
 
 async def test_unknown_socket_group_raises_and_keeps_workspace(demo: DemoWorkspace) -> None:
-    connection = LocalConnection(demo.folder, demo.passphrase, group="no-such-group-here")
+    connection = LocalConnection(demo.folder, demo.key_holder, group="no-such-group-here")
     try:
         client = await connection.connect(load_profile(demo, "developer"), lambda _: None)
         with pytest.raises(UsageError, match="no-such-group-here"):

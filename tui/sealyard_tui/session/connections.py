@@ -22,6 +22,7 @@ from sealyard.model.errors import SealyardError, WorkspaceLockedError, Workspace
 from sealyard_tui.session.messages import ConnectionMode
 
 if TYPE_CHECKING:
+    from sealyard.client.config.key_holder import KeyHolder
     from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.http.client import HttpClient
     from sealyard.client.http.transport import TokenSource
@@ -90,7 +91,7 @@ class LocalConnection:
     def __init__(
         self,
         folder: Path,
-        passphrase: str | None,
+        key_holder: KeyHolder | None,
         *,
         read_only: bool = False,
         group: str = "",
@@ -99,6 +100,7 @@ class LocalConnection:
     ) -> None:
         """Prepare a connection to the workspace in ``folder``.
 
+        ``key_holder``: the key holder of the workspace, which the caller closes; None for a read-only connection.
         ``group``: the operating system group whose members may also connect. ``allow_private_webhooks``: whether to
         allow webhooks and notifications to all addresses and without encryption. ``key_check_interval``: seconds
         between two checks of a key while this process owns the workspace.
@@ -108,7 +110,7 @@ class LocalConnection:
         self.read_only_error: SealyardError | None = None
         self.mode = ConnectionMode.READ_ONLY if read_only else ConnectionMode.OWNER
         self._folder = folder
-        self._passphrase = passphrase
+        self._key_holder = key_holder
         self._group = group
         self._allow_private_webhooks = allow_private_webhooks
         self._key_check_interval = key_check_interval
@@ -156,9 +158,11 @@ class LocalConnection:
     async def _open_workspace(self) -> None:
         from sealyard.client.sharing.workspace import SharedWorkspace
 
+        key_holder = self._key_holder
+        assert key_holder is not None
         workspace = SharedWorkspace(
             self._folder,
-            lambda: self._passphrase,
+            lambda: key_holder,
             purpose="application",
             listen=False,
             os_group=self._group,

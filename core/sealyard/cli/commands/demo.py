@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -27,7 +26,6 @@ from sealyard.client.demo import (
     temporary_dir,
 )
 from sealyard.client.log import log_to_file
-from sealyard.keys.passphrase import VARIABLE as PASSPHRASE_VARIABLE
 from sealyard.model.errors import PermissionDeniedError, SealyardError, TaskFailedError
 from sealyard.model.formatting import format_count, format_size
 from sealyard.model.requests import PackageRequest
@@ -49,7 +47,10 @@ def run(ctx: Context) -> int:
         ctx.out.warn("Creating a demo workspace…")
     with temporary_dir(keep=ctx.args.keep) as root:
         demo = asyncio.run(_create(root, is_populated=not headless))
-        code = _run_headless(ctx, root, demo) if headless else _run_application(ctx, demo)
+        try:
+            code = _run_headless(ctx, root, demo) if headless else _run_application(ctx, demo)
+        finally:
+            demo.key_holder.close()
         if ctx.args.keep:
             ctx.out.warn(f"Kept {root}. Its passphrase was not stored, so the workspace can only be read.")
     return code
@@ -64,10 +65,9 @@ async def _create(root: Path, *, is_populated: bool) -> DemoWorkspace:
 
 
 def _run_application(ctx: Context, demo: DemoWorkspace) -> int:
-    """Run the application, which reads workspace, profile and passphrase from the environment."""
+    """Run the application, which reads workspace and profile from the environment."""
     select_in_environment(demo.folder, "developer")
-    os.environ[PASSPHRASE_VARIABLE] = demo.passphrase
-    return launch_app(ctx.args)
+    return launch_app(ctx.args, demo.key_holder)
 
 
 # ---- the scripted run
@@ -99,7 +99,7 @@ class _DemoRun:
     async def run(self) -> None:
         from sealyard.client.engine_handle import EngineHandle
 
-        engine = await EngineHandle.open(self._demo.folder, purpose="demo", passphrase=self._demo.passphrase)
+        engine = await EngineHandle.open(self._demo.folder, purpose="demo", key_holder=self._demo.key_holder)
         try:
             task = await self._create_and_verify_package(engine)
         finally:

@@ -6,21 +6,21 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from sealyard.cli.arguments import Commands, add_command, duration, input_path
-from sealyard.cli.context import Context, ask_passphrase, is_interactive
+from sealyard.cli.context import Context, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.config.profiles import selected_workspace
-from sealyard.client.config.workspaces import load_workspace_metadata, passphrase_for
+from sealyard.client.config.workspaces import load_workspace_metadata
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
+    from sealyard.client.config.key_holder import KeyHolder
     from sealyard.client.engine_handle import EngineHandle
     from sealyard.server.settings import ServerSettings
 
@@ -60,22 +60,27 @@ def add_commands(commands: Commands) -> None:
 
 
 async def _serve(ctx: Context) -> int:
-    import asyncio
-    import importlib
-
-    from sealyard.cli.signals import has_terminal, stop_event
-
     if os.geteuid() == 0 and not ctx.args.allow_root:
         raise UsageError(
             "The server refuses to run as root: an error in it would affect the whole machine, not one user.",
             "Run it as a user of its own that owns the workspaces, or pass --allow-root.",
         )
     settings = _load_settings(ctx)
-    tenants = _load_tenants(ctx, settings)
+    with contextlib.ExitStack() as stack:
+        tenants = _load_tenants(ctx, settings)
+        return await _serve_tenants(ctx, settings, _start_key_holders(tenants, stack))
+
+
+async def _serve_tenants(ctx: Context, settings: ServerSettings, tenants: Mapping[str, tuple[Path, KeyHolder]]) -> int:
+    import asyncio
+    import importlib
+
+    from sealyard.cli.signals import has_terminal, stop_event
+
     # With a terminal, SIGHUP means that the terminal was closed; a service receives it to reload the certificate.
     stops_on_hangup = has_terminal()
     stop = stop_event(hang_up=stops_on_hangup)
-    # Import the server while the first workers unlock their keys: each takes about a second.
+    # Import the server while the key holders open their key stores.
     import_task = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.server"))
     engines = await _open_engines(tenants, settings.key_check_minutes * 60)
     await import_task
@@ -129,18 +134,19 @@ def _remove_address(path: Path, address: str) -> None:
 
 
 async def _open_engines(
-    tenants: Mapping[str, tuple[Path, str | None]], key_check_interval: float
+    tenants: Mapping[str, tuple[Path, KeyHolder]], key_check_interval: float
 ) -> dict[str, EngineHandle]:
     """Open the engine of each tenant, which checks its keys every ``key_check_interval`` seconds.
 
-    If one cannot be opened, close the others and raise its error."""
+    If one cannot be opened, close the others and raise its error.
+    """
     from sealyard.client.engine_handle import EngineHandle
 
     engines: dict[str, EngineHandle] = {}
     try:
-        for name, (folder, passphrase) in tenants.items():
+        for name, (folder, key_holder) in tenants.items():
             engines[name] = await EngineHandle.open(
-                folder, purpose="serve", passphrase=passphrase, key_check_interval=key_check_interval
+                folder, purpose="serve", key_holder=key_holder, key_check_interval=key_check_interval
             )
     except BaseException:
         for engine in engines.values():
@@ -181,20 +187,27 @@ def _parse_tenants(pairs: list[str]) -> dict[str, str]:
     return tenants
 
 
-def _load_tenants(ctx: Context, settings: ServerSettings) -> dict[str, tuple[Path, str | None]]:
-    """Return the workspace folder and passphrase of each tenant. Prompts for missing passphrases."""
+def _load_tenants(ctx: Context, settings: ServerSettings) -> dict[str, Path]:
+    """Return the workspace folder of each tenant."""
     folders = {name: Path(folder).absolute() for name, folder in settings.tenants.items()}
     if not folders:
         folder = _select_folder(ctx)
         folders = {load_workspace_metadata(folder).name: folder}
-    return {name: (folder, _load_passphrase(name, folder)) for name, folder in folders.items()}
+    return folders
 
 
-def _load_passphrase(tenant: str, folder: Path) -> str | None:
-    prompt = (
-        partial(ask_passphrase, f"Passphrase of {escape_text(tenant, 60)}'s key store: ") if is_interactive() else None
-    )
-    return passphrase_for(folder, os.environ, prompt, tenant=tenant)
+def _start_key_holders(folders: Mapping[str, Path], stack: contextlib.ExitStack) -> dict[str, tuple[Path, KeyHolder]]:
+    """Start the key holder of each tenant, which ``stack`` closes. They prompt for missing passphrases."""
+    from sealyard.client.config.key_holder import forget_passphrases, start_key_holder
+
+    tenants: dict[str, tuple[Path, KeyHolder]] = {}
+    for name, folder in folders.items():
+        prompt = f"Passphrase of {escape_text(name, 60)}'s key store: "
+        key_holder = start_key_holder(folder, may_prompt=is_interactive(), tenant=name, prompt=prompt)
+        stack.callback(key_holder.close)
+        tenants[name] = folder, key_holder
+    forget_passphrases(os.environ)
+    return tenants
 
 
 def _select_folder(ctx: Context) -> Path:

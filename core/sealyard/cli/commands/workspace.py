@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from sealyard.cli import app_launcher
 from sealyard.cli.arguments import Commands, add_command, choice
-from sealyard.cli.context import Context, ask_passphrase, is_interactive
+from sealyard.cli.context import Context, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields
 from sealyard.client.config import profiles, workspaces
 from sealyard.model.access import parse_subject
-from sealyard.model.errors import SealyardError, UsageError
+from sealyard.model.errors import SealyardError
 from sealyard.model.formatting import format_time
 from sealyard.model.workspace import KeyStore
 
@@ -51,8 +51,6 @@ def add_commands(commands: Commands) -> None:
     demo_parser.add_argument("--keep", action="store_true", help="keep the folder of the workspace")
     app_launcher.add_app_options(demo_parser)
 
-    add_command(commands, "worker", _worker, "Run a crypto worker (the engine starts its own)", hidden=True)
-
 
 # ---- the workspace
 
@@ -62,12 +60,17 @@ async def _init(ctx: Context) -> int:
         profiles.selected_workspace(getattr(ctx.args, "workspace", None), os.environ)
         or workspaces.default_workspace_path()
     )
+    from sealyard.client.config.key_holder import new_key_holder
+
     name = ctx.args.name or folder.name
     administrator = parse_subject(ctx.args.admin or workspaces.current_user_name())
     key_store = ctx.args.key_store or workspaces.detect_key_store()
-    passphrase = _new_passphrase() if key_store is KeyStore.PASSPHRASE else None
     profile = await workspaces.create_workspace(
-        folder, name=name, administrator=administrator, key_store=key_store, passphrase=passphrase
+        folder,
+        name=name,
+        administrator=administrator,
+        key_store=key_store,
+        key_holder=new_key_holder(may_prompt=is_interactive()),
     )
     lines = format_fields(
         (
@@ -89,17 +92,6 @@ def _to_builtins(value: object) -> dict[str, object]:
 
     builtins: dict[str, object] = msgspec.to_builtins(value)
     return builtins
-
-
-def _new_passphrase() -> str:
-    return workspaces.new_passphrase(os.environ, _prompt_twice if is_interactive() else None)
-
-
-def _prompt_twice() -> str:
-    passphrase = ask_passphrase("New passphrase: ")
-    if passphrase and ask_passphrase("Repeat: ") != passphrase:
-        raise UsageError("Passphrases do not match.", "Start over.")
-    return passphrase
 
 
 # ---- running tasks
@@ -176,9 +168,3 @@ def _demo(ctx: Context) -> int:
     from sealyard.cli.commands import demo
 
     return demo.run(ctx)
-
-
-def _worker(_: Context) -> int:
-    from sealyard.worker.__main__ import main
-
-    return main()

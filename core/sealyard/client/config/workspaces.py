@@ -1,11 +1,11 @@
-"""Operations on a local workspace that need no client: load its metadata, get its passphrase, create it."""
+"""Operations on a local workspace that need no client: load its metadata, create it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from sealyard.client.config.key_holder import KeyHolderFactory
 from sealyard.client.config.profiles import (
     Profile,
     add_profile,
@@ -13,9 +13,7 @@ from sealyard.client.config.profiles import (
     require_writable_profiles,
     user_profiles_path,
 )
-from sealyard.client.log import register_secret
 from sealyard.engine.workspace import load_metadata
-from sealyard.keys.passphrase import find_passphrase
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import StorageError
 from sealyard.model.hints import Hint, HintCode
@@ -30,38 +28,19 @@ def load_workspace_metadata(folder: Path) -> WorkspaceMetadata:
     return load_metadata(WorkspacePaths(folder))
 
 
-def passphrase_for(
-    folder: Path, environ: Mapping[str, str], ask: Callable[[], str] | None, *, tenant: str = ""
-) -> str | None:
-    """Return the passphrase of the workspace's key store, or None if the OS keyring holds the master key.
-
-    ``ask`` prompts the user; pass it only if a user is at a terminal. ``tenant`` is the tenant's name on a server
-    with several tenants. Raises :class:`WorkspaceError` if the workspace cannot be read, and
-    :class:`KeyStoreLockedError` if neither the environment nor the user provides a passphrase.
-    """
-    if load_workspace_metadata(folder).key_store is not KeyStore.PASSPHRASE:
-        return None
-    passphrase = find_passphrase(environ, ask, tenant)
-    register_secret(passphrase)
-    return passphrase
-
-
-def new_passphrase(environ: Mapping[str, str], ask: Callable[[], str] | None) -> str:
-    """Return the passphrase for a new key store. ``ask`` has the same meaning as in :func:`passphrase_for`.
-
-    Raises :class:`KeyStoreLockedError` if neither the environment nor the user provides a passphrase.
-    """
-    passphrase = find_passphrase(environ, ask)
-    register_secret(passphrase)
-    return passphrase
-
-
 async def create_workspace(
-    folder: Path, *, name: str, administrator: str, key_store: KeyStore, passphrase: str | None = None
+    folder: Path,
+    *,
+    name: str,
+    administrator: str,
+    key_store: KeyStore,
+    key_holder: KeyHolderFactory,
+    close_key_holder: bool = True,
 ) -> Profile:
     """Create a workspace, and a profile for its administrator, which becomes the user's current profile.
 
-    Returns the profile. Raises :class:`UsageError`, :class:`WorkspaceError`, :class:`StorageError` or
+    ``key_holder`` starts the key holder that creates the master key; ``close_key_holder``: whether to close it at the
+    end. Returns the profile. Raises :class:`UsageError`, :class:`WorkspaceError`, :class:`StorageError` or
     :class:`KeyStoreLockedError` if the workspace cannot be created.
     """
     from sealyard.engine.create_workspace import create_workspace
@@ -69,10 +48,13 @@ async def create_workspace(
     path = folder.absolute()
     identity = parse_subject(administrator)
     require_writable_profiles()
-    if passphrase is not None:
-        register_secret(passphrase)
     await create_workspace(
-        WorkspacePaths(path), name=name, administrator=identity, key_store=key_store, passphrase=passphrase
+        WorkspacePaths(path),
+        name=name,
+        administrator=identity,
+        key_store=key_store,
+        key_holder=key_holder,
+        close_key_holder=close_key_holder,
     )
     profile_name = read_profiles(user_profiles_path()).free_name(name, lambda profile: profile.workspace == str(path))
     profile = Profile(name=profile_name, identity=identity, workspace=str(path))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sealyard.client.config.key_holder import KeyHolder
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET, is_listening, is_responsive, socket_path
 from sealyard.concurrency.clock import SystemClock
@@ -45,11 +46,11 @@ STARTING_TIMEOUT = 20.0
 LISTENING_PURPOSES = frozenset({"application", "run", "serve", "watch"})
 """The purposes of lock holders that listen as soon as they are ready."""
 
-PassphraseProvider = Callable[[], str | None]
-"""Returns the passphrase of the key store, or None if no passphrase is needed.
+KeyHolderProvider = Callable[[], KeyHolder]
+"""Returns the key holder of the workspace, which the caller of :class:`SharedWorkspace` closes.
 
-Called only if no other process holds the workspace. May prompt the user when the workspace is first opened, but not
-when this process takes the workspace over.
+Called only if no other process holds the workspace. May start the key holder, which may prompt the user when the
+workspace is first opened, but not when this process takes the workspace over.
 """
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class SharedWorkspace:
     def __init__(
         self,
         folder: Path,
-        unlock: PassphraseProvider,
+        key_holder: KeyHolderProvider,
         *,
         purpose: str,
         listen: bool = True,
@@ -77,7 +78,7 @@ class SharedWorkspace:
     ) -> None:
         """Prepare access to the workspace in ``folder``; :meth:`open` connects.
 
-        ``unlock`` returns the passphrase of the key store, and ``purpose`` is shown to other processes while this
+        ``key_holder`` returns the key holder, and ``purpose`` is shown to other processes while this
         process holds the lock. With ``listen``, which is for long-running processes, other processes can attach as
         soon as this process holds the lock; without it, only after :meth:`start_listening`. With ``work``, the engine
         gives tasks to workers while this process holds the lock. Members of the operating system group ``os_group``
@@ -90,7 +91,7 @@ class SharedWorkspace:
         as far as possible.
         """
         self._folder = folder
-        self._unlock = unlock
+        self._get_key_holder = key_holder
         self._purpose = purpose
         self._listen = listen
         self._work = work
@@ -214,11 +215,10 @@ class SharedWorkspace:
         if (holder := WorkspaceLock.holder(lock_path)) is not None:
             raise lock_error(holder)
         WorkspaceLock.require_writable(lock_path)
-        passphrase = self._unlock()
         engine = await EngineHandle.open(
             self._folder,
             purpose=self._purpose,
-            passphrase=passphrase,
+            key_holder=self._get_key_holder(),
             work=self._work,
             key_check_interval=self._key_check_interval,
         )

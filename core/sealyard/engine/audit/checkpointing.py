@@ -13,9 +13,11 @@ from sealyard.audit.log import AuditLog
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.state.repository import Repository
 from sealyard.jobs.bus import JobBus
-from sealyard.model.audit import AuditEntry
+from sealyard.model.access import SYSTEM_SUBJECT
+from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.errors import ConcurrentWriterError, SealyardError, WorkerError
-from sealyard.model.worker_messages import AuditPublicKey, SignCheckpoint
+from sealyard.model.key_holder_messages import WorkerStateInfo
+from sealyard.model.worker_messages import AuditPublicKey, GetSignedCheckpoint, SignCheckpoint
 from sealyard.storage.documents import DocumentStore
 
 CHECKPOINT_INTERVAL = 1.0
@@ -41,6 +43,8 @@ class CheckpointLoop:
         self._bus = bus
         self._origin = origin
         self._lock = asyncio.Lock()
+        self._is_synchronized = False
+        """Whether the log knows which checkpoint was signed last."""
 
     async def run(self) -> None:
         """Create checkpoints after commits, until cancelled. A failed checkpoint is logged and retried.
@@ -88,12 +92,43 @@ class CheckpointLoop:
             await self._sign_checkpoint()
         await run_uncancellable(partial(self._audit.pin_key, response.text.encode()))
 
+    async def verify_signed_checkpoint(self) -> None:
+        """Check that the log extends the checkpoint that was signed last, according to the worker state.
+
+        Audits that the worker state was created from the records of an earlier version, if the key holder did that.
+        Raises :class:`AuditVerificationError` if entries were removed or changed, and :class:`WorkerStateError` if the
+        worker state was.
+        """
+        async with self._lock:
+            state = await self._synchronize()
+        if state.migrated_intents is not None:
+            unit_of_work = self._repository.begin()
+            unit_of_work.audit(
+                SYSTEM_SUBJECT,
+                AuditAction.UPDATED,
+                f"WORKSPACE:{self._origin.removeprefix('sealyard/')}",
+                f"worker state created from {state.migrated_intents} recorded signatures of an earlier version",
+            )
+            await unit_of_work.commit()
+
     async def _sign_checkpoint(self) -> None:
-        checkpoint = self._audit.checkpoint(self._origin)
-        response = await self._bus.request(SignCheckpoint(size=checkpoint.size, root=checkpoint.root))
+        if not self._is_synchronized:
+            await self._synchronize()
+        checkpoint, proof = self._audit.checkpoint(self._origin), self._audit.consistency_proof()
+        # If the request fails, the checkpoint may have been signed.
+        self._is_synchronized = False
+        response = await self._bus.request(SignCheckpoint(size=checkpoint.size, root=checkpoint.root, proof=proof))
         if response.text is None:
             raise WorkerError("The crypto worker did not return a checkpoint.")
         await run_uncancellable(partial(self._audit.append_checkpoint, response.text))
+        self._is_synchronized = True
+
+    async def _synchronize(self) -> WorkerStateInfo:
+        response = await self._bus.request(GetSignedCheckpoint())
+        assert response.state is not None
+        await run_uncancellable(partial(self._audit.require_signed, response.state.size, response.state.root))
+        self._is_synchronized = True
+        return response.state
 
     async def _wait_for_batch(self) -> None:
         loop = asyncio.get_running_loop()

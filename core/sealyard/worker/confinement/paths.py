@@ -37,8 +37,8 @@ class ReachablePaths:
 def worker_paths(workspace: WorkspacePaths) -> ReachablePaths:
     """Return the paths that a worker of ``workspace`` needs. Paths that do not exist are left out."""
     return ReachablePaths(
-        readable=(workspace.artifacts / "inputs", *_python_paths(), *map(Path, SYSTEM_PATHS)),
-        writable=(workspace.artifacts / "work", workspace.keys, workspace.intents.parent),
+        readable=(workspace.artifacts / "inputs", workspace.audit, *_python_paths(), *map(Path, SYSTEM_PATHS)),
+        writable=(workspace.artifacts / "work", workspace.keys),
     )
 
 

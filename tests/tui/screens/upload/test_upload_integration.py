@@ -24,6 +24,7 @@ from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.connections import ErrorCallback, StatusCallback
 from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.session.session import Session
+from tests.support.key_holders import unlock
 from tests.tui.pilot_helpers import assert_visible, run_app, screen_text, wait_for_workers, wait_until
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
@@ -60,7 +61,7 @@ def workspace(tmp_path: Path) -> Path:
     async def create() -> None:
         paths = WorkspacePaths(folder)
         await create_workspace(
-            paths, name="factory", administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+            paths, name="factory", administrator=ADMIN, key_store=KeyStore.PASSPHRASE, key_holder=unlock(PASSPHRASE)
         )
         engine = await open_engine(folder)
         client = engine.client(ADMIN)
@@ -82,7 +83,7 @@ def workspace(tmp_path: Path) -> Path:
 
 
 async def open_engine(folder: Path) -> EngineHandle:
-    return await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, workers=1)
+    return await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), workers=1)
 
 
 def stored_inputs(workspace: Path) -> set[str]:

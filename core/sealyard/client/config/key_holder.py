@@ -1,0 +1,119 @@
+"""Start the key holder of a local workspace: the process that reads the passphrase and holds the master key."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+
+from sealyard.engine.workspace import build_key_store_location, load_metadata
+from sealyard.jobs.key_holder import CREDENTIALS_VARIABLE, KeyHolder, KeyHolderFactory
+from sealyard.keys.passphrase import VARIABLE, has_passphrase, variable_names
+from sealyard.model.key_holder_messages import KeyStoreLocation, PassphraseSource
+from sealyard.model.workspace import KeyStore, WorkspacePaths
+
+__all__ = [
+    "KeyHolder",
+    "KeyHolderFactory",
+    "forget_passphrases",
+    "new_key_holder",
+    "random_key_holder",
+    "start_key_holder",
+]
+
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def start_key_holder(
+    folder: Path, *, may_prompt: bool, tenant: str = "", prompt: str = "", attempts: int = 1
+) -> KeyHolder:
+    """Start the key holder of the workspace in ``folder``. If it prompts the user, wait for the answer.
+
+    ``may_prompt``: whether it may prompt on the terminal if the passphrase has no other source. ``tenant``: the
+    tenant's name on a server with several tenants. ``attempts``: how often the user may enter a wrong passphrase.
+
+    Raises :class:`WorkspaceError` if the workspace cannot be read, :class:`KeyStoreLockedError` if the user enters no
+    passphrase or only wrong ones, and :class:`WorkerError` if the process cannot be started.
+    """
+    paths = WorkspacePaths(folder.absolute())
+    location = build_key_store_location(paths, load_metadata(paths))
+    return _start(location, may_prompt=may_prompt, tenant=tenant, prompt=prompt, attempts=attempts)
+
+
+def new_key_holder(*, may_prompt: bool, attempts: int = 1) -> KeyHolderFactory:
+    """Return a function that starts the key holder of a new workspace, with a new passphrase if it needs one.
+
+    ``may_prompt``: whether the key holder may ask the user for it. The function raises the errors of
+    :func:`start_key_holder`.
+    """
+
+    def start(location: KeyStoreLocation) -> KeyHolder:
+        return _start(location, may_prompt=may_prompt, attempts=attempts)
+
+    return start
+
+
+def random_key_holder(location: KeyStoreLocation) -> KeyHolder:
+    """Start the key holder of a new key store, with a random passphrase that only the key holder knows."""
+    return KeyHolder.start(location, source=PassphraseSource.RANDOM)
+
+
+def forget_passphrases(environ: MutableMapping[str, str]) -> None:
+    """Remove all passphrases from ``environ``, so that this process passes them to no other program.
+
+    They remain visible in ``/proc/PID/environ`` of this process, if it was started with them.
+    """
+    for name in [name for name in environ if name.startswith(VARIABLE)]:
+        del environ[name]
+
+
+def _start(
+    location: KeyStoreLocation, *, may_prompt: bool, tenant: str = "", prompt: str = "", attempts: int = 1
+) -> KeyHolder:
+    has_source = location.key_store != KeyStore.PASSPHRASE or has_passphrase(os.environ, tenant)
+    if has_source or not may_prompt:
+        environment = _select_passphrases(os.environ, tenant)
+        return KeyHolder.start(location, environment=environment, tenant=tenant)
+    key_holder = KeyHolder.start(
+        location, source=PassphraseSource.TERMINAL, tenant=tenant, prompt=prompt, attempts=attempts
+    )
+    with _end_prompt_on_signal(key_holder):
+        key_holder.wait_for_terminal()
+    return key_holder
+
+
+@contextlib.contextmanager
+def _end_prompt_on_signal(key_holder: KeyHolder) -> Iterator[None]:
+    """Let signals end the process within the context, after the key holder has restored the terminal.
+
+    Otherwise the handlers of an event loop, which cannot run during the prompt, would delay the end until the user
+    presses Enter. SIGINT raises ``KeyboardInterrupt``.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end_both(signal_number: int, _: object) -> None:
+        key_holder.abort()
+        signal.signal(signal_number, signal.SIG_DFL)
+        signal.raise_signal(signal_number)
+
+    new_handlers = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(_ENDING_SIGNALS, end_both)}
+    old_handlers = {
+        number: signal.signal(number, handler)
+        for number, handler in new_handlers.items()
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in old_handlers.items():
+            signal.signal(number, handler)
+
+
+def _select_passphrases(environ: Mapping[str, str], tenant: str) -> dict[str, str]:
+    names = (*variable_names(tenant), CREDENTIALS_VARIABLE)
+    return {name: environ[name] for name in names if name in environ}

@@ -1,0 +1,190 @@
+"""The worker state in a file: append-only, authenticated, and synced before a key is used."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from sealyard.fs.atomic import storage_error, sync, sync_folder, truncate, write_all
+from sealyard.fs.locks import wait_for_stale_lock
+from sealyard.fs.private import make_private_dir
+from sealyard.fs.sole_writer import require_sole_writer
+from sealyard.keyholder.legacy_intents import read_legacy_intents
+from sealyard.keyholder.state import Intent, SignedCheckpoint, check_checkpoint, check_intent
+from sealyard.keyholder.state_records import (
+    CheckpointRecord,
+    DamagedRecordError,
+    EpochRecord,
+    IntentRecord,
+    RecordChain,
+    StateRecord,
+    parse_records,
+)
+from sealyard.keys.master_key import OpenedKeyStore
+from sealyard.model.errors import SealyardError, WorkerStateError
+from sealyard.model.key_holder_messages import WorkerStateInfo
+from sealyard.model.safe_text import escape_text
+from sealyard.model.workspace import WorkspacePaths
+
+EPOCH_BYTES = 16
+
+
+class FileWorkerState:
+    """Implements :class:`sealyard.keyholder.state.WorkerState` with one file, which it locks while it is open."""
+
+    def __init__(self, path: Path, fd: int, chain: RecordChain, records: Sequence[StateRecord], length: int) -> None:
+        """Wrap an open file. Use :meth:`open`."""
+        self._path = path
+        self._fd = fd
+        self._chain = chain
+        self._length = length
+        self._intents: dict[str, Intent] = {}
+        """The latest intent of each task."""
+        self._checkpoint: SignedCheckpoint | None = None
+        self._migrated_intents: int | None = None
+        self._failed_write = b""
+        for record in records:
+            self._index(record)
+
+    @classmethod
+    def open(cls, paths: WorkspacePaths, workspace_id: str, key_store: OpenedKeyStore) -> Self:
+        """Open and verify the state, or create it if the key store has none yet.
+
+        A new state takes over the intents that an earlier version has logged. Raises :class:`WorkerStateError` if the
+        state is missing, damaged, changed, or does not belong to the key store, and :class:`StorageError` if the file
+        cannot be read or written.
+        """
+        path = paths.worker_state
+        try:
+            make_private_dir(path.parent)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise storage_error(error, "opening the worker state") from error
+        try:
+            return cls._load(path, fd, paths, workspace_id, key_store)
+        except OSError as error:
+            os.close(fd)
+            raise storage_error(error, "reading the worker state") from error
+        except BaseException:
+            os.close(fd)
+            raise
+
+    @classmethod
+    def _load(cls, path: Path, fd: int, paths: WorkspacePaths, workspace_id: str, key_store: OpenedKeyStore) -> Self:
+        if not wait_for_stale_lock(fd):
+            raise WorkerStateError(
+                "Another key holder has the worker state open.", "End the other processes that use the workspace."
+            )
+        with os.fdopen(os.dup(fd), "rb") as file:
+            content = file.read()
+        epoch = key_store.load_state_epoch()
+        try:
+            parsed = parse_records(content, RecordChain.from_master_key(key_store.master_key))
+        except DamagedRecordError as error:
+            raise _changed_error(path, f"Record {error.number} is damaged or was changed.") from None
+        state = cls(path, fd, parsed.chain, parsed.records, parsed.length)
+        if not parsed.records and epoch is None:
+            state._create(paths, workspace_id, key_store)
+            return state
+        state._require_epoch(parsed.records, workspace_id, epoch)
+        if epoch is None:
+            # A crash came between the first record and the entry in the key store.
+            assert isinstance(parsed.records[0], EpochRecord)
+            key_store.save_state_epoch(parsed.records[0].epoch)
+        if parsed.missing_line_feed:
+            write_all(fd, b"\n")
+            state._length += 1
+        if len(content) != state._length:
+            truncate(fd, state._length)
+        sync(fd)
+        return state
+
+    @property
+    def info(self) -> WorkerStateInfo:
+        checkpoint = self._checkpoint or SignedCheckpoint(size=0, root="")
+        return WorkerStateInfo(size=checkpoint.size, root=checkpoint.root, migrated_intents=self._migrated_intents)
+
+    def record_intents(self, intents: Sequence[Intent]) -> list[SealyardError | None]:
+        results: list[SealyardError | None] = []
+        accepted: dict[str, Intent] = {}
+        for intent in intents:
+            try:
+                check_intent(intent, accepted.get(intent.task_id, self._intents.get(intent.task_id)))
+            except SealyardError as error:
+                results.append(error)
+            else:
+                accepted[intent.task_id] = intent
+                results.append(None)
+        self._append([_to_record(intent) for intent, result in zip(intents, results, strict=True) if result is None])
+        return results
+
+    def record_checkpoint(self, checkpoint: SignedCheckpoint, proof: Sequence[bytes]) -> None:
+        if check_checkpoint(checkpoint, self._checkpoint, proof):
+            self._append([CheckpointRecord(size=checkpoint.size, root=checkpoint.root, at=time.time())])
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _create(self, paths: WorkspacePaths, workspace_id: str, key_store: OpenedKeyStore) -> None:
+        """Write the first records, and remember in the key store that there is a state from now on."""
+        intents = read_legacy_intents(paths.intents) if paths.intents.exists() else None
+        migrated = None if intents is None else len(intents)
+        epoch = secrets.token_hex(EPOCH_BYTES)
+        first_record = EpochRecord(epoch=epoch, workspace=workspace_id, migrated=migrated)
+        self._append([first_record, *(_to_record(intent) for intent in intents or ())])
+        sync_folder(self._path.parent)
+        key_store.save_state_epoch(epoch)
+        if intents is not None:
+            self._migrated_intents = migrated
+            paths.intents.unlink()
+            sync_folder(self._path.parent)
+
+    def _require_epoch(self, records: Sequence[StateRecord], workspace_id: str, epoch: str | None) -> None:
+        if not records:
+            raise _changed_error(self._path, "It is missing or empty, although something was signed before.")
+        first = records[0]
+        if not isinstance(first, EpochRecord) or first.workspace != workspace_id or epoch not in (None, first.epoch):
+            raise _changed_error(self._path, "It does not belong to the key store of this workspace.")
+
+    def _append(self, records: Sequence[StateRecord]) -> None:
+        """Append records durably. If that fails, the file and the index are as before."""
+        if not records:
+            return
+        chain = self._chain.copy()
+        lines = b"".join(chain.append(record) for record in records)
+        try:
+            require_sole_writer(self._path, self._fd, self._length, self._failed_write)
+            if self._failed_write:
+                truncate(self._fd, self._length)
+            self._failed_write = lines
+            write_all(self._fd, lines)
+            sync(self._fd)
+        except OSError as error:
+            raise storage_error(error, "writing the worker state") from error
+        self._failed_write = b""
+        self._chain = chain
+        self._length += len(lines)
+        for record in records:
+            self._index(record)
+
+    def _index(self, record: StateRecord) -> None:
+        match record:
+            case IntentRecord(task=task, fencing_token=fencing_token, sha256=sha256):
+                self._intents[task] = Intent(task_id=task, fencing_token=fencing_token, sha256=sha256)
+            case CheckpointRecord(size=size, root=root):
+                self._checkpoint = SignedCheckpoint(size=size, root=root)
+
+
+def _to_record(intent: Intent) -> IntentRecord:
+    return IntentRecord(task=intent.task_id, fencing_token=intent.fencing_token, sha256=intent.sha256, at=time.time())
+
+
+def _changed_error(path: Path, reason: str) -> WorkerStateError:
+    return WorkerStateError(
+        f"The worker state, {escape_text(str(path))}, is not the one that was written. {reason} Nothing is signed.",
+        "Find out which program changed the workspace. Restore the whole workspace from a backup, not this file alone.",
+    )

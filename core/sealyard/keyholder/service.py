@@ -1,0 +1,102 @@
+"""The key holder's main loop: open the key store, then start and kill workers on request."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from sealyard.fs.private import open_log
+from sealyard.keyholder.connection import ParentConnection
+from sealyard.keyholder.file_state import FileWorkerState
+from sealyard.keyholder.prompt import TerminalPrompt
+from sealyard.keyholder.state_queue import StateQueue
+from sealyard.keyholder.unlock import unlock_key_store
+from sealyard.keyholder.workers import WorkerGroup
+from sealyard.keys.master_key import OpenedKeyStore
+from sealyard.model.errors import SealyardError
+from sealyard.model.key_holder_messages import (
+    KeyHolderFailed,
+    KeyHolderReady,
+    KeyStoreLocation,
+    KillWorker,
+    OpenKeyHolder,
+    OpenKeys,
+    PassphraseSource,
+    StartWorker,
+    TerminalReleased,
+    ToKeyHolder,
+)
+from sealyard.model.workspace import WorkspacePaths
+
+_decoder: msgspec.json.Decoder[ToKeyHolder] = msgspec.json.Decoder(ToKeyHolder)
+
+
+def serve(connection: socket.socket, passphrase_fd: int | None) -> int:
+    """Run the key holder until the process that started it closes its end of ``connection``.
+
+    Returns the exit code: 2 if the first message is not :class:`OpenKeyHolder`.
+    """
+    parent = ParentConnection(connection)
+    with connection.makefile("rb") as requests:
+        line = requests.readline()
+        request = _decoder.decode(line) if line else None
+        if not isinstance(request, OpenKeyHolder):
+            return 2
+        paths = WorkspacePaths(Path(request.location.workspace))
+        key_store = _open(parent, request, passphrase_fd)
+        _leave_terminal(paths)
+        parent.send(TerminalReleased())
+        if key_store is not None:
+            _handle_requests(requests, _create_workers(parent, request.location, paths, key_store))
+    return 0
+
+
+def _open(parent: ParentConnection, request: OpenKeyHolder, passphrase_fd: int | None) -> OpenedKeyStore | None:
+    """Return the key store, or None if it cannot be opened. Reports the result to the parent process."""
+    prompt = None
+    if request.source is PassphraseSource.TERMINAL:
+        prompt = TerminalPrompt()
+        prompt.end_with(parent)
+    try:
+        key_store = unlock_key_store(request, passphrase_fd, prompt)
+    except SealyardError as error:
+        parent.send(KeyHolderFailed(error=error.to_info()))
+        return None
+    parent.send(KeyHolderReady())
+    return key_store
+
+
+def _create_workers(
+    parent: ParentConnection, location: KeyStoreLocation, paths: WorkspacePaths, key_store: OpenedKeyStore
+) -> WorkerGroup:
+    open_keys = OpenKeys(
+        workspace=location.workspace, workspace_id=location.workspace_id, master_key=key_store.master_key
+    )
+    state = StateQueue(lambda: FileWorkerState.open(paths, location.workspace_id, key_store))
+    return WorkerGroup(parent, open_keys, state)
+
+
+def _leave_terminal(paths: WorkspacePaths) -> None:
+    """Leave the session of the terminal, so that its signals do not end this process, and log to the worker's log."""
+    null_fd = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null_fd, 0)
+    os.dup2(null_fd, 1)
+    os.close(null_fd)
+    log_fd = open_log(paths.worker_log)
+    os.dup2(log_fd, 2)
+    os.close(log_fd)
+    if os.getpgrp() != os.getpid():
+        os.setsid()
+
+
+def _handle_requests(requests: BinaryIO, workers: WorkerGroup) -> None:
+    for line in requests:
+        match _decoder.decode(line):
+            case StartWorker(request_id=request_id):
+                workers.start(request_id)
+            case KillWorker(pid=pid):
+                workers.kill(pid)

@@ -1,0 +1,111 @@
+"""Requests of the workers to the worker state, handled by one thread, so that waiting intents share one sync."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+
+from sealyard.keyholder.state import Intent, SignedCheckpoint, WorkerState
+from sealyard.model.errors import InvalidInputError, SealyardError, WorkerError, WorkerStateError
+from sealyard.model.key_holder_messages import (
+    GetWorkerState,
+    HolderResponse,
+    RecordCheckpoint,
+    RecordIntent,
+    WorkerToKeyHolder,
+)
+
+Reply = Callable[[HolderResponse], None]
+
+
+class StateQueue:
+    """Opens the worker state while there are workers, and handles their requests in order."""
+
+    def __init__(self, open_state: Callable[[], WorkerState]) -> None:
+        """``open_state``: opens the state; raises a :class:`SealyardError` if that is not possible."""
+        self._open_state = open_state
+        self._state: WorkerState | None = None
+        self._lock = threading.Lock()
+        self._requests: queue.SimpleQueue[tuple[WorkerToKeyHolder, Reply]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="worker-state", daemon=True).start()
+
+    def open(self) -> None:
+        """Open the state, unless it is open. Raises the error that prevents it."""
+        with self._lock:
+            if self._state is None:
+                self._state = self._open_state()
+
+    def close(self) -> None:
+        """Close the state, so that the key holder of another process can open it."""
+        with self._lock:
+            if self._state is not None:
+                self._state.close()
+                self._state = None
+
+    def submit(self, request: WorkerToKeyHolder, reply: Reply) -> None:
+        """Handle the request in another thread, and then call ``reply`` there."""
+        self._requests.put((request, reply))
+
+    def _run(self) -> None:
+        while True:
+            batch = [self._requests.get()]
+            while not self._requests.empty():
+                batch.append(self._requests.get())
+            with self._lock:
+                self._handle_batch(batch)
+
+    def _handle_batch(self, batch: Sequence[tuple[WorkerToKeyHolder, Reply]]) -> None:
+        intents: list[tuple[RecordIntent, Reply]] = []
+        for request, reply in batch:
+            if isinstance(request, RecordIntent):
+                intents.append((request, reply))
+            else:
+                reply(self._respond(request))
+        if intents:
+            self._record_intents(intents)
+
+    def _record_intents(self, requests: Sequence[tuple[RecordIntent, Reply]]) -> None:
+        intents = [
+            Intent(task_id=request.task_id, fencing_token=request.fencing_token, sha256=request.sha256)
+            for request, _ in requests
+        ]
+        results: Sequence[SealyardError | None]
+        try:
+            results = self._require_state().record_intents(intents)
+        except Exception as error:
+            results = [_to_sealyard_error(error)] * len(requests)
+        for (request, reply), failure in zip(requests, results, strict=True):
+            info = None if failure is None else failure.to_info()
+            reply(HolderResponse(request_id=request.request_id, error=info))
+
+    def _respond(self, request: RecordCheckpoint | GetWorkerState) -> HolderResponse:
+        try:
+            state = self._require_state()
+            if isinstance(request, RecordCheckpoint):
+                checkpoint = SignedCheckpoint(size=request.size, root=request.root)
+                state.record_checkpoint(checkpoint, _decode_proof(request.proof))
+            return HolderResponse(request_id=request.request_id, state=state.info)
+        except Exception as error:
+            return HolderResponse(request_id=request.request_id, error=_to_sealyard_error(error).to_info())
+
+    def _require_state(self) -> WorkerState:
+        if self._state is None:
+            raise WorkerStateError("The worker state is closed.", "Open the workspace again.")
+        return self._state
+
+
+def _decode_proof(proof: Sequence[str]) -> list[bytes]:
+    try:
+        return [bytes.fromhex(each) for each in proof]
+    except ValueError:
+        raise InvalidInputError("The consistency proof is not hexadecimal.") from None
+
+
+def _to_sealyard_error(error: Exception) -> SealyardError:
+    if isinstance(error, SealyardError):
+        return error
+    # The traceback goes to the log only.
+    traceback.print_exception(error)
+    return WorkerError(f"The key holder failed unexpectedly ({type(error).__name__}).", "See the worker log.")

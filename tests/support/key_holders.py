@@ -1,0 +1,39 @@
+"""Key holders that receive their passphrase through a descriptor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sealyard.engine.workspace import build_key_store_location, load_metadata
+from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
+from sealyard.model.key_holder_messages import KeyStoreLocation, PassphraseSource
+from sealyard.model.workspace import WorkspacePaths
+
+
+def unlock(passphrase: str) -> KeyHolderFactory:
+    """Return a function that starts a key holder with this passphrase."""
+
+    def start(location: KeyStoreLocation) -> KeyHolder:
+        read_fd, write_fd = os.pipe()
+        try:
+            os.write(write_fd, passphrase.encode())
+            os.close(write_fd)
+            return KeyHolder.start(location, source=PassphraseSource.DESCRIPTOR, passphrase_fd=read_fd)
+        finally:
+            os.close(read_fd)
+
+    return start
+
+
+@contextmanager
+def open_key_holder(folder: Path, passphrase: str) -> Iterator[KeyHolder]:
+    """Start the key holder of a workspace, and close it at the end of the block."""
+    paths = WorkspacePaths(folder)
+    key_holder = unlock(passphrase)(build_key_store_location(paths, load_metadata(paths)))
+    try:
+        yield key_holder
+    finally:
+        key_holder.close()
