@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 
+from sealyard.keyholder.hardening import protect_memory
 from sealyard.keyholder.service import serve
 
 
@@ -17,6 +18,7 @@ def main() -> int:
     parser.add_argument("--passphrase-fd", type=int)
     arguments = parser.parse_args()
     os.umask(0o077)
+    protect_memory()
     connection = socket.socket(fileno=arguments.channel_fd)
     connection.set_inheritable(False)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
