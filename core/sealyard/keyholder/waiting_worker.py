@@ -57,7 +57,7 @@ def _spawn(log_path: Path, input_fd: int, output_fd: int, channel_fd: int) -> su
     make_private_dir(log_path.parent)
     with os.fdopen(open_private_append(log_path), "ab") as log_file:
         return subprocess.Popen(
-            [sys.executable, "-m", "sealyard.worker", f"--holder-fd={channel_fd}"],
+            [sys.executable, "-m", "sealyard.worker", str(channel_fd)],
             stdin=input_fd,
             stdout=output_fd,
             stderr=log_file,
