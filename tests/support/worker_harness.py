@@ -223,7 +223,7 @@ class WorkerProcess:
         workspace.paths.worker_log.parent.mkdir(parents=True, exist_ok=True)
         self.holder_channel, worker_channel = socket.socketpair()
         """This object acts as the key holder of the worker."""
-        python = [*prefix, sys.executable, *command, f"--holder-fd={worker_channel.fileno()}"]
+        python = [*prefix, sys.executable, *command, str(worker_channel.fileno())]
         with workspace.paths.worker_log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["bash", "-c", f'{shell}; exec "$@"', "bash", *python] if shell else python,

@@ -95,7 +95,7 @@ def test_closed_pipe_prevents_signing(workspace: WorkerWorkspace, worker: Worker
 def test_worker_with_closed_output_exits(workspace: WorkerWorkspace) -> None:
     read, write = os.pipe()
     holder_channel, worker_channel = socket.socketpair()
-    command = [sys.executable, "-m", "sealyard.worker", f"--holder-fd={worker_channel.fileno()}"]
+    command = [sys.executable, "-m", "sealyard.worker", str(worker_channel.fileno())]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=write, pass_fds=[worker_channel.fileno()])
     worker_channel.close()
     with holder_channel, killed_at_exit(process):
@@ -109,7 +109,7 @@ def test_worker_without_key_holder_exits() -> None:
     command = [sys.executable, "-m", "sealyard.worker"]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_TIMEOUT, check=False)
     assert result.returncode == 2
-    assert b"--holder-fd" in result.stderr
+    assert b"holder_fd" in result.stderr
 
 
 def test_invalid_message_ends_the_worker(worker: WorkerProcess) -> None:

@@ -349,16 +349,14 @@ async def open_engine(
 ) -> Engine:
     """Open and start the engine of a workspace, as its only writer.
 
-    ``key_holder``: the workspace's key holder, which stays open when the engine is closed; or a function that starts
-    one, which the engine closes. ``work``: whether to start the scheduler. ``workers``: number of worker slots.
-    ``key_check_interval``: seconds between two checks of a key. The call must not be cancelled: a partially opened
-    engine leaves threads running.
+    ``key_holder``: stays open when the engine is closed; a function starts one that the engine closes. ``work``:
+    whether to start the scheduler. ``workers``: number of worker slots. ``key_check_interval``: seconds between two
+    checks of a key. The call must not be cancelled: a partially opened engine leaves threads running.
 
     Raises :class:`WorkspaceLockedError` if another process has the workspace open for writing,
-    :class:`KeyStoreLockedError` if the passphrase is missing or wrong or the OS keyring does not respond,
-    :class:`StoreCorruptedError` if the store is damaged, :class:`AuditVerificationError` if the audit log was changed
-    or does not belong to the store, and other subclasses of :class:`SealyardError` if the
-    workspace cannot be opened for another reason.
+    :class:`KeyStoreLockedError` if the key store cannot be opened, :class:`StoreCorruptedError` if the store is
+    damaged, :class:`AuditVerificationError` if the audit log was changed or does not belong to the store, and other
+    subclasses of :class:`SealyardError` if the workspace cannot be opened for another reason.
     """
     metadata = load_metadata(paths)
     clock = clock or SystemClock()

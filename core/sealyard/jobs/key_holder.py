@@ -170,10 +170,10 @@ class KeyHolder:
         self, request: OpenKeyHolder, environment: Mapping[str, str], passphrase_fd: int | None
     ) -> tuple[subprocess.Popen[bytes], HolderChannel]:
         own_end, child_end = socket.socketpair()
-        arguments = [f"--channel-fd={child_end.fileno()}"]
+        arguments = [str(child_end.fileno())]
         inherited_fds = [child_end.fileno()]
         if passphrase_fd is not None:
-            arguments.append(f"--passphrase-fd={passphrase_fd}")
+            arguments.append(str(passphrase_fd))
             inherited_fds.append(passphrase_fd)
         uses_terminal = request.source is PassphraseSource.TERMINAL
         try:

@@ -47,11 +47,15 @@ def serve(connection: socket.socket, passphrase_fd: int | None) -> int:
         if not isinstance(request, OpenKeyHolder):
             return 2
         paths = WorkspacePaths(Path(request.location.workspace))
+        workers = WorkerGroup(parent, paths.worker_log)
         key_store = _open(parent, request, passphrase_fd)
         _leave_terminal(paths)
         parent.send(TerminalReleased())
-        if key_store is not None:
-            _handle_requests(requests, _create_workers(parent, request.location, paths, key_store))
+        if key_store is None:
+            workers.discard_standby()
+            return 0
+        _open_workers(workers, request.location, paths, key_store)
+        _handle_requests(requests, workers)
     return 0
 
 
@@ -70,14 +74,14 @@ def _open(parent: ParentConnection, request: OpenKeyHolder, passphrase_fd: int |
     return key_store
 
 
-def _create_workers(
-    parent: ParentConnection, location: KeyStoreLocation, paths: WorkspacePaths, key_store: OpenedKeyStore
-) -> WorkerGroup:
+def _open_workers(
+    workers: WorkerGroup, location: KeyStoreLocation, paths: WorkspacePaths, key_store: OpenedKeyStore
+) -> None:
     open_keys = OpenKeys(
         workspace=location.workspace, workspace_id=location.workspace_id, master_key=key_store.master_key
     )
     state = StateQueue(lambda: FileWorkerState.open(paths, location.workspace_id, key_store))
-    return WorkerGroup(parent, open_keys, state)
+    workers.open(open_keys, state)
 
 
 def _leave_terminal(paths: WorkspacePaths) -> None:

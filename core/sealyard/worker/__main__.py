@@ -22,7 +22,7 @@ NICE_INCREMENT = 10
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="sealyard.worker")
-    parser.add_argument("--holder-fd", type=int, required=True, help="private channel to the key holder")
+    parser.add_argument("holder_fd", type=int, help="private channel to the key holder")
     arguments = parser.parse_args()
     os.set_inheritable(arguments.holder_fd, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
