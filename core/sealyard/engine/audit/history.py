@@ -7,6 +7,8 @@ different entries in both. They cannot detect that all files were reset together
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from sealyard.audit.reader import AuditReader
@@ -28,34 +30,34 @@ def require_same_history(store: DocumentStore, log: AuditReader, log_size: int) 
     log.require_checkpoints()
     if log.last_note() is None and store.count(RULES.name):
         raise AuditVerificationError("The audit log of the workspace was removed.", _RESTORE_HINT)
-    entries = [msgspec.convert(document, AuditEntry) for document in store.pending_audit()]
-    if entries:
-        _compare(entries, log, log_size)
+    documents = store.pending_audit()
+    if documents:
+        _compare(documents, log, log_size)
 
 
-def _compare(entries: list[AuditEntry], log: AuditReader, old_log_size: int) -> None:
+def _compare(documents: list[dict[str, Any]], log: AuditReader, old_log_size: int) -> None:
     """Compare the newest entries, which the store contains, with the log."""
-    first, last = entries[0], entries[-1]
-    if last.seq + 1 < old_log_size:
+    first_seq, last_seq = documents[0]["seq"], documents[-1]["seq"]
+    if last_seq + 1 < old_log_size:
         raise AuditVerificationError(
-            f"The store is older than the audit log: it ends with audit entry {last.seq}, but the log contains"
+            f"The store is older than the audit log: it ends with audit entry {last_seq}, but the log contains"
             f" {format_count(old_log_size, 'entry', 'entries')}. An older state of the store was restored.",
             _RESTORE_HINT,
         )
     log_size = log.size
-    if first.seq > log_size:
+    if first_seq > log_size:
         raise AuditVerificationError(
             f"Entry {log_size} is missing: the audit log ends after {format_count(log_size, 'entry', 'entries')}, but"
-            f" the store continues with entry {first.seq}.",
+            f" the store continues with entry {first_seq}.",
             _RESTORE_HINT,
             seq=log_size,
         )
-    newest_common_seq = min(last.seq, log_size - 1)
-    if newest_common_seq < first.seq:
+    newest_common_seq = min(last_seq, log_size - 1)
+    if newest_common_seq < first_seq:
         return
     (logged_entry,) = log.entries(newest_first=False, after_seq=newest_common_seq - 1, limit=1)
     # The entries are chained, so that comparing the newest one compares all of them.
-    if logged_entry != entries[newest_common_seq - first.seq]:
+    if logged_entry != msgspec.convert(documents[newest_common_seq - first_seq], AuditEntry):
         raise AuditVerificationError(
             f"Entry {newest_common_seq} of the audit log is not the entry that the store committed: the log or the"
             " store was rewritten.",
