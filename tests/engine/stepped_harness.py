@@ -68,7 +68,7 @@ class SteppedHarness(EngineHarness):
         file = load_metadata(self.paths)
         self.engine = Engine(file, self.paths, self.store, self.artifacts, self.bus, self.clock, audit)
         self.is_open = True
-        await self.engine.start(self._lock, work=work)
+        await self.engine.start(self._lock, work=work, key_check_interval=self.key_check_interval)
         return self.engine
 
     async def crash(self, survivors: int) -> None:

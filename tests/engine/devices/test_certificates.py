@@ -117,7 +117,7 @@ async def test_configuration_shows_state_of_certificate(harness: EngineHarness) 
     assert about_certificates(devices.get(DEV, GATEWAY)) == (warning,)
     assert about_certificates(devices.get(DEV, GATEWAY, 1)) == (warning,)
     assert about_certificates(devices.list_configs(DEV)[0]) == (warning,)
-    assert (await harness.create_device("second", signing_key=SIGNING)).warnings[-1] == warning
+    assert (await harness.create_device("second", signing_key=SIGNING)).warnings[0] == warning
     assert about_certificates(harness.engine.repository.device(GATEWAY)) == ()
 
 

@@ -223,7 +223,7 @@ async def test_change_is_sent_to_clients_and_webhooks(harness: EngineHarness) ->
 async def test_failure_is_a_warning_of_workspace_and_configuration(harness: EngineHarness) -> None:
     uri = break_signing_key(harness)
     await pass_time(harness)
-    warning = harness.engine.devices.get(ADMIN, GATEWAY).warnings[-1]
+    warning = harness.engine.devices.get(ADMIN, GATEWAY).warnings[0]
     assert warning.startswith(f"{uri} version 1 failed its last check: ")
     assert [each.uri for each in harness.engine.keys.failures(ADMIN)] == [uri]
     assert harness.engine.keys.failures("USER:stranger") == ()

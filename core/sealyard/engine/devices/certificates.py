@@ -32,7 +32,7 @@ def add_device_warnings(repository: Repository, device: DeviceConfig) -> DeviceC
     for failure in repository.list_all(KEY_FAILURES):
         if (failure.uri, failure.version) in used_keys and failure.error not in warnings:
             warnings.append(failure.warning)
-    return msgspec.structs.replace(device, warnings=(*device.warnings, *warnings)) if warnings else device
+    return msgspec.structs.replace(device, warnings=(*warnings, *device.warnings)) if warnings else device
 
 
 def add_task_warnings(repository: Repository, task: Task) -> Task:

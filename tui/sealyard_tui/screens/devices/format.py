@@ -16,6 +16,7 @@ from sealyard.model.requests import AccessControlList, DeviceUpdate
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard_tui.formatting import format_fields, safe_content
+from sealyard_tui.text_layout import format_warnings, join_lines, summarize_warnings
 
 Field = tuple[str, Content | str]
 
@@ -84,11 +85,14 @@ def format_detail(
         *_build_permission_fields(device, context),
         ("your permissions", _format_own_permissions(device, context)),
     ]
-    if device.warnings:
-        fields.append(("", " "))
-    fields += [("! warning", Content.styled(escape_text(each), "$warning")) for each in device.warnings]
-    heading = Content.assemble(format_heading(device, latest_version), "\n\n")
-    return Content.assemble(heading, format_fields(fields, width=width))
+    lines = [format_heading(device, latest_version)]
+    warnings = [escape_text(each) for each in device.warnings]
+    if warnings:
+        lines.append(summarize_warnings(warnings, width))
+    lines += [Content(""), format_fields(fields, width=width)]
+    if warnings:
+        lines += [Content(""), format_warnings(warnings, width)]
+    return join_lines(lines)
 
 
 def _format_approvals(device: DeviceConfig) -> str:
