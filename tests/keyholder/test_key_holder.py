@@ -98,6 +98,20 @@ def test_wrong_passphrase_is_reported(workspace: WorkerWorkspace) -> None:
     key_holder.close()
 
 
+def test_late_request_raises_start_error(workspace: WorkerWorkspace) -> None:
+    """The key holder has failed and exited before the engine uses it."""
+    key_holder = start_from_environment(workspace, "wrong")
+
+    async def scenario() -> None:
+        await wait_until_gone(key_holder.pid)
+        for _ in range(2):
+            with pytest.raises(KeyStoreLockedError, match="Wrong passphrase"):
+                await key_holder.start_worker()
+
+    run_within(scenario())
+    key_holder.close()
+
+
 def test_missing_passphrase_names_all_sources(workspace: WorkerWorkspace) -> None:
     key_holder = KeyHolder.start(workspace.location)
     hint = open_error(key_holder).hint

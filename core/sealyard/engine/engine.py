@@ -390,8 +390,7 @@ async def open_engine(
 
 async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
     """Open a read-only engine. It needs no lock: another process may have the workspace open for writing."""
-    metadata = load_metadata(paths)
-    clock = clock or SystemClock()
+    metadata, clock = load_metadata(paths), clock or SystemClock()
     store = await asyncio.to_thread(TinyDocumentStore.open, paths.store, INDEXES, write=False)
     bus = PipeBus(None, paths.worker_log, clock)
     return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None)

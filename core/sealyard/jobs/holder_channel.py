@@ -131,8 +131,8 @@ class HolderChannel:
             case KeyHolderReady():
                 self.ready.set_result(None)
             case KeyHolderFailed(error=info):
-                self._is_closed = True
                 self.ready.set_exception(error_from_info(info))
+                self._is_closed = True
             case WorkerStarted(request_id=request_id, pid=pid):
                 self._add_worker(request_id, pid)
             case StartWorkerFailed(request_id=request_id, error=info):
@@ -154,11 +154,11 @@ class HolderChannel:
 
     def _end(self) -> None:
         """Resolve all open futures, because the key holder has ended."""
-        with self._state_lock:
-            self._is_closed = True
         error = self._create_lost_error()
         if not self.ready.done():
             self.ready.set_exception(error)
+        with self._state_lock:
+            self._is_closed = True
         for future in self._start_futures.values():
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)

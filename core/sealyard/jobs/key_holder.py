@@ -28,7 +28,7 @@ from sealyard.jobs.environment import select_environment
 from sealyard.jobs.holder_channel import HolderChannel, StartedWorker
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, WorkerError
 from sealyard.model.key_holder_messages import KeyStoreLocation, OpenKeyHolder, PassphraseSource
-from sealyard.model.workspace import WorkspacePaths
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 OPEN_TIMEOUT = 20.0
 """Time in seconds that a key holder has to open the key store, without the time in which it prompts the user."""
@@ -60,6 +60,7 @@ class KeyHolder:
         self._closed = False
         self._restart_error: SealyardError | None = None
         self._failed_at = 0.0
+        self._was_restarted = False
         self._process, self._channel = self._start_process(request, environment, passphrase_fd)
 
     @classmethod
@@ -152,9 +153,11 @@ class KeyHolder:
                 raise WorkerError("The key holder was closed.", "Open the workspace again.")
             if not self._channel.is_closed:
                 return self._channel
+            self._raise_start_error()
             if self._restart_error is not None and time.monotonic() < self._failed_at + RESTART_INTERVAL:
                 raise self._restart_error
             self._end_process(EXIT_TIMEOUT)
+            self._was_restarted = True
             location = msgspec.structs.replace(self._request.location, create=False)
             source = PassphraseSource.ENVIRONMENT
             request = msgspec.structs.replace(self._request, location=location, source=source, reopen=True)
@@ -162,6 +165,17 @@ class KeyHolder:
             environment = {} if credentials is None else {CREDENTIALS_VARIABLE: credentials}
             self._process, self._channel = self._start_process(request, environment, None)
             return self._channel
+
+    def _raise_start_error(self) -> None:
+        """Raise the error of a process that never opened the key store: another one would have no other passphrase.
+
+        The OS keyring can have been unlocked in the meantime.
+        """
+        ready = self._channel.ready
+        if self._request.location.key_store == KeyStore.PASSPHRASE and not self._was_restarted:
+            error = ready.exception() if ready.done() else None
+            if isinstance(error, SealyardError):
+                raise error
 
     def _remember_failure(self, error: SealyardError) -> None:
         self._restart_error, self._failed_at = error, time.monotonic()
