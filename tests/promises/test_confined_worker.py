@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import socket
 import struct
 import subprocess
 import sys
@@ -113,17 +114,14 @@ def test_s10_same_user_cannot_read_memory_of_worker(workspace: WorkerWorkspace) 
     assert outcomes["fds"] == outcomes["environ"] == "EACCES"
 
 
-def test_s10_memory_is_protected_before_passphrase_arrives(workspace: WorkerWorkspace) -> None:
+def test_s10_memory_is_protected_before_master_key_arrives(workspace: WorkerWorkspace) -> None:
     prefix = run_as_ordinary_user()
     with open_to_ordinary_user(workspace) as accessible_workspace:
         worker = WorkerProcess(accessible_workspace, prefix=prefix)
         try:
-            # The worker reads the beginning of its first message, and waits for the rest.
-            assert worker.process.stdin is not None
-            worker.process.stdin.write(PASSPHRASE.encode())
-            worker.process.stdin.flush()
-            pipe = worker.process.stdin.fileno()
-            wait_until(lambda: is_read(pipe))
+            # The worker reads the beginning of the key holder's first message, and waits for the rest.
+            worker.holder_channel.sendall(PASSPHRASE.encode())
+            wait_until(lambda: is_read(worker.holder_channel))
             outcomes = attack_process(prefix, worker.process.pid)
         finally:
             worker.close()
@@ -131,9 +129,9 @@ def test_s10_memory_is_protected_before_passphrase_arrives(workspace: WorkerWork
     assert outcomes["ptrace"] == "EPERM"
 
 
-def is_read(pipe: int) -> bool:
-    """Return whether the reader of the pipe has read everything in it."""
-    (pending,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+def is_read(channel: socket.socket) -> bool:
+    """Return whether the other end has read everything that was sent."""
+    (pending,) = struct.unpack("i", fcntl.ioctl(channel, termios.TIOCOUTQ, bytes(4)))
     return int(pending) == 0
 
 
