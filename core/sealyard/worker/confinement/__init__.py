@@ -42,8 +42,7 @@ class Confinement:
     def restrict(self, paths: ReachablePaths) -> None:
         """Remove access to the network, to files outside ``paths`` and to the system calls that the worker never uses.
 
-        Must be called by the only thread: after the OS keyring was used, which needs a socket, and after the event loop
-        was created, which needs a pair of sockets.
+        Must be called by the only thread, after the event loop was created, which needs a pair of sockets.
         """
         self._apply("network-namespace", namespaces.leave_network)
         self._apply("capabilities", process.drop_capabilities)
