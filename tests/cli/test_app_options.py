@@ -12,6 +12,7 @@ import pytest
 
 from sealyard.cli.app_launcher import require_terminal
 from sealyard.cli.parser import build_parser
+from sealyard.client.config.key_holder import KeyHolder
 from sealyard.model.errors import UsageError
 from tests.support.cli_runner import CliWorkspace, sealyard
 
@@ -30,7 +31,7 @@ def environments(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """Return the list of environments that the application was started with."""
     started: list[dict[str, str]] = []
 
-    def main() -> int:
+    def main(key_holder: KeyHolder | None) -> int:
         started.append(dict(os.environ))
         return 0
 
