@@ -16,6 +16,7 @@ SERVER_FAULTS = {
     "internal",
     "invariant",
     "store-damaged",
+    "worker-state",
     "key-store-damaged",
     "download",
     "task-failed",
