@@ -248,6 +248,8 @@ class WorkspaceTemplate:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._workspace = TuiWorkspace(root / "empty", FakeIds("t"), clock=FakeClock(NOW - timedelta(days=50)))
+        self._shelves = {"empty": self._workspace.shelf}
+        """The keys, and the last signed checkpoint, of each workspace."""
 
     async def build(self, monkeypatch: pytest.MonkeyPatch) -> None:
         make_repeatable(self._workspace.ids, monkeypatch)
@@ -265,12 +267,13 @@ class WorkspaceTemplate:
         await usual.open()
         await _add_usual_tasks(usual)
         await usual.close()
+        self._shelves["usual"] = usual.shelf
 
     def copy(self, name: str, root: Path, ids: FakeIds, now: datetime = NOW) -> TuiWorkspace:
         """Return a copy of the template ``name`` in the folder ``root``, not yet opened."""
         shutil.copytree(self._root / name, root)
         clock = FakeClock(now)
-        return TuiWorkspace(root, ids, self._workspace.shelf.copy(clock), clock)
+        return TuiWorkspace(root, ids, self._shelves[name].copy(clock), clock)
 
 
 async def _add_users_and_devices(workspace: TuiWorkspace) -> None:
