@@ -148,7 +148,7 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ("GET", "/auditlog/deviceconfigs/x", None, all_roles(403, admin=200, auditor=200)),
     ("GET", "/auditlog/resources/TASK", None, all_roles(403, admin=200, auditor=200)),
     ("GET", "/auditlog/resources/TASK/x", None, all_roles(403, admin=200, auditor=200)),
-    ("GET", "/auditlog/0/proof", None, all_roles(403, admin=200, auditor=200)),
+    ("GET", "/auditlog/inclusionProof/0", None, all_roles(403, admin=200, auditor=200)),
     ("GET", "/auditlog/consistencyProof?from=1", None, all_roles(403, admin=200, auditor=200)),
     ("GET", "/auditlog/key", None, all_roles(403, admin=200, auditor=200)),
     ("GET", "/auditlog/export", None, all_roles(403, admin=200, auditor=200)),

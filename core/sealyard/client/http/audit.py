@@ -38,7 +38,7 @@ class AuditCalls(ApiCalls):
         return report
 
     async def prove_audit_entry(self, seq: int) -> str:
-        return (await self._sender.read(f"/auditlog/{seq}/proof")).body.decode()
+        return (await self._sender.read(f"/auditlog/inclusionProof/{seq}")).body.decode()
 
     async def prove_audit_consistency(self, old_size: int, size: int | None = None) -> str:
         query = {"from": str(old_size), **query_params(to=size)}

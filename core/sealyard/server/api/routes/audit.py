@@ -103,7 +103,9 @@ class AuditController(AuditListController):
         return audit_entry_response(entries[0])
 
     @get(
-        "/{seq:int}/proof", summary="Prove that a checkpoint covers an entry (C2SP tlog-proof)", media_type="text/plain"
+        "/inclusionProof/{seq:int}",
+        summary="Prove that a checkpoint covers an entry (C2SP tlog-proof)",
+        media_type="text/plain",
     )
     async def prove_entry(self, caller: CallerDependency, seq: FromPath[int]) -> str:
         return await caller.client.prove_audit_entry(_parse_seq(seq))
