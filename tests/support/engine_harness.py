@@ -127,9 +127,11 @@ class EngineHarness:
     async def copy_as_if_killed(self) -> EngineHarness:
         """Copy the workspace as kill -9 would leave it now, then close this engine. The copy is not opened."""
         root = self.paths.root.with_name(f"{self.paths.root.name}-killed")
-        await asyncio.to_thread(shutil.copytree, self.paths.root, root)
+        # Both copies are made without a pause, so that no checkpoint is signed between them.
+        shutil.copytree(self.paths.root, root)
+        shelf = self.shelf.copy(self.clock)
         await self.close()
-        return EngineHarness(root, self.shelf, self.clock)
+        return EngineHarness(root, shelf, self.clock)
 
     # ---- setup
 
