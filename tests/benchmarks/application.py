@@ -9,10 +9,9 @@ import statistics
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-from sealyard.audit.log import AuditLog
+from sealyard.engine.engine import Engine
 from sealyard.model.audit import AuditAction
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import Verdict
@@ -162,20 +161,17 @@ def _measure_audit(small: Path, large: Path) -> list[Row]:
 
 
 async def _add_entries(workspace: Path, count: int) -> None:
-    log = AuditLog.open(workspace / "audit")
-    for first in range(0, count, 1000):
-        entries = [
-            log.prepare(
-                timestamp=datetime.now(UTC),
-                author=DEVELOPER,
-                change=AuditAction.CREATED,
-                resource=f"TASK:{number:08x}",
-                message=f"entry-{'newest' if number == count - 1 else number}",
-                new_value={"number": number},
-            )
-            for number in range(first, min(first + 1000, count))
-        ]
-        log.append(entries)
+    async with open_engine(workspace, work=False) as engine:
+        for first in range(0, count, 1000):
+            await engine.run(_commit_entries(engine.engine, range(first, min(first + 1000, count)), count - 1))
+
+
+async def _commit_entries(engine: Engine, numbers: range, newest: int) -> None:
+    unit_of_work = engine.repository.begin()
+    for number in numbers:
+        message = f"entry-{'newest' if number == newest else number}"
+        unit_of_work.audit(DEVELOPER, AuditAction.CREATED, f"TASK:{number:08x}", message, {"number": number})
+    await unit_of_work.commit()
 
 
 def _open_audit(workspace: Path) -> float:
