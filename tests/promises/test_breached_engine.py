@@ -131,6 +131,6 @@ def test_f12_checkpoint_of_another_log(workspace: WorkerWorkspace, attack: SignC
             state = (await bus.bus.request(GetSignedCheckpoint())).state
             assert state is not None
             assert state.size == 8
-            assert (await bus.bus.request(request_of(9, 8))).text, "the honest engine goes on"
+            assert (await bus.bus.request(request_of(9, 8))).text, "the honest engine is refused"
 
     run(scenario())

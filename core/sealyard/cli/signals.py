@@ -8,10 +8,9 @@ import os
 import signal
 import sys
 import termios
-import threading
 from collections.abc import Iterator
 
-_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+from sealyard.concurrency.ending_signals import end_on_signals
 
 
 def stop_event(*, hang_up: bool = True) -> asyncio.Event:
@@ -29,32 +28,16 @@ def stop_event(*, hang_up: bool = True) -> asyncio.Event:
 
 @contextlib.contextmanager
 def end_prompt_on_signal() -> Iterator[None]:
-    """Let signals end the process within the context, which prompts for a secret, and restore the terminal first.
+    """Let signals restore the terminal and end the process within the context, which prompts for a secret.
 
-    Otherwise the terminal would stay without echo, and the handlers of an event loop, which cannot run during the
-    prompt, would delay the end until the user presses Enter. SIGINT raises ``KeyboardInterrupt``.
+    Otherwise the terminal would stay without echo. SIGINT raises ``KeyboardInterrupt``.
     """
-    if threading.current_thread() is not threading.main_thread() or not sys.stdin.isatty():
+    if not sys.stdin.isatty():
         yield
         return
     settings = termios.tcgetattr(sys.stdin)
-
-    def restore_and_exit(signal_number: int, _: object) -> None:
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, settings)
-        signal.signal(signal_number, signal.SIG_DFL)
-        signal.raise_signal(signal_number)
-
-    new_handlers = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(_ENDING_SIGNALS, restore_and_exit)}
-    old_handlers = {
-        number: signal.signal(number, handler)
-        for number, handler in new_handlers.items()
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
+    with end_on_signals(lambda: termios.tcsetattr(sys.stdin, termios.TCSANOW, settings)):
         yield
-    finally:
-        for number, handler in old_handlers.items():
-            signal.signal(number, handler)
 
 
 def has_terminal() -> bool:

@@ -36,8 +36,8 @@ _decoder: msgspec.json.Decoder[FromKeyHolder] = msgspec.json.Decoder(FromKeyHold
 class StartedWorker:
     """A worker that the key holder has started, with this process's ends of its pipes.
 
-    ``exit``: resolved with True when the worker has exited, or with False if the key holder has ended before. In the
-    latter case, the worker exits by itself, which closes its output pipe.
+    ``exit``: resolved with True when the worker has exited, or with False if the key holder has ended first. The worker
+    then exits without being asked, which closes its output pipe.
     """
 
     def __init__(self, pid: int, input_fd: int, output_fd: int, channel: HolderChannel) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import threading
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from sealyard.concurrency.ending_signals import end_on_signals
 from sealyard.engine.workspace import build_key_store_location, load_metadata
 from sealyard.jobs.key_holder import CREDENTIALS_VARIABLE, KeyHolder, KeyHolderFactory
 from sealyard.keys.passphrase import VARIABLE, has_passphrase, variable_names
@@ -23,8 +21,6 @@ __all__ = [
     "random_key_holder",
     "start_key_holder",
 ]
-
-_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def start_key_holder(
@@ -80,38 +76,9 @@ def _start(
     key_holder = KeyHolder.start(
         location, source=PassphraseSource.TERMINAL, tenant=tenant, prompt=prompt, attempts=attempts
     )
-    with _end_prompt_on_signal(key_holder):
+    with end_on_signals(key_holder.abort):
         key_holder.wait_for_terminal()
     return key_holder
-
-
-@contextlib.contextmanager
-def _end_prompt_on_signal(key_holder: KeyHolder) -> Iterator[None]:
-    """Let signals end the process within the context, after the key holder has restored the terminal.
-
-    Otherwise the handlers of an event loop, which cannot run during the prompt, would delay the end until the user
-    presses Enter. SIGINT raises ``KeyboardInterrupt``.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end_both(signal_number: int, _: object) -> None:
-        key_holder.abort()
-        signal.signal(signal_number, signal.SIG_DFL)
-        signal.raise_signal(signal_number)
-
-    new_handlers = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(_ENDING_SIGNALS, end_both)}
-    old_handlers = {
-        number: signal.signal(number, handler)
-        for number, handler in new_handlers.items()
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in old_handlers.items():
-            signal.signal(number, handler)
 
 
 def _select_passphrases(environ: Mapping[str, str], tenant: str) -> dict[str, str]:

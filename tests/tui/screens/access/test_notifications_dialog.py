@@ -75,7 +75,7 @@ async def test_own_address_is_added_and_tested(workspace: TuiWorkspace) -> None:
     async with run_app(app, size=(80, 24)) as pilot:
         await open_target_form(pilot, "1")
         assert [row.field.name for row in app.screen.query(FieldRow)] == ["address", "device", "events"]
-        fill_field(app, "address", "nobody")
+        fill_field(app, "address", "no-address")
         await pilot.press("ctrl+s")
         await assert_visible(pilot, "Invalid address.")
         fill_field(app, "address", "olga@example.org")
