@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from sealyard.containers.se1.format import SE1Format
+from sealyard.engine.state.repository import Repository
 from sealyard.model.algorithms import KeyPurpose, SigningAlgorithm
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
@@ -218,14 +219,24 @@ async def test_cancelled_creation_still_stores_task(harness: EngineHarness, disk
     assert await harness.wait_for_status(task, S.WAITING)
 
 
-async def test_failed_commit_fails_all_concurrent_requests(harness: EngineHarness, disk: FailingDisk) -> None:
+async def test_failed_commit_fails_all_concurrent_requests(
+    harness: EngineHarness, disk: FailingDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Requests with the same token wait for the first commit, so that none returns a task that was not stored."""
     file = await harness.upload()
+    flushes = 0
+    flush = Repository.flush
+
+    async def count_and_flush(repository: Repository) -> None:
+        nonlocal flushes
+        flushes += 1
+        await flush(repository)
+
+    monkeypatch.setattr(Repository, "flush", count_and_flush)
     disk.block()
     disk.fail()
     requests = [asyncio.create_task(harness.package(firmware=(file,), client_token="one")) for _ in range(3)]
-    await harness.wait_until(lambda: harness.engine.store.count("tasks") == 1)
-    await asyncio.sleep(0)
+    await harness.wait_until(lambda: harness.engine.store.count("tasks") == 1 and flushes == 2)
     disk.unblock()
     for each in await asyncio.gather(*requests, return_exceptions=True):
         assert isinstance(each, StorageError)
