@@ -1,0 +1,1 @@
+"""Test that this version reads what earlier versions wrote."""
