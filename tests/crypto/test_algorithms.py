@@ -35,12 +35,17 @@ def test_cipher_numbers_match_container_format() -> None:
 
 
 def test_number_and_key_type_identify_scheme() -> None:
-    schemes: dict[tuple[int, KeyType], set[tuple[SignatureScheme, HashName | None]]] = {}
+    schemes: dict[tuple[int | None, KeyType], set[tuple[SignatureScheme, HashName | None]]] = {}
     for spec in SIGNATURES.values():
         for kind in spec.key_kinds:
             schemes.setdefault((spec.number, kind), set()).add((spec.scheme, spec.hash))
     assert all(len(values) == 1 for values in schemes.values())
-    assert {number for number, _ in schemes} == set(range(8))
+    assert {number for number, _ in schemes} == {None, *range(8)}
+
+
+def test_only_ml_dsa_has_no_number() -> None:
+    ml_dsa = {name for name, spec in SIGNATURES.items() if spec.scheme is SignatureScheme.ML_DSA}
+    assert {name for name, spec in SIGNATURES.items() if spec.number is None} == ml_dsa
 
 
 def test_only_digest_algorithms_sign_a_digest() -> None:

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import b64decode
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, mldsa, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from sealyard.crypto.algorithms import SIGNATURES, HashName
-from sealyard.crypto.signatures import PrivateKey, key_type_of, sign, verify
+from sealyard.crypto.signatures import key_type_of, sign, verify
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidInputError, InvalidKeyError
+from tests.support.key_files import private_key
 
 WYCHEPROOF = json.loads((Path(__file__).parent / "wycheproof_signatures.json").read_text())
 WYCHEPROOF_CASES = [
@@ -33,6 +34,23 @@ WYCHEPROOF_CASES = [
     for key in file["keys"]
     for case in key["cases"]
 ]
+
+ML_DSA = json.loads((Path(__file__).parent / "ml_dsa_vectors.json").read_text())
+"""Vectors of NIST ACVP (key generation) and Project Wycheproof (verification); the file names commits and files."""
+
+MlDsaKey = mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey
+
+ML_DSA_CASES = [
+    pytest.param(SigningAlgorithm(file["algorithm"]), key["spki"], case, id=f"{file['algorithm']}-{case['id']}")
+    for file in ML_DSA["verification"]["files"]
+    for key in file["keys"]
+    for case in key["cases"]
+]
+ML_DSA_KEYS: dict[str, Callable[[bytes], MlDsaKey]] = {
+    "ML_DSA_44": mldsa.MLDSA44PrivateKey.from_seed_bytes,
+    "ML_DSA_65": mldsa.MLDSA65PrivateKey.from_seed_bytes,
+    "ML_DSA_87": mldsa.MLDSA87PrivateKey.from_seed_bytes,
+}
 
 # RFC 8032, section 7.1, tests 1 to 3: secret key, message, signature
 RFC_8032 = [
@@ -57,22 +75,29 @@ RFC_8032 = [
 ]
 
 
-@cache
-def private_key(kind: KeyType) -> PrivateKey:
-    match kind:
-        case KeyType.EC_P256:
-            return ec.generate_private_key(ec.SECP256R1())
-        case KeyType.ED25519:
-            return ed25519.Ed25519PrivateKey.generate()
-        case _:
-            return rsa.generate_private_key(65537, int(kind.removeprefix("RSA_")))
-
-
 @pytest.mark.parametrize(("algorithm", "spki", "case"), WYCHEPROOF_CASES)
 def test_wycheproof_vectors_match(algorithm: SigningAlgorithm, spki: str, case: dict[str, Any]) -> None:
     key = load_der_public_key(bytes.fromhex(spki))
     message, signature = bytes.fromhex(case["message"]), bytes.fromhex(case["signature"])
     assert verify(key, algorithm, message, signature, prehashed=False) is case["valid"]
+
+
+@pytest.mark.parametrize(("algorithm", "spki", "case"), ML_DSA_CASES)
+def test_wycheproof_ml_dsa_vectors_match(algorithm: SigningAlgorithm, spki: str, case: dict[str, Any]) -> None:
+    key = load_der_public_key(b64decode(spki))
+    message, signature = b64decode(case["message"]), b64decode(case["signature"])
+    assert verify(key, algorithm, message, signature, prehashed=False) is case["valid"]
+
+
+@pytest.mark.parametrize("case", ML_DSA["keyGeneration"]["cases"], ids=lambda case: f"{case['algorithm']}-{case['id']}")
+def test_acvp_ml_dsa_keys_match(case: dict[str, Any]) -> None:
+    """The key of a seed has the expected public key, and signs for the algorithm of its parameter set only."""
+    key = ML_DSA_KEYS[case["algorithm"]](bytes.fromhex(case["seed"]))
+    public_key = key.public_key()
+    assert hashlib.sha256(public_key.public_bytes_raw()).hexdigest() == case["publicKeySha256"]
+    assert key_type_of(public_key) == case["algorithm"]
+    signature = sign(key, SigningAlgorithm(case["algorithm"]), b"message", prehashed=False)
+    assert verify(public_key, SigningAlgorithm(case["algorithm"]), b"message", signature, prehashed=False)
 
 
 @pytest.mark.parametrize(("secret", "message", "signature"), RFC_8032)

@@ -21,6 +21,7 @@ from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import PrivateKey, sign
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from tests.support.factories.containers import SE1_SIGNATURES
 from tests.support.programs import require
 
 pytestmark = pytest.mark.interop
@@ -160,9 +161,7 @@ def test_cipher_decrypts_with_openssl(tmp_path: Path, encryption: EncryptionAlgo
     verify_and_decrypt(tmp_path, encryption)
 
 
-@pytest.mark.parametrize(
-    ("signing", "kind"), [(name, kind) for name, spec in SIGNATURES.items() for kind in spec.key_kinds]
-)
+@pytest.mark.parametrize(("signing", "kind"), SE1_SIGNATURES)
 def test_signature_verifies_with_openssl(tmp_path: Path, signing: SigningAlgorithm, kind: KeyType) -> None:
     create_container(tmp_path, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, signing, kind)
     verify_and_decrypt(tmp_path, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)

@@ -238,8 +238,14 @@ class ProviderContract:
 
         asyncio.run(scenario())
 
-    @pytest.mark.parametrize("kind", SIGNING_KINDS)
-    @pytest.mark.parametrize("file", ["pem", "encrypted pem", "pkcs12", "encrypted pkcs12"])
+    @pytest.mark.parametrize(
+        ("file", "kind"),
+        [
+            *((file, kind) for file in ("pem", "encrypted pem") for kind in SIGNING_KINDS),
+            # cryptography does not write ML-DSA keys to PKCS#12 files.
+            *((file, kind) for file in ("pkcs12", "encrypted pkcs12") for kind in SIGNING_KINDS if "ML_DSA" not in kind),
+        ],
+    )
     def test_import_reads_each_file_format(
         self, provider: KeyProvider, kind: KeyType, file: str, tmp_path: Path
     ) -> None:

@@ -357,7 +357,7 @@ def test_unsupported_key_error_names_supported_types(
     keys: LocalKeyProvider, tmp_path: Path, key: Callable[[], PrivateKey], kind: KeyType
 ) -> None:
     path = write_pem(tmp_path / "key", key())
-    with pytest.raises(InvalidKeyError, match="2048, 3072 or 4096 bits, EC on NIST P-256, or Ed25519"):
+    with pytest.raises(InvalidKeyError, match="2048, 3072 or 4096 bits, EC on NIST P-256, Ed25519, or ML-DSA"):
         asyncio.run(import_file(keys, path, kind))
 
 

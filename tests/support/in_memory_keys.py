@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.crypto.certificates import compute_fingerprint, create_certificate_request, create_self_signed
+from sealyard.crypto.signatures import PrivateKey
 from sealyard.keyholder.state import SignedCheckpoint, check_checkpoint
 from sealyard.keys.key_import import load_certificate_of
 from sealyard.keys.material import describe
@@ -39,7 +41,11 @@ from sealyard.model.worker_messages import (
     SignCheckpoint,
 )
 
-PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+_ML_DSA_KEYS: dict[KeyType, Callable[[bytes], PrivateKey]] = {
+    KeyType.ML_DSA_44: mldsa.MLDSA44PrivateKey.from_seed_bytes,
+    KeyType.ML_DSA_65: mldsa.MLDSA65PrivateKey.from_seed_bytes,
+    KeyType.ML_DSA_87: mldsa.MLDSA87PrivateKey.from_seed_bytes,
+}
 
 
 @cache
@@ -178,4 +184,6 @@ def _create_private_key(kind: KeyType, secret: bytes) -> PrivateKey:
         return Ed25519PrivateKey.from_private_bytes(secret)
     if kind is KeyType.EC_P256:
         return ec.derive_private_key(int.from_bytes(secret), ec.SECP256R1())
+    if kind in _ML_DSA_KEYS:
+        return _ML_DSA_KEYS[kind](secret)
     return rsa_key()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -36,6 +37,14 @@ ALGORITHMS = {
     KeyType.RSA_4096: (SigningAlgorithm.RSA_4096, SigningAlgorithm.SHA256_RSA_4096_PSS),
     KeyType.EC_P256: (SigningAlgorithm.ECC_NIST_P256, SigningAlgorithm.SHA256_ECDSA),
     KeyType.ED25519: (SigningAlgorithm.ED25519,),
+    KeyType.ML_DSA_44: (SigningAlgorithm.ML_DSA_44,),
+    KeyType.ML_DSA_65: (SigningAlgorithm.ML_DSA_65,),
+    KeyType.ML_DSA_87: (SigningAlgorithm.ML_DSA_87,),
+}
+_ML_DSA_GENERATORS: dict[KeyType, Callable[[], PrivateKey]] = {
+    KeyType.ML_DSA_44: mldsa.MLDSA44PrivateKey.generate,
+    KeyType.ML_DSA_65: mldsa.MLDSA65PrivateKey.generate,
+    KeyType.ML_DSA_87: mldsa.MLDSA87PrivateKey.generate,
 }
 
 
@@ -46,6 +55,8 @@ def private_key(kind: KeyType) -> PrivateKey:
         return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS[kind])
     if kind is KeyType.EC_P256:
         return ec.generate_private_key(ec.SECP256R1())
+    if kind in _ML_DSA_GENERATORS:
+        return _ML_DSA_GENERATORS[kind]()
     return ed25519.Ed25519PrivateKey.generate()
 
 
@@ -65,7 +76,7 @@ def certificate_for(
         .serial_number(1)
         .not_valid_before(start)
         .not_valid_after(start + timedelta(days=days))
-        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+        .sign(key, hashes.SHA256() if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) else None)
     )
 
 
@@ -85,6 +96,7 @@ def write_pem(
 
 
 def write_pkcs12(path: Path, key: PrivateKey | None, password: str | None, *, certificate: bool = True) -> Path:
+    assert not isinstance(key, mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey)
     own_certificate = certificate_for(key) if key is not None and certificate else None
     others = None if key is not None else [certificate_for(private_key(KeyType.ED25519))]
     path.write_bytes(

@@ -59,6 +59,10 @@ class ContainerFormat(Protocol):
     name: ClassVar[str]
     magic: ClassVar[bytes]
 
+    def check_signing_algorithm(self, algorithm: SigningAlgorithm) -> None:
+        """Raise :class:`InvalidKeyError` if the format does not define signatures of this algorithm."""
+        ...
+
     def check(self, layout: PackageLayout) -> tuple[str, ...]:
         """Check that the format can hold the package, and return warnings for the user.
 

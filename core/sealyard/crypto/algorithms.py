@@ -27,7 +27,15 @@ SYMMETRIC_KEY_LENGTHS: Mapping[KeyType, int] = MappingProxyType({KeyType.AES_128
 """Length in bytes of each type of symmetric key."""
 
 SIGNATURE_LENGTHS: Mapping[KeyType, int] = MappingProxyType(
-    {KeyType.RSA_2048: 256, KeyType.RSA_3072: 384, KeyType.RSA_4096: 512, KeyType.ED25519: 64}
+    {
+        KeyType.RSA_2048: 256,
+        KeyType.RSA_3072: 384,
+        KeyType.RSA_4096: 512,
+        KeyType.ED25519: 64,
+        KeyType.ML_DSA_44: 2420,
+        KeyType.ML_DSA_65: 3309,
+        KeyType.ML_DSA_87: 4627,
+    }
 )
 """Length in bytes of a signature, by key type. Omits EC_P256: the length of a DER-encoded signature varies."""
 
@@ -56,15 +64,17 @@ class HashName(StrEnum):
 
 
 class SignatureScheme(StrEnum):
-    """Signature schemes: RSA PKCS #1 v1.5 and PSS (RFC 8017), ECDSA, Ed25519 (RFC 8032).
+    """Signature schemes: RSA PKCS #1 v1.5 and PSS (RFC 8017), ECDSA, Ed25519 (RFC 8032), ML-DSA (FIPS 204).
 
-    PSS uses MGF1 with the same hash function, and a salt of the length of the hash.
+    PSS uses MGF1 with the same hash function, and a salt of the length of the hash. ML-DSA signs the message itself
+    (pure ML-DSA), with an empty context.
     """
 
     PKCS1_V15 = "PKCS1_V15"
     PSS = "PSS"
     ECDSA = "ECDSA"
     ED25519 = "ED25519"
+    ML_DSA = "ML_DSA"
 
 
 class SigningInput(StrEnum):
@@ -77,7 +87,8 @@ class SigningInput(StrEnum):
 class SignatureEncoding(StrEnum):
     """Binary encoding of a signature.
 
-    ``RAW``: for RSA, a big-endian integer of the length of the modulus; for Ed25519, R followed by S (64 bytes).
+    ``RAW``: for RSA, a big-endian integer of the length of the modulus; for Ed25519, R followed by S (64 bytes);
+    for ML-DSA, the encoding of FIPS 204.
     ``DER``: the ECDSA-Sig-Value of RFC 3279. The result of a signing task is this encoding in standard Base64.
     """
 
@@ -101,11 +112,12 @@ class CipherSpec(FrozenStruct, frozen=True, kw_only=True):
 class SignatureSpec(FrozenStruct, frozen=True, kw_only=True):
     """A signature algorithm.
 
-    ``number`` is its ``sc`` value in the se-1 format. Algorithms that differ only in key size or input share it.
+    ``number`` is its ``sc`` value in the se-1 format; None if the format does not define the algorithm. Algorithms that
+    differ only in key size or input share it.
     """
 
     algorithm: SigningAlgorithm
-    number: int
+    number: int | None
     key_kinds: tuple[KeyType, ...]  # the first is the default for new keys
     scheme: SignatureScheme
     hash: HashName | None  # None: the scheme includes the hash
@@ -123,6 +135,7 @@ _ECB_CAVEAT = "ECB leaks patterns: identical plaintext blocks encrypt to identic
 _ZERO_PADDING_CAVEAT = "Zero padding is not removed: an opened file can end with up to 15 extra zero bytes."
 _SHORT_RSA_CAVEAT = "Use RSA-2048 only for devices that do not support longer keys."
 _PKCS1_V15_CAVEAT = "Use PKCS #1 v1.5 only for devices that do not support PSS."
+_ML_DSA_CAVEAT = "Verifying ML-DSA needs a library that supports FIPS 204, for example OpenSSL 3.5."
 _DIGEST_CAVEAT = "Only a digest is submitted, so approvers cannot see what will be signed."
 
 
@@ -146,7 +159,7 @@ def _cipher_spec(algorithm: EncryptionAlgorithm, number: int, mode: CipherMode, 
 
 def _signature_spec(
     algorithm: SigningAlgorithm,
-    number: int,
+    number: int | None,
     key_kinds: tuple[KeyType, ...],
     scheme: SignatureScheme,
     hash_name: HashName | None,
@@ -197,6 +210,9 @@ def _build_signatures() -> Mapping[SigningAlgorithm, SignatureSpec]:
         _signature_spec(names.SHA256_ECDSA, 1, p256, schemes.ECDSA, sha256),
         _signature_spec(names.SHA256_PSS, 2, rsa_3072_or_4096, schemes.PSS, sha256),
         _signature_spec(names.SHA512_PSS, 3, rsa_3072_or_4096, schemes.PSS, sha512),
+        _signature_spec(names.ML_DSA_44, None, (KeyType.ML_DSA_44,), schemes.ML_DSA, None, _ML_DSA_CAVEAT),
+        _signature_spec(names.ML_DSA_65, None, (KeyType.ML_DSA_65,), schemes.ML_DSA, None, _ML_DSA_CAVEAT),
+        _signature_spec(names.ML_DSA_87, None, (KeyType.ML_DSA_87,), schemes.ML_DSA, None, _ML_DSA_CAVEAT),
     )
     return MappingProxyType({spec.algorithm: spec for spec in specs})
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import (
     CertificateIssuerPrivateKeyTypes,
     PrivateKeyTypes,
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.types import (
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from sealyard.crypto.signatures import key_type_of
+from sealyard.crypto.signatures import PrivateKey, key_type_of
 from sealyard.model.algorithms import KeyType
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidKeyError
@@ -102,7 +102,7 @@ def create_certificate_request(private_key: CertificateIssuerPrivateKeyTypes, ce
 
 
 def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: datetime, years: int = 20) -> bytes:
-    """Create a self-signed certificate (PEM) for ``private_key``, valid for ``years`` from ``now``.
+    """Create a self-signed certificate (PEM, RFC 5280; RFC 9881 for ML-DSA), valid for ``years`` from ``now``.
 
     ``now`` is timezone-aware. The validity starts one day before ``now``, because device clocks may be slow.
 
@@ -111,7 +111,7 @@ def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: date
     """
     public_key = private_key.public_key()
     key_type_of(public_key)
-    if not isinstance(private_key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+    if not isinstance(private_key, PrivateKey):
         raise AssertionError("the key type was checked")
     name = _create_x509_name(common_name)
     not_before = now - timedelta(days=1)
@@ -142,8 +142,8 @@ def format_name(name: x509.Name) -> str:
 
 
 def _hash_algorithm(private_key: PrivateKeyTypes) -> hashes.SHA256 | None:
-    """Return the hash algorithm for signing with ``private_key``; None for Ed25519, which includes its own."""
-    return None if isinstance(private_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    """Return the hash algorithm for signing with ``private_key``; None if its signature scheme includes one."""
+    return hashes.SHA256() if isinstance(private_key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) else None
 
 
 _DIGITAL_SIGNATURE_USAGE = x509.KeyUsage(

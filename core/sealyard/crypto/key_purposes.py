@@ -11,8 +11,9 @@ from sealyard.model.tasks import TaskKind
 
 def default_purpose(algorithm: SigningAlgorithm) -> KeyPurpose:
     """Return the purpose of a generated signing key for which the user has not chosen one."""
-    takes_digest = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
-    return KeyPurpose.DATA if takes_digest else KeyPurpose.BOTH
+    spec = SIGNATURES[algorithm]
+    can_sign_packages = spec.number is not None and spec.input is SigningInput.MESSAGE
+    return KeyPurpose.BOTH if can_sign_packages else KeyPurpose.DATA
 
 
 def check_key_purpose(kind: TaskKind, algorithm: SigningAlgorithm, purpose: KeyPurpose) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import (
     Prehashed,
@@ -23,7 +23,14 @@ from sealyard.crypto.algorithms import (
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidInputError, InvalidKeyError
 
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+PrivateKey = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | mldsa.MLDSA44PrivateKey
+    | mldsa.MLDSA65PrivateKey
+    | mldsa.MLDSA87PrivateKey
+)
 """A private key of one of the supported types."""
 
 _RSA_KEY_TYPES = {2048: KeyType.RSA_2048, 3072: KeyType.RSA_3072, 4096: KeyType.RSA_4096}
@@ -49,10 +56,17 @@ def key_type_of(public_key: PublicKeyTypes) -> KeyType:
             description = f"an EC key on the curve {public_key.curve.name}"
         case ed25519.Ed25519PublicKey():
             return KeyType.ED25519
+        case mldsa.MLDSA44PublicKey():
+            return KeyType.ML_DSA_44
+        case mldsa.MLDSA65PublicKey():
+            return KeyType.ML_DSA_65
+        case mldsa.MLDSA87PublicKey():
+            return KeyType.ML_DSA_87
         case _:
             description = "an unknown key type"
     raise InvalidKeyError(
-        f"Unsupported key: {description}.", "Use RSA with 2048, 3072 or 4096 bits, EC on NIST P-256, or Ed25519."
+        f"Unsupported key: {description}.",
+        "Use RSA with 2048, 3072 or 4096 bits, EC on NIST P-256, Ed25519, or ML-DSA.",
     )
 
 
@@ -62,7 +76,7 @@ def sign(private_key: PrivateKeyTypes, algorithm: SigningAlgorithm, data: bytes,
     If ``prehashed`` is true, ``data`` is the digest of the message (32 bytes for SHA-256, 64 for SHA-512).
 
     Raises :class:`InvalidKeyError` if the key type does not match ``algorithm``, and :class:`InvalidInputError` if the
-    digest has the wrong length or ``algorithm`` is Ed25519, which does not accept a digest.
+    digest has the wrong length or ``algorithm`` is Ed25519 or ML-DSA, which do not accept a digest.
     """
     spec = SIGNATURES[algorithm]
     _check_key_type(spec, private_key.public_key())
@@ -71,7 +85,12 @@ def sign(private_key: PrivateKeyTypes, algorithm: SigningAlgorithm, data: bytes,
             return private_key.sign(data, _rsa_padding(spec), _hash_algorithm(spec, data, prehashed))
         case ec.EllipticCurvePrivateKey():
             return private_key.sign(data, ec.ECDSA(_hash_algorithm(spec, data, prehashed)))
-        case ed25519.Ed25519PrivateKey():
+        case (
+            ed25519.Ed25519PrivateKey()
+            | mldsa.MLDSA44PrivateKey()
+            | mldsa.MLDSA65PrivateKey()
+            | mldsa.MLDSA87PrivateKey()
+        ):
             _reject_prehashed(spec, prehashed)
             return private_key.sign(data)
         case _:
@@ -83,7 +102,7 @@ def verify(
 ) -> bool:
     """Return whether ``signature`` is a valid signature of ``data`` by ``public_key``, in its only valid encoding.
 
-    The length of an RSA or Ed25519 signature must match the key exactly; an ECDSA signature must be strict DER
+    The length of an RSA, Ed25519 or ML-DSA signature must match the key exactly; an ECDSA signature must be strict DER
     (X.690, section 10). Raises the same exceptions as :func:`sign`.
     """
     spec = SIGNATURES[algorithm]
@@ -96,7 +115,12 @@ def verify(
                 public_key.verify(signature, data, _rsa_padding(spec), _hash_algorithm(spec, data, prehashed))
             case ec.EllipticCurvePublicKey():
                 public_key.verify(signature, data, ec.ECDSA(_hash_algorithm(spec, data, prehashed)))
-            case ed25519.Ed25519PublicKey():
+            case (
+                ed25519.Ed25519PublicKey()
+                | mldsa.MLDSA44PublicKey()
+                | mldsa.MLDSA65PublicKey()
+                | mldsa.MLDSA87PublicKey()
+            ):
                 _reject_prehashed(spec, prehashed)
                 public_key.verify(signature, data)
     except InvalidSignature:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -28,6 +29,13 @@ Material = bytes | PrivateKey
 """The bytes of a symmetric key, or a private key."""
 
 _RSA_SIZES = {KeyType.RSA_2048: 2048, KeyType.RSA_3072: 3072, KeyType.RSA_4096: 4096}
+_GENERATORS: dict[KeyType, Callable[[], PrivateKey]] = {
+    KeyType.EC_P256: lambda: ec.generate_private_key(ec.SECP256R1()),
+    KeyType.ED25519: ed25519.Ed25519PrivateKey.generate,
+    KeyType.ML_DSA_44: mldsa.MLDSA44PrivateKey.generate,
+    KeyType.ML_DSA_65: mldsa.MLDSA65PrivateKey.generate,
+    KeyType.ML_DSA_87: mldsa.MLDSA87PrivateKey.generate,
+}
 _SYMMETRIC_KINDS = {length: kind for kind, length in SYMMETRIC_KEY_LENGTHS.items()}
 
 
@@ -37,9 +45,7 @@ def generate_key(kind: KeyType) -> Material:
         return secrets.token_bytes(SYMMETRIC_KEY_LENGTHS[kind])
     if kind in _RSA_SIZES:
         return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_SIZES[kind])
-    if kind is KeyType.EC_P256:
-        return ec.generate_private_key(ec.SECP256R1())
-    return ed25519.Ed25519PrivateKey.generate()
+    return _GENERATORS[kind]()
 
 
 def key_type_of(material: Material) -> KeyType:

@@ -20,7 +20,10 @@ class EncryptionAlgorithm(StrEnum):
 
 
 class SigningAlgorithm(StrEnum):
-    """The signature algorithms of the S&E service: six for its own keys, five for a third party's X.509 PKI."""
+    """The signature algorithms of the S&E service: six for its own keys, five for a third party's X.509 PKI.
+
+    Sealyard adds ML-DSA (FIPS 204), which resists quantum computers.
+    """
 
     RSA_3072 = "RSA_3072"
     RSA_4096 = "RSA_4096"
@@ -33,6 +36,9 @@ class SigningAlgorithm(StrEnum):
     SHA256_ECDSA = "SHA256_ECDSA"
     SHA256_PSS = "SHA256_PSS"
     SHA512_PSS = "SHA512_PSS"
+    ML_DSA_44 = "ML_DSA_44"
+    ML_DSA_65 = "ML_DSA_65"
+    ML_DSA_87 = "ML_DSA_87"
 
 
 X509_PKI_ALGORITHMS = frozenset(
@@ -57,6 +63,9 @@ class KeyType(StrEnum):
     RSA_4096 = "RSA_4096"
     EC_P256 = "EC_P256"
     ED25519 = "ED25519"
+    ML_DSA_44 = "ML_DSA_44"
+    ML_DSA_65 = "ML_DSA_65"
+    ML_DSA_87 = "ML_DSA_87"
 
     @property
     def symmetric(self) -> bool:

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.anyio
 
 MESSAGE_ALGORITHM = SigningAlgorithm.ED25519
 DIGEST_ALGORITHMS = (SigningAlgorithm.SHA256_RSA_3072_PSS, SigningAlgorithm.SHA256_RSA_4096_PSS)
+ML_DSA_ALGORITHMS = (SigningAlgorithm.ML_DSA_44, SigningAlgorithm.ML_DSA_65, SigningAlgorithm.ML_DSA_87)
 DIGEST = hashlib.sha256(b"something").digest()
 
 ALLOWED_KINDS = {
@@ -59,11 +60,12 @@ async def test_default_purpose_of_generated_key_follows_algorithm(
 ) -> None:
     device = await harness.create_device("door", signing=algorithm)
     takes_digest = algorithm in DIGEST_ALGORITHMS
-    assert harness.shelf.infos[device.signing.uri].purpose is (KeyPurpose.DATA if takes_digest else KeyPurpose.BOTH)
+    is_for_data = takes_digest or algorithm in ML_DSA_ALGORITHMS
+    assert harness.shelf.infos[device.signing.uri].purpose is (KeyPurpose.DATA if is_for_data else KeyPurpose.BOTH)
     task = await harness.signing(config="door", message=DIGEST, is_digest=takes_digest)
     assert task.status is TaskStatus.WAITING
-    assert (DATA_ONLY_WARNING in device.warnings) == takes_digest
-    assert (DUAL_USE_WARNING in device.warnings) == (not takes_digest)
+    assert (DATA_ONLY_WARNING in device.warnings) == is_for_data
+    assert (DUAL_USE_WARNING in device.warnings) == (not is_for_data)
 
 
 @pytest.mark.parametrize("purpose", [KeyPurpose.PACKAGE, KeyPurpose.BOTH])
@@ -71,6 +73,18 @@ async def test_explicit_purpose_without_digest_signing_warns(harness: EngineHarn
     device = await harness.create_device("door", signing=DIGEST_ALGORITHMS[0], purpose=purpose)
     assert harness.shelf.infos[device.signing.uri].purpose is purpose
     assert PACKAGE_ONLY_WARNING in device.warnings
+
+
+@pytest.mark.parametrize("purpose", [KeyPurpose.PACKAGE, KeyPurpose.BOTH])
+async def test_ml_dsa_key_for_packages_is_rejected(harness: EngineHarness, purpose: KeyPurpose) -> None:
+    with pytest.raises(InvalidKeyError, match="se-1 does not define ML_DSA_65 signatures"):
+        await harness.create_device("door", signing=SigningAlgorithm.ML_DSA_65, purpose=purpose)
+
+
+async def test_package_with_ml_dsa_key_is_rejected(harness: EngineHarness) -> None:
+    await harness.create_device("door", signing=SigningAlgorithm.ML_DSA_65)
+    with pytest.raises(InvalidKeyError, match="se-1 does not define ML_DSA_65 signatures"):
+        await harness.package(config="door")
 
 
 def _takes_digest(algorithm: SigningAlgorithm) -> bool:

@@ -23,6 +23,10 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CBC = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD
 ZERO_PADDED = EncryptionAlgorithm.AES256_CBC_ZERO_BYTE_PAD
 ED25519 = SigningAlgorithm.ED25519
+SE1_SIGNATURES = [
+    (name, kind) for name, spec in SIGNATURES.items() if spec.number is not None for kind in spec.key_kinds
+]
+"""The signature algorithms that se-1 defines, with each type of key."""
 
 
 def private_key(kind: KeyType, name: str = "own") -> PrivateKey:

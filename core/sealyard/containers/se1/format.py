@@ -27,7 +27,7 @@ from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS, SIGNATURES, Paddin
 from sealyard.crypto.pipeline import Consumer, Progress, no_progress, write_to_stream
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import encrypt_segment, read_segment
-from sealyard.model.algorithms import EncryptionAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.errors import FormatLimitError, InputMismatchError, InvalidInputError, InvalidKeyError
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
@@ -52,11 +52,20 @@ class SE1Format:
     def __init__(self, now: Callable[[], datetime] = _utc_now) -> None:
         self._now = now
 
+    def check_signing_algorithm(self, algorithm: SigningAlgorithm) -> None:
+        if SIGNATURES[algorithm].number is None:
+            raise InvalidKeyError(
+                f"se-1 does not define {algorithm} signatures. Formats that do, such as CMS (RFC 9882), are not yet"
+                " available.",
+                "Use RSA, ECDSA or Ed25519 for packages; request a signature over a message with this algorithm.",
+            )
+
     def check(self, layout: PackageLayout) -> tuple[str, ...]:
         """See :meth:`ContainerFormat.check`.
 
         Also raises :class:`InvalidKeyError` if the signing algorithm does not accept this type of key.
         """
+        self.check_signing_algorithm(layout.signing)
         _check_signing_key(layout)
         _check_segments(layout)
         _check_metadata(layout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from sealyard.containers.registry import get_format
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES
 from sealyard.crypto.key_purposes import default_purpose
 from sealyard.engine.devices.keys import KeyRegistry
@@ -92,6 +93,8 @@ class ConfigKeys:
         for key_request in request.signing_keys:
             kinds = SIGNATURES[key_request.algorithm].key_kinds
             purpose = request.purpose or default_purpose(key_request.algorithm)
+            if purpose is not KeyPurpose.DATA:
+                get_format(request.format).check_signing_algorithm(key_request.algorithm)
             name = f"{request.name}-signing"
             key = await self._resolve(unit_of_work, subject, key_request, name, kinds, purpose)
             keys.append(

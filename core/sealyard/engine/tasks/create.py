@@ -102,8 +102,10 @@ class TaskCreation:
         ``metadata_warnings``: warnings about the contents of the metadata files.
         """
         files = (*request.firmware, *request.metadata)
+        container_format = get_format(device.format)
+        container_format.check_signing_algorithm(device.signing.algorithm)
         signing_key = self._get_signing_key(TaskKind.PACKAGING, device)
-        format_warnings = get_format(device.format).check(_build_package_layout(device, request, signing_key.kind))
+        format_warnings = container_format.check(_build_package_layout(device, request, signing_key.kind))
         key_warnings = build_warnings((device.encryption,), (device.signing,), signing_key.purpose)
         task = self._build_task(
             subject,
