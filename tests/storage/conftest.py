@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealyard.storage.documents import TinyDocumentStore
-from tests.support.store_helpers import INDEXES, FailingDisk, OpenStore
+from tests.support.store_helpers import INDEXES, FailingDisk, OpenStore, open_test_store
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def open_store(folder: Path) -> Iterator[OpenStore]:
     stores: list[TinyDocumentStore] = []
 
     def open_at(*, write: bool = True, path: Path = folder) -> TinyDocumentStore:
-        stores.append(TinyDocumentStore.open(path, INDEXES, write=write))
+        stores.append(open_test_store(path, INDEXES) if write else TinyDocumentStore.open_reader(path, INDEXES))
         return stores[-1]
 
     yield open_at

@@ -14,7 +14,7 @@ from sealyard.storage import group_commit, pending_log
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.generation import Position, Tables
 from sealyard.storage.journal import Journal
-from tests.support.store_helpers import FailingDisk, OpenStore, read_documents
+from tests.support.store_helpers import FailingDisk, OpenStore, open_test_store, read_documents
 
 STEPS = range(1, 20)
 
@@ -141,7 +141,7 @@ def test_snapshot_excludes_uncommitted_batches(
     store = fill(open_store())
     store.close()
     monkeypatch.setattr(group_commit.GroupCommitter, "_run", lambda self: None)
-    stalled = TinyDocumentStore.open(folder, {}, write=True)
+    stalled = open_test_store(folder)
     stalled.submit(WriteBatch(puts=(("tasks", "a", {"n": 3}), ("tasks", "waiting", {}))))
     stalled.compact(audit_moved_to=0)
     assert read_documents(open_store(write=False)) == read_documents(store)
