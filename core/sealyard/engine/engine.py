@@ -358,9 +358,9 @@ async def open_engine(
     checks of a key. The call must not be cancelled: a partially opened engine leaves threads running.
 
     Raises :class:`WorkspaceLockedError` if another process has the workspace open for writing,
-    :class:`KeyStoreLockedError` if the key store cannot be opened, :class:`StoreCorruptedError` if the store is
-    damaged or was changed, :class:`AuditVerificationError` if the audit log was changed or does not belong to the store, and other
-    subclasses of :class:`SealyardError` if the workspace cannot be opened for another reason.
+    :class:`KeyStoreLockedError` if the key store cannot be opened, :class:`StoreCorruptedError` if the store is damaged
+    or was changed, :class:`AuditVerificationError` if the audit log was changed or does not belong to the store, and
+    other subclasses of :class:`SealyardError` if the workspace cannot be opened for another reason.
     """
     metadata = load_metadata(paths)
     clock = clock or SystemClock()
