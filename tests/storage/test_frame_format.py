@@ -6,12 +6,14 @@ import json
 import zlib
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.model.errors import StoreCorruptedError
-from sealyard.storage.frame_format import Frame, FrameReader, encode_batches, encode_frame, split_line
+from sealyard.storage.frame_format import EncodedBatch, Frame, FrameReader, encode_batches, encode_frame, split_line
+from tests.support.legacy_store import encode_legacy_frame
 from tests.support.store_helpers import begin_chain
 
 PATH = Path("journal-1.log")
@@ -87,3 +89,12 @@ def test_arbitrary_bytes_yield_no_frames(data: bytes) -> None:
         return
     assert frames == []
     assert end == 0
+
+
+def test_legacy_line_with_space_at_the_end_of_a_mac_is_split() -> None:
+    """Byte 73 of a line of format 1 can be a space, as after the MAC of format 2."""
+    frame = Frame(1, units=[EncodedBatch(puts=[("t", "a", msgspec.Raw(b'{"text":"%b"}' % (b" {" * 40)))])])
+    line = encode_legacy_frame(frame)
+    assert {line[73:74], line[74:75]} == {b" ", b"{"}
+    assert split_line(line) == (b"", line[9:-1])
+    assert len(read_frames(line)[0]) == 1

@@ -80,9 +80,10 @@ def encode_batches(seq: int, batches: Sequence[bytes], chain: FrameChain) -> byt
 
 def split_line(line: bytes) -> tuple[bytes, bytes]:
     """Return the MAC and the JSON of a line; the MAC is empty in format 1."""
-    if line[_CHECKSUM_LENGTH : _CHECKSUM_LENGTH + 1] == b"{":
-        return b"", line[_CHECKSUM_LENGTH:-1]
     json_start = _CHECKSUM_LENGTH + MAC_LENGTH + 1
+    is_legacy = line[_CHECKSUM_LENGTH : _CHECKSUM_LENGTH + 1] == b"{"
+    if is_legacy or line[json_start - 1 : json_start] != b" ":
+        return b"", line[_CHECKSUM_LENGTH:-1]
     return line[_CHECKSUM_LENGTH : json_start - 1], line[json_start:-1]
 
 
