@@ -91,7 +91,7 @@ def _neutral(root: Path) -> None:
 async def _application(root: Path) -> dict[str, str]:
     """The pictures by name."""
     place = await create_populated_demo(root, unlock(PASSPHRASE))
-    connection = LocalConnection(place.folder, place.key_holder)
+    connection = LocalConnection(place.folder, lambda: place.key_holder)
     stage = _Stage(place, connection)
     try:
         await stage.upload()

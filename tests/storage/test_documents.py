@@ -56,6 +56,14 @@ def test_returned_documents_are_copies(open_store: OpenStore) -> None:
     assert store.recent_events() == [{"cursor": 1}]
 
 
+def test_pending_audit_starts_with_given_entry(open_store: OpenStore) -> None:
+    store = open_store()
+    for seq in (3, 4, 5):
+        store.submit(WriteBatch(audit=({"seq": seq},))).result()
+    for first, seqs in ((0, [3, 4, 5]), (3, [3, 4, 5]), (5, [5]), (6, [])):
+        assert [entry["seq"] for entry in store.pending_audit(first)] == seqs
+
+
 CHANGES = st.lists(st.tuples(st.text("ab0", min_size=1, max_size=3), st.booleans()), max_size=30)
 
 

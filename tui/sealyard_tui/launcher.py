@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.client.config.key_holder import KeyHolder, forget_passphrases, new_key_holder, start_key_holder
+from sealyard.client.config.deferred_key_holder import DeferredKeyHolder
 from sealyard.client.config.profiles import (
     Profile,
     has_selection,
@@ -25,7 +25,6 @@ from sealyard.client.config.profiles import (
 )
 from sealyard.client.config.settings_loader import Settings, load_settings, settings_path
 from sealyard.client.config.state_file import remove_stale_user_files
-from sealyard.client.config.workspaces import create_workspace
 from sealyard.client.log import log_to_file
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, StorageError
 from sealyard.model.key_holder_messages import KeyStoreLocation
@@ -33,6 +32,7 @@ from sealyard.model.safe_text import escape_multiline
 from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
+    from sealyard.client.config.key_holder import KeyHolder
     from sealyard.client.http.transport import TokenSource
     from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice
     from sealyard_tui.session.connections import WorkspaceConnection
@@ -94,7 +94,7 @@ def welcome(settings: Settings) -> int:
             choice, error = selection, failure
         else:
             with contextlib.closing(key_holder):
-                return run(profile, key_holder, settings)
+                return open_workspace(profile, settings, key_holder)
 
 
 def create_chosen_workspace(choice: CreateWorkspaceChoice) -> tuple[Profile, KeyHolder]:
@@ -102,6 +102,9 @@ def create_chosen_workspace(choice: CreateWorkspaceChoice) -> tuple[Profile, Key
 
     The key holder asks for the passphrase, if there is one. Raises the errors of :func:`create_workspace`.
     """
+    from sealyard.client.config.key_holder import forget_passphrases, new_key_holder
+    from sealyard.client.config.workspaces import create_workspace
+
     start_key_holder = new_key_holder(may_prompt=True, attempts=MAX_PASSPHRASE_TRIES)
     key_holders: list[KeyHolder] = []
 
@@ -135,7 +138,7 @@ def open_demo(settings: Settings) -> int:
         profile = workspace_profiles(demo.folder).get("developer")
         assert profile is not None
         # The demo directory is deleted at exit, but its log must remain readable afterwards.
-        return run(profile, demo.key_holder, settings, log=user_state_path("sealyard") / "demo.log")
+        return run(profile, lambda: demo.key_holder, settings, log=user_state_path("sealyard") / "demo.log")
 
 
 # ---- passphrases, asked for before Textual takes over the terminal
@@ -171,16 +174,18 @@ def print_message(text: str) -> None:
 def open_workspace(profile: Profile, settings: Settings, key_holder: KeyHolder | None = None) -> int:
     """Run the application on a local workspace, and return the exit code.
 
-    Starts the key holder, unless ``key_holder`` is given. The key holder prompts for the passphrase, if needed, before
-    Textual starts. It is needed even if another process owns the workspace: when that process exits, this one may take
-    over. Raises :class:`KeyStoreLockedError` without a passphrase, or after :data:`MAX_PASSPHRASE_TRIES` wrong ones.
+    Starts the key holder, unless ``key_holder`` is given: before Textual starts if it must prompt for the passphrase,
+    else after the first paint, which it would delay. Raises :class:`KeyStoreLockedError` without a passphrase, or after
+    :data:`MAX_PASSPHRASE_TRIES` wrong ones.
     """
-    if settings.read_only or key_holder is not None:
-        return run(profile, key_holder, settings)
-    own_key_holder = start_key_holder(Path(profile.workspace), may_prompt=True, attempts=MAX_PASSPHRASE_TRIES)
-    with contextlib.closing(own_key_holder):
-        forget_passphrases(os.environ)
-        return run(profile, own_key_holder, settings)
+    if settings.read_only:
+        return run(profile, None, settings)
+    if key_holder is not None:
+        return run(profile, lambda: key_holder, settings)
+    with contextlib.closing(DeferredKeyHolder(Path(profile.workspace))) as own_key_holder:
+        if own_key_holder.must_prompt():
+            own_key_holder.get(may_prompt=True, attempts=MAX_PASSPHRASE_TRIES)
+        return run(profile, own_key_holder.get, settings)
 
 
 def open_server(profile: Profile, settings: Settings) -> int:
@@ -221,12 +226,18 @@ def launch_with_retries(launch: Callable[[PassphrasePrompt], int]) -> int:
     raise AssertionError
 
 
-def run(profile: Profile, key_holder: KeyHolder | None, settings: Settings, *, log: Path | None = None) -> int:
+def run(
+    profile: Profile,
+    key_holder: Callable[[], KeyHolder] | None,
+    settings: Settings,
+    *,
+    log: Path | None = None,
+) -> int:
     """Run the application on a local workspace, and return the exit code.
 
-    ``key_holder``: None if the workspace is opened read-only. ``log``: the path of the log file; by default in the
-    workspace. Raises :class:`KeyStoreLockedError` if the key holder, which the engine uses only after the first paint,
-    cannot open the key store.
+    ``key_holder``: returns the key holder of the workspace; None if it is opened read-only. ``log``: the path of the
+    log file; by default in the workspace. Raises :class:`KeyStoreLockedError` if the key holder, which is used only
+    after the first paint, cannot open the key store.
     """
     from sealyard_tui.session.connections import LocalConnection
 

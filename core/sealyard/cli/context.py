@@ -21,6 +21,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
+    from sealyard.client.config.deferred_key_holder import DeferredKeyHolder
     from sealyard.client.config.key_holder import KeyHolder
     from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.protocol import Client
@@ -45,7 +46,7 @@ class Context:
         self.args = args
         self.out = out
         self._engine: EngineHandle | None = None
-        self._key_holder: KeyHolder | None = None
+        self._key_holder: DeferredKeyHolder | None = None
 
     @cached_property
     def profile(self) -> Profile:
@@ -190,14 +191,14 @@ class Context:
         the user for the passphrase if it is not in the environment.
         """
         if self._key_holder is None:
-            from sealyard.client.config.key_holder import forget_passphrases, start_key_holder
+            from sealyard.client.config.deferred_key_holder import DeferredKeyHolder
 
-            self._key_holder = start_key_holder(self.folder, may_prompt=may_prompt and is_interactive())
-            forget_passphrases(os.environ)
+            self._key_holder = DeferredKeyHolder(self.folder)
+        key_holder = self._key_holder.get(may_prompt=may_prompt and is_interactive())
         # A command that only reads must also work on a read-only disk, where no log can be written.
         with contextlib.suppress(StorageError):
             log_to_file(WorkspacePaths(self.folder).engine_log)
-        return self._key_holder
+        return key_holder
 
     def close(self) -> None:
         """Close the key holder, if the command has started one; a command may open several writers one by one."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sealyard.model.errors import KeyStoreLockedError
+from sealyard.model.workspace import KeyStore
 
 VARIABLE = "SEALYARD_PASSPHRASE"
 """Name of the environment variable that contains the passphrase."""
@@ -36,6 +37,11 @@ def find_passphrase(environ: Mapping[str, str], prompt: Callable[[], str] | None
             f"Set {VARIABLE}, provide the systemd credential {CREDENTIAL}, or start at a terminal to be asked.",
         )
     return passphrase
+
+
+def needs_prompt(key_store: str, environ: Mapping[str, str], tenant: str = "") -> bool:
+    """Return whether the key store can be opened only with a passphrase that the user enters."""
+    return key_store == KeyStore.PASSPHRASE and not has_passphrase(environ, tenant)
 
 
 def has_passphrase(environ: Mapping[str, str], tenant: str = "") -> bool:

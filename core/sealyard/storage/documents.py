@@ -140,8 +140,10 @@ class DocumentStore(Protocol):
         """Return the same page as :meth:`page`, with its documents still encoded."""
         ...
 
-    def pending_audit(self) -> list[dict[str, Any]]:
+    def pending_audit(self, from_seq: int = 0) -> list[dict[str, Any]]:
         """Return the durable audit entries that are not known to be in the audit log, ordered by ``seq``.
+
+        Entries with a ``seq`` below ``from_seq`` are left out.
 
         An entry is returned until :meth:`compact` has been called with its ``seq`` or a higher one, so a caller that
         moves entries to the audit log must skip those that are already there.
@@ -317,9 +319,9 @@ class TinyDocumentStore:
             documents = tuple([encoded_documents[identity] for _, identity in keys])
         return RawPage(keys=tuple(keys), documents=documents, more=has_more)
 
-    def pending_audit(self) -> list[dict[str, Any]]:
+    def pending_audit(self, from_seq: int = 0) -> list[dict[str, Any]]:
         with self._lock:
-            return [msgspec.json.decode(entry) for entry in self._pending_records.audit]
+            return [msgspec.json.decode(entry) for entry in self._pending_records.audit_from(from_seq)]
 
     def recent_events(self) -> list[dict[str, Any]]:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 
@@ -14,7 +15,7 @@ MAX_EVENTS = 10_000
 
 
 class PendingRecords:
-    """Audit entries and events of durable commits that are not written elsewhere yet, in order, encoded as JSON.
+    """Audit entries, ordered by ``seq``, and events of durable commits that are not written elsewhere yet, as JSON.
 
     Not thread-safe: callers must hold a lock.
     """
@@ -27,17 +28,24 @@ class PendingRecords:
         self.audit.extend(map(bytes, record.audit))
         self.events.extend(map(bytes, record.events))
 
+    def audit_from(self, seq: int) -> list[bytes]:
+        """Return the audit entries with this ``seq`` and later ones."""
+        return self.audit[bisect_left(self.audit, seq, key=_encoded_seq) :]
+
     def build_carry_over(self, moved_to_seq: int) -> EncodedBatch:
         """Return the records that the journal of a new generation starts with.
 
         These are all events, and the audit entries with a ``seq`` above ``moved_to_seq``.
         """
-        audit = [msgspec.Raw(entry) for entry in self.audit]
         return EncodedBatch(
-            audit=[entry for entry in audit if audit_seq(entry) > moved_to_seq],
+            audit=[msgspec.Raw(entry) for entry in self.audit_from(moved_to_seq + 1)],
             events=[msgspec.Raw(event) for event in self.events],
         )
 
     def discard_audit(self, moved_to_seq: int) -> None:
         """Remove the audit entries with a ``seq`` up to ``moved_to_seq``, which are in the audit log."""
-        self.audit = [entry for entry in self.audit if audit_seq(msgspec.Raw(entry)) > moved_to_seq]
+        self.audit = self.audit_from(moved_to_seq + 1)
+
+
+def _encoded_seq(entry: bytes) -> int:
+    return audit_seq(msgspec.Raw(entry))

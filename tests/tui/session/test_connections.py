@@ -49,7 +49,7 @@ def load_profile(workspace: DemoWorkspace, name: str) -> Profile:
 
 @asynccontextmanager
 async def open_connection(workspace: DemoWorkspace, *, read_only: bool = False) -> AsyncIterator[LocalConnection]:
-    connection = LocalConnection(workspace.folder, workspace.key_holder, read_only=read_only)
+    connection = LocalConnection(workspace.folder, lambda: workspace.key_holder, read_only=read_only)
     try:
         yield connection
     finally:
@@ -95,7 +95,7 @@ async def test_wrong_passphrase_prevents_takeover_and_reports_error(
     loop = asyncio.get_running_loop()
     paths = WorkspacePaths(demo.folder)
     locked_key_holder = unlock("another passphrase")(build_key_store_location(paths, load_metadata(paths)))
-    second = LocalConnection(demo.folder, locked_key_holder)
+    second = LocalConnection(demo.folder, lambda: locked_key_holder)
 
     def on_trouble(error: SealyardError) -> None:
         loop.call_soon_threadsafe(errors.put_nowait, error)
@@ -174,7 +174,7 @@ async def test_read_only_request_does_not_attach(demo: DemoWorkspace) -> None:
 
 
 async def test_unknown_socket_group_raises_and_keeps_workspace(demo: DemoWorkspace) -> None:
-    connection = LocalConnection(demo.folder, demo.key_holder, group="no-such-group-here")
+    connection = LocalConnection(demo.folder, lambda: demo.key_holder, group="no-such-group-here")
     try:
         client = await connection.connect(load_profile(demo, "developer"), lambda _: None)
         with pytest.raises(UsageError, match="no-such-group-here"):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
 
-from sealyard_tui.dialogs.columns import ColumnsDialog, TableArrangement
-from sealyard_tui.dialogs.filters import FilterChoice, FiltersDialog
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.sort_order import SortOrder
 from sealyard_tui.widgets.virtual_table import VirtualTable
+
+if TYPE_CHECKING:
+    from sealyard_tui.dialogs.columns import TableArrangement
+    from sealyard_tui.dialogs.filters import FilterChoice
 
 EMPTY_CLASS = "-empty"
 """CSS class of the screen while its list has no rows."""
@@ -84,6 +86,9 @@ class ListScreen(BaseScreen):
         self.set_focus(self.list_table)
 
     def action_filters(self) -> None:
+        # Imported here, because the imports would delay the first paint.
+        from sealyard_tui.dialogs.filters import FiltersDialog
+
         filters = self.app.appearance.screen_state(self.NAME).filters
         self.app.push_screen(FiltersDialog(filters, self.query_one(FilterBar).text), self._on_filter_chosen)
 
@@ -100,6 +105,8 @@ class ListScreen(BaseScreen):
     # ---- columns and order
 
     def action_arrange(self) -> None:
+        from sealyard_tui.dialogs.columns import ColumnsDialog, TableArrangement
+
         table = self.list_table
         arrangement = TableArrangement(order=self.order, hidden=table.hidden_columns)
         self.app.push_screen(ColumnsDialog(table.columns, self.SORTABLE, arrangement), self._arrange)

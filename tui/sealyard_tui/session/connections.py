@@ -91,7 +91,7 @@ class LocalConnection:
     def __init__(
         self,
         folder: Path,
-        key_holder: KeyHolder | None,
+        key_holder: Callable[[], KeyHolder] | None,
         *,
         read_only: bool = False,
         group: str = "",
@@ -100,7 +100,8 @@ class LocalConnection:
     ) -> None:
         """Prepare a connection to the workspace in ``folder``.
 
-        ``key_holder``: the key holder of the workspace, which the caller closes; None for a read-only connection.
+        ``key_holder``: returns the key holder of the workspace, which the caller closes, and may start it; None for a
+        read-only connection.
         ``group``: the operating system group whose members may also connect. ``allow_private_webhooks``: whether to
         allow webhooks and notifications to all addresses and without encryption. ``key_check_interval``: seconds
         between two checks of a key while this process owns the workspace.
@@ -110,7 +111,7 @@ class LocalConnection:
         self.read_only_error: SealyardError | None = None
         self.mode = ConnectionMode.READ_ONLY if read_only else ConnectionMode.OWNER
         self._folder = folder
-        self._key_holder = key_holder
+        self._get_key_holder = key_holder
         self._group = group
         self._allow_private_webhooks = allow_private_webhooks
         self._key_check_interval = key_check_interval
@@ -158,8 +159,9 @@ class LocalConnection:
     async def _open_workspace(self) -> None:
         from sealyard.client.sharing.workspace import SharedWorkspace
 
-        key_holder = self._key_holder
-        assert key_holder is not None
+        assert self._get_key_holder is not None
+        # Needed even if another process owns the workspace: when that process exits, this one may take over.
+        key_holder = await asyncio.to_thread(self._get_key_holder)
         workspace = SharedWorkspace(
             self._folder,
             lambda: key_holder,

@@ -9,9 +9,9 @@ from pathlib import Path
 from sealyard.concurrency.ending_signals import end_on_signals
 from sealyard.engine.workspace import build_key_store_location, load_metadata
 from sealyard.jobs.key_holder import CREDENTIALS_VARIABLE, KeyHolder, KeyHolderFactory
-from sealyard.keys.passphrase import VARIABLE, has_passphrase, variable_names
+from sealyard.keys.passphrase import VARIABLE, needs_prompt, variable_names
 from sealyard.model.key_holder_messages import KeyStoreLocation, PassphraseSource
-from sealyard.model.workspace import KeyStore, WorkspacePaths
+from sealyard.model.workspace import WorkspacePaths
 
 __all__ = [
     "KeyHolder",
@@ -69,8 +69,7 @@ def forget_passphrases(environ: MutableMapping[str, str]) -> None:
 def _start(
     location: KeyStoreLocation, *, may_prompt: bool, tenant: str = "", prompt: str = "", attempts: int = 1
 ) -> KeyHolder:
-    has_source = location.key_store != KeyStore.PASSPHRASE or has_passphrase(os.environ, tenant)
-    if has_source or not may_prompt:
+    if not (may_prompt and needs_prompt(location.key_store, os.environ, tenant)):
         environment = _select_passphrases(os.environ, tenant)
         return KeyHolder.start(location, environment=environment, tenant=tenant)
     key_holder = KeyHolder.start(

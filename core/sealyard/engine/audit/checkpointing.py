@@ -159,4 +159,4 @@ def migrate_pending_entries(store: DocumentStore, audit: AuditLog) -> None:
 
     Must be called before the engine writes anything else to the log.
     """
-    audit.append(msgspec.convert(entry, AuditEntry) for entry in store.pending_audit())
+    audit.append(msgspec.convert(entry, AuditEntry) for entry in store.pending_audit(audit.size))

@@ -149,8 +149,7 @@ class AuditService:
 
     def _load_unflushed_entries(self, stored_size: int) -> list[AuditEntry]:
         """Return the committed entries that are not among the ``stored_size`` entries in the log's files."""
-        pending_entries = (msgspec.convert(document, AuditEntry) for document in self._repository.store.pending_audit())
-        return [entry for entry in pending_entries if entry.seq >= stored_size]
+        return [msgspec.convert(document, AuditEntry) for document in self._repository.store.pending_audit(stored_size)]
 
     def _load_newest_entries(self, filters: AuditFilter, below_seq: int | None, limit: int) -> tuple[AuditEntry, ...]:
         log = AuditReader(self._folder)
