@@ -14,10 +14,11 @@ from pathlib import Path
 import msgspec
 
 from sealyard.engine.state.ids import new_id
-from sealyard.engine.state.tables import INDEXES, TASKS
+from sealyard.engine.state.open_store import compact_store
+from sealyard.engine.state.tables import TASKS
 from sealyard.model.requests import SigningRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus
-from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from sealyard.storage.documents import DocumentStore, WriteBatch
 from tests.benchmarks.rows import Row
 from tests.benchmarks.workspaces import DEVELOPER, DEVICE, create_bench_workspace, open_engine, temporary_dir
 
@@ -58,8 +59,17 @@ def fill(workspace: Path, count: int) -> None:
     """Store `count` finished signing tasks, one second apart, and compact the store as the engine does."""
     if count == 0:
         return
-    model = asyncio.run(_create_model_task(workspace))
-    store = TinyDocumentStore.open(workspace / "store", INDEXES, write=True)
+    asyncio.run(_fill(workspace, count))
+
+
+async def _fill(workspace: Path, count: int) -> None:
+    async with open_engine(workspace) as engine:
+        model = await engine.client(DEVELOPER).create_signing(SigningRequest(config=DEVICE, message=b"model"))
+        await asyncio.to_thread(_insert_tasks, engine.engine.store, model, count)
+        await engine.run(compact_store(engine.engine.store, engine.engine.bus, 1 << 50))
+
+
+def _insert_tasks(store: DocumentStore, model: Task, count: int) -> None:
     started_at = datetime.now(UTC) - timedelta(seconds=count + 1)
     last_batch = None
     for first in range(0, count, 1000):
@@ -74,13 +84,6 @@ def fill(workspace: Path, count: int) -> None:
         last_batch = store.submit(WriteBatch(puts=tuple(puts)))
     assert last_batch is not None
     last_batch.result()
-    store.compact(1 << 50)
-    store.close()
-
-
-async def _create_model_task(workspace: Path) -> Task:
-    async with open_engine(workspace) as engine:
-        return await engine.client(DEVELOPER).create_signing(SigningRequest(config=DEVICE, message=b"model"))
 
 
 async def _measure_engine(workspace: Path) -> dict[str, float]:

@@ -66,7 +66,9 @@ class SteppedHarness(EngineHarness):
         self.artifacts = FileArtifacts(self.paths.artifacts)
         self.bus = SteppedBus(self.gates, self.shelf, self.clock, self.artifacts)
         file = load_metadata(self.paths)
-        self.engine = Engine(file, self.paths, self.store, self.artifacts, self.bus, self.clock, audit)
+        self.engine = Engine(
+            file, self.paths, self.store, self.artifacts, self.bus, self.clock, audit, self.shelf.engine_keys
+        )
         self.is_open = True
         await self.engine.start(self._lock, work=work, key_check_interval=self.key_check_interval)
         return self.engine

@@ -8,6 +8,7 @@ from sealyard.model.errors import ConcurrentWriterError
 from sealyard.model.tasks import TaskStatus
 from sealyard.storage.frame_format import EncodedBatch, Frame, encode_frame
 from tests.support.engine_harness import DEV, EngineHarness
+from tests.support.store_helpers import begin_chain
 
 pytestmark = pytest.mark.anyio
 
@@ -16,7 +17,7 @@ def append_foreign_frame(harness: EngineHarness) -> bytes:
     """Append the frame of another writer to the journal, and return the content of the journal."""
     journal = harness.paths.store / "journal-1.log"
     with journal.open("ab") as file:
-        file.write(encode_frame(Frame(10_000, units=[EncodedBatch()])))
+        file.write(encode_frame(Frame(10_000, units=[EncodedBatch()]), begin_chain()))
     return journal.read_bytes()
 
 

@@ -18,16 +18,18 @@ from sealyard.fs.workspace_lock import LockHolder, WorkspaceLock, lock_error
 from sealyard.model.display_zone import DisplayZone
 from sealyard.model.errors import StorageError, WorkspaceLockedError, WorkspaceReadOnlyError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from tests.support.store_helpers import open_test_store
 
 HOLD = """
 import sys
 from pathlib import Path
-from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from sealyard.storage.documents import WriteBatch
 from sealyard.fs.workspace_lock import WorkspaceLock
+from tests.support.store_helpers import open_test_store
 
 workspace = Path(sys.argv[1])
 lock = WorkspaceLock.acquire(workspace / "lock", "packaging gateway\\x1b[31m")
-store = TinyDocumentStore.open(workspace / "store", {}, write=True)
+store = open_test_store(workspace / "store")
 store.submit(WriteBatch(puts=(("tasks", "a", {"n": 1}),))).result()
 print("locked", flush=True)
 sys.stdin.read()
@@ -56,7 +58,7 @@ def test_second_writer_error_names_the_holder(tmp_path: Path, holder: subprocess
     assert lock_holder is not None
     assert lock_holder.pid == holder.pid
 
-    reader = TinyDocumentStore.open(tmp_path / "store", {}, write=False)
+    reader = TinyDocumentStore.open_reader(tmp_path / "store", {})
     assert reader.get("tasks", "a") == {"n": 1}
 
 
@@ -74,7 +76,7 @@ def test_killed_holder_releases_the_lock(tmp_path: Path, holder: subprocess.Pope
     holder.wait(10)
     assert WorkspaceLock.holder(tmp_path / "lock") is None
     with WorkspaceLock.acquire(tmp_path / "lock", "recovery"):
-        store = TinyDocumentStore.open(tmp_path / "store", {}, write=True)
+        store = open_test_store(tmp_path / "store")
         store.submit(WriteBatch(puts=(("tasks", "b", {}),))).result()
         store.close()
 

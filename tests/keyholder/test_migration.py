@@ -65,9 +65,10 @@ def test_workspace_of_earlier_version_is_migrated_once(paths: WorkspacePaths) ->
     [message] = asyncio.run(load_migration_messages(paths.root))
     assert "1 recorded signatures" in message
     assert not paths.intents.exists()
-    first, intent, checkpoint, *_ = read_records(paths.root)
+    first, intent, store, checkpoint, *_ = read_records(paths.root)
     assert (first["type"], first["migrated"]) == ("epoch", 1)
     assert intent["type"] == "intent"
+    assert (store["type"], store["generation"]) == ("store", 1)
     assert checkpoint["type"] == "checkpoint"
     assert asyncio.run(load_migration_messages(paths.root)) == [message]
     assert asyncio.run(sign(paths.root)) is TaskStatus.DONE

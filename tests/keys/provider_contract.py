@@ -243,7 +243,12 @@ class ProviderContract:
         [
             *((file, kind) for file in ("pem", "encrypted pem") for kind in SIGNING_KINDS),
             # cryptography does not write ML-DSA keys to PKCS#12 files.
-            *((file, kind) for file in ("pkcs12", "encrypted pkcs12") for kind in SIGNING_KINDS if "ML_DSA" not in kind),
+            *(
+                (file, kind)
+                for file in ("pkcs12", "encrypted pkcs12")
+                for kind in SIGNING_KINDS
+                if "ML_DSA" not in kind
+            ),
         ],
     )
     def test_import_reads_each_file_format(

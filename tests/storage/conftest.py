@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.documents import TinyDocumentStore
-from tests.support.store_helpers import INDEXES, FailingDisk, OpenStore
+from tests.support.store_helpers import INDEXES, FailingDisk, OpenStore, open_test_store
 
 
 @pytest.fixture
@@ -20,8 +21,11 @@ def folder(tmp_path: Path) -> Path:
 def open_store(folder: Path) -> Iterator[OpenStore]:
     stores: list[TinyDocumentStore] = []
 
-    def open_at(*, write: bool = True, path: Path = folder) -> TinyDocumentStore:
-        stores.append(TinyDocumentStore.open(path, INDEXES, write=write))
+    def open_at(
+        *, write: bool = True, path: Path = folder, recorded: StoreGeneration | None = None
+    ) -> TinyDocumentStore:
+        store = open_test_store(path, INDEXES, recorded) if write else TinyDocumentStore.open_reader(path, INDEXES)
+        stores.append(store)
         return stores[-1]
 
     yield open_at

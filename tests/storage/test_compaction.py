@@ -14,7 +14,8 @@ from sealyard.storage import group_commit, pending_log
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.generation import Position, Tables
 from sealyard.storage.journal import Journal
-from tests.support.store_helpers import FailingDisk, OpenStore, read_documents
+from tests.support.legacy_store import write_legacy_store
+from tests.support.store_helpers import FailingDisk, OpenStore, open_test_store, read_documents
 
 STEPS = range(1, 20)
 
@@ -86,6 +87,7 @@ def test_power_loss_at_any_step_keeps_data(
     open_store: OpenStore, failing_disk: FailingDisk, acknowledged: list[str], step: int
 ) -> None:
     store = fill(open_store())
+    recorded = store.generation
     failing_disk.error = PowerCutError
     failing_disk.fail_from(step)
     with suppress(PowerCutError):
@@ -93,14 +95,46 @@ def test_power_loss_at_any_step_keeps_data(
     failing_disk.recover()
     store.close()
 
-    reopened = open_store()
+    reopened = open_store(recorded=recorded)
     stored = read_documents(reopened)
     assert stored["tasks"].pop("a") == {"n": 2}
     assert set(acknowledged) <= set(stored["tasks"]) <= {"meanwhile"}
     assert 3 in seqs(reopened)
     reopened.submit(WriteBatch(puts=(("tasks", "after", {}),))).result()
+    recorded = reopened.generation
     reopened.close()
-    assert set(read_documents(open_store())["tasks"]) == {"a", *stored["tasks"], "after"}
+    assert set(read_documents(open_store(recorded=recorded))["tasks"]) == {"a", *stored["tasks"], "after"}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_power_loss_at_any_step_of_migration_keeps_data(
+    folder: Path, open_store: OpenStore, failing_disk: FailingDisk, step: int
+) -> None:
+    fill(open_store()).close()
+    write_legacy_store(folder)
+    failing_disk.error = PowerCutError
+    failing_disk.fail_from(step)
+    with suppress(PowerCutError):
+        open_store().close()
+    failing_disk.recover()
+    reopened = open_store()
+    assert read_documents(reopened) == {"tasks": {"a": {"n": 2}}}
+    assert seqs(reopened) == [1, 2, 3]
+    recorded = reopened.generation
+    reopened.close()
+    assert not open_store(recorded=recorded).was_migrated
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_power_loss_at_any_step_of_creation_is_repaired(
+    open_store: OpenStore, failing_disk: FailingDisk, step: int
+) -> None:
+    failing_disk.error = PowerCutError
+    failing_disk.fail_from(step)
+    with suppress(PowerCutError):
+        open_store().close()
+    failing_disk.recover()
+    fill(open_store()).close()
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -110,6 +144,7 @@ def test_disk_error_at_any_step_keeps_data(
     store = fill(open_store())
     failing_disk.error = lambda: OSError(errno.EIO, "Input/output error")
     failing_disk.fail_from(step, times=1)
+    recorded = store.generation
     try:
         store.compact(audit_moved_to=2)
     except StorageError:
@@ -118,7 +153,7 @@ def test_disk_error_at_any_step_keeps_data(
     store.submit(WriteBatch(puts=(("tasks", "after", {}),), audit=({"seq": 4},))).result()
     assert read_documents(store) == {"tasks": {"a": {"n": 2}, "after": {}}}
     store.close()
-    reopened = open_store()
+    reopened = open_store(recorded=recorded)
     assert read_documents(reopened) == {"tasks": {"a": {"n": 2}, "after": {}}}
     assert seqs(reopened)[-2:] == [3, 4]
     reopened.compact(audit_moved_to=4)
@@ -141,7 +176,7 @@ def test_snapshot_excludes_uncommitted_batches(
     store = fill(open_store())
     store.close()
     monkeypatch.setattr(group_commit.GroupCommitter, "_run", lambda self: None)
-    stalled = TinyDocumentStore.open(folder, {}, write=True)
+    stalled = open_test_store(folder)
     stalled.submit(WriteBatch(puts=(("tasks", "a", {"n": 3}), ("tasks", "waiting", {}))))
     stalled.compact(audit_moved_to=0)
     assert read_documents(open_store(write=False)) == read_documents(store)

@@ -20,14 +20,15 @@ import sys
 from pathlib import Path
 from sealyard.fs import locks
 from sealyard.model.errors import SealyardError
-from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from sealyard.storage.documents import WriteBatch
+from tests.support.store_helpers import open_test_store
 
 folder, name, locks_work = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "working-locks"
 locks.STALE_LOCK_TIMEOUT = 0
 if not locks_work:
     locks.try_lock = lambda fd, shared=False: True
 try:
-    store = TinyDocumentStore.open(folder, {}, write=True)
+    store = open_test_store(folder)
     print("open", flush=True)
     for n, line in enumerate(sys.stdin):
         for k in range(int(line)):

@@ -16,7 +16,7 @@ from sealyard.storage.documents import DocumentStore, Page, TinyDocumentStore, W
 from sealyard.storage.generation import load
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import TableIndex, encode_cursor
-from tests.support.store_helpers import FailingDisk, OpenStore, read_documents
+from tests.support.store_helpers import FailingDisk, OpenStore, open_test_store, read_documents
 
 
 def task(n: int, status: str = "DONE", **fields: Any) -> tuple[str, str, dict[str, Any]]:
@@ -303,7 +303,7 @@ def test_reopened_store_keeps_all_documents(open_store: OpenStore) -> None:
 
 
 def test_filter_by_nested_field_matches(folder: Path) -> None:
-    store = TinyDocumentStore.open(folder, {"t": ("state", "inner.state")}, write=True)
+    store = open_test_store(folder, {"t": ("state", "inner.state")})
     for identity, inner in (("a", {"state": "on"}), ("b", {"state": "off"}), ("c", {}), ("d", None), ("e", "on")):
         document = {"createdAt": "2026-01-01T00:00:00Z", "state": "up", "inner": inner}
         store.submit(WriteBatch(puts=(("t", identity, document),))).result()

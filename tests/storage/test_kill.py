@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.storage.documents import TinyDocumentStore
 from tests.support.processes import killed_at_exit
+from tests.support.store_helpers import open_test_store
 
 WRITE = """
 import sys, threading
 from pathlib import Path
-from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from sealyard.storage.documents import WriteBatch
+from tests.support.store_helpers import open_test_store
 
 folder, begin = Path(sys.argv[1]), int(sys.argv[2])
-store = TinyDocumentStore.open(folder, {}, write=True)
+store = open_test_store(folder)
 
 def compact():
     while True:
@@ -54,7 +55,7 @@ def test_killed_writer_keeps_acknowledged_batches(tmp_path: Path) -> None:
         # The last line may itself be cut short by the kill.
         acknowledged = [acknowledged, *rest[:-1]][-1]
 
-        store = TinyDocumentStore.open(folder, {}, write=True)
+        store = open_test_store(folder)
         left, right = dict(store.all("left")), dict(store.all("right"))
         seqs = [entry["seq"] for entry in store.pending_audit()]
         store.close()

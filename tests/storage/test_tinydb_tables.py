@@ -17,12 +17,12 @@ from tinydb.version import __version__ as tinydb_version
 from sealyard.model.errors import StorageError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.tinydb_tables import JournalDatabase, JournalStorage, JournalTable, StringIdDatabase
-from tests.support.store_helpers import FailingDisk
+from tests.support.store_helpers import FailingDisk, open_test_store
 
 
 @pytest.fixture
 def core(folder: Path) -> Iterator[TinyDocumentStore]:
-    store = TinyDocumentStore.open(folder, {}, write=True)
+    store = open_test_store(folder)
     yield store
     store.close()
 
@@ -34,7 +34,7 @@ def db(core: TinyDocumentStore) -> JournalDatabase:
 
 def reopen(folder: Path) -> JournalDatabase:
     """Open the database read-only, as another process does."""
-    return JournalDatabase(TinyDocumentStore.open(folder, {}, write=False))
+    return JournalDatabase(TinyDocumentStore.open_reader(folder, {}))
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_string_ids_support_all_operations(folder: Path, core: TinyDocumentStore
     assert table.contains(doc_id="t-5")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="an explicit ID"):
         table.insert({"n": 9})
-    reopened = StringIdDatabase(TinyDocumentStore.open(folder, {}, write=False)).table("tasks")
+    reopened = StringIdDatabase(TinyDocumentStore.open_reader(folder, {})).table("tasks")
     assert reopened.all() == [{"n": 2}, {"n": 4}, {"n": 5}]
 
 

@@ -16,7 +16,8 @@ from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.audit.history import require_same_history
 from sealyard.engine.engine import Engine
 from sealyard.engine.state.events import EventBroadcaster
-from sealyard.engine.state.tables import INDEXES, TASKS
+from sealyard.engine.state.open_store import open_store
+from sealyard.engine.state.tables import TASKS
 from sealyard.engine.workspace import create_layout, load_metadata
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.access import AclRule, Action
@@ -36,7 +37,7 @@ from sealyard.model.requests import (
 from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
-from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from sealyard.storage.documents import WriteBatch
 from tests.support.clock import FakeClock
 from tests.support.fake_bus import FakeBus, FakeWorker
 from tests.support.in_memory_keys import InMemoryKeys
@@ -105,13 +106,13 @@ class EngineHarness:
     async def open(self, *, work: bool = True) -> Engine:
         metadata = load_metadata(self.paths)
         lock = WorkspaceLock.acquire(self.paths.lock, "test")
-        store = TinyDocumentStore.open(self.paths.store, INDEXES, write=True)
+        self.bus = FakeBus(self.shelf, self.clock)
+        store, keys = await open_store(self.paths, metadata, self.bus)
         audit = AuditLog.open(self.paths.audit)
         require_same_history(store, audit, audit.size)
         migrate_pending_entries(store, audit)
         self.artifacts = FileArtifacts(self.paths.artifacts)
-        self.bus = FakeBus(self.shelf, self.clock)
-        self.engine = Engine(metadata, self.paths, store, self.artifacts, self.bus, self.clock, audit)
+        self.engine = Engine(metadata, self.paths, store, self.artifacts, self.bus, self.clock, audit, keys)
         self.is_open = True
         await self.engine.start(lock, work=work, key_check_interval=self.key_check_interval)
         return self.engine

@@ -11,6 +11,7 @@ from pathlib import Path
 from sealyard.jobs.bus import LARGE_JOB_BYTES, Report
 from sealyard.model.clock import Clock
 from sealyard.model.errors import SealyardError
+from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration
 from sealyard.model.worker_messages import (
     Heartbeat,
     Job,
@@ -91,6 +92,12 @@ class FakeBus:
         self.stops.append(task_id)
         if self.confirms_stops:
             self.report(JobStopped(task_id=task_id, fencing_token=self.jobs[task_id].task.fencing_token))
+
+    async def get_engine_keys(self) -> EngineKeys:
+        return self._keys.engine_keys
+
+    async def update_store_generation(self, generation: StoreGeneration | None) -> StoreGeneration | None:
+        return self._keys.update_store_generation(generation)
 
     async def request(self, command: KeyCommand) -> KeyResponse:
         self.commands.append(command)

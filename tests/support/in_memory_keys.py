@@ -15,14 +15,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.crypto.certificates import compute_fingerprint, create_certificate_request, create_self_signed
 from sealyard.crypto.signatures import PrivateKey
-from sealyard.keyholder.state import SignedCheckpoint, check_checkpoint
+from sealyard.keyholder.state import SignedCheckpoint, check_checkpoint, check_store_generation
 from sealyard.keys.key_import import load_certificate_of
 from sealyard.keys.material import describe
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import Checkpoint
 from sealyard.model.clock import Clock
 from sealyard.model.errors import AlreadyExistsError, InvalidKeyError, NotFoundError
-from sealyard.model.key_holder_messages import WorkerStateInfo
+from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration, WorkerStateInfo
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.worker_messages import (
     AuditPublicKey,
@@ -62,6 +62,12 @@ class InMemoryKeys:
         self._clock = clock
         self._audit = Ed25519PrivateKey.from_private_bytes(_derive_secret(f"{origin} audit"))
         self._signed = WorkerStateInfo()
+        self.store_generation: StoreGeneration | None = None
+        self.engine_keys = EngineKeys(
+            store_key=_derive_secret(f"{origin} store"),
+            link_key=_derive_secret(f"{origin} links"),
+            secrets_key=_derive_secret(f"{origin} secrets"),
+        )
         self.infos: dict[str, KeyInfo] = {}
         self.private: dict[tuple[str, int], PrivateKey] = {}
         self.symmetric: dict[tuple[str, int], bytes] = {}
@@ -103,9 +109,15 @@ class InMemoryKeys:
         keys = InMemoryKeys(self._origin, clock)
         keys.infos = dict(self.infos)
         keys._signed = self._signed
+        keys.store_generation = self.store_generation
         keys.private = dict(self.private)
         keys.symmetric = dict(self.symmetric)
         return keys
+
+    def update_store_generation(self, generation: StoreGeneration | None) -> StoreGeneration | None:
+        if generation is not None and check_store_generation(generation, self.store_generation):
+            self.store_generation = generation
+        return self.store_generation
 
     def _record_checkpoint(self, request: SignCheckpoint) -> None:
         last = SignedCheckpoint(size=self._signed.size, root=self._signed.root) if self._signed.size else None

@@ -10,13 +10,29 @@ from typing import Any
 import pytest
 
 from sealyard.fs import atomic
-from sealyard.storage.documents import TinyDocumentStore
+from sealyard.model.key_holder_messages import StoreGeneration
+from sealyard.storage.documents import Indexes, TinyDocumentStore
+from sealyard.storage.frame_chain import FrameChain, StoreCredentials
+from sealyard.storage.opening import StoreOpening
 
 INDEXES = {"tasks": ("status", "configId", "createdBy", "kind")}
 
 OPERATIONS = ("open_empty_file", "write_all", "sync", "truncate", "rename", "sync_folder", "remove_quietly")
 
 OpenStore = Callable[..., TinyDocumentStore]
+
+CREDENTIALS = StoreCredentials(bytes(range(32)), "w1")
+
+
+def begin_chain() -> FrameChain:
+    return FrameChain.begin(CREDENTIALS, 1, "")
+
+
+def open_test_store(
+    folder: Path, indexes: Indexes | None = None, recorded: StoreGeneration | None = None
+) -> TinyDocumentStore:
+    """Open a store for writing with the credentials of the tests."""
+    return TinyDocumentStore.open(StoreOpening.start(folder), indexes or {}, CREDENTIALS, recorded)
 
 
 class FailingDisk:

@@ -19,8 +19,9 @@ LOST = ServerUnreachableError("Cannot reach seal.example.", "Check that the serv
 class FakeConnection:
     """A :class:`~sealyard_tui.session.connections.WorkspaceConnection` to an open :class:`TuiWorkspace`.
 
-    ``gate``: connecting waits for this event. ``read_only_error``: why the workspace is read-only. The fault of the
-    method ``connect`` fails the connection.
+    ``gate``: connecting waits for this event. ``read_only_error``: why the workspace is read-only. ``has_preview``:
+    whether unverified data is shown until the connection is open. The fault of the method ``connect`` fails the
+    connection.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class FakeConnection:
         *,
         read_only: bool = False,
         read_only_error: SealyardError | None = None,
+        has_preview: bool = False,
     ) -> None:
         self.on_error: ErrorCallback = lambda _: None
         self.mode = mode
@@ -39,6 +41,7 @@ class FakeConnection:
         self.read_only = read_only
         self.read_only_error = read_only_error
         self.gate = gate
+        self.has_preview = has_preview
         self._workspace = workspace
         self._on_status: StatusCallback | None = None
 
@@ -49,6 +52,12 @@ class FakeConnection:
             raise self._workspace.faults.fail["connect"]
         self._on_status = on_status
         return self._workspace.client(profile.identity)
+
+    async def open_preview(self, profile: Profile) -> Client | None:
+        return self._workspace.client(profile.identity) if self.has_preview else None
+
+    async def close_preview(self) -> None:
+        self.has_preview = False
 
     async def start_listening(self) -> None:
         return None

@@ -150,6 +150,8 @@ class SealyardApp(BaseApp):
         if reason:
             title = "Not connected" if event.state is EngineState.RECONNECTING else ""
             self.notify(escape_text(reason), title=title, severity="warning", markup=False)
+        if event.state is EngineState.UNVERIFIED:
+            self.run_guarded(self, self._refresh_state_soon(), group="state", background=True)
         if event.state in (EngineState.READY, EngineState.READ_ONLY):
             self.run_guarded(self, self._start_services(), group="connect", background=True)
 

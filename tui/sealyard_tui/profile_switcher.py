@@ -66,7 +66,8 @@ class ProfileSwitcher:
     def switch_to(self, profile: Profile) -> None:
         """Switch to the identity of ``profile``, unless the session is still starting."""
         app = self._app
-        if profile.name != app.session.profile.name and app.state.engine is not EngineState.STARTING:
+        is_starting = app.state.engine in (EngineState.STARTING, EngineState.UNVERIFIED)
+        if profile.name != app.session.profile.name and not is_starting:
             app.run_guarded(app, self._switch_to(profile), group="session", exclusive=True)
 
     async def _switch_to(self, profile: Profile) -> None:

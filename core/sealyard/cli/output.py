@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 
@@ -20,6 +20,8 @@ from sealyard.cli.streams import redirect_to_null
 from sealyard.model.ascii_signs import replace_signs
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline, escape_text
+
+UNVERIFIED_NOTE = "note: unverified: the workspace was read from its files, without the key that authenticates them."
 
 
 class OutputError(SealyardError):
@@ -40,6 +42,7 @@ class Output:
     def __init__(self, *, as_json: bool, decide_ascii: Callable[[], bool] = lambda: False) -> None:
         self.as_json = as_json
         self.progress = ProgressLine(sys.stderr, self._replace_signs)
+        self._is_store_verified = True
         self._decide_ascii = decide_ascii
 
     @cached_property
@@ -51,8 +54,11 @@ class Output:
         """Print the result: ``value`` if the output is JSON, otherwise ``lines``."""
         self.progress.clear()
         if self.as_json:
+            content = msgspec.to_builtins(value)
+            if not self._is_store_verified:
+                content = _mark_unverified(content)
             # ASCII only, so that file names cannot control a terminal.
-            self._write(f"{json.dumps(msgspec.to_builtins(value), indent=2)}\n")
+            self._write(f"{json.dumps(content, indent=2)}\n")
             return
         for line in lines:
             self._write(f"{self._replace_signs(escape_text(line))}\n")
@@ -72,6 +78,14 @@ class Output:
         """Print part of a document to standard output: escaped for a terminal, unchanged for a file or pipe."""
         self.progress.clear()
         self._write(escape_multiline(text) if sys.stdout.isatty() else text)
+
+    def warn_unverified(self) -> None:
+        """Report that the results come from a store that was read without its key, and mark them in JSON.
+
+        Each JSON object that is a result or an item of a list gets the member ``storeVerified``, which is false.
+        """
+        self._is_store_verified = False
+        self.warn(UNVERIFIED_NOTE)
 
     def warn(self, text: str) -> None:
         """Print a message to standard error."""
@@ -108,6 +122,12 @@ class Output:
             print(self._replace_signs(text), file=sys.stderr, flush=True)
         except OSError:
             redirect_to_null(sys.stderr)
+
+
+def _mark_unverified(content: Any) -> Any:
+    if isinstance(content, list):
+        return [_mark_unverified(item) for item in content]
+    return {**content, "storeVerified": False} if isinstance(content, dict) else content
 
 
 @contextmanager

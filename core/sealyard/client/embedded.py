@@ -309,4 +309,5 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
             ),
             clock_warning=clock_warning.to_info() if clock_warning is not None else None,
             key_failures=key_failures,
+            store_verified=not engine.read_only,
         )

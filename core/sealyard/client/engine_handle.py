@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.embedded_calls import EMBEDDED_TRUST_NOTE
-from sealyard.concurrency.loop_thread import LoopThread
+from sealyard.concurrency.loop_thread import LoopThread, wait_for_other_tasks
 from sealyard.concurrency.threads import submit, wait_uninterrupted
 from sealyard.engine.devices.key_monitor import CHECK_INTERVAL
 from sealyard.engine.engine import Engine, open_engine, open_reader
@@ -84,6 +84,11 @@ class EngineHandle:
             await self.run(self.engine.close())
         finally:
             await asyncio.to_thread(self._thread.stop)
+
+    async def close_when_unused(self) -> None:
+        """Like :meth:`close`, after the calls in progress have ended. No call must begin meanwhile."""
+        await self._thread.call(wait_for_other_tasks())
+        await self.close()
 
     @property
     def folder(self) -> Path:

@@ -74,6 +74,12 @@ async def _cancel_all_tasks() -> None:
     await asyncio.get_running_loop().shutdown_asyncgens()
 
 
+async def wait_for_other_tasks() -> None:
+    """Wait until all other tasks of the current loop have ended, without cancelling them."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def proxy_to_thread(client: T, thread: LoopThread) -> T:
     """Return a proxy that runs the methods of ``client`` on ``thread`` and can be called from any event loop.
 

@@ -33,15 +33,16 @@ from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
+from sealyard.engine.key_migration import KeyMigration
 from sealyard.engine.notifications.registry import NotificationRegistry
 from sealyard.engine.state.clock_record import ClockRecord, open_clock_guard
 from sealyard.engine.state.commit_follower import follow_commits
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.links import DownloadLinks
+from sealyard.engine.state.open_store import open_store, open_store_reader
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.secret_box import SecretBox
-from sealyard.engine.state.tables import INDEXES
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.cleanup import TaskCleanup
 from sealyard.engine.tasks.confirm_clock import ClockConfirmations
@@ -66,9 +67,10 @@ from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
 from sealyard.model.events import DurableEvent
+from sealyard.model.key_holder_messages import EngineKeys
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
-from sealyard.storage.documents import DocumentStore, TinyDocumentStore
+from sealyard.storage.documents import DocumentStore
 from sealyard.storage.upload_dir import UploadDir
 
 T = TypeVar("T")
@@ -94,8 +96,9 @@ class Engine:
         bus: JobBus,
         clock: Clock,
         audit: AuditLog | None,
+        keys: EngineKeys | None,
     ) -> None:
-        links = DownloadLinks.open(metadata.id, paths.link_key)
+        links = DownloadLinks(metadata.id, keys.link_key if keys else None)
         self.metadata = metadata
         self.paths = paths
         self.read_only = audit is None
@@ -125,12 +128,11 @@ class Engine:
         self.role_sync = RoleSync(
             self.repository, self.permissions, self.access, impact, self.audit, self.account_links
         )
-        secret_box = SecretBox(paths.secrets_key)
+        secret_box = SecretBox(keys.secrets_key if keys else None)
         self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
-        self.repository.add_message_source(self.webhook_outbox)
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
         self.notifications = NotificationRegistry(self.repository, self.permissions, secret_box, metadata.name)
-        self.repository.add_message_source(self.notifications.outbox)
+        self.repository.add_message_sources(self.webhook_outbox, self.notifications.outbox)
         auto_transitions = AutoTransitions(self.repository)
         contents = TaskContents(artifacts)
         self.creation = TaskCreation(
@@ -176,6 +178,7 @@ class Engine:
         self._checkpoint_loop = (
             CheckpointLoop(self.repository, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
         )
+        self._key_migration = KeyMigration(self.repository, metadata, paths, links, secret_box)
         self._loops: list[asyncio.Task[None]] = []
         self._running_use_cases: set[asyncio.Task[Any]] = set()
 
@@ -192,6 +195,7 @@ class Engine:
         await run_uncancellable(partial(remove_crash_leftovers, self.paths))
         await self._checkpoint_loop.open_log()
         await self._checkpoint_loop.verify_signed_checkpoint()
+        await self._key_migration.run()
         self.repository.add_task_listeners(
             self._deadlines,
             self._released_metadata,
@@ -354,32 +358,24 @@ async def open_engine(
     checks of a key. The call must not be cancelled: a partially opened engine leaves threads running.
 
     Raises :class:`WorkspaceLockedError` if another process has the workspace open for writing,
-    :class:`KeyStoreLockedError` if the key store cannot be opened, :class:`StoreCorruptedError` if the store is
-    damaged, :class:`AuditVerificationError` if the audit log was changed or does not belong to the store, and other
-    subclasses of :class:`SealyardError` if the workspace cannot be opened for another reason.
+    :class:`KeyStoreLockedError` if the key store cannot be opened, :class:`StoreCorruptedError` if the store is damaged
+    or was changed, :class:`AuditVerificationError` if the audit log was changed or does not belong to the store, and
+    other subclasses of :class:`SealyardError` if the workspace cannot be opened for another reason.
     """
     metadata = load_metadata(paths)
     clock = clock or SystemClock()
-    lock = WorkspaceLock.acquire(paths.lock, purpose)
-    try:
+    async with contextlib.AsyncExitStack() as resources:
+        lock = WorkspaceLock.acquire(paths.lock, purpose)
+        resources.callback(lock.release)
         bus = PipeBus.open(key_holder, build_key_store_location(paths, metadata), clock, workers)
-    except BaseException:
-        lock.release()
-        raise
-    try:
-        store = await run_uncancellable(partial(TinyDocumentStore.open, paths.store, INDEXES, write=True))
-        try:
-            audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
-            await run_uncancellable(partial(require_same_history, store, audit, audit.size))
-            await run_uncancellable(partial(migrate_pending_entries, store, audit))
-            engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit)
-        except BaseException:
-            await run_uncancellable(store.close)
-            raise
-    except BaseException:
-        await bus.close()
-        lock.release()
-        raise
+        resources.push_async_callback(bus.close)
+        store, keys = await open_store(paths, metadata, bus)
+        resources.push_async_callback(run_uncancellable, store.close)
+        audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
+        await run_uncancellable(partial(require_same_history, store, audit, audit.size))
+        await run_uncancellable(partial(migrate_pending_entries, store, audit))
+        engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit, keys)
+        resources.pop_all()  # the engine closes them from here on
     try:
         await engine.start(lock, work=work, key_check_interval=key_check_interval)
     except BaseException:
@@ -389,8 +385,8 @@ async def open_engine(
 
 
 async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
-    """Open a read-only engine. It needs no lock: another process may have the workspace open for writing."""
+    """Open a read-only engine. It needs no lock and no key store: it does not verify the documents."""
     metadata, clock = load_metadata(paths), clock or SystemClock()
-    store = await asyncio.to_thread(TinyDocumentStore.open, paths.store, INDEXES, write=False)
+    store = await asyncio.to_thread(open_store_reader, paths)
     bus = PipeBus(None, paths.worker_log, clock)
-    return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None)
+    return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None, None)

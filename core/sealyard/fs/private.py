@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from sealyard.fs import atomic
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.safe_text import escape_text
-
-KEY_BYTES = 32
-"""Length of the keys that :func:`create_random_key` creates."""
 
 
 def make_private_dir(folder: Path) -> None:
@@ -66,14 +62,3 @@ def open_private_append(path: Path) -> int:
     Raises ``OSError`` if the file cannot be opened or created.
     """
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-
-
-def create_random_key(path: Path, name: str) -> None:
-    """Write :data:`KEY_BYTES` random bytes to the key file ``path``, atomically and durably. Replaces an existing file.
-
-    Raises :class:`StorageError` if the file cannot be written. ``name`` is how the error message refers to the key.
-    """
-    try:
-        atomic.write_atomic(path, secrets.token_bytes(KEY_BYTES))
-    except OSError as error:
-        raise atomic.storage_error(error, f"creating {name}") from error

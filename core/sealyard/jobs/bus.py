@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration
 from sealyard.model.worker_messages import (
     Heartbeat,
     Job,
@@ -71,6 +72,18 @@ class JobBus(Protocol):
 
     async def stop(self, task_id: str) -> None:
         """Ask the worker to stop the task. A worker that does not stop within the grace period is killed."""
+        ...
+
+    async def get_engine_keys(self) -> EngineKeys:
+        """Return the keys of the engine. Raises :class:`KeyStoreLockedError` if the key store cannot be opened."""
+        ...
+
+    async def update_store_generation(self, generation: StoreGeneration | None) -> StoreGeneration | None:
+        """Record a generation of the store in the worker state, unless it is None, and return the recorded one.
+
+        Raises :class:`WorkerStateError` if the generation does not follow the recorded one or the state is damaged, and
+        :class:`KeyStoreLockedError` if the key store cannot be opened.
+        """
         ...
 
     async def request(self, command: KeyCommand) -> KeyResponse:

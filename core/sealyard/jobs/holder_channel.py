@@ -15,12 +15,17 @@ import msgspec
 from sealyard.jobs.framing import encode_line
 from sealyard.model.errors import SealyardError, error_from_info
 from sealyard.model.key_holder_messages import (
+    EngineKeys,
     FromKeyHolder,
+    GetStoreGeneration,
     KeyHolderFailed,
     KeyHolderReady,
     KillWorker,
+    RecordStoreGeneration,
     StartWorker,
     StartWorkerFailed,
+    StoreGeneration,
+    StoreGenerationResponse,
     TerminalReleased,
     WorkerExited,
     WorkerStarted,
@@ -60,12 +65,13 @@ class StartedWorker:
 class HolderChannel:
     """Sends requests to one key holder process, and resolves futures with its answers.
 
-    ``ready`` and ``terminal_released``: resolved by the messages of these names; if the key store cannot be opened,
-    ``ready`` has the error. ``create_lost_error``: returns the error of the open requests when the process ends.
+    ``ready`` and ``terminal_released``: resolved by the messages of these names, ``ready`` with the keys of the engine;
+    if the key store cannot be opened, ``ready`` has the error. ``create_lost_error``: returns the error of the open
+    requests when the process ends.
     """
 
     def __init__(self, connection: socket.socket, create_lost_error: Callable[[], SealyardError]) -> None:
-        self.ready: Future[None] = Future()
+        self.ready: Future[EngineKeys] = Future()
         self.terminal_released: Future[None] = Future()
         self._socket = connection
         self._create_lost_error = create_lost_error
@@ -74,6 +80,7 @@ class HolderChannel:
         self._is_closed = False
         self._last_request_id = 0
         self._start_futures: dict[int, Future[StartedWorker]] = {}
+        self._generation_futures: dict[int, Future[StoreGeneration | None]] = {}
         self._workers: dict[int, StartedWorker] = {}
         self._received_fds: list[int] = []
         threading.Thread(target=self._read, name="key-holder", daemon=True).start()
@@ -98,6 +105,24 @@ class HolderChannel:
             self._start_futures[self._last_request_id] = future
             request = StartWorker(request_id=self._last_request_id)
         self.send(request)
+        return future
+
+    def update_store_generation(self, generation: StoreGeneration | None) -> Future[StoreGeneration | None]:
+        """Record a generation of the store, unless it is None; the result is the recorded one."""
+        future: Future[StoreGeneration | None] = Future()
+        future.set_running_or_notify_cancel()
+        with self._state_lock:
+            if self._is_closed:
+                future.set_exception(self._create_lost_error())
+                return future
+            self._last_request_id += 1
+            request_id = self._last_request_id
+            self._generation_futures[request_id] = future
+        self.send(
+            GetStoreGeneration(request_id=request_id)
+            if generation is None
+            else RecordStoreGeneration(request_id=request_id, generation=generation)
+        )
         return future
 
     def close(self) -> None:
@@ -128,8 +153,8 @@ class HolderChannel:
         match message:
             case TerminalReleased():
                 self.terminal_released.set_result(None)
-            case KeyHolderReady():
-                self.ready.set_result(None)
+            case KeyHolderReady(keys=keys):
+                self.ready.set_result(keys)
             case KeyHolderFailed(error=info):
                 self.ready.set_exception(error_from_info(info))
                 self._is_closed = True
@@ -138,6 +163,12 @@ class HolderChannel:
             case StartWorkerFailed(request_id=request_id, error=info):
                 if (future := self._start_futures.pop(request_id)).set_running_or_notify_cancel():
                     future.set_exception(error_from_info(info))
+            case StoreGenerationResponse(request_id=request_id, generation=generation, error=info):
+                generation_future = self._generation_futures.pop(request_id)
+                if info is None:
+                    generation_future.set_result(generation)
+                else:
+                    generation_future.set_exception(error_from_info(info))
             case WorkerExited(pid=pid):
                 if (worker := self._workers.pop(pid, None)) is not None:
                     worker.exit.set_result(True)
@@ -162,6 +193,8 @@ class HolderChannel:
         for future in self._start_futures.values():
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
+        for generation_future in self._generation_futures.values():
+            generation_future.set_exception(error)
         if not self.terminal_released.done():
             self.terminal_released.set_result(None)
         for worker in self._workers.values():

@@ -27,7 +27,14 @@ from sealyard.fs.private import open_log
 from sealyard.jobs.environment import select_environment
 from sealyard.jobs.holder_channel import HolderChannel, StartedWorker
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, WorkerError
-from sealyard.model.key_holder_messages import KeyStoreLocation, OpenKeyHolder, PassphraseSource
+from sealyard.model.key_holder_messages import (
+    EngineKeys,
+    KeyStoreLocation,
+    OpenKeyHolder,
+    PassphraseSource,
+    ReleaseWorkerState,
+    StoreGeneration,
+)
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 OPEN_TIMEOUT = 20.0
@@ -109,6 +116,24 @@ class KeyHolder:
         """Wait until the key store is open. Raises the error that prevents it."""
         await self._wait_until_open(self._channel)
 
+    async def get_engine_keys(self) -> EngineKeys:
+        """Return the keys of the engine, once the key store is open. Raises the errors of :meth:`start_worker`."""
+        return await self._wait_until_open(await asyncio.to_thread(self._ensure_running))
+
+    async def update_store_generation(self, generation: StoreGeneration | None) -> StoreGeneration | None:
+        """Record a generation of the store in the worker state, unless it is None, and return the recorded one.
+
+        The worker state stays open until :meth:`release_worker_state`. Raises :class:`WorkerStateError` if the
+        generation does not follow the recorded one or the state is damaged, and the errors of :meth:`start_worker`.
+        """
+        channel = await asyncio.to_thread(self._ensure_running)
+        await self._wait_until_open(channel)
+        return await asyncio.wrap_future(channel.update_store_generation(generation))
+
+    def release_worker_state(self) -> None:
+        """Let another process use the worker state, once no worker runs."""
+        self._channel.send(ReleaseWorkerState())
+
     async def start_worker(self) -> StartedWorker:
         """Start a crypto worker. Starts the key holder again if it has died.
 
@@ -136,12 +161,12 @@ class KeyHolder:
             self._process.send_signal(signal.SIGTERM)
         self.close()
 
-    async def _wait_until_open(self, channel: HolderChannel) -> None:
+    async def _wait_until_open(self, channel: HolderChannel) -> EngineKeys:
         ready = asyncio.wrap_future(channel.ready)
         if not await wait_active(ready, OPEN_TIMEOUT):
             raise WorkerError("The key holder did not open the key store in time.", f"See its log: {self._log_path}")
         try:
-            await ready
+            return await ready
         except SealyardError as error:
             self._remember_failure(error)
             raise

@@ -22,7 +22,7 @@ from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.jobs.worker_process import WorkerProcess
 from sealyard.model.clock import Clock
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, WorkerError, error_from_info
-from sealyard.model.key_holder_messages import KeyStoreLocation
+from sealyard.model.key_holder_messages import EngineKeys, KeyStoreLocation, StoreGeneration
 from sealyard.model.worker_messages import (
     AuditPublicKey,
     FromWorker,
@@ -198,6 +198,12 @@ class PipeBus:
 
     # ---- requests
 
+    async def get_engine_keys(self) -> EngineKeys:
+        return await self._require_key_holder().get_engine_keys()
+
+    async def update_store_generation(self, generation: StoreGeneration | None) -> StoreGeneration | None:
+        return await self._require_key_holder().update_store_generation(generation)
+
     async def request(self, command: KeyCommand) -> KeyResponse:
         response = await self._request_once(command)
         if response is None and isinstance(command, IDEMPOTENT_COMMANDS):
@@ -251,8 +257,10 @@ class PipeBus:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._owns_key_holder and self._key_holder is not None:
-            await run_uncancellable(self._key_holder.close)
+        if self._key_holder is not None:
+            self._key_holder.release_worker_state()
+            if self._owns_key_holder:
+                await run_uncancellable(self._key_holder.close)
 
     # ---- slots
 

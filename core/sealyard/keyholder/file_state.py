@@ -14,7 +14,13 @@ from sealyard.fs.locks import wait_for_stale_lock
 from sealyard.fs.private import make_private_dir
 from sealyard.fs.sole_writer import require_sole_writer
 from sealyard.keyholder.legacy_intents import read_legacy_intents
-from sealyard.keyholder.state import Intent, SignedCheckpoint, check_checkpoint, check_intent
+from sealyard.keyholder.state import (
+    Intent,
+    SignedCheckpoint,
+    check_checkpoint,
+    check_intent,
+    check_store_generation,
+)
 from sealyard.keyholder.state_records import (
     CheckpointRecord,
     DamagedRecordError,
@@ -22,11 +28,12 @@ from sealyard.keyholder.state_records import (
     IntentRecord,
     RecordChain,
     StateRecord,
+    StoreRecord,
     parse_records,
 )
 from sealyard.keys.master_key import OpenedKeyStore
 from sealyard.model.errors import SealyardError, WorkerStateError
-from sealyard.model.key_holder_messages import WorkerStateInfo
+from sealyard.model.key_holder_messages import StoreGeneration, WorkerStateInfo
 from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
 
@@ -45,6 +52,7 @@ class FileWorkerState:
         self._intents: dict[str, Intent] = {}
         """The latest intent of each task."""
         self._checkpoint: SignedCheckpoint | None = None
+        self._store_generation: StoreGeneration | None = None
         self._migrated_intents: int | None = None
         self._failed_write = b""
         for record in records:
@@ -126,6 +134,14 @@ class FileWorkerState:
         if check_checkpoint(checkpoint, self._checkpoint, proof):
             self._append([CheckpointRecord(size=checkpoint.size, root=checkpoint.root, at=time.time())])
 
+    @property
+    def store_generation(self) -> StoreGeneration | None:
+        return self._store_generation
+
+    def record_store_generation(self, generation: StoreGeneration) -> None:
+        if check_store_generation(generation, self._store_generation):
+            self._append([StoreRecord(generation=generation.number, mac=generation.mac, at=time.time())])
+
     def close(self) -> None:
         os.close(self._fd)
 
@@ -177,6 +193,8 @@ class FileWorkerState:
                 self._intents[task] = Intent(task_id=task, fencing_token=fencing_token, sha256=sha256)
             case CheckpointRecord(size=size, root=root):
                 self._checkpoint = SignedCheckpoint(size=size, root=root)
+            case StoreRecord(generation=number, mac=mac):
+                self._store_generation = StoreGeneration(number=number, mac=mac)
 
 
 def _to_record(intent: Intent) -> IntentRecord:

@@ -14,11 +14,14 @@ from sealyard.keyholder.connection import ParentConnection
 from sealyard.keyholder.file_state import FileWorkerState
 from sealyard.keyholder.prompt import TerminalPrompt
 from sealyard.keyholder.state_queue import StateQueue
+from sealyard.keyholder.store_generations import StoreGenerations
 from sealyard.keyholder.unlock import unlock_key_store
 from sealyard.keyholder.workers import WorkerGroup
+from sealyard.keys.derived_keys import derive_engine_keys
 from sealyard.keys.master_key import OpenedKeyStore
 from sealyard.model.errors import SealyardError
 from sealyard.model.key_holder_messages import (
+    GetStoreGeneration,
     KeyHolderFailed,
     KeyHolderReady,
     KeyStoreLocation,
@@ -26,6 +29,8 @@ from sealyard.model.key_holder_messages import (
     OpenKeyHolder,
     OpenKeys,
     PassphraseSource,
+    RecordStoreGeneration,
+    ReleaseWorkerState,
     StartWorker,
     TerminalReleased,
     ToKeyHolder,
@@ -54,8 +59,9 @@ def serve(connection: socket.socket, passphrase_fd: int | None) -> int:
         if key_store is None:
             workers.discard_standby()
             return 0
-        _open_workers(workers, request.location, paths, key_store)
-        _handle_requests(requests, workers)
+        state = StateQueue(lambda: FileWorkerState.open(paths, request.location.workspace_id, key_store))
+        _open_workers(workers, request.location, key_store, state)
+        _handle_requests(requests, workers, StoreGenerations(parent, state))
     return 0
 
 
@@ -70,17 +76,16 @@ def _open(parent: ParentConnection, request: OpenKeyHolder, passphrase_fd: int |
     except SealyardError as error:
         parent.send(KeyHolderFailed(error=error.to_info()))
         return None
-    parent.send(KeyHolderReady())
+    parent.send(KeyHolderReady(keys=derive_engine_keys(key_store.master_key)))
     return key_store
 
 
 def _open_workers(
-    workers: WorkerGroup, location: KeyStoreLocation, paths: WorkspacePaths, key_store: OpenedKeyStore
+    workers: WorkerGroup, location: KeyStoreLocation, key_store: OpenedKeyStore, state: StateQueue
 ) -> None:
     open_keys = OpenKeys(
         workspace=location.workspace, workspace_id=location.workspace_id, master_key=key_store.master_key
     )
-    state = StateQueue(lambda: FileWorkerState.open(paths, location.workspace_id, key_store))
     workers.open(open_keys, state)
 
 
@@ -97,9 +102,13 @@ def _leave_terminal(paths: WorkspacePaths) -> None:
         os.setsid()
 
 
-def _handle_requests(requests: BinaryIO, workers: WorkerGroup) -> None:
+def _handle_requests(requests: BinaryIO, workers: WorkerGroup, store_generations: StoreGenerations) -> None:
     for line in requests:
         match _decoder.decode(line):
+            case GetStoreGeneration() | RecordStoreGeneration() as request:
+                store_generations.handle(request)
+            case ReleaseWorkerState():
+                store_generations.release()
             case StartWorker(request_id=request_id):
                 workers.start(request_id)
             case KillWorker(pid=pid):

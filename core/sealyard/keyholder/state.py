@@ -10,8 +10,8 @@ from typing import Protocol
 
 from sealyard.audit.merkle import EMPTY_ROOT, verify_consistency
 from sealyard.model.base import FrozenStruct
-from sealyard.model.errors import AuditVerificationError, ConflictError, SealyardError
-from sealyard.model.key_holder_messages import WorkerStateInfo
+from sealyard.model.errors import AuditVerificationError, ConflictError, SealyardError, WorkerStateError
+from sealyard.model.key_holder_messages import StoreGeneration, WorkerStateInfo
 
 
 class Intent(FrozenStruct, frozen=True, kw_only=True):
@@ -48,6 +48,18 @@ class WorkerState(Protocol):
         """Record a checkpoint that is about to be signed.
 
         Raises :class:`AuditVerificationError` if ``proof`` does not show that the checkpoint extends the last one.
+        """
+        ...
+
+    @property
+    def store_generation(self) -> StoreGeneration | None:
+        """The recorded generation of the store; None before the first one."""
+        ...
+
+    def record_store_generation(self, generation: StoreGeneration) -> None:
+        """Record the generation that the store uses from now on.
+
+        Raises :class:`WorkerStateError` if it is older than the recorded one, or another one with the same number.
         """
         ...
 
@@ -98,4 +110,19 @@ def check_checkpoint(checkpoint: SignedCheckpoint, last: SignedCheckpoint | None
             f" {error} Nothing was signed.",
             "The audit log was changed or replaced. Keep the folder for an investigation, and restore a backup.",
         ) from None
+    return True
+
+
+def check_store_generation(generation: StoreGeneration, recorded: StoreGeneration | None) -> bool:
+    """Return whether the generation has to be recorded; it does not if it is the recorded one.
+
+    Raises :class:`WorkerStateError` if it does not follow the recorded one.
+    """
+    if generation == recorded:
+        return False
+    if recorded is not None and generation.number != recorded.number + 1:
+        raise WorkerStateError(
+            f"Generation {generation.number} of the store does not follow the recorded one, {recorded.number}.",
+            "Close all processes that use the workspace, then open it again.",
+        )
     return True

@@ -1,4 +1,4 @@
-"""Requests of the workers to the worker state, handled by one thread, so that waiting intents share one sync."""
+"""Requests to the worker state, handled by one thread, so that waiting intents share one sync."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sealyard.model.key_holder_messages import (
     HolderResponse,
     RecordCheckpoint,
     RecordIntent,
+    StoreGeneration,
     WorkerToKeyHolder,
 )
 
@@ -21,28 +22,42 @@ Reply = Callable[[HolderResponse], None]
 
 
 class StateQueue:
-    """Opens the worker state while there are workers, and handles their requests in order."""
+    """Keeps the worker state open while it has users, which are workers and the engine, and handles their requests."""
 
     def __init__(self, open_state: Callable[[], WorkerState]) -> None:
         """``open_state``: opens the state; raises a :class:`SealyardError` if that is not possible."""
         self._open_state = open_state
         self._state: WorkerState | None = None
+        self._user_count = 0
         self._lock = threading.Lock()
         self._requests: queue.SimpleQueue[tuple[WorkerToKeyHolder, Reply]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="worker-state", daemon=True).start()
 
     def open(self) -> None:
-        """Open the state, unless it is open. Raises the error that prevents it."""
+        """Open the state for one more user. Raises the error that prevents it."""
         with self._lock:
             if self._state is None:
                 self._state = self._open_state()
+            self._user_count += 1
 
     def close(self) -> None:
-        """Close the state, so that the key holder of another process can open it."""
+        """Close the state for one user. After the last one, the key holder of another process can open it."""
         with self._lock:
-            if self._state is not None:
+            self._user_count -= 1
+            if self._user_count == 0 and self._state is not None:
                 self._state.close()
                 self._state = None
+
+    def update_store_generation(self, generation: StoreGeneration | None) -> StoreGeneration | None:
+        """Record a generation of the store, unless it is None, and return the recorded one.
+
+        The state must be open. Raises a :class:`SealyardError` if the generation is refused or cannot be written.
+        """
+        with self._lock:
+            state = self._require_state()
+            if generation is not None:
+                state.record_store_generation(generation)
+            return state.store_generation
 
     def submit(self, request: WorkerToKeyHolder, reply: Reply) -> None:
         """Handle the request in another thread, and then call ``reply`` there."""
@@ -75,7 +90,7 @@ class StateQueue:
         try:
             results = self._require_state().record_intents(intents)
         except Exception as error:
-            results = [_to_sealyard_error(error)] * len(requests)
+            results = [to_sealyard_error(error)] * len(requests)
         for (request, reply), failure in zip(requests, results, strict=True):
             info = None if failure is None else failure.to_info()
             reply(HolderResponse(request_id=request.request_id, error=info))
@@ -88,7 +103,7 @@ class StateQueue:
                 state.record_checkpoint(checkpoint, _decode_proof(request.proof))
             return HolderResponse(request_id=request.request_id, state=state.info)
         except Exception as error:
-            return HolderResponse(request_id=request.request_id, error=_to_sealyard_error(error).to_info())
+            return HolderResponse(request_id=request.request_id, error=to_sealyard_error(error).to_info())
 
     def _require_state(self) -> WorkerState:
         if self._state is None:
@@ -103,7 +118,8 @@ def _decode_proof(proof: Sequence[str]) -> list[bytes]:
         raise InvalidInputError("The consistency proof is not hexadecimal.") from None
 
 
-def _to_sealyard_error(error: Exception) -> SealyardError:
+def to_sealyard_error(error: Exception) -> SealyardError:
+    """Return the error for a response; an unexpected exception is logged."""
     if isinstance(error, SealyardError):
         return error
     # The traceback goes to the log only.

@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from sealyard.keys.derived_keys import derive_key
 from sealyard.model.base import FrozenStruct
 
 _KEY_INFO = b"sealyard worker state 1"
-_KEY_LENGTH = 32
 _MAC_DIGITS = 64
 FIRST_PREVIOUS = "0" * _MAC_DIGITS
 
@@ -49,7 +47,16 @@ class CheckpointRecord(FrozenStruct, frozen=True, kw_only=True, tag="checkpoint"
     seq: int = 0
 
 
-StateRecord = EpochRecord | IntentRecord | CheckpointRecord
+class StoreRecord(FrozenStruct, frozen=True, kw_only=True, tag="store"):
+    """A generation of the store; see :class:`sealyard.model.key_holder_messages.StoreGeneration`."""
+
+    generation: int
+    mac: str
+    at: float
+    seq: int = 0
+
+
+StateRecord = EpochRecord | IntentRecord | CheckpointRecord | StoreRecord
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[StateRecord] = msgspec.json.Decoder(StateRecord)
@@ -82,7 +89,7 @@ class RecordChain:
 
     @classmethod
     def from_master_key(cls, master_key: bytes) -> RecordChain:
-        return cls(HKDF(SHA256(), _KEY_LENGTH, salt=None, info=_KEY_INFO).derive(master_key))
+        return cls(derive_key(master_key, _KEY_INFO))
 
     def copy(self) -> RecordChain:
         return RecordChain(self._key, self.seq, self._previous)

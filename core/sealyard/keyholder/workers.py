@@ -69,13 +69,13 @@ class WorkerGroup:
             process.kill()
 
     def _start_worker(self) -> WaitingWorker:
-        """Return a worker that waits for the master key; open the worker state for the first one."""
+        """Return a worker that waits for the master key, and open the worker state for it."""
         with self._lock:
             self._state.open()
             try:
                 worker = self._take_standby() or WaitingWorker.start(self._log_path)
             except OSError as error:
-                self._close_unused_state()
+                self._state.close()
                 raise WorkerError(
                     f"Cannot start the crypto worker: {error.strerror}.", f"See its log: {self._log_path}"
                 ) from error
@@ -97,10 +97,6 @@ class WorkerGroup:
         worker.process.wait()
         with self._lock:
             del self._processes[worker.process.pid]
-            self._close_unused_state()
+        # After the last worker, another process may own the workspace.
+        self._state.close()
         self._parent.send(WorkerExited(pid=worker.process.pid))
-
-    def _close_unused_state(self) -> None:
-        """Close the worker state if there is no worker: another process may own the workspace from now on."""
-        if not self._processes:
-            self._state.close()

@@ -1,8 +1,8 @@
 """Messages of the key holder: plain values, each encoded as one line of JSON.
 
 The key holder is the process that holds the master key of a workspace. It exchanges messages with the process that
-started it, and with each crypto worker through a private channel. :class:`OpenKeys` is the only message that contains a
-secret.
+started it, and with each crypto worker through a private channel. :class:`OpenKeys` and :class:`KeyHolderReady` are the
+only messages that contain secrets.
 """
 
 from __future__ import annotations
@@ -37,6 +37,28 @@ class PassphraseSource(StrEnum):
     RANDOM = "random"
 
 
+class EngineKeys(SecretStruct, frozen=True, kw_only=True):
+    """The keys that the engine uses itself. Each is derived from the master key, which cannot be computed from them.
+
+    ``store_key`` authenticates the frames of the store, ``link_key`` signs download links, and ``secrets_key`` encrypts
+    secrets in documents.
+    """
+
+    store_key: bytes
+    link_key: bytes
+    secrets_key: bytes
+
+
+class StoreGeneration(FrozenStruct, frozen=True, kw_only=True):
+    """A generation of the store, identified by the MAC (hex) of the first frame of its journal.
+
+    The MAC covers the snapshot of the generation, the id of the workspace, and the MAC of the generation before.
+    """
+
+    number: int
+    mac: str
+
+
 # ---- messages to the key holder
 
 
@@ -65,7 +87,27 @@ class KillWorker(FrozenStruct, frozen=True, kw_only=True, tag=True):
     pid: int
 
 
-ToKeyHolder = OpenKeyHolder | StartWorker | KillWorker
+class GetStoreGeneration(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Requests the recorded generation of the store. The answer is :class:`StoreGenerationResponse`.
+
+    The worker state stays open from this request on, until :class:`ReleaseWorkerState`.
+    """
+
+    request_id: int
+
+
+class RecordStoreGeneration(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Like :class:`GetStoreGeneration`, but records a new generation first."""
+
+    request_id: int
+    generation: StoreGeneration
+
+
+class ReleaseWorkerState(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """The engine was closed: another process may use the worker state once no worker runs."""
+
+
+ToKeyHolder = OpenKeyHolder | StartWorker | KillWorker | GetStoreGeneration | RecordStoreGeneration | ReleaseWorkerState
 
 
 # ---- messages from the key holder
@@ -75,8 +117,10 @@ class TerminalReleased(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The key holder no longer uses the terminal."""
 
 
-class KeyHolderReady(FrozenStruct, frozen=True, kw_only=True, tag=True):
+class KeyHolderReady(SecretStruct, frozen=True, kw_only=True, tag=True):
     """The key store is open."""
+
+    keys: EngineKeys
 
 
 class KeyHolderFailed(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -101,7 +145,23 @@ class WorkerExited(FrozenStruct, frozen=True, kw_only=True, tag=True):
     pid: int
 
 
-FromKeyHolder = TerminalReleased | KeyHolderReady | KeyHolderFailed | WorkerStarted | StartWorkerFailed | WorkerExited
+class StoreGenerationResponse(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """``generation``: the recorded generation of the store, or None if none was recorded or there is an error."""
+
+    request_id: int
+    generation: StoreGeneration | None = None
+    error: ErrorInfo | None = None
+
+
+FromKeyHolder = (
+    TerminalReleased
+    | KeyHolderReady
+    | KeyHolderFailed
+    | WorkerStarted
+    | StartWorkerFailed
+    | WorkerExited
+    | StoreGenerationResponse
+)
 
 
 # ---- messages between the key holder and a worker

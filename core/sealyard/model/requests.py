@@ -314,7 +314,8 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     ``rights``: the subject's permissions, including those from groups. ``trust_note``: explains what dual control means
     in this workspace. ``audit_checkpointed``: number of audit entries that a checkpoint covers. ``clock_warning``: the
     one of the ``warnings`` that is about the system clock, if it is not trusted. ``key_failures``: the failed checks of
-    active keys that the subject may see.
+    active keys that the subject may see. ``store_verified``: whether the process that has the workspace open has
+    verified its documents with the key of the store; False if they were read from the files only.
     """
 
     id: str
@@ -331,6 +332,7 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     clock_warning: ErrorInfo | None = None
     key_failures: tuple[KeyCheck, ...] = ()
+    store_verified: bool = True
 
 
 class UploadStatus(FrozenStruct, frozen=True, kw_only=True):

@@ -43,7 +43,7 @@ class WorkspacePaths:
         self.audit = root / "audit"
         self.artifacts = root / "artifacts"
         self.keys = root / "keys"
-        self.link_key = root / "keys" / "links"
+        self.link_key = root / "keys" / "links"  # of earlier versions, as is the next one; see engine/key_migration.py
         self.secrets_key = root / "keys" / "secrets"
         self.profiles = root / "profiles.json"
         self.engine_log = root / "logs" / "engine.log"

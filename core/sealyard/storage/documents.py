@@ -13,13 +13,15 @@ import msgspec
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import StorageError, StoreCorruptedError
+from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.batch import WriteBatch, iter_changes
+from sealyard.storage.frame_chain import StoreCredentials
 from sealyard.storage.generation import LoadedGeneration, Position, load, load_since, newest_generation
 from sealyard.storage.group_commit import GroupCommitter
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import Key, encode_cursor
-from sealyard.storage.journal import open_journal
+from sealyard.storage.opening import StoreOpening
 from sealyard.storage.pending_log import PendingRecords
 from sealyard.storage.tinydb_tables import StringIdDatabase, TableView
 
@@ -100,10 +102,7 @@ class DocumentStore(Protocol):
         ...
 
     def ids(self, table: str, prefix: str) -> list[str]:
-        """Return the ids that start with ``prefix``, sorted.
-
-        The cost depends on how many ids match, not on the size of the table. No document is read.
-        """
+        """Return the ids that start with ``prefix``, sorted. The cost depends on how many ids match."""
         ...
 
     def count(self, table: str, filters: Mapping[str, str] | None = None) -> int:
@@ -156,6 +155,19 @@ class DocumentStore(Protocol):
         ...
 
     @property
+    def generation(self) -> StoreGeneration | None:
+        """The current generation, which the worker state must record; None if the store is not open for writing.
+
+        It changes with :meth:`compact`. It must be recorded before the next call of :meth:`compact`, and at the start.
+        """
+        ...
+
+    @property
+    def was_migrated(self) -> bool:
+        """Whether an earlier version wrote the store without MACs, before it was opened."""
+        ...
+
+    @property
     def needs_compaction(self) -> bool: ...
 
     def compact(self, audit_moved_to: int) -> None:
@@ -198,6 +210,7 @@ class TinyDocumentStore:
         """Create an empty store that is not open; use :meth:`open` instead."""
         self.torn: Path | None = None
         """The file to which :meth:`open` moved the torn end of an unfinished write; None if there was none."""
+        self.was_migrated = False
         self._folder = folder
         self._indexes = indexes
         self._lock = RLock()
@@ -209,22 +222,35 @@ class TinyDocumentStore:
         self._database = StringIdDatabase(self)
 
     @classmethod
-    def open(cls, folder: Path, indexes: Indexes, *, write: bool) -> Self:
-        """Open the store in ``folder``.
+    def open(
+        cls,
+        opening: StoreOpening,
+        indexes: Indexes,
+        credentials: StoreCredentials,
+        recorded: StoreGeneration | None,
+    ) -> Self:
+        """Verify the store after the first step of its opening, and open it for writing.
 
-        With ``write``, the caller must hold the :class:`~sealyard.fs.workspace_lock.WorkspaceLock`, and a new store is
-        created if the folder is empty. Without it, no lock is needed; :meth:`refresh` loads later changes.
+        The caller must hold the :class:`~sealyard.fs.workspace_lock.WorkspaceLock`. See
+        :meth:`sealyard.storage.opening.StoreOpening.finish` for ``recorded`` and the exceptions.
+        """
+        store = cls(opening.folder, indexes)
+        opened = opening.finish(credentials, recorded)
+        store.torn, store.was_migrated = opened.torn_file, opened.was_migrated
+        store._replace_content(opened.loaded)
+        store._committer = GroupCommitter(opened.journal, store._memory, store._pending_records, store._lock)
+        return store
 
-        Raises :class:`StoreCorruptedError` if a file is damaged, :class:`WorkspaceError` if there is no store or it has
-        a newer format, and :class:`StorageError` if the disk cannot be read or written.
+    @classmethod
+    def open_reader(cls, folder: Path, indexes: Indexes) -> Self:
+        """Open the store in ``folder`` for reading, without its key: the documents are not verified.
+
+        No lock is needed: :meth:`refresh` loads what another process has written since. Raises
+        :class:`StoreCorruptedError` if a file is damaged, :class:`WorkspaceError` if there is no store or it has a
+        newer format, and :class:`StorageError` if the disk cannot be read.
         """
         store = cls(folder, indexes)
-        if not write:
-            store._load()
-            return store
-        journal, loaded_generation, store.torn = open_journal(folder)
-        store._replace_content(loaded_generation)
-        store._committer = GroupCommitter(journal, store._memory, store._pending_records, store._lock)
+        store._load()
         return store
 
     @property
@@ -300,6 +326,10 @@ class TinyDocumentStore:
     def recent_events(self) -> list[dict[str, Any]]:
         with self._lock:
             return [msgspec.json.decode(event) for event in self._pending_records.events]
+
+    @property
+    def generation(self) -> StoreGeneration | None:
+        return None if self._committer is None else self._committer.generation
 
     @property
     def needs_compaction(self) -> bool:

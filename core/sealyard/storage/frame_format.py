@@ -1,18 +1,22 @@
-"""The line format of the store's files. Each line is a frame with its own checksum.
+"""The line format of the store's files. Each line is a frame with its own checksum and MAC.
 
-A line is ``crc SP json LF``. ``json`` is one JSON object in UTF-8 without line feeds whose first member is ``seq``;
-``crc`` is the CRC-32 of the JSON (zlib, ISO 3309) as 8 lower case hex digits. Any program can check a file with::
+A line is ``crc SP mac SP json LF``. ``json`` is one JSON object in UTF-8 without line feeds whose first member is
+``seq``; ``mac`` is the MAC of :mod:`sealyard.storage.frame_chain` as 64 lower case hex digits; ``crc`` is the CRC-32 of
+both and the space between them (zlib, ISO 3309) as 8 lower case hex digits. The line feed shows that the frame is
+complete. Any program can check a file for damage with::
 
     for line in open(path, "rb"):
         assert line[:9] == b"%08x " % zlib.crc32(line[9:-1])
+
+Format 1, which earlier versions wrote, has no ``mac SP``.
 
 Members of the JSON object (absent where empty):
 
 - ``seq``: sequence number, one higher in each line;
 - ``units``: the batches committed together. Each has ``puts`` (``[table, id, document]``), ``removes``
   (``[table, id]``), ``audit`` (entries pending for the audit log) and ``events`` (kept for clients that reconnect);
-- first line of a file only: ``format``, ``generation``, and in a snapshot ``documents`` (how many) and
-  ``journal_seq`` (the ``seq`` of the first line of its journal).
+- first line of a file only: ``format``, ``generation``, and in a snapshot ``documents`` (how many), ``journal_seq``
+  (the ``seq`` of the first line of its journal) and ``previousMac`` (identifies the generation before).
 """
 
 from __future__ import annotations
@@ -27,9 +31,11 @@ import msgspec
 
 from sealyard.model.errors import StoreCorruptedError
 from sealyard.model.safe_text import escape_text
+from sealyard.storage.frame_chain import MAC_LENGTH, FrameChain
 
-_CHECKSUM_LENGTH = 9  # bytes before the JSON, including the space
-_FRAME_START = re.compile(rb'[0-9a-f]{8} \{"seq":')
+_CHECKSUM_LENGTH = 9  # bytes before the MAC, including the space
+_FRAME_START = re.compile(rb'[0-9a-f]{8} (?:[0-9a-f]{64} )?\{"seq":')
+_SECTOR_SIZE = 512
 
 
 class EncodedBatch(msgspec.Struct, omit_defaults=True):
@@ -50,20 +56,35 @@ class Frame(msgspec.Struct, omit_defaults=True, rename="camel"):
     generation: int = 0
     documents: int = 0
     journal_seq: int = 0
+    previous_mac: str = ""
 
 
 _decoder = msgspec.json.Decoder(Frame)
 
 
-def encode_frame(content: Frame | dict[str, Any]) -> bytes:
-    """Return ``content`` as a line with checksum and line feed. A dict must have ``seq`` as its first key."""
-    encoded_json = msgspec.json.encode(content)
-    return b"%08x %b\n" % (zlib.crc32(encoded_json), encoded_json)
+def encode_frame(content: Frame | dict[str, Any], chain: FrameChain) -> bytes:
+    """Return ``content`` as the line that follows in ``chain``. A dict must have ``seq`` as its first key."""
+    return encode_json(msgspec.json.encode(content), chain)
 
 
-def encode_batches(seq: int, batches: Sequence[bytes]) -> bytes:
+def encode_json(encoded_json: bytes, chain: FrameChain) -> bytes:
+    """Return the line that follows in ``chain`` and has this JSON."""
+    body = b"%b %b" % (chain.append(encoded_json), encoded_json)
+    return b"%08x %b\n" % (zlib.crc32(body), body)
+
+
+def encode_batches(seq: int, batches: Sequence[bytes], chain: FrameChain) -> bytes:
     """Return the line of a frame with batches that are already encoded as JSON."""
-    return encode_frame({"seq": seq, "units": [msgspec.Raw(batch) for batch in batches]})
+    return encode_frame({"seq": seq, "units": [msgspec.Raw(batch) for batch in batches]}, chain)
+
+
+def split_line(line: bytes) -> tuple[bytes, bytes]:
+    """Return the MAC and the JSON of a line; the MAC is empty in format 1."""
+    json_start = _CHECKSUM_LENGTH + MAC_LENGTH + 1
+    is_legacy = line[_CHECKSUM_LENGTH : _CHECKSUM_LENGTH + 1] == b"{"
+    if is_legacy or line[json_start - 1 : json_start] != b" ":
+        return b"", line[_CHECKSUM_LENGTH:-1]
+    return line[_CHECKSUM_LENGTH : json_start - 1], line[json_start:-1]
 
 
 def corrupted_error(path: Path, offset: int, problem: str) -> StoreCorruptedError:
@@ -78,9 +99,10 @@ class FrameReader:
     """Iterates over the frames in ``data`` up to the first invalid one. Can be iterated only once.
 
     ``data`` is the content of the file from byte ``start`` on; ``seq`` is the number that the first frame must have.
-    Iteration raises :class:`StoreCorruptedError` if a sequence number is missing, if a valid frame follows the invalid
-    one, or if the invalid frame is complete. Otherwise the bytes of the file after the offset ``end`` are the torn tail
-    of a write that was never reported as durable.
+    Checks sequence numbers and checksums, but not the MACs, for which the key is needed. Iteration raises
+    :class:`StoreCorruptedError` if a sequence number is missing, if a valid frame follows the invalid one, or if the
+    invalid frame is complete. Otherwise the bytes of the file after the offset ``end`` are the torn tail of a write
+    that was never reported as durable.
     """
 
     def __init__(self, path: Path, data: bytes, *, start: int = 0, seq: int) -> None:
@@ -106,28 +128,45 @@ class FrameReader:
             yield frame
         if _has_valid_frame(self._data, position):
             raise corrupted_error(self._path, self.end, "an invalid frame is followed by valid ones")
-        if _is_complete(self._data[position:]):
+        if _is_complete(self._data[position:], self.end):
             raise corrupted_error(self._path, self.end, "the checksum of the last frame is wrong")
 
 
 def _decode_frame(line: bytes) -> Frame | None:
-    encoded_json = line[_CHECKSUM_LENGTH:-1]
-    if line[:_CHECKSUM_LENGTH] != b"%08x " % zlib.crc32(encoded_json):
+    if line[:_CHECKSUM_LENGTH] != b"%08x " % zlib.crc32(line[_CHECKSUM_LENGTH:-1]):
         return None
+    _, encoded_json = split_line(line)
     try:
         return _decoder.decode(encoded_json)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def _is_complete(frame: bytes) -> bool:
+def _is_complete(frame: bytes, offset: int) -> bool:
     """Return whether an invalid last frame was written completely, so that it was damaged afterwards.
 
-    An interrupted write leaves a frame without its line feed, or with blocks of zeros, which JSON never contains.
+    An interrupted write leaves a frame without its line feed, or with sectors of zeros, which JSON never contains.
+    ``offset``: where the frame begins in its file.
     """
-    if not frame or b"\0" in frame:
+    if not frame or _has_unwritten_sectors(frame, offset):
         return False
     return frame.endswith(b"\n") or _decode_frame(frame[:-1] + b"\n") is not None
+
+
+def _has_unwritten_sectors(frame: bytes, offset: int) -> bool:
+    """Return whether the frame has zeros where the disk has not written it: in whole sectors.
+
+    The zeros begin with the frame or at the begin of a sector, and reach to the end of a sector or of the frame. More
+    than one zero at the end of the frame counts as well, because some file systems extend files byte by byte.
+    """
+    if frame.endswith(b"\0\0"):
+        return True
+    for match in re.finditer(rb"\0+", frame):
+        starts_sector = match.start() == 0 or (offset + match.start()) % _SECTOR_SIZE == 0
+        ends_sector = match.end() == len(frame) or (offset + match.end()) % _SECTOR_SIZE == 0
+        if starts_sector and ends_sector:
+            return True
+    return False
 
 
 def _has_valid_frame(data: bytes, position: int) -> bool:

@@ -1,4 +1,4 @@
-"""Read a generation of the store; :mod:`sealyard.storage.journal` describes its files and writes them."""
+"""Read and verify a generation of the store; :mod:`sealyard.storage.journal` describes its files and writes them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from sealyard.model.errors import WorkspaceError
+from sealyard.model.errors import StoreCorruptedError, WorkspaceError
 from sealyard.model.safe_text import escape_text
-from sealyard.storage.frame_format import EncodedBatch, Frame, FrameReader, corrupted_error
+from sealyard.storage.frame_chain import FrameChain, StoreCredentials
+from sealyard.storage.frame_format import EncodedBatch, Frame, FrameReader, corrupted_error, split_line
 
-FORMAT = 1
+FORMAT = 2
+LEGACY_FORMAT = 1
+"""The format of earlier versions, without MACs."""
 
 Tables = Mapping[str, Mapping[str, bytes]]
 """By table name and document id: the document as JSON."""
@@ -29,18 +33,29 @@ class Position(msgspec.Struct, frozen=True):
     offset: int
 
 
+class GenerationHeader(NamedTuple):
+    """What the first frames of a generation say about it. ``previous_mac``: identifies the generation before."""
+
+    format: int
+    journal_seq: int
+    previous_mac: str
+
+
 class LoadedGeneration(msgspec.Struct):
     """A generation as read from disk: its tables, and the audit entries and events in its journal, in order.
 
-    ``snapshot_size`` is in bytes. ``torn_tail`` contains the bytes after the last valid frame of the journal.
+    ``torn_tail`` contains the bytes after the last valid frame of the journal. ``snapshot`` and ``journal`` are the
+    frames as read, for :func:`verify`.
     """
 
+    header: GenerationHeader
     tables: dict[str, dict[str, bytes]]
     audit: list[bytes]
     events: list[bytes]
     position: Position
-    snapshot_size: int
     torn_tail: bytes
+    snapshot: bytes
+    journal: bytes
 
 
 def newest_generation(folder: Path) -> int:
@@ -53,7 +68,7 @@ def newest_generation(folder: Path) -> int:
 
 
 def load(folder: Path) -> LoadedGeneration:
-    """Read the newest generation without changing any file.
+    """Read the newest generation without changing any file and without verifying its MACs.
 
     Raises :class:`StoreCorruptedError` if a file is damaged, :class:`WorkspaceError` if there is no store or it has a
     newer format, and ``FileNotFoundError`` if a compaction removed the files meanwhile.
@@ -61,26 +76,64 @@ def load(folder: Path) -> LoadedGeneration:
     generation = newest_generation(folder)
     if not generation:
         raise WorkspaceError(f"No store in {escape_text(str(folder))}.", "Create the workspace first.")
-    snapshot = snapshot_path(folder, generation)
-    journal_seq, tables = _read_snapshot(snapshot, generation)
-    snapshot_size = snapshot.stat().st_size
+    path = snapshot_path(folder, generation)
+    snapshot = path.read_bytes()
+    header, tables = _read_snapshot(path, snapshot, generation)
     path = journal_path(folder, generation)
     data = path.read_bytes()
-    frames = FrameReader(path, data, seq=journal_seq)
+    frames = FrameReader(path, data, seq=header.journal_seq)
     audit: list[bytes] = []
     events: list[bytes] = []
-    for batch in _iter_batches(_read_frames(frames, path, generation)):
+    for batch in _iter_batches(_read_frames(frames, path, generation, header.format)):
         _apply_batch(batch, tables)
         audit.extend(map(bytes, batch.audit))
         events.extend(map(bytes, batch.events))
     return LoadedGeneration(
+        header=header,
         tables=tables,
         audit=audit,
         events=events,
         position=Position(generation, frames.next_seq - 1, frames.end),
-        snapshot_size=snapshot_size,
         torn_tail=data[frames.end :],
+        snapshot=snapshot,
+        journal=data[: frames.end],
     )
+
+
+class VerifiedChain(NamedTuple):
+    """The chain after the last frame of the journal, and the MAC that identifies the generation."""
+
+    chain: FrameChain
+    generation_mac: str
+
+
+def verify(folder: Path, loaded: LoadedGeneration, credentials: StoreCredentials) -> VerifiedChain:
+    """Verify the MACs of all frames of a generation, which must have :data:`FORMAT`.
+
+    Raises :class:`StoreCorruptedError`, which names the first frame that Sealyard has not written at its place.
+    """
+    number, header = loaded.position.generation, loaded.header
+    chain = FrameChain.begin(credentials, number, header.previous_mac)
+    _verify_frames(snapshot_path(folder, number), loaded.snapshot, 0, chain)
+    path = journal_path(folder, number)
+    first_end = loaded.journal.index(b"\n") + 1
+    _verify_frames(path, loaded.journal[:first_end], header.journal_seq, chain)
+    generation_mac = chain.mac.decode()
+    _verify_frames(path, loaded.journal, header.journal_seq + 1, chain, start=first_end)
+    return VerifiedChain(chain, generation_mac)
+
+
+def _verify_frames(path: Path, data: bytes, seq: int, chain: FrameChain, *, start: int = 0) -> None:
+    while start < len(data):
+        end = data.index(b"\n", start) + 1
+        if not chain.verify(*split_line(data[start:end])):
+            raise StoreCorruptedError(
+                f"The store was changed: {escape_text(path.name)} at byte {start}: the MAC of frame {seq} is wrong."
+                " Sealyard did not write this frame at this place.",
+                "Find out which program changed the workspace, and restore it from a backup. Nothing was changed.",
+            )
+        start = end
+        seq += 1
 
 
 def load_since(folder: Path, position: Position) -> tuple[list[EncodedBatch], Position]:
@@ -107,29 +160,30 @@ def journal_path(folder: Path, generation: int) -> Path:
     return folder / f"journal-{generation}.log"
 
 
-def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str, bytes]]]:
-    """Read a snapshot; return the sequence number of the first frame of its journal, and the tables."""
-    data = path.read_bytes()
+def _read_snapshot(path: Path, data: bytes, generation: int) -> tuple[GenerationHeader, dict[str, dict[str, bytes]]]:
     reader = FrameReader(path, data, seq=0)
     frames = _read_frames(reader, path, generation)
-    header = next(frames)
+    first_frame = next(frames)
     tables: dict[str, dict[str, bytes]] = {}
     for batch in _iter_batches(frames):
         _apply_batch(batch, tables)
     if reader.end != len(data):
         raise corrupted_error(path, reader.end, "a frame is invalid")
-    if reader.next_seq - 1 != header.documents:
-        raise corrupted_error(path, reader.end, f"{header.documents} documents expected, {reader.next_seq - 1} found")
-    return header.journal_seq, tables
+    count = sum(map(len, tables.values()))
+    if count != first_frame.documents:
+        raise corrupted_error(path, reader.end, f"{first_frame.documents} documents expected, {count} found")
+    return GenerationHeader(first_frame.format, first_frame.journal_seq, first_frame.previous_mac), tables
 
 
-def _read_frames(reader: FrameReader, path: Path, generation: int) -> Iterator[Frame]:
+def _read_frames(
+    reader: FrameReader, path: Path, generation: int, required_format: int | None = None
+) -> Iterator[Frame]:
     """Yield all frames, after checking that the first one belongs to ``generation`` and a known format."""
     frames = iter(reader)
     header = next(frames, None)
     if header is None:
         raise corrupted_error(path, 0, "the first frame is invalid")
-    _check_header(path, header, generation)
+    _check_header(path, header, generation, required_format)
     yield header
     yield from frames
 
@@ -145,11 +199,12 @@ def _apply_batch(batch: EncodedBatch, tables: dict[str, dict[str, bytes]]) -> No
         tables.get(table, {}).pop(identity, None)
 
 
-def _check_header(path: Path, header: Frame, generation: int) -> None:
+def _check_header(path: Path, header: Frame, generation: int, required_format: int | None) -> None:
     if header.format > FORMAT:
         raise WorkspaceError(
             f"The store has format {header.format}; this version supports formats up to {FORMAT}.",
             "Use the version of Sealyard that wrote it, or a newer one.",
         )
-    if header.format != FORMAT or header.generation != generation:
+    known_formats = (FORMAT, LEGACY_FORMAT) if required_format is None else (required_format,)
+    if header.format not in known_formats or header.generation != generation:
         raise corrupted_error(path, 0, f"the first frame does not belong to generation {generation}")

@@ -13,6 +13,7 @@ from threading import Condition, Lock, RLock, Thread
 import msgspec
 
 from sealyard.model.errors import SealyardError, StorageError
+from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.batch import Change, WriteBatch, encode_batch, iter_changes
 from sealyard.storage.frame_format import EncodedBatch
 from sealyard.storage.in_memory import InMemoryTables
@@ -64,6 +65,10 @@ class GroupCommitter:
             self._queue.append(_PendingCommit(encoded_batch, inverse_changes, future))
             self._wakeup.notify()
         return future
+
+    @property
+    def generation(self) -> StoreGeneration:
+        return self._journal.generation
 
     @property
     def needs_compaction(self) -> bool:

@@ -1,7 +1,7 @@
 """The store's files: generations of a snapshot and a journal. A commit only appends its changes to the journal.
 
-Generation ``g`` consists of ``snapshot-g.log`` (one line for each document, as of its creation) and ``journal-g.log``
-(one line for each commit since then). Both have the line format of :mod:`sealyard.storage.frame_format`. The newest
+Generation ``g`` consists of ``snapshot-g.log`` (the documents as of its creation) and ``journal-g.log`` (one line for
+each commit since then). Both have the line format of :mod:`sealyard.storage.frame_format`. The newest
 generation that has a snapshot is the store; a crash may leave files of others, which the next writer removes.
 
 A commit is one ``write`` and one ``fdatasync`` of one frame with all pending batches. If a crash interrupts the write,
@@ -30,35 +30,42 @@ import msgspec
 
 from sealyard.fs import atomic
 from sealyard.fs.locks import wait_for_stale_lock
-from sealyard.fs.private import make_private_dir
 from sealyard.fs.sole_writer import concurrent_writer_error, require_sole_writer
 from sealyard.fs.workspace_lock import lock_error
 from sealyard.model.errors import ConcurrentWriterError
-from sealyard.storage.frame_format import EncodedBatch, Frame, encode_batches, encode_frame
+from sealyard.model.key_holder_messages import StoreGeneration
+from sealyard.storage.frame_chain import FrameChain, StoreCredentials
+from sealyard.storage.frame_format import EncodedBatch, Frame, encode_batches, encode_frame, encode_json, split_line
 from sealyard.storage.generation import (
     FORMAT,
     LoadedGeneration,
     Position,
     Tables,
+    VerifiedChain,
     journal_path,
-    load,
-    newest_generation,
     snapshot_path,
 )
 
 _ANY_FILE = re.compile(r"(?:snapshot|journal)-(\d+)\.log(\.tmp)?")
 _WRITE_CHUNK_SIZE = 1 << 20
+_SNAPSHOT_FRAME_SIZE = 64 << 10  # bytes of documents, so that the MACs of many small documents cost little
 
 
 class Journal:
     """Writes to the journal and creates new generations. Not thread-safe. The caller must hold the workspace lock."""
 
-    def __init__(self, folder: Path, fd: int, loaded_generation: LoadedGeneration) -> None:
-        """Wrap the locked journal of a loaded generation; use :func:`open_journal` instead."""
+    def __init__(
+        self, folder: Path, fd: int, loaded: LoadedGeneration, verified: VerifiedChain, credentials: StoreCredentials
+    ) -> None:
+        """Wrap the locked journal of a verified generation; use :mod:`sealyard.storage.opening` instead."""
         self._folder = folder
-        self._position = loaded_generation.position
-        self._snapshot_size = loaded_generation.snapshot_size
+        self._position = loaded.position
+        self._snapshot_size = len(loaded.snapshot)
         self._fd = fd
+        self._credentials = credentials
+        self._chain = verified.chain
+        self._generation_mac = verified.generation_mac
+        self._snapshot_chain = verified.chain  # the chain after the snapshot that write_snapshot() wrote
         self._failed_frame = b""  # a failed commit may have left a part of this frame after the position
         self._writer_error: ConcurrentWriterError | None = None
         self._needs_folder_sync = False  # the renames of a new generation may not be durable yet
@@ -72,6 +79,10 @@ class Journal:
         """Size of the snapshot in bytes."""
         return self._snapshot_size
 
+    @property
+    def generation(self) -> StoreGeneration:
+        return StoreGeneration(number=self._position.generation, mac=self._generation_mac)
+
     def append(self, batches: Sequence[bytes]) -> None:
         """Commit ``batches`` (each an :class:`EncodedBatch` as JSON) as one frame, which is durable on return.
 
@@ -80,7 +91,8 @@ class Journal:
         has changed the journal; this and all later calls then write nothing.
         """
         position = self._position
-        frame = encode_batches(position.seq + 1, batches)
+        chain = self._chain.copy()
+        frame = encode_batches(position.seq + 1, batches, chain)
         end = position.offset + len(frame)
         try:
             self._require_sole_writer(position.offset)
@@ -96,6 +108,7 @@ class Journal:
                 self._require_sole_writer(position.offset)
                 self._repair()
             raise atomic.storage_error(error, "writing the change") from error
+        self._chain = chain
         self._position = Position(position.generation, position.seq + 1, end)
 
     def require_sole_writer(self) -> None:
@@ -114,10 +127,13 @@ class Journal:
         ``tables`` are the documents as of ``position``. Another thread can call :meth:`append` meanwhile. Raises
         :class:`StorageError` if the disk refuses the write.
         """
+        generation = position.generation + 1
+        chain = FrameChain.begin(self._credentials, generation, self._generation_mac)
         try:
-            _write_snapshot(self._folder, position.generation + 1, position.seq, tables)
+            write_snapshot(self._folder, generation, position.seq, tables, self._generation_mac, chain)
+            self._snapshot_chain = chain
         except OSError as error:
-            atomic.remove_quietly(_temporary_path(self._folder, position.generation + 1))
+            atomic.remove_quietly(temporary_path(self._folder, generation))
             raise atomic.storage_error(error, "compacting the store") from error
 
     def rotate(self, position: Position, carry_over: EncodedBatch) -> None:
@@ -129,23 +145,28 @@ class Journal:
         as :meth:`append` does.
         """
         generation = position.generation + 1
+        chain = self._snapshot_chain.copy()
         self.require_sole_writer()
         try:
             new_frames = os.pread(self._fd, self._position.offset - position.offset, position.offset)
-            snapshot_size = _temporary_path(self._folder, generation).stat().st_size
-            fd, length = _write_journal(self._folder, generation, position.seq, carry_over, new_frames)
+            snapshot_size = temporary_path(self._folder, generation).stat().st_size
+            header = encode_journal_header(generation, position.seq, carry_over, chain)
+            generation_mac = chain.mac.decode()
+            content = header + _encode_again(new_frames, chain)
+            fd = write_journal(self._folder, generation, content)
             try:
-                atomic.rename(_temporary_path(self._folder, generation), snapshot_path(self._folder, generation))
+                atomic.rename(temporary_path(self._folder, generation), snapshot_path(self._folder, generation))
             except BaseException:
                 os.close(fd)
                 raise
         except OSError as error:
             atomic.remove_quietly(journal_path(self._folder, generation))
-            atomic.remove_quietly(_temporary_path(self._folder, generation))
+            atomic.remove_quietly(temporary_path(self._folder, generation))
             raise atomic.storage_error(error, "compacting the store") from error
         os.close(self._fd)
         self._fd = fd
-        self._position = Position(generation, self._position.seq, length)
+        self._chain, self._generation_mac = chain, generation_mac
+        self._position = Position(generation, self._position.seq, len(content))
         self._snapshot_size = snapshot_size
         self._failed_frame, self._needs_folder_sync = b"", True
         try:
@@ -183,98 +204,99 @@ class Journal:
         if self._needs_folder_sync:
             atomic.sync_folder(self._folder)
             self._needs_folder_sync = False
-            _remove_other_generations(self._folder, self._position.generation)
+            remove_other_generations(self._folder, self._position.generation)
 
 
-def open_journal(folder: Path) -> tuple[Journal, LoadedGeneration, Path | None]:
-    """Open the store for writing, and create an empty one if there is none.
-
-    Returns the journal, the loaded generation, and the file to which the torn end of the journal was moved, None if
-    there was none. Raises :class:`WorkspaceLockedError` if another process has the journal open for writing,
-    :class:`StoreCorruptedError` if a file is damaged (no file is changed then), :class:`WorkspaceError` if the store
-    has a newer format, and :class:`StorageError` if the disk refuses an operation.
-    """
-    try:
-        make_private_dir(folder)
-        if not newest_generation(folder):
-            _create_store(folder)
-        fd = os.open(journal_path(folder, newest_generation(folder)), os.O_RDWR | os.O_APPEND)
-        try:
-            # Lock the journal before the torn end is removed: it may be a commit that another process is writing.
-            _lock_journal(fd)
-            loaded_generation = load(folder)
-            torn_file = _quarantine_torn_tail(folder, fd, loaded_generation) if loaded_generation.torn_tail else None
-            _remove_other_generations(folder, loaded_generation.position.generation)
-        except BaseException:
-            os.close(fd)
-            raise
-    except OSError as error:
-        raise atomic.storage_error(error, "opening the store") from error
-    return Journal(folder, fd, loaded_generation), loaded_generation, torn_file
-
-
-def _lock_journal(fd: int) -> None:
+def lock_journal(fd: int) -> None:
     """Raises :class:`WorkspaceLockedError` if another process holds the lock of the journal."""
     if not wait_for_stale_lock(fd):
         raise lock_error(None)
 
 
-def _create_store(folder: Path) -> None:
-    _write_snapshot(folder, 1, 0, {})
-    fd, _ = _write_journal(folder, 1, 0, EncodedBatch(), b"")
-    os.close(fd)
-    atomic.rename(_temporary_path(folder, 1), snapshot_path(folder, 1))
+def create_store(folder: Path, credentials: StoreCredentials) -> None:
+    """Create an empty store. Raises ``OSError`` if the disk refuses an operation."""
+    chain = FrameChain.begin(credentials, 1, "")
+    write_snapshot(folder, 1, 0, {}, "", chain)
+    os.close(write_journal(folder, 1, encode_journal_header(1, 0, EncodedBatch(), chain)))
+    atomic.rename(temporary_path(folder, 1), snapshot_path(folder, 1))
     atomic.sync_folder(folder)
 
 
-def _quarantine_torn_tail(folder: Path, journal_fd: int, loaded_generation: LoadedGeneration) -> Path:
+def quarantine_torn_tail(folder: Path, journal_fd: int, loaded: LoadedGeneration) -> Path:
     """Move the torn end of the journal to a file of its own, and return its path."""
     path = folder / f"torn-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.bin"
-    _write_synced(path, [loaded_generation.torn_tail])
+    _write_synced(path, [loaded.torn_tail])
     atomic.sync_folder(folder)
-    atomic.truncate(journal_fd, loaded_generation.position.offset)
+    atomic.truncate(journal_fd, loaded.position.offset)
     atomic.sync(journal_fd)
     return path
 
 
-def _remove_other_generations(folder: Path, generation: int) -> None:
+def remove_other_generations(folder: Path, generation: int) -> None:
     for path in folder.iterdir():
         match = _ANY_FILE.fullmatch(path.name)
         if match and (match[2] or int(match[1]) != generation):
             atomic.remove_quietly(path)
 
 
-def _write_snapshot(folder: Path, generation: int, journal_seq: int, tables: Tables) -> None:
+def write_snapshot(
+    folder: Path, generation: int, journal_seq: int, tables: Tables, previous_mac: str, chain: FrameChain
+) -> None:
+    """Write a snapshot under its temporary name, durably, and advance ``chain``, which must begin the generation."""
     documents = sum(map(len, tables.values()))
-    header = Frame(0, format=FORMAT, generation=generation, documents=documents, journal_seq=journal_seq)
-    _write_synced(_temporary_path(folder, generation), _encode_snapshot(header, tables))
+    header = Frame(
+        0,
+        format=FORMAT,
+        generation=generation,
+        documents=documents,
+        journal_seq=journal_seq,
+        previous_mac=previous_mac,
+    )
+    _write_synced(temporary_path(folder, generation), _encode_snapshot(header, tables, chain))
 
 
-def _encode_snapshot(header: Frame, tables: Tables) -> Iterator[bytes]:
-    yield encode_frame(header)
-    seq = 0
+def _encode_snapshot(header: Frame, tables: Tables, chain: FrameChain) -> Iterator[bytes]:
+    yield encode_frame(header, chain)
+    for seq, batch in enumerate(_iter_snapshot_batches(tables), 1):
+        yield encode_frame(Frame(seq, units=[batch]), chain)
+
+
+def _iter_snapshot_batches(tables: Tables) -> Iterator[EncodedBatch]:
+    batch, size = EncodedBatch(puts=[]), 0
     for table, documents in tables.items():
         for identity, document in documents.items():
-            seq += 1
-            yield encode_frame(Frame(seq, units=[EncodedBatch(puts=[(table, identity, msgspec.Raw(document))])]))
+            batch.puts.append((table, identity, msgspec.Raw(document)))
+            size += len(document)
+            if size >= _SNAPSHOT_FRAME_SIZE:
+                yield batch
+                batch, size = EncodedBatch(puts=[]), 0
+    if batch.puts:
+        yield batch
 
 
-def _write_journal(
-    folder: Path, generation: int, seq: int, carry_over: EncodedBatch, new_frames: bytes
-) -> tuple[int, int]:
-    """Write the journal of a new generation, and return its open file descriptor and its length in bytes."""
-    header = encode_frame(Frame(seq, units=[carry_over], format=FORMAT, generation=generation))
+def encode_journal_header(generation: int, seq: int, carry_over: EncodedBatch, chain: FrameChain) -> bytes:
+    """Return the first line of a journal, whose MAC identifies the generation."""
+    return encode_frame(Frame(seq, units=[carry_over], format=FORMAT, generation=generation), chain)
+
+
+def _encode_again(lines: bytes, chain: FrameChain) -> bytes:
+    """Return the same frames as the next ones of another chain."""
+    return b"".join(encode_json(split_line(line)[1], chain) for line in lines.splitlines(keepends=True))
+
+
+def write_journal(folder: Path, generation: int, content: bytes) -> int:
+    """Write the journal of a new generation durably, and return its open file descriptor."""
     fd = atomic.open_empty_file(journal_path(folder, generation))
     try:
-        _lock_journal(fd)
-        atomic.write_all(fd, header + new_frames)
+        lock_journal(fd)
+        atomic.write_all(fd, content)
         atomic.sync(fd)
         # The journal's directory entry must be durable before the rename of the snapshot makes the generation valid.
         atomic.sync_folder(folder)
     except BaseException:
         os.close(fd)
         raise
-    return fd, len(header) + len(new_frames)
+    return fd
 
 
 def _write_synced(path: Path, lines: Iterable[bytes]) -> None:
@@ -292,5 +314,5 @@ def _write_synced(path: Path, lines: Iterable[bytes]) -> None:
         os.close(fd)
 
 
-def _temporary_path(folder: Path, generation: int) -> Path:
+def temporary_path(folder: Path, generation: int) -> Path:
     return folder / f"snapshot-{generation}.log.tmp"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+import msgspec
 import pytest
 
 from sealyard.engine.state.tables import ONE_TIME_PASSWORDS
@@ -265,15 +266,11 @@ async def test_secret_is_never_stored_or_printed(harness: EngineHarness) -> None
     assert enrollment.secret not in repr(enrollment)
 
 
-async def test_secrets_key_is_private_and_created_once(harness: EngineHarness) -> None:
-    assert not harness.paths.secrets_key.exists()
+async def test_secrets_key_is_not_stored(harness: EngineHarness) -> None:
     await start_enrollment(harness, OWNER)
-    key = harness.paths.secrets_key
-    assert key.stat().st_mode & 0o777 == 0o600
-    content = key.read_bytes()
-    assert len(content) == 32
-    await start_enrollment(harness, SECOND)
-    assert key.read_bytes() == content
+    assert not harness.paths.secrets_key.exists()
+    key = harness.shelf.engine_keys.secrets_key
+    assert not any(key in path.read_bytes() for path in harness.paths.root.rglob("*") if path.is_file())
 
 
 async def test_secret_copied_to_other_user_is_rejected(harness: EngineHarness) -> None:
@@ -288,13 +285,11 @@ async def test_secret_copied_to_other_user_is_rejected(harness: EngineHarness) -
         await use_code(harness, OWNER, authenticator.code(harness.clock.now()))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"x" * 32])
-async def test_missing_or_wrong_key_raises_corrupted(harness: EngineHarness, content: bytes | None) -> None:
+async def test_wrong_key_raises_corrupted(harness: EngineHarness) -> None:
     authenticator = await enroll(harness, OWNER)
-    if content is None:
-        harness.paths.secrets_key.unlink()
-    else:
-        harness.paths.secrets_key.write_bytes(content)
+    keys = harness.shelf.engine_keys
+    harness.shelf.engine_keys = msgspec.structs.replace(keys, secrets_key=bytes(32))
+    await harness.reopen()
     with pytest.raises(KeyStoreCorruptedError, match=r"encrypted secrets|Cannot decrypt the secret of"):
         await use_code(harness, OWNER, authenticator.code(harness.clock.now()))
 

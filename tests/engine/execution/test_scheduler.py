@@ -76,7 +76,7 @@ async def test_encrypted_segments_are_durable_before_intent(harness: EngineHarne
     segments = (worker.encrypt_segment(1), worker.encrypt_segment(0))
     worker.request_signing()
     await harness.wait_until(lambda: worker.permitted)
-    on_disk = TinyDocumentStore.open(harness.paths.store, {}, write=False)
+    on_disk = TinyDocumentStore.open_reader(harness.paths.store, {})
     work = on_disk.get(CHECKPOINTS.name, worker.id)
     assert work is not None
     assert [each["index"] for each in work["segments"]] == [1, 0]
@@ -90,7 +90,7 @@ async def test_intent_is_durable_before_signing_permission(harness: EngineHarnes
     permit_signing = harness.bus.permit_signing
 
     async def record_state(task_id: str, fencing_token: int) -> None:
-        on_disk = TinyDocumentStore.open(harness.paths.store, {}, write=False)
+        on_disk = TinyDocumentStore.open_reader(harness.paths.store, {})
         observations.append(on_disk.get("tasks", task_id)["intent"])  # type: ignore[index]
         observations.append([each["change"] for each in on_disk.pending_audit()])
         await permit_signing(task_id, fencing_token)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import stat
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,6 +12,7 @@ from sealyard.engine.state.links import DownloadLinks
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
     ConflictError,
+    KeyStoreLockedError,
     NotFoundError,
     PermissionDeniedError,
     ResultExpiredError,
@@ -198,19 +197,14 @@ def test_link_is_valid_until_expiry() -> None:
         links.verify(link, expiry + timedelta(seconds=1))
 
 
-@pytest.mark.parametrize("content", [b"", b"k" * 31, None])
-def test_truncated_link_key_is_replaced(tmp_path: Path, content: bytes | None) -> None:
-    """With an empty key, anyone could create valid links."""
-    key_file = tmp_path / "links"
-    if content is not None:
-        key_file.write_bytes(content)
-    links = DownloadLinks.open("w1", key_file)
-    assert len(key_file.read_bytes()) == 32
-    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
-    with pytest.raises(PermissionDeniedError):
-        links.verify(DownloadLinks("w1", content or b"").sign("t1", START), START - timedelta(hours=1))
-    reopened_links = DownloadLinks.open("w1", key_file)
-    assert reopened_links.verify(links.sign("t1", START), START - timedelta(hours=1)) == "t1"
+def test_links_without_key_cannot_be_signed() -> None:
+    links = DownloadLinks("w1", None)
+    with pytest.raises(KeyStoreLockedError):
+        links.sign("t1", START)
+    link = DownloadLinks("w1", KEY).sign("t1", START)
+    assert links.verify(link, START - timedelta(hours=1)) == "t1"
+    with pytest.raises(ResultExpiredError):
+        links.verify(link, START + timedelta(seconds=1))
 
 
 def test_forged_link_is_rejected() -> None:
@@ -248,7 +242,7 @@ async def test_link_of_other_task_is_rejected(empty_harness: EngineHarness, done
 
 
 async def test_links_remain_valid_after_restart(empty_harness: EngineHarness, done_task: Task) -> None:
-    assert empty_harness.paths.link_key.stat().st_mode & 0o777 == 0o600
+    assert not empty_harness.paths.link_key.exists()
     await empty_harness.reopen()
     assert await download(empty_harness, done_task) == CONTENT
     assert empty_harness.task(done_task.id).status is TaskStatus.DONE

@@ -93,7 +93,6 @@ async def test_only_subscribed_events_are_queued(harness: EngineHarness) -> None
 async def test_workspace_without_webhooks_writes_nothing(harness: EngineHarness) -> None:
     await harness.done_package()
     assert harness.engine.store.count(OUTBOX.name) == 0
-    assert not harness.paths.secrets_key.exists()
 
 
 async def test_new_webhook_gets_no_earlier_events(harness: EngineHarness) -> None:
@@ -162,7 +161,10 @@ async def test_secret_is_stored_encrypted(harness: EngineHarness) -> None:
     assert len(secret) == 32
     webhook = harness.engine.repository.get(WEBHOOKS, issued.webhook.id)
     assert webhook is not None
-    assert SecretBox(harness.paths.secrets_key).decrypt(webhook.secret, secret_context(issued.webhook.id)) == secret
+    assert (
+        SecretBox(harness.shelf.engine_keys.secrets_key).decrypt(webhook.secret, secret_context(issued.webhook.id))
+        == secret
+    )
     text = repr(issued) + repr(harness.engine.webhooks.list_webhooks(ADMIN))
     assert issued.secret not in text
     await harness.close()

@@ -74,6 +74,49 @@ async def test_second_connection_attaches_to_owner(demo: DemoWorkspace) -> None:
         assert (await owner.workspace()).id == (await developer.workspace()).id
 
 
+async def test_preview_is_unverified_and_replaced(demo: DemoWorkspace) -> None:
+    profile = load_profile(demo, "developer")
+    async with open_connection(demo) as connection:
+        preview = await connection.open_preview(profile)
+        assert preview is not None
+        info = await preview.workspace()
+        assert (info.store_verified, info.read_only) == (False, True)
+        client = await connect_client(connection, profile)
+        assert (await client.workspace()).store_verified
+        page = await preview.tasks(TaskFilter())
+        await connection.close_preview()
+        assert {task.id for task in page.tasks} == {task.id for task in (await client.tasks(TaskFilter())).tasks}
+        assert await connection.open_preview(profile) is None
+
+
+async def test_preview_calls_in_progress_end_before_it_closes(demo: DemoWorkspace) -> None:
+    profile = load_profile(demo, "developer")
+    async with open_connection(demo) as connection:
+        preview = await connection.open_preview(profile)
+        assert preview is not None
+        calls = [asyncio.create_task(preview.tasks(TaskFilter())) for _ in range(20)]
+        await asyncio.sleep(0)
+        await connection.close_preview()
+        assert len({len(page.tasks) for page in await asyncio.gather(*calls)}) == 1
+
+
+async def test_attached_or_read_only_connection_has_no_preview(demo: DemoWorkspace) -> None:
+    profile = load_profile(demo, "developer")
+    async with open_connection(demo) as first, open_connection(demo) as second:
+        await connect_client(first, profile)
+        assert await second.open_preview(profile) is None
+    async with open_connection(demo, read_only=True) as reader:
+        assert await reader.open_preview(profile) is None
+        assert not (await (await connect_client(reader, profile)).workspace()).store_verified
+
+
+async def test_unreadable_store_has_no_preview(demo: DemoWorkspace, tmp_path: Path) -> None:
+    profile = load_profile(demo, "developer")
+    connection = LocalConnection(tmp_path, lambda: demo.key_holder)
+    assert await connection.open_preview(profile) is None
+    await connection.close()
+
+
 async def test_attached_connection_takes_over_closed_owner(demo: DemoWorkspace) -> None:
     statuses: list[ConnectionStatus] = []
     async with open_connection(demo) as second:

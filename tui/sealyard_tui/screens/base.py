@@ -296,7 +296,7 @@ class BaseScreen(BatchedScreen[None]):
         """Return why a key without an active binding does nothing; None for keys that never have an effect here."""
         hidden = next((each for each in self._bindings.key_to_bindings.get(key, ()) if each.description), None)
         if hidden is not None:
-            reason = "the workspace is read-only" if self.state.read_only else "not available to you here"
+            reason = self.state.write_blocked_reason or "not available to you here"
             return f"{hidden.description}: {reason}"
         other = self.active_bindings.get(key.swapcase())
         if other is None or not other.enabled or not other.binding.description:

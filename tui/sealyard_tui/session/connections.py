@@ -19,6 +19,7 @@ from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
 from sealyard.concurrency.loop_thread import LoopThread, proxy_to_thread
 from sealyard.model.errors import SealyardError, WorkspaceLockedError, WorkspaceReadOnlyError
+from sealyard.model.workspace import WorkspacePaths
 from sealyard_tui.session.messages import ConnectionMode
 
 if TYPE_CHECKING:
@@ -59,6 +60,18 @@ class WorkspaceConnection(Protocol):
     @property
     def read_only_error(self) -> SealyardError | None:
         """The error if the workspace is read-only because it is locked or cannot be written; otherwise None."""
+        ...
+
+    async def open_preview(self, profile: Profile) -> Client | None:
+        """Return a client that reads the workspace before it is verified, if :meth:`connect` would take long.
+
+        Use it only until :meth:`connect` returns, and then call :meth:`close_preview`. Returns None if there is no
+        preview, for example because the workspace is on a server or open already.
+        """
+        ...
+
+    async def close_preview(self) -> None:
+        """Close the preview, after its calls in progress have ended. Does nothing without one."""
         ...
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
@@ -115,11 +128,28 @@ class LocalConnection:
         self._group = group
         self._allow_private_webhooks = allow_private_webhooks
         self._key_check_interval = key_check_interval
+        self._preview_engine: EngineHandle | None = None
         self._read_only_engine: EngineHandle | None = None
         self._workspace: SharedWorkspace | None = None
         self._engine: EngineHandle | None = None
         self._listen_future: asyncio.Future[None] | None = None
         self._clients = _HttpClients()
+
+    async def open_preview(self, profile: Profile) -> Client | None:
+        if self._get_key_holder is None or self.read_only or self._workspace is not None or self._is_locked():
+            return None
+        try:
+            # The key holder opens the key store while the files are read.
+            await asyncio.to_thread(self._get_key_holder)
+            self._preview_engine = await self._open_reader()
+        except SealyardError:
+            return None  # connect() reports the error
+        return self._preview_engine.client(profile.identity)
+
+    async def close_preview(self) -> None:
+        engine, self._preview_engine = self._preview_engine, None
+        if engine is not None:
+            await engine.close_when_unused()
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
         if self._read_only_engine is None and self._workspace is None:
@@ -140,6 +170,8 @@ class LocalConnection:
     async def close(self) -> None:
         if self._workspace is not None:
             await self._clients.thread.call(self._workspace.close())
+        if self._preview_engine is not None:
+            await self._preview_engine.close()
         if self._read_only_engine is not None:
             await self._read_only_engine.close()
         await self._clients.stop()
@@ -152,9 +184,19 @@ class LocalConnection:
             except (WorkspaceLockedError, WorkspaceReadOnlyError) as error:
                 self.read_only_error, self.mode = error, ConnectionMode.READ_ONLY
         if self.mode is ConnectionMode.READ_ONLY:
-            from sealyard.client.engine_handle import EngineHandle
+            self._read_only_engine = await self._open_reader()
 
-            self._read_only_engine = await EngineHandle.open_read_only(self._folder)
+    async def _open_reader(self) -> EngineHandle:
+        await asyncio.to_thread(importlib.import_module, "sealyard.client.engine_handle")
+        from sealyard.client.engine_handle import EngineHandle
+
+        return await EngineHandle.open_read_only(self._folder)
+
+    def _is_locked(self) -> bool:
+        """Return whether another process has the workspace open; connecting to it takes little time."""
+        from sealyard.fs.workspace_lock import WorkspaceLock
+
+        return WorkspaceLock.holder(WorkspacePaths(self._folder).lock) is not None
 
     async def _open_workspace(self) -> None:
         from sealyard.client.sharing.workspace import SharedWorkspace
@@ -205,6 +247,12 @@ class ServerConnection:
         self.host = urlsplit(url).netloc
         self._token_of = token_of
         self._clients = _HttpClients()
+
+    async def open_preview(self, _: Profile) -> Client | None:
+        return None
+
+    async def close_preview(self) -> None:
+        return None
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.http.client")

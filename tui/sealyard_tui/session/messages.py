@@ -17,9 +17,13 @@ DISCONNECTED = ConnectionStatus()
 
 
 class EngineState(StrEnum):
-    """State of the engine, as known to the application."""
+    """State of the engine, as known to the application.
+
+    ``UNVERIFIED``: the engine is starting, and the data was read from the workspace's files, without verification.
+    """
 
     STARTING = "starting"
+    UNVERIFIED = "unverified"
     READY = "ready"
     READ_ONLY = "read only"
     RECONNECTING = "reconnecting"

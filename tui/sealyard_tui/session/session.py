@@ -20,6 +20,7 @@ from sealyard.model.requests import WorkspaceInfo
 from sealyard.model.subject_names import SubjectNames, is_inactive
 from sealyard_tui.session.connections import WorkspaceConnection
 from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, EngineState, EngineUpdate
+from sealyard_tui.session.replaceable_client import ReplaceableClient
 
 BATCH_SECONDS = 0.1
 """Minimum time between two batches of engine events, in seconds."""
@@ -67,19 +68,41 @@ class Session:
                 loop.call_soon_threadsafe(self._post_state, post, error)
 
         self.connection.on_error = on_error
+        preview = await self._show_preview(future, post)
         try:
             client = await self.connection.connect(self.profile, on_status)
             info, cursor = await self._wait_for_server(client, post)
         except SealyardError as error:
-            future.set_exception(error)
+            if preview is None:
+                future.set_exception(error)
             self._fail(error, post)
             return
         read_only = info.read_only or self.connection.read_only
         self._state = EngineState.READ_ONLY if read_only else EngineState.READY
-        future.set_result(client)
+        if preview is None:
+            future.set_result(client)
+        else:
+            preview.replace(client)
+            await self.connection.close_preview()
         self._post_state(post, self.connection.read_only_error)
+        if preview is not None:
+            post(EngineUpdate({}, {}, missed_events=True))
         self._listener = asyncio.create_task(self._listen(client, cursor, post))
         await self.connection.start_listening()
+
+    async def _show_preview(self, future: asyncio.Future[Client], post: PostMessage) -> ReplaceableClient | None:
+        """Let screens show unverified data until the session is connected, if that takes long.
+
+        Returns the client that they have, or None without a preview. If connecting fails, they keep it.
+        """
+        client = await self.connection.open_preview(self.profile)
+        if client is None:
+            return None
+        preview = ReplaceableClient(client)
+        self._state = EngineState.UNVERIFIED
+        future.set_result(preview.as_client())
+        self._post_state(post)
+        return preview
 
     async def switch_profile(self, profile: Profile) -> None:
         """Stop the session, and use another profile of the same workspace from the next :meth:`start` on."""
@@ -140,8 +163,12 @@ class Session:
             return
         previous, self._status = self._status, status
         self._post_state(post)
-        if previous.reconnecting_since is not None and status.is_connected and self._state is not EngineState.STARTING:
+        if previous.reconnecting_since is not None and status.is_connected and self._is_open:
             post(EngineUpdate({}, {}, missed_events=True))
+
+    @property
+    def _is_open(self) -> bool:
+        return self._state not in (EngineState.STARTING, EngineState.UNVERIFIED)
 
     def _fail(self, error: SealyardError, post: PostMessage) -> None:
         self._state = EngineState.FAILED

@@ -10,6 +10,12 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.subject_names import SubjectNames
 from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, ConnectionMode, EngineState
 
+_BLOCKED_REASONS = {
+    EngineState.STARTING: "the engine is starting",
+    EngineState.UNVERIFIED: "the data is not verified yet",
+    EngineState.FAILED: "the workspace could not be opened",
+}
+
 
 class SessionState(FrozenStruct, frozen=True, kw_only=True):
     """A snapshot of the state of the session.
@@ -43,6 +49,8 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     """The error text if the workspace is read-only because another process has locked it; otherwise empty."""
     clock_warning: str = ""
     """Why changes wait until the system clock of the engine is trusted; empty if none does. May be untrusted text."""
+    store_verified: bool = True
+    """Whether the data was verified with the key of the store, as far as is known."""
     key_failures: tuple[str, ...] = ()
     """What is wrong with the active keys that failed their last check. Untrusted texts."""
     running: int = 0
@@ -60,6 +68,18 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
         This is possible even while disconnected: requests are sent after reconnecting, or fail with an error.
         """
         return self.engine in (EngineState.READY, EngineState.RECONNECTING) and not self.read_only
+
+    @property
+    def write_blocked_reason(self) -> str:
+        """Why no change can be requested; empty if :attr:`can_write`."""
+        if self.can_write:
+            return ""
+        return "the workspace is read-only" if self.read_only else _BLOCKED_REASONS[self.engine]
+
+    @property
+    def can_read_results(self) -> bool:
+        """Whether results and logs may be saved to files: not before the data is verified."""
+        return self.engine not in (EngineState.UNVERIFIED, EngineState.FAILED)
 
     @property
     def can_confirm_clock(self) -> bool:

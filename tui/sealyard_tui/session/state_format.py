@@ -17,6 +17,7 @@ from sealyard_tui.session.state import SessionState
 
 _ENGINE_ICONS: dict[EngineState, tuple[str, str]] = {
     EngineState.STARTING: ("…", "$warning"),
+    EngineState.UNVERIFIED: ("◌", "$warning"),
     EngineState.READY: ("●", "$success"),
     EngineState.READ_ONLY: ("◌", "$warning"),
     EngineState.RECONNECTING: ("…", "$warning"),
@@ -26,9 +27,13 @@ _MODE_TEXTS: dict[ConnectionMode, str] = {
     ConnectionMode.OWNER: "This application owns the workspace; other instances on this machine connect to it.",
     ConnectionMode.ATTACHED: "Connected to another process on this machine that owns the workspace; if it "
     "exits, one of the others takes over.",
-    ConnectionMode.READ_ONLY: "Reads the workspace files directly; changes are not possible.",
+    ConnectionMode.READ_ONLY: "Reads the workspace files directly, without verifying them; changes are not possible.",
     ConnectionMode.SERVER: "Connected to the server {host}.",
 }
+
+_UNVERIFIED_TEXT = (
+    "The data was read from the workspace files and is not verified yet; actions are possible when it is."
+)
 
 MIN_IDENTITY_WIDTH = 20
 """The identity may be truncated to this many columns before the time of a connection loss is omitted."""
@@ -77,7 +82,9 @@ def state_summary(state: SessionState) -> list[str]:
         lines.append(f"You are {escape_text(format_subject(state.identity, state.subject_names))}.")
     if state.separation_of_duties_note:
         lines.append(_separation_of_duties_summary(state))
-    if state.workspace:
+    if state.engine is EngineState.UNVERIFIED:
+        lines.append(_UNVERIFIED_TEXT)
+    elif state.workspace:
         lines.append(_MODE_TEXTS[state.mode].format(host=escape_text(state.host)))
     if state.read_only_reason:
         lines.append(f"Read only: {escape_text(state.read_only_reason)}")
@@ -165,6 +172,8 @@ def _format_engine(state: SessionState, brevity: _Brevity) -> Content:
 
 
 def _engine_text(state: SessionState, brevity: _Brevity) -> str:
+    if state.engine is EngineState.READ_ONLY and not state.store_verified:
+        return f"{state.engine}, unverified"
     if not state.running or brevity >= _Brevity.NO_RUNNING_COUNT:
         return state.engine
     count = f"▸{state.running}" if brevity >= _Brevity.SHORT_ENGINE else f"{state.running} running"

@@ -45,6 +45,7 @@ class WorkspaceData(FrozenStruct, frozen=True, kw_only=True):
             one_time_password=self.policy.require_otp,
             separation_of_duties_note=info.trust_note,
             clock_warning=error_text(clock_warning, keys) if clock_warning is not None else "",
+            store_verified=info.store_verified,
             key_failures=tuple(failure.warning for failure in info.key_failures),
             running=counts.by_status.get(TaskStatus.RUNNING, 0),
             awaiting_my_approval=counts.awaiting_my_approval,

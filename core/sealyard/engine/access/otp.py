@@ -76,7 +76,7 @@ class OtpService:
             otp_record = msgspec.structs.replace(otp_record, last_step=step, wrong=0)
         secret = totp.new_secret()
         pending_record = msgspec.structs.replace(
-            otp_record, pending=self._secret_box.encrypt(secret, _secret_context(subject))
+            otp_record, pending=self._secret_box.encrypt(secret, otp_context(subject))
         )
         await self._commit_record(
             subject, subject, pending_record, AuditAction.CREATED, "started to enroll for one-time passwords"
@@ -200,7 +200,7 @@ class OtpService:
         digits = _parse_digits(password)
         steps = list(
             totp.matching_steps(
-                self._secret_box.decrypt(encrypted_secret, _secret_context(subject)),
+                self._secret_box.decrypt(encrypted_secret, otp_context(subject)),
                 digits,
                 self._repository.clock.now(),
             )
@@ -258,5 +258,5 @@ def _parse_digits(password: str | None) -> str:
     raise OneTimePasswordError("A one-time password of six digits is required.", Hint.of(HintCode.ENTER_OTP))
 
 
-def _secret_context(subject: str) -> str:
+def otp_context(subject: str) -> str:
     return f"one-time passwords of {subject}"

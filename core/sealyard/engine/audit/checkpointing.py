@@ -11,6 +11,7 @@ import msgspec
 
 from sealyard.audit.log import AuditLog
 from sealyard.concurrency.threads import run_uncancellable
+from sealyard.engine.state.open_store import compact_store
 from sealyard.engine.state.repository import Repository
 from sealyard.jobs.bus import JobBus
 from sealyard.model.access import SYSTEM_SUBJECT
@@ -77,7 +78,7 @@ class CheckpointLoop:
                 await self._sign_checkpoint()
             if self._repository.store.needs_compaction:
                 # The last entry stays in the store: a store that is older than the log is recognized by it.
-                await run_uncancellable(partial(self._repository.store.compact, self._audit.size - 2))
+                await compact_store(self._repository.store, self._bus, self._audit.size - 2)
 
     async def open_log(self) -> None:
         """Check the newest checkpoint of the log, and store the public audit key, which a worker provides, next to it.

@@ -140,7 +140,7 @@ class NotificationOutbox(Outbox[StoredNotificationTarget, NotificationDelivery])
     # ---- secrets
 
     def encrypt_address(self, target_id: str, address: str) -> str:
-        return self._secret_box.encrypt(address.encode(), _address_context(target_id))
+        return self._secret_box.encrypt(address.encode(), address_context(target_id))
 
     def encrypt_password(self, password: str) -> str:
         return self._secret_box.encrypt(password.encode(), PASSWORD_CONTEXT)
@@ -180,7 +180,7 @@ class NotificationOutbox(Outbox[StoredNotificationTarget, NotificationDelivery])
             id=identity,
             messages=messages,
             kind=target.kind,
-            address=self._secret_box.decrypt(stored_target.address, _address_context(target.id)).decode(),
+            address=self._secret_box.decrypt(stored_target.address, address_context(target.id)).decode(),
             title=title,
             body=body,
             mail_server=stored_settings.settings.mail_server,
@@ -206,5 +206,5 @@ class NotificationOutbox(Outbox[StoredNotificationTarget, NotificationDelivery])
         return message.retry_at or message.change.at + timedelta(seconds=COALESCING_SECONDS)
 
 
-def _address_context(target_id: str) -> str:
+def address_context(target_id: str) -> str:
     return f"notification target {target_id}"

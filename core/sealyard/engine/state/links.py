@@ -1,8 +1,7 @@
 """Signed download links. Each link expires and is valid for one artifact.
 
 The format is ``sealyard:<workspace id>/<task id>?expires=<seconds since the epoch, rounded up>&signature=<hex>``. The
-signature is HMAC-SHA256 over the text before ``&``, under a random key of the workspace (32 bytes, in a file of mode
-0600).
+signature is HMAC-SHA256 over the text before ``&``, under a key derived from the master key of the workspace.
 """
 
 from __future__ import annotations
@@ -12,37 +11,33 @@ import hmac
 import math
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
-from sealyard.fs.private import KEY_BYTES, create_random_key
-from sealyard.model.errors import PermissionDeniedError, ResultExpiredError
+from sealyard.model.errors import KeyStoreLockedError, PermissionDeniedError, ResultExpiredError
 from sealyard.model.hints import Hint, HintCode
 
 _LINK = re.compile(r"(sealyard:([^/?]+)/([^/?]+)\?expires=(\d{1,12}))&signature=([0-9a-f]{64})")
 
 
 class DownloadLinks:
-    """Signs and verifies the download links of one workspace."""
+    """Signs and verifies the download links of one workspace.
 
-    def __init__(self, workspace_id: str, key: bytes) -> None:
+    ``key`` is None in an engine that only reads: the key store is not open then. Such an engine serves only its own
+    user, who can read the results anyway, so it checks what a link says, but not its signature.
+    """
+
+    def __init__(self, workspace_id: str, key: bytes | None) -> None:
         self._workspace_id = workspace_id
         self._key = key
 
-    @classmethod
-    def open(cls, workspace_id: str, key_file: Path) -> DownloadLinks:
-        """Load the link key, or create it if it does not exist.
-
-        A key file of the wrong length, which a crash left incomplete, is replaced, because anyone could sign links with
-        an empty key. Links signed with the previous key become invalid.
-        """
-        if not key_file.exists() or key_file.stat().st_size != KEY_BYTES:
-            create_random_key(key_file, "the link key")
-        return cls(workspace_id, key_file.read_bytes())
-
     def sign(self, task_id: str, expires_at: datetime) -> str:
-        """Return a link to the task's artifact that is valid until ``expires_at``."""
+        """Return a link to the task's artifact that is valid until ``expires_at``.
+
+        Raises :class:`KeyStoreLockedError` without a key.
+        """
         unsigned_link = f"sealyard:{self._workspace_id}/{task_id}?expires={math.ceil(expires_at.timestamp())}"
-        return f"{unsigned_link}&signature={self._compute_signature(unsigned_link)}"
+        if self._key is None:
+            raise KeyStoreLockedError("The workspace is open read-only.", "Open it for writing.")
+        return f"{unsigned_link}&signature={_compute_signature(self._key, unsigned_link)}"
 
     def verify(self, link: str, now: datetime) -> str:
         """Return the id of the task whose artifact ``link`` gives access to.
@@ -68,13 +63,13 @@ class DownloadLinks:
         Raises :class:`PermissionDeniedError` if this workspace did not sign the link.
         """
         match = _LINK.fullmatch(link)
-        if (
-            match is None
-            or match[2] != self._workspace_id
-            or not hmac.compare_digest(self._compute_signature(match[1]), match[5])
-        ):
+        if match is None or match[2] != self._workspace_id or not self._has_valid_signature(match):
             raise PermissionDeniedError("This link does not belong to this workspace.", "Request a new link.")
         return match
 
-    def _compute_signature(self, unsigned_link: str) -> str:
-        return hmac.new(self._key, unsigned_link.encode(), hashlib.sha256).hexdigest()
+    def _has_valid_signature(self, match: re.Match[str]) -> bool:
+        return self._key is None or hmac.compare_digest(_compute_signature(self._key, match[1]), match[5])
+
+
+def _compute_signature(key: bytes, unsigned_link: str) -> str:
+    return hmac.new(key, unsigned_link.encode(), hashlib.sha256).hexdigest()

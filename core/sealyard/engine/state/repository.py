@@ -199,9 +199,9 @@ class Repository:
         """Notify ``listeners`` of every saved task: in the given order, after the listeners added earlier."""
         self._task_listeners.extend(listeners)
 
-    def add_message_source(self, source: MessageSource) -> None:
-        """Commit the outbox messages of ``source`` together with the events that they are about."""
-        self._message_sources.append(source)
+    def add_message_sources(self, *sources: MessageSource) -> None:
+        """Commit the outbox messages of ``sources`` together with the events that they are about."""
+        self._message_sources.extend(sources)
 
     def report_fatal_error(self, error: ConcurrentWriterError) -> None:
         """Reject all further commits with ``error``, and wake those who wait for :attr:`fatal_error_event`."""

@@ -12,6 +12,7 @@ from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
+from sealyard.client.protocol import Client
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest, TaskFilter
@@ -46,6 +47,12 @@ class OpenEngine:
 
     async def connect(self, profile: Profile, on_link: StatusCallback) -> EmbeddedClient:
         return self._engine.client(profile.identity)
+
+    async def open_preview(self, _: Profile) -> Client | None:
+        return None
+
+    async def close_preview(self) -> None:
+        return None
 
     async def start_listening(self) -> None:
         return None

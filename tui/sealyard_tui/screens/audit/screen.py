@@ -344,6 +344,8 @@ class AuditScreen(ListScreen):
         self.app.push_screen(AuditExportDialog(loader.log_size, loader.filters, matching_count))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("verify", "export") and not self.state.can_read_results:
+            return False
         if action in ("form", "verify", "export", "filter"):
             return self._loader.can_view
         if action in ("filter_resource", "filter_author", "copy_hash", "copy", "json", "show_task"):

@@ -329,7 +329,9 @@ class DashboardScreen(ListScreen):
         match action:
             case "withdraw" | "cancel" | "renew" if not can_write:
                 return False
-            case "download" | "downloads" if self.app.download_manager.folder is None:
+            case "download" | "downloads" if (
+                self.app.download_manager.folder is None or not self.state.can_read_results
+            ):
                 return False
             case "first_steps":
                 return any(pane.has_open_steps for pane in self.query(FirstStepsPane))

@@ -233,10 +233,8 @@ def get_submit_blocked_reason(
 
     ``is_rejected``: whether the format check has rejected the files in the form.
     """
-    if state.read_only:
-        return "the workspace is read-only"
-    if not state.can_write:
-        return "the engine is starting"
+    if blocked_reason := state.write_blocked_reason:
+        return blocked_reason
     if reason := form.get_blocked_reason():
         return reason
     if device is None:

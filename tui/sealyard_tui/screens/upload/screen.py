@@ -193,8 +193,9 @@ class UploadScreen(BaseScreen):
 
     def add_paths(self, paths: tuple[Path, ...], role: FileRole = FileRole.FIRMWARE) -> None:
         """Add files to the form and start uploading them. Files that are already in the form are skipped."""
-        if not self.state.can_write and self.state.engine is not EngineState.STARTING:
-            self.flash("The workspace is read-only.", warning=True)
+        reason = self.state.write_blocked_reason
+        if reason and self.state.engine is not EngineState.STARTING:
+            self.flash(f"{reason.capitalize()}.", warning=True)
             return
         entries = [entry for path in paths if (entry := self.form.add(path, role)) is not None]
         if duplicate_count := len(paths) - len(entries):
@@ -381,7 +382,7 @@ class UploadScreen(BaseScreen):
     # ---- permissions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in EDIT_ACTIONS and self.state.read_only:
+        if action in EDIT_ACTIONS and self.state.write_blocked_reason and self.state.engine is not EngineState.STARTING:
             return False
         match action:
             case "signing_input":
