@@ -11,14 +11,16 @@ import msgspec
 
 from sealyard.fs.private import open_log
 from sealyard.keyholder.connection import ParentConnection
-from sealyard.keyholder.file_state import FileWorkerState
 from sealyard.keyholder.prompt import TerminalPrompt
+from sealyard.keyholder.state_access import WorkerStateAccess
+from sealyard.keyholder.state_inspector import StateInspector
 from sealyard.keyholder.state_queue import StateQueue
 from sealyard.keyholder.unlock import unlock_key_store
 from sealyard.keyholder.workers import WorkerGroup
 from sealyard.keys.master_key import OpenedKeyStore
 from sealyard.model.errors import SealyardError
 from sealyard.model.key_holder_messages import (
+    InspectState,
     KeyHolderFailed,
     KeyHolderReady,
     KeyStoreLocation,
@@ -26,6 +28,7 @@ from sealyard.model.key_holder_messages import (
     OpenKeyHolder,
     OpenKeys,
     PassphraseSource,
+    RecoverState,
     StartWorker,
     TerminalReleased,
     ToKeyHolder,
@@ -54,8 +57,10 @@ def serve(connection: socket.socket, passphrase_fd: int | None) -> int:
         if key_store is None:
             workers.discard_standby()
             return 0
-        _open_workers(workers, request.location, paths, key_store)
-        _handle_requests(requests, workers)
+        access = WorkerStateAccess(request.location, key_store)
+        state = _open_workers(workers, request.location, access, key_store)
+        _handle_requests(requests, workers, StateInspector(parent, access, may_recover=request.may_recover))
+        state.close()
     return 0
 
 
@@ -75,13 +80,14 @@ def _open(parent: ParentConnection, request: OpenKeyHolder, passphrase_fd: int |
 
 
 def _open_workers(
-    workers: WorkerGroup, location: KeyStoreLocation, paths: WorkspacePaths, key_store: OpenedKeyStore
-) -> None:
+    workers: WorkerGroup, location: KeyStoreLocation, access: WorkerStateAccess, key_store: OpenedKeyStore
+) -> StateQueue:
     open_keys = OpenKeys(
         workspace=location.workspace, workspace_id=location.workspace_id, master_key=key_store.master_key
     )
-    state = StateQueue(lambda: FileWorkerState.open(paths, location.workspace_id, key_store))
+    state = StateQueue(access.open)
     workers.open(open_keys, state)
+    return state
 
 
 def _leave_terminal(paths: WorkspacePaths) -> None:
@@ -97,10 +103,12 @@ def _leave_terminal(paths: WorkspacePaths) -> None:
         os.setsid()
 
 
-def _handle_requests(requests: BinaryIO, workers: WorkerGroup) -> None:
+def _handle_requests(requests: BinaryIO, workers: WorkerGroup, inspector: StateInspector) -> None:
     for line in requests:
         match _decoder.decode(line):
             case StartWorker(request_id=request_id):
                 workers.start(request_id)
             case KillWorker(pid=pid):
                 workers.kill(pid)
+            case InspectState() | RecoverState() as message:
+                inspector.handle(message)

@@ -12,6 +12,7 @@ from sealyard.model.errors import InvalidInputError, SealyardError, WorkerError,
 from sealyard.model.key_holder_messages import (
     GetWorkerState,
     HolderResponse,
+    RecordAudited,
     RecordCheckpoint,
     RecordIntent,
     WorkerToKeyHolder,
@@ -41,6 +42,7 @@ class StateQueue:
         """Close the state, so that the key holder of another process can open it."""
         with self._lock:
             if self._state is not None:
+                self._flush(self._state)
                 self._state.close()
                 self._state = None
 
@@ -50,11 +52,30 @@ class StateQueue:
 
     def _run(self) -> None:
         while True:
-            batch = [self._requests.get()]
-            while not self._requests.empty():
-                batch.append(self._requests.get())
+            batch = self._wait_for_batch()
             with self._lock:
-                self._handle_batch(batch)
+                if batch:
+                    self._handle_batch(batch)
+                elif self._state is not None:
+                    self._flush(self._state)
+
+    def _wait_for_batch(self) -> list[tuple[WorkerToKeyHolder, Reply]]:
+        """Return the next requests, or none when the state has to be flushed."""
+        state = self._state
+        try:
+            batch = [self._requests.get(timeout=None if state is None else state.flush_delay)]
+        except queue.Empty:
+            return []
+        while not self._requests.empty():
+            batch.append(self._requests.get())
+        return batch
+
+    def _flush(self, state: WorkerState) -> None:
+        try:
+            state.flush()
+        except Exception:
+            # The next request of a worker repeats it, and fails if it fails again.
+            traceback.print_exc()
 
     def _handle_batch(self, batch: Sequence[tuple[WorkerToKeyHolder, Reply]]) -> None:
         intents: list[tuple[RecordIntent, Reply]] = []
@@ -75,20 +96,22 @@ class StateQueue:
         try:
             results = self._require_state().record_intents(intents)
         except Exception as error:
-            results = [_to_sealyard_error(error)] * len(requests)
+            results = [to_sealyard_error(error)] * len(requests)
         for (request, reply), failure in zip(requests, results, strict=True):
             info = None if failure is None else failure.to_info()
             reply(HolderResponse(request_id=request.request_id, error=info))
 
-    def _respond(self, request: RecordCheckpoint | GetWorkerState) -> HolderResponse:
+    def _respond(self, request: RecordCheckpoint | GetWorkerState | RecordAudited) -> HolderResponse:
         try:
             state = self._require_state()
             if isinstance(request, RecordCheckpoint):
                 checkpoint = SignedCheckpoint(size=request.size, root=request.root)
                 state.record_checkpoint(checkpoint, _decode_proof(request.proof))
+            elif isinstance(request, RecordAudited):
+                state.record_audited()
             return HolderResponse(request_id=request.request_id, state=state.info)
         except Exception as error:
-            return HolderResponse(request_id=request.request_id, error=_to_sealyard_error(error).to_info())
+            return HolderResponse(request_id=request.request_id, error=to_sealyard_error(error).to_info())
 
     def _require_state(self) -> WorkerState:
         if self._state is None:
@@ -103,7 +126,8 @@ def _decode_proof(proof: Sequence[str]) -> list[bytes]:
         raise InvalidInputError("The consistency proof is not hexadecimal.") from None
 
 
-def _to_sealyard_error(error: Exception) -> SealyardError:
+def to_sealyard_error(error: Exception) -> SealyardError:
+    """Return the error to report to another process, and write an unexpected one to the log."""
     if isinstance(error, SealyardError):
         return error
     # The traceback goes to the log only.
