@@ -46,6 +46,9 @@ class FakeKeyring:
     def set_password(self, service: str, username: str, password: str) -> None:
         self.passwords[service, username] = password
 
+    def delete_password(self, service: str, username: str) -> None:
+        del self.passwords[service, username]
+
 
 @pytest.fixture
 def key_store() -> OpenedKeyStore:

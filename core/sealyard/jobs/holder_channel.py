@@ -16,11 +16,15 @@ from sealyard.jobs.framing import encode_line
 from sealyard.model.errors import SealyardError, error_from_info
 from sealyard.model.key_holder_messages import (
     FromKeyHolder,
+    InspectState,
     KeyHolderFailed,
     KeyHolderReady,
     KillWorker,
+    RecoverState,
     StartWorker,
     StartWorkerFailed,
+    StateInspected,
+    StateReport,
     TerminalReleased,
     WorkerExited,
     WorkerStarted,
@@ -74,6 +78,7 @@ class HolderChannel:
         self._is_closed = False
         self._last_request_id = 0
         self._start_futures: dict[int, Future[StartedWorker]] = {}
+        self._report_futures: dict[int, Future[StateReport]] = {}
         self._workers: dict[int, StartedWorker] = {}
         self._received_fds: list[int] = []
         threading.Thread(target=self._read, name="key-holder", daemon=True).start()
@@ -97,6 +102,24 @@ class HolderChannel:
             self._last_request_id += 1
             self._start_futures[self._last_request_id] = future
             request = StartWorker(request_id=self._last_request_id)
+        self.send(request)
+        return future
+
+    def inspect_state(self) -> Future[StateReport]:
+        return self._request_report(lambda request_id: InspectState(request_id=request_id))
+
+    def recover_state(self, note: str, *, adopt: bool) -> Future[StateReport]:
+        return self._request_report(lambda request_id: RecoverState(request_id=request_id, note=note, adopt=adopt))
+
+    def _request_report(self, create: Callable[[int], InspectState | RecoverState]) -> Future[StateReport]:
+        future: Future[StateReport] = Future()
+        with self._state_lock:
+            if self._is_closed:
+                future.set_exception(self._create_lost_error())
+                return future
+            self._last_request_id += 1
+            self._report_futures[self._last_request_id] = future
+            request = create(self._last_request_id)
         self.send(request)
         return future
 
@@ -138,6 +161,8 @@ class HolderChannel:
             case StartWorkerFailed(request_id=request_id, error=info):
                 if (future := self._start_futures.pop(request_id)).set_running_or_notify_cancel():
                     future.set_exception(error_from_info(info))
+            case StateInspected(request_id=request_id):
+                self._resolve_report(message, self._report_futures.pop(request_id))
             case WorkerExited(pid=pid):
                 if (worker := self._workers.pop(pid, None)) is not None:
                     worker.exit.set_result(True)
@@ -152,6 +177,15 @@ class HolderChannel:
         else:
             worker.discard()
 
+    def _resolve_report(self, message: StateInspected, future: Future[StateReport]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        if message.error is not None:
+            future.set_exception(error_from_info(message.error))
+        else:
+            assert message.report is not None
+            future.set_result(message.report)
+
     def _end(self) -> None:
         """Resolve all open futures, because the key holder has ended."""
         error = self._create_lost_error()
@@ -159,7 +193,8 @@ class HolderChannel:
             self.ready.set_exception(error)
         with self._state_lock:
             self._is_closed = True
-        for future in self._start_futures.values():
+        open_futures: list[Future[Any]] = [*self._start_futures.values(), *self._report_futures.values()]
+        for future in open_futures:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
         if not self.terminal_released.done():

@@ -58,9 +58,9 @@ class AnchoredWorkerState:
         """
         recorded = None if state.anchor_location == NO_ANCHOR else state.anchor_location
         store = places.select(recorded)
-        old_store = places.open(recorded) if recorded not in (None, store.location) else None
-        content = store.load()
-        if content is None and old_store is not None:
+        content, old_store = store.load(), None
+        if content is None and recorded not in (None, store.location):
+            old_store = places.open(recorded)
             content = old_store.load()
         if content is None and recorded is not None:
             raise _missing_error(store.location, recorded)

@@ -110,11 +110,15 @@ class CheckpointLoop:
     def _append_committed_entries(self, is_recovered: bool) -> None:
         """Complete the log's files from the store.
 
-        Raises :class:`AuditVerificationError` if store and log differ. After a recovery, one may be older.
+        Raises :class:`AuditVerificationError` if store and log differ. After a recovery, one may be older; entries of
+        the store that do not continue the log are discarded then.
         """
-        gap = find_gap(self._repository.store, self._audit, self._audit.size)
-        if gap is not None and not is_recovered:
-            raise gap
+        store = self._repository.store
+        gap = find_gap(store, self._audit, self._audit.size)
+        if gap is not None:
+            if not is_recovered:
+                raise gap
+            store.compact(store.pending_audit()[-1]["seq"])
         migrate_pending_entries(self._repository.store, self._audit)
 
     def _require_never_signed(self, state: WorkerStateInfo) -> None:
