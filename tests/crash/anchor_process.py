@@ -1,12 +1,15 @@
-"""A process that uses the worker state and its freshness anchor, and kills itself before a chosen durable operation.
+"""A process that runs an operation with a freshness anchor in forks, each of which kills itself one step later.
 
-Arguments: the workspace, what to do (``sign`` or ``recover``), and the number of the operation before which it is
-killed, counted from 1. Prints a line for each intent once it is acknowledged. Exits with 0 if it needs fewer of them.
+Arguments: a folder with a workspace ``template`` and its anchors ``anchors``, and the operation (``sign`` or
+``recover``). Each fork has copies of both, in the folder with the number of the step, and kills itself before the
+durable operation with that number. Prints the step and the task of each acknowledged intent. Ends after the first fork
+that completes the operation.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -17,14 +20,28 @@ from sealyard.audit.reader import AuditReader
 from sealyard.engine.workspace import build_key_store_location, load_metadata
 from sealyard.fs import atomic
 from sealyard.keyholder import file_state
+from sealyard.keyholder.anchor_stores import FOLDER_VARIABLE
 from sealyard.keyholder.anchored_state import ANCHOR_INTERVAL, AnchoredWorkerState
 from sealyard.keyholder.state import Intent
 from sealyard.keyholder.state_access import WorkerStateAccess
-from sealyard.keys.master_key import open_key_store
+from sealyard.keys import file_keyring
+from sealyard.keys.file_keyring import Argon2Params, EncryptedFileKeyring
+from sealyard.keys.master_key import KEYRING_FILE, SERVICE, open_key_store
 from sealyard.model.workspace import WorkspacePaths
 from tests.support.workspace_files import PASSPHRASE
 
 INTENTS = 3
+LOW_COST = Argon2Params(iterations=1, lanes=1, memory_kib=8)
+MAX_STEPS = 60
+
+
+def lower_cost(paths: WorkspacePaths) -> None:
+    """Encrypt the key store at a low cost, so that it opens fast."""
+    keyring = EncryptedFileKeyring(paths.keys / KEYRING_FILE, PASSPHRASE, LOW_COST)
+    username = f"workspace {load_metadata(paths).id}"
+    master_key = keyring.get_password(SERVICE, username)
+    assert master_key is not None
+    keyring.set_password(SERVICE, username, master_key)
 
 
 def open_access(paths: WorkspacePaths) -> WorkerStateAccess:
@@ -33,7 +50,7 @@ def open_access(paths: WorkspacePaths) -> WorkerStateAccess:
     return WorkerStateAccess(build_key_store_location(paths, metadata), key_store)
 
 
-def sign(access: WorkerStateAccess) -> None:
+def sign(access: WorkerStateAccess, step: int) -> None:
     """Record intents that are anchored at once, and one that is anchored at the end."""
     state = access.open()
     assert isinstance(state, AnchoredWorkerState)
@@ -42,7 +59,7 @@ def sign(access: WorkerStateAccess) -> None:
             state._saved_at -= ANCHOR_INTERVAL
         intent = Intent(task_id=f"killed-{number}", fencing_token=1, sha256="11" * 32)
         if state.record_intents([intent]) == [None]:
-            os.write(1, f"{intent.task_id}\n".encode())
+            os.write(1, f"{step} {intent.task_id}\n".encode())
     state.flush()
     state.close()
 
@@ -72,11 +89,30 @@ def kill_before(number: int) -> None:
     atomic._datasync = count(atomic._datasync)
 
 
+def run_step(root: Path, operation: str, step: int) -> bool:
+    """Run the operation in a fork that is killed at the step. Returns whether it was completed."""
+    folder = root / str(step)
+    shutil.copytree(root / "template", folder / "workspace")
+    shutil.copytree(root / "anchors", folder / "anchors")
+    os.environ[FOLDER_VARIABLE] = str(folder / "anchors")
+    paths = WorkspacePaths(folder / "workspace")
+    pid = os.fork()
+    if pid:
+        return os.waitpid(pid, 0)[1] == 0
+    try:
+        access = open_access(paths)
+        kill_before(step)
+        if operation == "sign":
+            sign(access, step)
+        else:
+            recover(access, paths)
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
 if __name__ == "__main__":
-    paths = WorkspacePaths(Path(sys.argv[1]))
-    access = open_access(paths)
-    kill_before(int(sys.argv[3]))
-    if sys.argv[2] == "sign":
-        sign(access)
-    else:
-        recover(access, paths)
+    file_keyring.DEFAULT_COST = LOW_COST
+    for step in range(1, MAX_STEPS):
+        if run_step(Path(sys.argv[1]), sys.argv[2], step):
+            break

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,11 +15,10 @@ from sealyard.model.errors import AnchorError
 from sealyard.model.requests import SigningRequest, TaskFilter
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.workspace import WorkspacePaths
-from tests.crash.anchor_process import INTENTS, open_access, recover
+from tests.crash.anchor_process import INTENTS, MAX_STEPS, lower_cost, open_access, recover
 from tests.support.worker_state import read_intents, read_records
 from tests.support.workspace_files import ADMIN, DEVELOPER, DEVICE, create_workspace_with_device, open_engine
 
-MAX_STEPS = 60
 pytestmark = pytest.mark.crash
 
 
@@ -36,6 +34,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def _create(paths: WorkspacePaths, older: Path) -> None:
     await create_workspace_with_device(paths.root)
+    lower_cost(paths)
     async with open_engine(paths.root) as engine:
         request = SigningRequest(config=DEVICE, message=b"message", file_name="message", name="message")
         await engine.client(DEVELOPER).create_signing(request)
@@ -44,52 +43,51 @@ async def _create(paths: WorkspacePaths, older: Path) -> None:
         await engine.client(ADMIN).add_subject("USER:last")
 
 
-@pytest.fixture
-def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SEALYARD_ANCHORS", str(tmp_path / "anchors"))
-    shutil.copytree(template / "anchors", tmp_path / "anchors")
-    return tmp_path
+def kill_at_each_step(
+    folder: Path, source: Path, anchors: Path, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[WorkspacePaths, set[str]]]:
+    """Kill an operation before each of its steps. Yield each workspace, and the tasks of acknowledged intents."""
+    shutil.copytree(source, folder / "template")
+    shutil.copytree(anchors, folder / "anchors")
+    arguments = [sys.executable, "-m", "tests.crash.anchor_process", str(folder), operation]
+    output = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, timeout=300, check=True).stdout
+    tasks = [line.split() for line in output.splitlines()]
+    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    assert 5 < len(steps) < MAX_STEPS - 1
+    for step in steps:
+        monkeypatch.setenv("SEALYARD_ANCHORS", str(folder / str(step) / "anchors"))
+        yield WorkspacePaths(folder / str(step) / "workspace"), {task for number, task in tasks if int(number) == step}
 
 
-def kill_at_each_step(root: Path, source: Path, action: str) -> Iterator[tuple[WorkspacePaths, str]]:
-    """Run the process in a copy of ``source`` once for each step; yield the workspace and what the process printed."""
-    anchors = root / "kept anchors"
-    shutil.copytree(root / "anchors", anchors)
-    for step in range(1, MAX_STEPS):
-        paths = WorkspacePaths(root / f"workspace {step}")
-        shutil.copytree(source, paths.root)
-        shutil.rmtree(root / "anchors")
-        shutil.copytree(anchors, root / "anchors")
-        arguments = [sys.executable, "-m", "tests.crash.anchor_process", str(paths.root), action, str(step)]
-        process = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
-        assert process.returncode in (0, -signal.SIGKILL)
-        yield paths, process.stdout
-        if process.returncode == 0:
-            assert step > 5
-            return
-    raise AssertionError("the process needs more steps")
-
-
-def test_killed_signing_keeps_state_and_anchor_usable(root: Path, template: Path) -> None:
-    output = ""
-    for paths, output in kill_at_each_step(root, template / "workspace", "sign"):
+def test_killed_signing_keeps_state_and_anchor_usable(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acknowledged: set[str] = set()
+    source, anchors = template / "workspace", template / "anchors"
+    for paths, acknowledged in kill_at_each_step(tmp_path, source, anchors, "sign", monkeypatch):
         open_access(paths).open().close()
-        recorded = {intent["task"] for intent in read_intents(paths.root)}
-        assert set(output.split()) <= recorded
-    assert len(output.split()) == INTENTS
+        assert acknowledged <= {intent["task"] for intent in read_intents(paths.root)}
+    assert len(acknowledged) == INTENTS
 
 
-def test_killed_recovery_is_completed_or_repeated(root: Path, template: Path) -> None:
-    for paths, _ in kill_at_each_step(root, template / "older", "recover"):
+def test_killed_recovery_is_completed_or_repeated(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repetitions = 0
+    source, anchors = template / "older", template / "anchors"
+    for paths, _ in kill_at_each_step(tmp_path, source, anchors, "recover", monkeypatch):
         intents = read_intents(paths.root)
         access = open_access(paths)
         try:
             access.open().close()
+            asyncio.run(require_completed(paths.root))
         except AnchorError:
+            repetitions += 1
             recover(access, paths)
+            access.open().close()
         assert read_intents(paths.root)[: len(intents)] == intents
         assert any(each.get("recovery") for each in read_records(paths.root))
-        asyncio.run(require_completed(paths.root))
+    assert repetitions > 0
 
 
 async def require_completed(folder: Path) -> None:
