@@ -17,6 +17,17 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_freshness_anchors() -> Iterator[None]:
+    """Keep no freshness anchors, because most tests open several copies of one template. Tests of anchors use others.
+
+    Without this, the tests would also leave files in the user's folders.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEALYARD_ANCHORS", "none")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def default_signals() -> Iterator[None]:
     """Reset ignored signals, because tests send SIGHUP, SIGINT and SIGTERM to child processes."""
     with default_child_signals():

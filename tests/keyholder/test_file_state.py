@@ -25,7 +25,7 @@ from sealyard.model.errors import (
     SealyardError,
     WorkerStateError,
 )
-from sealyard.model.key_holder_messages import HolderResponse, RecordIntent
+from sealyard.model.key_holder_messages import HolderResponse, RecordIntent, StateEvent
 from sealyard.model.workspace import WorkspacePaths
 from tests.support.worker_state import read_records
 
@@ -45,6 +45,9 @@ class FakeKeyring:
 
     def set_password(self, service: str, username: str, password: str) -> None:
         self.passwords[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        del self.passwords[service, username]
 
 
 @pytest.fixture
@@ -307,11 +310,15 @@ LEGACY_LINE = b'{"task":"t1","fencingToken":3,"sha256":"' + ONE.encode() + b'","
 def test_intents_of_earlier_version_are_migrated(paths: WorkspacePaths, key_store: OpenedKeyStore) -> None:
     write_legacy_intents(paths, LEGACY_LINE + b'{"task":"t2","fencingTo')
     state = open_state(paths, key_store)
-    assert state.info.migrated_intents == 1
+    assert state.info.unaudited == (StateEvent(record=1, migrated_intents=1),)
     assert not paths.intents.exists()
     state.close()
     state = open_state(paths, key_store)
-    assert state.info.migrated_intents is None
+    assert state.info.unaudited == (StateEvent(record=1, migrated_intents=1),)
+    state.record_audited()
+    state.close()
+    state = open_state(paths, key_store)
+    assert state.info.unaudited == ()
     assert isinstance(record(state, "t1", OTHER, 4), ConflictError)
     assert record(state, "t1", ONE, 4) is None
     state.close()

@@ -26,6 +26,7 @@ from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration, Work
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.worker_messages import (
     AuditPublicKey,
+    ConfirmAudited,
     CreateCertificateRequest,
     ExportKey,
     GenerateKey,
@@ -87,7 +88,7 @@ class InMemoryKeys:
                 return KeyResponse(request_id=0, text=create_certificate_request(key, certificate))
             case ExportKey(uri=uri, version=version):
                 return KeyResponse(request_id=0, secret=self.symmetric[uri, version])
-            case GetSignedCheckpoint():
+            case GetSignedCheckpoint() | ConfirmAudited():
                 return KeyResponse(request_id=0, state=self._signed)
             case SignCheckpoint(size=size, root=root):
                 self._record_checkpoint(question)

@@ -13,7 +13,7 @@ from sealyard.model.key_holder_messages import KeyStoreLocation, PassphraseSourc
 from sealyard.model.workspace import WorkspacePaths
 
 
-def unlock(passphrase: str) -> KeyHolderFactory:
+def unlock(passphrase: str, *, may_recover: bool = False) -> KeyHolderFactory:
     """Return a function that starts a key holder with this passphrase."""
 
     def start(location: KeyStoreLocation) -> KeyHolder:
@@ -21,7 +21,9 @@ def unlock(passphrase: str) -> KeyHolderFactory:
         try:
             os.write(write_fd, passphrase.encode())
             os.close(write_fd)
-            return KeyHolder.start(location, source=PassphraseSource.DESCRIPTOR, passphrase_fd=read_fd)
+            return KeyHolder.start(
+                location, source=PassphraseSource.DESCRIPTOR, passphrase_fd=read_fd, may_recover=may_recover
+            )
         finally:
             os.close(read_fd)
 
@@ -29,10 +31,10 @@ def unlock(passphrase: str) -> KeyHolderFactory:
 
 
 @contextmanager
-def open_key_holder(folder: Path, passphrase: str) -> Iterator[KeyHolder]:
+def open_key_holder(folder: Path, passphrase: str, *, may_recover: bool = False) -> Iterator[KeyHolder]:
     """Start the key holder of a workspace, and close it at the end of the block."""
     paths = WorkspacePaths(folder)
-    key_holder = unlock(passphrase)(build_key_store_location(paths, load_metadata(paths)))
+    key_holder = unlock(passphrase, may_recover=may_recover)(build_key_store_location(paths, load_metadata(paths)))
     try:
         yield key_holder
     finally:

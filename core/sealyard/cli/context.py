@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sealyard.cli.hints import format_error
 from sealyard.cli.output import Output
-from sealyard.client.config.profiles import Profile, resolve
+from sealyard.client.config.profiles import Profile, resolve, selected_workspace
 from sealyard.client.log import log_to_file
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.events import TaskProgressed
@@ -235,6 +235,15 @@ class Context:
                 bytes_done[event.task_id] = event.bytes_done
                 rate = sum(bytes_done.values()) / max(loop.time() - start_time, 1e-3)
                 self.out.progress.show(event.task_id, event.bytes_done, event.bytes_total, rate, event.eta_seconds)
+
+
+def select_folder(ctx: Context) -> Path:
+    """Return the folder of the workspace that is selected directly or by a profile.
+
+    Unlike :attr:`Context.folder`, this does not require an identity, for commands that act as no subject.
+    """
+    workspace = selected_workspace(getattr(ctx.args, "workspace", None), os.environ)
+    return workspace if workspace is not None and not getattr(ctx.args, "profile", None) else ctx.folder
 
 
 def is_interactive() -> bool:

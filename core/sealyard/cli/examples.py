@@ -33,6 +33,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard config example > ~/.config/sealyard/config.toml",
         "sealyard config example --server > server.toml",
     ),
+    "recover": ("sealyard recover", "sealyard recover --yes", "sealyard recover --adopt --yes"),
     "clock confirm": ("sealyard clock confirm", "sealyard clock confirm --yes"),
     "subject add": (
         "sealyard subject add USER:anna --display-name 'Anna Berg'",

@@ -23,6 +23,7 @@ from sealyard.cli.commands import (
     login,
     notifications,
     profiles,
+    recover,
     resubmit,
     results,
     serve,
@@ -54,6 +55,7 @@ COMMAND_MODULES = (
     audit,
     webhooks,
     clock,
+    recover,
     notifications,
     help_topics,
 )

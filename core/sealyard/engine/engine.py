@@ -22,9 +22,9 @@ from sealyard.engine.access.otp import OtpService
 from sealyard.engine.access.role_sync import RoleSync
 from sealyard.engine.access.subject_states import SubjectStates
 from sealyard.engine.access.tokens import AccessTokens
-from sealyard.engine.audit.checkpointing import CheckpointLoop, migrate_pending_entries
-from sealyard.engine.audit.history import require_same_history
+from sealyard.engine.audit.checkpointing import CheckpointLoop
 from sealyard.engine.audit.service import AuditService
+from sealyard.engine.audit.state_events import record_state_events
 from sealyard.engine.devices.configs import DeviceConfigs
 from sealyard.engine.devices.key_monitor import CHECK_INTERVAL, KeyMonitor
 from sealyard.engine.devices.keys import KeyRegistry
@@ -193,8 +193,10 @@ class Engine:
         assert self._checkpoint_loop is not None
         self._lock = lock
         await run_uncancellable(partial(remove_crash_leftovers, self.paths))
-        await self._checkpoint_loop.open_log()
-        await self._checkpoint_loop.verify_signed_checkpoint()
+        state = await self._checkpoint_loop.open_log()
+        if any(event.recovery is not None for event in state.unaudited):
+            await self._recovery.cancel_unfinished()
+        await record_state_events(self.repository, self.bus, self.metadata.id, state.unaudited)
         await self._key_migration.run()
         self.repository.add_task_listeners(
             self._deadlines,
@@ -249,7 +251,7 @@ class Engine:
             await self._release_resources()
 
     async def _write_final_checkpoint(self) -> None:
-        if self._checkpoint_loop is None or self._lock is None:
+        if self._checkpoint_loop is None or not self._checkpoint_loop.is_open:
             return
         try:
             await self.repository.flush()
@@ -372,8 +374,6 @@ async def open_engine(
         store, keys = await open_store(paths, metadata, bus)
         resources.push_async_callback(run_uncancellable, store.close)
         audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
-        await run_uncancellable(partial(require_same_history, store, audit, audit.size))
-        await run_uncancellable(partial(migrate_pending_entries, store, audit))
         engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit, keys)
         resources.pop_all()  # the engine closes them from here on
     try:

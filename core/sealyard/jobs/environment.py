@@ -15,6 +15,7 @@ ALLOWED_VARIABLES = frozenset(
         "LD_LIBRARY_PATH",
         "LOGNAME",
         "PATH",
+        "SEALYARD_ANCHORS",
         "SEALYARD_WORKSPACE",
         "TMPDIR",
         "TZ",

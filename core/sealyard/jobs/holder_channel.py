@@ -8,28 +8,34 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from sealyard.jobs.framing import encode_line
-from sealyard.model.errors import SealyardError, error_from_info
+from sealyard.model.errors import ErrorInfo, SealyardError, error_from_info
 from sealyard.model.key_holder_messages import (
     EngineKeys,
     FromKeyHolder,
     GetStoreGeneration,
+    InspectState,
     KeyHolderFailed,
     KeyHolderReady,
     KillWorker,
     RecordStoreGeneration,
+    RecoverState,
     StartWorker,
     StartWorkerFailed,
+    StateInspected,
+    StateReport,
     StoreGeneration,
     StoreGenerationResponse,
     TerminalReleased,
     WorkerExited,
     WorkerStarted,
 )
+
+T = TypeVar("T")
 
 _CHUNK_BYTES = 65536
 _MAX_FDS = 16
@@ -81,6 +87,7 @@ class HolderChannel:
         self._last_request_id = 0
         self._start_futures: dict[int, Future[StartedWorker]] = {}
         self._generation_futures: dict[int, Future[StoreGeneration | None]] = {}
+        self._report_futures: dict[int, Future[StateReport | None]] = {}
         self._workers: dict[int, StartedWorker] = {}
         self._received_fds: list[int] = []
         threading.Thread(target=self._read, name="key-holder", daemon=True).start()
@@ -96,33 +103,36 @@ class HolderChannel:
             self._socket.sendall(encode_line(message))
 
     def start_worker(self) -> Future[StartedWorker]:
-        future: Future[StartedWorker] = Future()
-        with self._state_lock:
-            if self._is_closed:
-                future.set_exception(self._create_lost_error())
-                return future
-            self._last_request_id += 1
-            self._start_futures[self._last_request_id] = future
-            request = StartWorker(request_id=self._last_request_id)
-        self.send(request)
-        return future
+        return self._request(self._start_futures, lambda number: StartWorker(request_id=number))
 
     def update_store_generation(self, generation: StoreGeneration | None) -> Future[StoreGeneration | None]:
         """Record a generation of the store, unless it is None; the result is the recorded one."""
-        future: Future[StoreGeneration | None] = Future()
-        future.set_running_or_notify_cancel()
+        if generation is None:
+            return self._request(self._generation_futures, lambda number: GetStoreGeneration(request_id=number))
+        return self._request(
+            self._generation_futures,
+            lambda number: RecordStoreGeneration(request_id=number, generation=generation),
+        )
+
+    def inspect_state(self) -> Future[StateReport | None]:
+        return self._request(self._report_futures, lambda number: InspectState(request_id=number))
+
+    def recover_state(self, note: str, *, adopt: bool) -> Future[StateReport | None]:
+        return self._request(
+            self._report_futures, lambda number: RecoverState(request_id=number, note=note, adopt=adopt)
+        )
+
+    def _request(self, futures: dict[int, Future[T]], create: Callable[[int], Any]) -> Future[T]:
+        """Send the request that ``create`` returns for a number, and return the future of its answer."""
+        future: Future[T] = Future()
         with self._state_lock:
             if self._is_closed:
                 future.set_exception(self._create_lost_error())
                 return future
             self._last_request_id += 1
-            request_id = self._last_request_id
-            self._generation_futures[request_id] = future
-        self.send(
-            GetStoreGeneration(request_id=request_id)
-            if generation is None
-            else RecordStoreGeneration(request_id=request_id, generation=generation)
-        )
+            futures[self._last_request_id] = future
+            request = create(self._last_request_id)
+        self.send(request)
         return future
 
     def close(self) -> None:
@@ -161,14 +171,11 @@ class HolderChannel:
             case WorkerStarted(request_id=request_id, pid=pid):
                 self._add_worker(request_id, pid)
             case StartWorkerFailed(request_id=request_id, error=info):
-                if (future := self._start_futures.pop(request_id)).set_running_or_notify_cancel():
-                    future.set_exception(error_from_info(info))
+                _reject(self._start_futures.pop(request_id), info)
             case StoreGenerationResponse(request_id=request_id, generation=generation, error=info):
-                generation_future = self._generation_futures.pop(request_id)
-                if info is None:
-                    generation_future.set_result(generation)
-                else:
-                    generation_future.set_exception(error_from_info(info))
+                _resolve(self._generation_futures.pop(request_id), generation, info)
+            case StateInspected(request_id=request_id, report=report, error=info):
+                _resolve(self._report_futures.pop(request_id), report, info)
             case WorkerExited(pid=pid):
                 if (worker := self._workers.pop(pid, None)) is not None:
                     worker.exit.set_result(True)
@@ -190,11 +197,14 @@ class HolderChannel:
             self.ready.set_exception(error)
         with self._state_lock:
             self._is_closed = True
-        for future in self._start_futures.values():
+        open_futures: list[Future[Any]] = [
+            *self._start_futures.values(),
+            *self._generation_futures.values(),
+            *self._report_futures.values(),
+        ]
+        for future in open_futures:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
-        for generation_future in self._generation_futures.values():
-            generation_future.set_exception(error)
         if not self.terminal_released.done():
             self.terminal_released.set_result(None)
         for worker in self._workers.values():
@@ -203,3 +213,16 @@ class HolderChannel:
             os.close(fd)
         with self._send_lock:
             self._socket.close()
+
+
+def _resolve(future: Future[T], result: T, info: ErrorInfo | None) -> None:
+    """Resolve the future of a request with its result, or with the error that ``info`` describes."""
+    if info is not None:
+        _reject(future, info)
+    elif future.set_running_or_notify_cancel():
+        future.set_result(result)
+
+
+def _reject(future: Future[T], info: ErrorInfo) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error_from_info(info))

@@ -33,6 +33,7 @@ from sealyard.model.key_holder_messages import (
     OpenKeyHolder,
     PassphraseSource,
     ReleaseWorkerState,
+    StateReport,
     StoreGeneration,
 )
 from sealyard.model.workspace import KeyStore, WorkspacePaths
@@ -81,6 +82,7 @@ class KeyHolder:
         tenant: str = "",
         prompt: str = "",
         attempts: int = 1,
+        may_recover: bool = False,
     ) -> Self:
         """Start the key holder, without waiting until it has opened the key store.
 
@@ -91,7 +93,9 @@ class KeyHolder:
 
         Raises :class:`WorkerError` if the process cannot be started.
         """
-        request = OpenKeyHolder(location=location, source=source, tenant=tenant, prompt=prompt, attempts=attempts)
+        request = OpenKeyHolder(
+            location=location, source=source, tenant=tenant, prompt=prompt, attempts=attempts, may_recover=may_recover
+        )
         return cls(request, environment or {}, passphrase_fd)
 
     @property
@@ -148,6 +152,28 @@ class KeyHolder:
         except asyncio.CancelledError:
             future.add_done_callback(_discard_worker)
             raise
+
+    async def inspect_state(self) -> StateReport:
+        """Compare the worker state with its freshness anchor. No worker must be running.
+
+        Raises :class:`WorkerStateError` if the state is damaged, and the errors of :meth:`wait_until_open`.
+        """
+        await self._wait_until_open(self._channel)
+        report = await asyncio.wrap_future(self._channel.inspect_state())
+        assert report is not None
+        return report
+
+    async def recover_state(self, note: str, *, adopt: bool) -> StateReport:
+        """Start a new epoch of the worker state, and write its anchor. No worker must be running.
+
+        ``note``: the newest checkpoint of the audit log, from which it continues. ``adopt``: whether to accept a state
+        without a valid anchor. Raises :class:`ConflictError` if it has none, :class:`AuditVerificationError` if the
+        audit key did not sign ``note``, and :class:`PermissionDeniedError` unless the key holder was started with
+        ``may_recover``.
+        """
+        report = await asyncio.wrap_future(self._channel.recover_state(note, adopt=adopt))
+        assert report is not None
+        return report
 
     def close(self) -> None:
         """End the key holder and its workers, and wait until it has exited."""

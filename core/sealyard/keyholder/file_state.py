@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +23,9 @@ from sealyard.keyholder.state import (
     check_store_generation,
 )
 from sealyard.keyholder.state_records import (
+    MAC_DIGITS,
+    AnchorRecord,
+    AuditedRecord,
     CheckpointRecord,
     DamagedRecordError,
     EpochRecord,
@@ -33,7 +37,13 @@ from sealyard.keyholder.state_records import (
 )
 from sealyard.keys.master_key import OpenedKeyStore
 from sealyard.model.errors import SealyardError, WorkerStateError
-from sealyard.model.key_holder_messages import StoreGeneration, WorkerStateInfo
+from sealyard.model.key_holder_messages import (
+    RecoveryDetails,
+    StateEvent,
+    StatePosition,
+    StoreGeneration,
+    WorkerStateInfo,
+)
 from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
 
@@ -53,18 +63,25 @@ class FileWorkerState:
         """The latest intent of each task."""
         self._checkpoint: SignedCheckpoint | None = None
         self._store_generation: StoreGeneration | None = None
-        self._migrated_intents: int | None = None
+        self._epochs: list[str] = []
+        self._anchor_location: str | None = None
+        self._unaudited: list[StateEvent] = []
+        self._indexed_records = 0
         self._failed_write = b""
         for record in records:
             self._index(record)
 
     @classmethod
-    def open(cls, paths: WorkspacePaths, workspace_id: str, key_store: OpenedKeyStore) -> Self:
+    def open(
+        cls, paths: WorkspacePaths, workspace_id: str, key_store: OpenedKeyStore, *, accepts_other_epoch: bool = False
+    ) -> Self:
         """Open and verify the state, or create it if the key store has none yet.
 
-        A new state takes over the intents that an earlier version has logged. Raises :class:`WorkerStateError` if the
-        state is missing, damaged, changed, or does not belong to the key store, and :class:`StorageError` if the file
-        cannot be read or written.
+        A new state takes over the intents that an earlier version has logged. ``accepts_other_epoch``: whether the key
+        store may know an epoch that the state does not have, because an older state was restored.
+
+        Raises :class:`WorkerStateError` if the state is missing, damaged, changed, or does not belong to the key store,
+        and :class:`StorageError` if the file cannot be read or written.
         """
         path = paths.worker_state
         try:
@@ -73,7 +90,10 @@ class FileWorkerState:
         except OSError as error:
             raise storage_error(error, "opening the worker state") from error
         try:
-            return cls._load(path, fd, paths, workspace_id, key_store)
+            state = cls._load(path, fd, paths, workspace_id, key_store)
+            if not accepts_other_epoch:
+                state._require_epoch(key_store)
+            return state
         except OSError as error:
             os.close(fd)
             raise storage_error(error, "reading the worker state") from error
@@ -89,20 +109,15 @@ class FileWorkerState:
             )
         with os.fdopen(os.dup(fd), "rb") as file:
             content = file.read()
-        epoch = key_store.load_state_epoch()
         try:
             parsed = parse_records(content, RecordChain.from_master_key(key_store.master_key))
         except DamagedRecordError as error:
             raise _changed_error(path, f"Record {error.number} is damaged or was changed.") from None
         state = cls(path, fd, parsed.chain, parsed.records, parsed.length)
-        if not parsed.records and epoch is None:
+        if not parsed.records and key_store.load_state_epoch() is None:
             state._create(paths, workspace_id, key_store)
             return state
-        state._require_epoch(parsed.records, workspace_id, epoch)
-        if epoch is None:
-            # A crash came between the first record and the entry in the key store.
-            assert isinstance(parsed.records[0], EpochRecord)
-            key_store.save_state_epoch(parsed.records[0].epoch)
+        state._require_workspace(parsed.records, workspace_id)
         if parsed.missing_line_feed:
             write_all(fd, b"\n")
             state._length += 1
@@ -114,7 +129,35 @@ class FileWorkerState:
     @property
     def info(self) -> WorkerStateInfo:
         checkpoint = self._checkpoint or SignedCheckpoint(size=0, root="")
-        return WorkerStateInfo(size=checkpoint.size, root=checkpoint.root, migrated_intents=self._migrated_intents)
+        return WorkerStateInfo(size=checkpoint.size, root=checkpoint.root, unaudited=tuple(self._unaudited))
+
+    @property
+    def position(self) -> StatePosition:
+        """The end of the state."""
+        info = self.info
+        return StatePosition(
+            epoch=self._epochs[-1], records=self._chain.seq, audit_size=info.size, audit_root=info.root
+        )
+
+    @property
+    def last_mac(self) -> str:
+        """The HMAC of the last record."""
+        return self._chain.last_mac
+
+    @property
+    def anchor_location(self) -> str | None:
+        """Where the freshness anchor is kept, None if the state has no anchor yet."""
+        return self._anchor_location
+
+    def has_epoch(self, key_store: OpenedKeyStore) -> bool:
+        """Return whether the state has the epoch that the key store knows."""
+        return key_store.load_state_epoch() in (None, *self._epochs)
+
+    def find_mac(self, number: int) -> str | None:
+        """Return the HMAC of record ``number``, counted from 1; None if there is no such record."""
+        with self._path.open("rb") as file:
+            line = next(islice(file, number - 1, None), None)
+        return None if line is None else line[:MAC_DIGITS].decode()
 
     def record_intents(self, intents: Sequence[Intent]) -> list[SealyardError | None]:
         results: list[SealyardError | None] = []
@@ -142,6 +185,30 @@ class FileWorkerState:
         if check_store_generation(generation, self._store_generation):
             self._append([StoreRecord(generation=generation.number, mac=generation.mac, at=time.time())])
 
+    def record_audited(self) -> None:
+        if self._unaudited:
+            self._append([AuditedRecord()])
+
+    @property
+    def flush_delay(self) -> None:
+        """None: nothing is deferred."""
+
+    def flush(self) -> None:
+        """Do nothing, because nothing is deferred."""
+
+    def record_anchor(self, location: str, *, initial: bool = False) -> None:
+        """Record where the freshness anchor is kept. ``initial``: whether the workspace was just created."""
+        self._append([AnchorRecord(location=location, initial=initial)])
+
+    def start_epoch(self, workspace_id: str, recovery: RecoveryDetails, key_store: OpenedKeyStore) -> None:
+        """Start a new epoch, in which the audit log continues from the checkpoint in ``recovery``.
+
+        The intents of the old epoch stay in force.
+        """
+        epoch = secrets.token_hex(EPOCH_BYTES)
+        self._append([EpochRecord(epoch=epoch, workspace=workspace_id, recovery=recovery)])
+        key_store.save_state_epoch(epoch)
+
     def close(self) -> None:
         os.close(self._fd)
 
@@ -155,16 +222,22 @@ class FileWorkerState:
         sync_folder(self._path.parent)
         key_store.save_state_epoch(epoch)
         if intents is not None:
-            self._migrated_intents = migrated
             paths.intents.unlink()
             sync_folder(self._path.parent)
 
-    def _require_epoch(self, records: Sequence[StateRecord], workspace_id: str, epoch: str | None) -> None:
+    def _require_workspace(self, records: Sequence[StateRecord], workspace_id: str) -> None:
         if not records:
             raise _changed_error(self._path, "It is missing or empty, although something was signed before.")
         first = records[0]
-        if not isinstance(first, EpochRecord) or first.workspace != workspace_id or epoch not in (None, first.epoch):
-            raise _changed_error(self._path, "It does not belong to the key store of this workspace.")
+        if not isinstance(first, EpochRecord) or first.workspace != workspace_id:
+            raise _other_key_store_error(self._path)
+
+    def _require_epoch(self, key_store: OpenedKeyStore) -> None:
+        if not self.has_epoch(key_store):
+            raise _other_key_store_error(self._path)
+        if key_store.load_state_epoch() != self._epochs[-1]:
+            # A crash came between the record of the epoch and the entry in the key store.
+            key_store.save_state_epoch(self._epochs[-1])
 
     def _append(self, records: Sequence[StateRecord]) -> None:
         """Append records durably. If that fails, the file and the index are as before."""
@@ -188,7 +261,22 @@ class FileWorkerState:
             self._index(record)
 
     def _index(self, record: StateRecord) -> None:
+        number = self._indexed_records = self._indexed_records + 1
         match record:
+            case EpochRecord(epoch=epoch, migrated=migrated, recovery=recovery):
+                self._epochs.append(epoch)
+                if migrated is not None:
+                    self._unaudited.append(StateEvent(record=number, migrated_intents=migrated))
+                if recovery is not None:
+                    continued = SignedCheckpoint(size=recovery.audit_size, root=recovery.audit_root)
+                    self._checkpoint = continued if continued.size else None
+                    self._unaudited.append(StateEvent(record=number, recovery=recovery))
+            case AnchorRecord(location=location, initial=initial):
+                self._anchor_location = location
+                if not initial:
+                    self._unaudited.append(StateEvent(record=number, anchor=location))
+            case AuditedRecord():
+                self._unaudited.clear()
             case IntentRecord(task=task, fencing_token=fencing_token, sha256=sha256):
                 self._intents[task] = Intent(task_id=task, fencing_token=fencing_token, sha256=sha256)
             case CheckpointRecord(size=size, root=root):
@@ -199,6 +287,10 @@ class FileWorkerState:
 
 def _to_record(intent: Intent) -> IntentRecord:
     return IntentRecord(task=intent.task_id, fencing_token=intent.fencing_token, sha256=intent.sha256, at=time.time())
+
+
+def _other_key_store_error(path: Path) -> WorkerStateError:
+    return _changed_error(path, "It does not belong to the key store of this workspace.")
 
 
 def _changed_error(path: Path, reason: str) -> WorkerStateError:

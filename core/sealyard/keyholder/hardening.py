@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import resource
 import sys
 
-_PR_SET_DUMPABLE = 4
+from sealyard.jobs.process_memory import forbid_core_dumps, forbid_memory_access
 
 
 def protect_memory() -> None:
@@ -15,10 +12,11 @@ def protect_memory() -> None:
 
     A refused measure is reported on standard error. Only Linux has the second one. Workers inherit the first one.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    forbid_core_dumps()
     if sys.platform != "linux":
         sys.stderr.write("The memory of the key holder is not protected: only Linux supports this.\n")
         return
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        reason = os.strerror(ctypes.get_errno())
-        sys.stderr.write(f"The memory of the key holder is not protected: {reason}.\n")
+    try:
+        forbid_memory_access()
+    except OSError as error:
+        sys.stderr.write(f"The memory of the key holder is not protected: {error.strerror}.\n")

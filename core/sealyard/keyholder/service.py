@@ -11,8 +11,9 @@ import msgspec
 
 from sealyard.fs.private import open_log
 from sealyard.keyholder.connection import ParentConnection
-from sealyard.keyholder.file_state import FileWorkerState
 from sealyard.keyholder.prompt import TerminalPrompt
+from sealyard.keyholder.state_access import WorkerStateAccess
+from sealyard.keyholder.state_inspector import StateInspector
 from sealyard.keyholder.state_queue import StateQueue
 from sealyard.keyholder.store_generations import StoreGenerations
 from sealyard.keyholder.unlock import unlock_key_store
@@ -22,6 +23,7 @@ from sealyard.keys.master_key import OpenedKeyStore
 from sealyard.model.errors import SealyardError
 from sealyard.model.key_holder_messages import (
     GetStoreGeneration,
+    InspectState,
     KeyHolderFailed,
     KeyHolderReady,
     KeyStoreLocation,
@@ -30,6 +32,7 @@ from sealyard.model.key_holder_messages import (
     OpenKeys,
     PassphraseSource,
     RecordStoreGeneration,
+    RecoverState,
     ReleaseWorkerState,
     StartWorker,
     TerminalReleased,
@@ -59,9 +62,14 @@ def serve(connection: socket.socket, passphrase_fd: int | None) -> int:
         if key_store is None:
             workers.discard_standby()
             return 0
-        state = StateQueue(lambda: FileWorkerState.open(paths, request.location.workspace_id, key_store))
+        access = WorkerStateAccess(request.location, key_store)
+        state = StateQueue(access.open)
         _open_workers(workers, request.location, key_store, state)
-        _handle_requests(requests, workers, StoreGenerations(parent, state))
+        store_generations = StoreGenerations(parent, state)
+        inspector = StateInspector(parent, access, may_recover=request.may_recover)
+        _handle_requests(requests, workers, store_generations, inspector)
+        store_generations.release()
+        state.flush()
     return 0
 
 
@@ -102,7 +110,9 @@ def _leave_terminal(paths: WorkspacePaths) -> None:
         os.setsid()
 
 
-def _handle_requests(requests: BinaryIO, workers: WorkerGroup, store_generations: StoreGenerations) -> None:
+def _handle_requests(
+    requests: BinaryIO, workers: WorkerGroup, store_generations: StoreGenerations, inspector: StateInspector
+) -> None:
     for line in requests:
         match _decoder.decode(line):
             case GetStoreGeneration() | RecordStoreGeneration() as request:
@@ -113,3 +123,5 @@ def _handle_requests(requests: BinaryIO, workers: WorkerGroup, store_generations
                 workers.start(request_id)
             case KillWorker(pid=pid):
                 workers.kill(pid)
+            case InspectState() | RecoverState() as message:
+                inspector.handle(message)

@@ -63,6 +63,19 @@ class WorkerState(Protocol):
         """
         ...
 
+    def record_audited(self) -> None:
+        """Record that the audit log has an entry for each event of the state that needs one."""
+        ...
+
+    @property
+    def flush_delay(self) -> float | None:
+        """Seconds until :meth:`flush` should be called, None if it has nothing to do."""
+        ...
+
+    def flush(self) -> None:
+        """Write what was deferred to limit the number of writes. Raises a :class:`SealyardError` if this fails."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -12,6 +12,7 @@ from sealyard.model.errors import InvalidInputError, SealyardError, WorkerError,
 from sealyard.model.key_holder_messages import (
     GetWorkerState,
     HolderResponse,
+    RecordAudited,
     RecordCheckpoint,
     RecordIntent,
     StoreGeneration,
@@ -45,8 +46,15 @@ class StateQueue:
         with self._lock:
             self._user_count -= 1
             if self._user_count == 0 and self._state is not None:
+                self._flush(self._state)
                 self._state.close()
                 self._state = None
+
+    def flush(self) -> None:
+        """Write what was deferred, if the state is open."""
+        with self._lock:
+            if self._state is not None:
+                self._flush(self._state)
 
     def update_store_generation(self, generation: StoreGeneration | None) -> StoreGeneration | None:
         """Record a generation of the store, unless it is None, and return the recorded one.
@@ -65,11 +73,30 @@ class StateQueue:
 
     def _run(self) -> None:
         while True:
-            batch = [self._requests.get()]
-            while not self._requests.empty():
-                batch.append(self._requests.get())
+            batch = self._wait_for_batch()
             with self._lock:
-                self._handle_batch(batch)
+                if batch:
+                    self._handle_batch(batch)
+                elif self._state is not None:
+                    self._flush(self._state)
+
+    def _wait_for_batch(self) -> list[tuple[WorkerToKeyHolder, Reply]]:
+        """Return the next requests, or none when the state has to be flushed."""
+        state = self._state
+        try:
+            batch = [self._requests.get(timeout=None if state is None else state.flush_delay)]
+        except queue.Empty:
+            return []
+        while not self._requests.empty():
+            batch.append(self._requests.get())
+        return batch
+
+    def _flush(self, state: WorkerState) -> None:
+        try:
+            state.flush()
+        except Exception:
+            # The next request of a worker repeats it, and fails if it fails again.
+            traceback.print_exc()
 
     def _handle_batch(self, batch: Sequence[tuple[WorkerToKeyHolder, Reply]]) -> None:
         intents: list[tuple[RecordIntent, Reply]] = []
@@ -95,12 +122,14 @@ class StateQueue:
             info = None if failure is None else failure.to_info()
             reply(HolderResponse(request_id=request.request_id, error=info))
 
-    def _respond(self, request: RecordCheckpoint | GetWorkerState) -> HolderResponse:
+    def _respond(self, request: RecordCheckpoint | GetWorkerState | RecordAudited) -> HolderResponse:
         try:
             state = self._require_state()
             if isinstance(request, RecordCheckpoint):
                 checkpoint = SignedCheckpoint(size=request.size, root=request.root)
                 state.record_checkpoint(checkpoint, _decode_proof(request.proof))
+            elif isinstance(request, RecordAudited):
+                state.record_audited()
             return HolderResponse(request_id=request.request_id, state=state.info)
         except Exception as error:
             return HolderResponse(request_id=request.request_id, error=to_sealyard_error(error).to_info())
@@ -119,7 +148,7 @@ def _decode_proof(proof: Sequence[str]) -> list[bytes]:
 
 
 def to_sealyard_error(error: Exception) -> SealyardError:
-    """Return the error for a response; an unexpected exception is logged."""
+    """Return the error to report to another process, and write an unexpected one to the log."""
     if isinstance(error, SealyardError):
         return error
     # The traceback goes to the log only.

@@ -15,19 +15,25 @@ import msgspec
 
 from sealyard.keys.derived_keys import derive_key
 from sealyard.model.base import FrozenStruct
+from sealyard.model.key_holder_messages import RecoveryDetails
 
 _KEY_INFO = b"sealyard worker state 1"
-_MAC_DIGITS = 64
-FIRST_PREVIOUS = "0" * _MAC_DIGITS
+MAC_DIGITS = 64
+FIRST_PREVIOUS = "0" * MAC_DIGITS
 
 
 class EpochRecord(FrozenStruct, frozen=True, kw_only=True, tag="epoch"):
-    """The first record. ``epoch``: random identifier, also kept in the key store. ``migrated``: number of intents."""
+    """The first record, and one for each recovery. ``epoch``: random identifier, also kept in the key store.
+
+    ``migrated``: number of intents of an earlier version. ``recovery``: the checkpoint of the audit log from which the
+    next one continues, and why.
+    """
 
     epoch: str
     workspace: str
     seq: int = 0
     migrated: int | None = None
+    recovery: RecoveryDetails | None = None
 
 
 class IntentRecord(FrozenStruct, frozen=True, kw_only=True, tag="intent"):
@@ -56,7 +62,21 @@ class StoreRecord(FrozenStruct, frozen=True, kw_only=True, tag="store"):
     seq: int = 0
 
 
-StateRecord = EpochRecord | IntentRecord | CheckpointRecord | StoreRecord
+class AnchorRecord(FrozenStruct, frozen=True, kw_only=True, tag="anchor"):
+    """Where the freshness anchor is kept from here on, or ``none``. ``initial``: since the workspace was created."""
+
+    location: str
+    initial: bool = False
+    seq: int = 0
+
+
+class AuditedRecord(FrozenStruct, frozen=True, kw_only=True, tag="audited"):
+    """The audit log has an entry for each record before this one that needs one."""
+
+    seq: int = 0
+
+
+StateRecord = EpochRecord | IntentRecord | CheckpointRecord | StoreRecord | AnchorRecord | AuditedRecord
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[StateRecord] = msgspec.json.Decoder(StateRecord)
@@ -91,6 +111,11 @@ class RecordChain:
     def from_master_key(cls, master_key: bytes) -> RecordChain:
         return cls(derive_key(master_key, _KEY_INFO))
 
+    @property
+    def last_mac(self) -> str:
+        """The HMAC of the last record."""
+        return self._previous
+
     def copy(self) -> RecordChain:
         return RecordChain(self._key, self.seq, self._previous)
 
@@ -103,7 +128,7 @@ class RecordChain:
 
     def verify(self, line: bytes) -> StateRecord | None:
         """Return the record of the next line, which has no line feed, and advance the chain; None if it is wrong."""
-        mac, separator, text = line[:_MAC_DIGITS], line[_MAC_DIGITS : _MAC_DIGITS + 1], line[_MAC_DIGITS + 1 :]
+        mac, separator, text = line[:MAC_DIGITS], line[MAC_DIGITS : MAC_DIGITS + 1], line[MAC_DIGITS + 1 :]
         if separator != b" " or not hmac.compare_digest(mac, self._compute_mac(text).encode()):
             return None
         try:

@@ -42,12 +42,13 @@ KeyringCall = Callable[[Callable[["KeyringBackend"], Any]], Any]
 
 
 class OpenedKeyStore:
-    """An opened key store: its master key (32 bytes), and a value that the key store keeps with it."""
+    """An opened key store: its master key (32 bytes), and the values that the key store keeps with it."""
 
     def __init__(self, call_keyring: KeyringCall, workspace_id: str, master_key: bytes) -> None:
         self.master_key = master_key
         self._call_keyring = call_keyring
         self._username = f"workspace {workspace_id} state"
+        self._anchor_username = f"workspace {workspace_id} anchor"
 
     def load_state_epoch(self) -> str | None:
         """Return the identifier of the worker state that belongs to the key store, or None if it has none yet."""
@@ -56,6 +57,19 @@ class OpenedKeyStore:
 
     def save_state_epoch(self, epoch: str) -> None:
         self._call_keyring(lambda keyring: keyring.set_password(SERVICE, self._username, epoch))
+
+    def load_anchor(self) -> str | None:
+        """Return the freshness anchor that the key store keeps, or None if it keeps none."""
+        anchor: str | None = self._call_keyring(lambda keyring: keyring.get_password(SERVICE, self._anchor_username))
+        return anchor
+
+    def save_anchor(self, anchor: str) -> None:
+        self._call_keyring(lambda keyring: keyring.set_password(SERVICE, self._anchor_username, anchor))
+
+    def delete_anchor(self) -> None:
+        """Remove the freshness anchor, if the key store keeps one."""
+        if self.load_anchor() is not None:
+            self._call_keyring(lambda keyring: keyring.delete_password(SERVICE, self._anchor_username))
 
 
 def open_master_key(kind: str, folder: Path, workspace_id: str, passphrase: str | None, create: bool = False) -> bytes:

@@ -364,6 +364,12 @@ class WorkerStateError(SealyardError):
     code = "worker-state"
 
 
+class AnchorError(SealyardError):
+    """The workspace does not match its freshness anchor: an older or another copy, or no anchor. Nothing is signed."""
+
+    code = "anchor"
+
+
 def _subclasses_by_code(base: type[SealyardError]) -> dict[str, type[SealyardError]]:
     classes = {base.code: base}
     for subclass in base.__subclasses__():

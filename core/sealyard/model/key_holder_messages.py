@@ -13,14 +13,21 @@ from typing import ClassVar
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import ErrorInfo
 
+NO_ANCHOR = "none"
+"""As the folder of the freshness anchors: keep none."""
+
 
 class KeyStoreLocation(FrozenStruct, frozen=True, kw_only=True):
-    """Where the key store of a workspace is. ``create``: whether to create its master key."""
+    """Where the key store of a workspace is. ``create``: whether to create its master key.
+
+    ``anchors``: the folder of the freshness anchor, :data:`NO_ANCHOR`, or empty for the default place.
+    """
 
     workspace: str
     workspace_id: str
     key_store: str
     create: bool = False
+    anchors: str = ""
 
 
 class PassphraseSource(StrEnum):
@@ -67,6 +74,7 @@ class OpenKeyHolder(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
     ``tenant``: see :func:`sealyard.keys.passphrase.find_passphrase`. ``prompt``: the text of the prompt. ``attempts``:
     how often the user is asked after a wrong passphrase. ``reopen``: whether this key holder replaces one that died.
+    ``may_recover``: whether the key holder accepts :class:`RecoverState`.
     """
 
     location: KeyStoreLocation
@@ -75,6 +83,7 @@ class OpenKeyHolder(FrozenStruct, frozen=True, kw_only=True, tag=True):
     prompt: str = ""
     attempts: int = 1
     reopen: bool = False
+    may_recover: bool = False
 
 
 class StartWorker(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -107,7 +116,34 @@ class ReleaseWorkerState(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The engine was closed: another process may use the worker state once no worker runs."""
 
 
-ToKeyHolder = OpenKeyHolder | StartWorker | KillWorker | GetStoreGeneration | RecordStoreGeneration | ReleaseWorkerState
+class InspectState(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Compares the worker state with its freshness anchor. The answer is :class:`StateInspected`."""
+
+    request_id: int
+
+
+class RecoverState(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Starts a new epoch of the worker state, and writes its freshness anchor. The answer is :class:`StateInspected`.
+
+    ``note``: the newest checkpoint of the audit log, from which it continues. ``adopt``: whether to accept a state
+    without a valid anchor.
+    """
+
+    request_id: int
+    note: str
+    adopt: bool = False
+
+
+ToKeyHolder = (
+    OpenKeyHolder
+    | StartWorker
+    | KillWorker
+    | GetStoreGeneration
+    | RecordStoreGeneration
+    | ReleaseWorkerState
+    | InspectState
+    | RecoverState
+)
 
 
 # ---- messages from the key holder
@@ -153,6 +189,47 @@ class StoreGenerationResponse(FrozenStruct, frozen=True, kw_only=True, tag=True)
     error: ErrorInfo | None = None
 
 
+class AnchorProblem(StrEnum):
+    """Why the worker state does not match its freshness anchor.
+
+    ``MISSING``: there is no anchor, though there was one. ``DAMAGED``: the key store did not make it. ``AHEAD``: it
+    knows newer records than the state has. ``DIVERGED``: it knows other records. ``EPOCH``: the key store knows another
+    epoch.
+    """
+
+    MISSING = "missing"
+    DAMAGED = "damaged"
+    AHEAD = "ahead"
+    DIVERGED = "diverged"
+    EPOCH = "epoch"
+
+
+class StatePosition(FrozenStruct, frozen=True, kw_only=True):
+    """A position in the worker state, and the last signed checkpoint of the audit log (``root``: hex) there."""
+
+    epoch: str
+    records: int
+    audit_size: int
+    audit_root: str
+
+
+class StateReport(FrozenStruct, frozen=True, kw_only=True):
+    """The worker state and its freshness anchor, None if there is no valid one. ``location``: where it is kept."""
+
+    state: StatePosition
+    anchor: StatePosition | None
+    location: str
+    problem: AnchorProblem | None
+
+
+class StateInspected(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """The answer to :class:`InspectState` and :class:`RecoverState`: the report, or the error."""
+
+    request_id: int
+    report: StateReport | None = None
+    error: ErrorInfo | None = None
+
+
 FromKeyHolder = (
     TerminalReleased
     | KeyHolderReady
@@ -161,6 +238,7 @@ FromKeyHolder = (
     | StartWorkerFailed
     | WorkerExited
     | StoreGenerationResponse
+    | StateInspected
 )
 
 
@@ -177,16 +255,38 @@ class OpenKeys(SecretStruct, frozen=True, kw_only=True, tag=True):
     master_key: bytes
 
 
+class RecoveryDetails(FrozenStruct, frozen=True, kw_only=True):
+    """A recovery: the old position in the worker state, its anchor, and the checkpoint from which the log continues."""
+
+    problem: AnchorProblem | None
+    state: StatePosition
+    anchor: StatePosition | None
+    audit_size: int
+    audit_root: str
+
+
+class StateEvent(FrozenStruct, frozen=True, kw_only=True):
+    """A record of the worker state that needs an entry in the audit log. One of the last three fields is set.
+
+    ``record``: its number. ``migrated_intents``: how many intents of an earlier version were taken over, when the state
+    of an existing workspace was created. ``anchor``: where the freshness anchor is kept from then on.
+    """
+
+    record: int
+    migrated_intents: int | None = None
+    anchor: str | None = None
+    recovery: RecoveryDetails | None = None
+
+
 class WorkerStateInfo(FrozenStruct, frozen=True, kw_only=True):
     """What the worker state says about the audit log: the size and root (hex) of the last signed checkpoint.
 
-    ``size`` is 0 if no checkpoint was signed. ``migrated_intents``: how many intents of an earlier version were taken
-    over, if the key holder has just created the state of an existing workspace.
+    ``size`` is 0 if no checkpoint was signed. ``unaudited``: the events that have no audit entry yet.
     """
 
     size: int = 0
     root: str = ""
-    migrated_intents: int | None = None
+    unaudited: tuple[StateEvent, ...] = ()
 
 
 class RecordIntent(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -211,6 +311,12 @@ class GetWorkerState(FrozenStruct, frozen=True, kw_only=True, tag=True):
     request_id: int
 
 
+class RecordAudited(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Sent by a worker when the audit log has an entry for each event up to now."""
+
+    request_id: int
+
+
 class HolderResponse(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The answer to a request of a worker: the state, if it was requested, or the error."""
 
@@ -219,5 +325,5 @@ class HolderResponse(FrozenStruct, frozen=True, kw_only=True, tag=True):
     error: ErrorInfo | None = None
 
 
-WorkerToKeyHolder = RecordIntent | RecordCheckpoint | GetWorkerState
+WorkerToKeyHolder = RecordIntent | RecordCheckpoint | GetWorkerState | RecordAudited
 KeyHolderToWorker = OpenKeys | HolderResponse

@@ -69,6 +69,7 @@ from sealyard.model.triggers import (
     TimeLimitExceeded,
     Trigger,
     Withdrawn,
+    WorkspaceRecovered,
 )
 
 MAX_LEASE_LOSSES = 3
@@ -99,6 +100,7 @@ TRANSITIONS: dict[type[Any], tuple[TaskStatus, ...]] = {
     TimeLimitExceeded: (_S.SCHEDULED, _S.RUNNING),
     Completed: (_S.RUNNING,),
     Failed: (_S.RUNNING,),
+    WorkspaceRecovered: (*_BEFORE_RUNNING, _S.RUNNING),
 }
 """The statuses in which each trigger is accepted. A final status accepts none."""
 
@@ -134,6 +136,7 @@ _VERBS: dict[type[Any], str] = {
     TimeLimitExceeded: "time out",
     Completed: "complete",
     Failed: "fail",
+    WorkspaceRecovered: "cancel",
 }
 
 
@@ -328,6 +331,11 @@ def _on_time_limit_exceeded(task: Task, _trigger: TimeLimitExceeded, now: dateti
     return _terminate(task, _S.FAILED, now, "The task exceeded its time limit.", "time-limit")
 
 
+def _on_workspace_recovered(task: Task, _trigger: WorkspaceRecovered, now: datetime) -> Task:
+    reason = "The workspace was recovered from another copy. Submit the request again."
+    return _terminate(task, _S.CANCELLED, now, reason, "workspace-recovered")
+
+
 _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
     Submitted: _on_submitted,
     DecisionMade: _on_decision,
@@ -348,6 +356,7 @@ _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
     ExecutionTimedOut: _on_execution_timeout,
     PermissionRevoked: _on_permission_revoked,
     TimeLimitExceeded: _on_time_limit_exceeded,
+    WorkspaceRecovered: _on_workspace_recovered,
 }
 
 

@@ -126,6 +126,10 @@ class TimeLimitExceeded(FrozenStruct, frozen=True, kw_only=True):
     pass
 
 
+class WorkspaceRecovered(FrozenStruct, frozen=True, kw_only=True):
+    """The workspace continues from an older or copied state, so that what happened to the task since is unknown."""
+
+
 Trigger = (
     Submitted
     | DecisionMade
@@ -146,4 +150,5 @@ Trigger = (
     | Completed
     | Failed
     | TimeLimitExceeded
+    | WorkspaceRecovered
 )

@@ -140,6 +140,10 @@ class GetSignedCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Requests the last signed checkpoint according to the worker state. The response has it in ``state``."""
 
 
+class ConfirmAudited(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Confirms that the audit log has an entry for each of the unaudited events in :class:`GetSignedCheckpoint`."""
+
+
 class AuditPublicKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Requests the public audit key. The worker creates the audit key if there is none yet.
 
@@ -181,6 +185,7 @@ KeyCommand = (
     | ExportKey
     | SignCheckpoint
     | GetSignedCheckpoint
+    | ConfirmAudited
     | AuditPublicKey
     | ProbeSigningKey
     | ProbeEncryptionKey

@@ -119,6 +119,13 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
         dict[str, str],
         Meta(description='Workspaces by tenant: "acme" = "/srv/acme". If empty, the selected workspace is served.'),
     ] = msgspec.field(default_factory=dict)
+    anchors: Annotated[
+        dict[str, str],
+        Meta(
+            description='Folders of the freshness anchors by tenant: "acme" = "/srv/anchors". If missing, '
+            "SEALYARD_ANCHORS or a folder in the home folder."
+        ),
+    ] = msgspec.field(default_factory=dict)
     oidc: Annotated[
         OidcSettings | tuple[OidcSettings, ...],
         Meta(description="OpenID Connect issuer of access tokens. Several: one table [[oidc]] for each."),

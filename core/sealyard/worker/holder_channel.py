@@ -21,6 +21,7 @@ from sealyard.model.key_holder_messages import (
     HolderResponse,
     KeyHolderToWorker,
     OpenKeys,
+    RecordAudited,
     RecordCheckpoint,
     RecordIntent,
     WorkerStateInfo,
@@ -82,6 +83,10 @@ class HolderChannel:
         response = await self._request(lambda request_id: GetWorkerState(request_id=request_id))
         assert response.state is not None
         return response.state
+
+    async def record_audited(self) -> None:
+        """Record that the audit log has an entry for each event of the worker state that needs one."""
+        await self._request(lambda request_id: RecordAudited(request_id=request_id))
 
     async def _request(self, create: Callable[[int], WorkerToKeyHolder]) -> HolderResponse:
         self._last_request_id += 1

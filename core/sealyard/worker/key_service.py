@@ -10,7 +10,7 @@ import msgspec
 from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.audit.reader import AuditReader
 from sealyard.crypto.protocols import ContentCipher
-from sealyard.keys.local import LocalKeyProvider
+from sealyard.keys.audit_key import AUDIT_KEY_NAME, open_audit_provider
 from sealyard.keys.provider import KeyProvider, Signer
 from sealyard.keys.registry import key_provider
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
@@ -21,6 +21,7 @@ from sealyard.model.key_holder_messages import OpenKeys, WorkerStateInfo
 from sealyard.model.keys import KeyVersion, parse_key_uri
 from sealyard.model.worker_messages import (
     AuditPublicKey,
+    ConfirmAudited,
     CreateCertificateRequest,
     ExportKey,
     GenerateKey,
@@ -38,8 +39,6 @@ from sealyard.model.worker_messages import (
 from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.key_probe import probe_audit_signer, probe_cipher, probe_signer
 
-AUDIT_KEY_NAME = "audit"
-
 
 class KeyService:
     """Access to the keys of one workspace: its key providers, opened with the master key, and its audit key."""
@@ -53,7 +52,7 @@ class KeyService:
         self._folder = self.workspace / "keys"
         self._master_key = request.master_key
         self._providers: dict[str, KeyProvider] = {}
-        self._audit_provider = LocalKeyProvider(self._folder / "audit", self._master_key)
+        self._audit_provider = open_audit_provider(self.workspace, self._master_key)
         self._audit_version: KeyVersion | None = None
 
     async def signer(self, key: SigningKey) -> Signer:
@@ -88,17 +87,23 @@ class KeyService:
                 return KeyResponse(request_id=request_id, text=await self._get_audit_public_key(last_note))
             case GetSignedCheckpoint():
                 return KeyResponse(request_id=request_id, state=await self._get_signed_checkpoint())
+            case ConfirmAudited():
+                await self._require_holder().record_audited()
+                return KeyResponse(request_id=request_id)
             case SignCheckpoint():
                 return KeyResponse(request_id=request_id, text=await self._sign_checkpoint(command))
+            case ProbeSigningKey() | ProbeEncryptionKey() | ProbeAuditKey():
+                await self._probe(command)
+                return KeyResponse(request_id=request_id)
+
+    async def _probe(self, command: ProbeSigningKey | ProbeEncryptionKey | ProbeAuditKey) -> None:
+        match command:
             case ProbeSigningKey(key=key, certificate=certificate):
                 await probe_signer(await self.signer(key), key.algorithm, certificate, self._workspace_id)
-                return KeyResponse(request_id=request_id)
             case ProbeEncryptionKey(key=key):
                 await probe_cipher(await self.cipher(key))
-                return KeyResponse(request_id=request_id)
             case ProbeAuditKey(public_key=public_key):
                 await probe_audit_signer(await self._open_audit_signer(), public_key, self._workspace_id)
-                return KeyResponse(request_id=request_id)
 
     def _get_provider(self, scheme: str) -> KeyProvider:
         if scheme not in self._providers:

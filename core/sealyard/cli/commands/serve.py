@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sealyard.cli.arguments import Commands, add_command, duration, input_path
-from sealyard.cli.context import Context, is_interactive
+from sealyard.cli.context import Context, is_interactive, select_folder
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.client.config.profiles import selected_workspace
 from sealyard.client.config.workspaces import load_workspace_metadata
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
@@ -68,7 +67,7 @@ async def _serve(ctx: Context) -> int:
     settings = _load_settings(ctx)
     with contextlib.ExitStack() as stack:
         tenants = _load_tenants(ctx, settings)
-        return await _serve_tenants(ctx, settings, _start_key_holders(tenants, stack))
+        return await _serve_tenants(ctx, settings, _start_key_holders(tenants, settings.anchors, stack))
 
 
 async def _serve_tenants(ctx: Context, settings: ServerSettings, tenants: Mapping[str, tuple[Path, KeyHolder]]) -> int:
@@ -191,29 +190,29 @@ def _load_tenants(ctx: Context, settings: ServerSettings) -> dict[str, Path]:
     """Return the workspace folder of each tenant."""
     folders = {name: Path(folder).absolute() for name, folder in settings.tenants.items()}
     if not folders:
-        folder = _select_folder(ctx)
+        folder = select_folder(ctx)
         folders = {load_workspace_metadata(folder).name: folder}
     return folders
 
 
-def _start_key_holders(folders: Mapping[str, Path], stack: contextlib.ExitStack) -> dict[str, tuple[Path, KeyHolder]]:
-    """Start the key holder of each tenant, which ``stack`` closes. They prompt for missing passphrases."""
+def _start_key_holders(
+    folders: Mapping[str, Path], anchors: Mapping[str, str], stack: contextlib.ExitStack
+) -> dict[str, tuple[Path, KeyHolder]]:
+    """Start the key holder of each tenant, which ``stack`` closes. They prompt for missing passphrases.
+
+    ``anchors``: folders of the freshness anchors by tenant. Raises :class:`UsageError` if it names an unknown tenant.
+    """
+    if unknown := anchors.keys() - folders.keys():
+        raise UsageError(f"Unknown tenant {sorted(unknown)[0]!r} in the setting anchors.", "Correct its name.")
     from sealyard.client.config.key_holder import forget_passphrases, start_key_holder
 
     tenants: dict[str, tuple[Path, KeyHolder]] = {}
     for name, folder in folders.items():
         prompt = f"Passphrase of {escape_text(name, 60)}'s key store: "
-        key_holder = start_key_holder(folder, may_prompt=is_interactive(), tenant=name, prompt=prompt)
+        key_holder = start_key_holder(
+            folder, may_prompt=is_interactive(), tenant=name, prompt=prompt, anchors=anchors.get(name, "")
+        )
         stack.callback(key_holder.close)
         tenants[name] = folder, key_holder
     forget_passphrases(os.environ)
     return tenants
-
-
-def _select_folder(ctx: Context) -> Path:
-    """Return the folder of the workspace that is selected directly or by a profile.
-
-    Unlike :attr:`Context.folder`, this does not require an identity, because a server does not need one.
-    """
-    workspace = selected_workspace(getattr(ctx.args, "workspace", None), os.environ)
-    return workspace if workspace is not None and not getattr(ctx.args, "profile", None) else ctx.folder

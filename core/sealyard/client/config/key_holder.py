@@ -6,11 +6,13 @@ import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+import msgspec
+
 from sealyard.concurrency.ending_signals import end_on_signals
 from sealyard.engine.workspace import build_key_store_location, load_metadata
 from sealyard.jobs.key_holder import CREDENTIALS_VARIABLE, KeyHolder, KeyHolderFactory
 from sealyard.keys.passphrase import VARIABLE, needs_prompt, variable_names
-from sealyard.model.key_holder_messages import KeyStoreLocation, PassphraseSource
+from sealyard.model.key_holder_messages import NO_ANCHOR, KeyStoreLocation, PassphraseSource
 from sealyard.model.workspace import WorkspacePaths
 
 __all__ = [
@@ -24,19 +26,30 @@ __all__ = [
 
 
 def start_key_holder(
-    folder: Path, *, may_prompt: bool, tenant: str = "", prompt: str = "", attempts: int = 1
+    folder: Path,
+    *,
+    may_prompt: bool,
+    tenant: str = "",
+    prompt: str = "",
+    attempts: int = 1,
+    anchors: str = "",
+    may_recover: bool = False,
 ) -> KeyHolder:
     """Start the key holder of the workspace in ``folder``. If it prompts the user, wait for the answer.
 
     ``may_prompt``: whether it may prompt on the terminal if the passphrase has no other source. ``tenant``: the
     tenant's name on a server with several tenants. ``attempts``: how often the user may enter a wrong passphrase.
+    ``anchors``: the folder of the freshness anchor; by default that of SEALYARD_ANCHORS, or the place recorded in the
+    workspace. ``may_recover``: whether the key holder accepts a recovery.
 
     Raises :class:`WorkspaceError` if the workspace cannot be read, :class:`KeyStoreLockedError` if the user enters no
     passphrase or only wrong ones, and :class:`WorkerError` if the process cannot be started.
     """
     paths = WorkspacePaths(folder.absolute())
-    location = build_key_store_location(paths, load_metadata(paths))
-    return _start(location, may_prompt=may_prompt, tenant=tenant, prompt=prompt, attempts=attempts)
+    location = msgspec.structs.replace(build_key_store_location(paths, load_metadata(paths)), anchors=anchors)
+    return _start(
+        location, may_prompt=may_prompt, tenant=tenant, prompt=prompt, attempts=attempts, may_recover=may_recover
+    )
 
 
 def new_key_holder(*, may_prompt: bool, attempts: int = 1) -> KeyHolderFactory:
@@ -53,7 +66,11 @@ def new_key_holder(*, may_prompt: bool, attempts: int = 1) -> KeyHolderFactory:
 
 
 def random_key_holder(location: KeyStoreLocation) -> KeyHolder:
-    """Start the key holder of a new key store, with a random passphrase that only the key holder knows."""
+    """Start the key holder of a new key store, with a random passphrase that only the key holder knows.
+
+    It keeps no freshness anchor: no other process can open an older copy of such a workspace.
+    """
+    location = msgspec.structs.replace(location, anchors=NO_ANCHOR)
     return KeyHolder.start(location, source=PassphraseSource.RANDOM)
 
 
@@ -67,13 +84,24 @@ def forget_passphrases(environ: MutableMapping[str, str]) -> None:
 
 
 def _start(
-    location: KeyStoreLocation, *, may_prompt: bool, tenant: str = "", prompt: str = "", attempts: int = 1
+    location: KeyStoreLocation,
+    *,
+    may_prompt: bool,
+    tenant: str = "",
+    prompt: str = "",
+    attempts: int = 1,
+    may_recover: bool = False,
 ) -> KeyHolder:
     if not (may_prompt and needs_prompt(location.key_store, os.environ, tenant)):
         environment = _select_passphrases(os.environ, tenant)
-        return KeyHolder.start(location, environment=environment, tenant=tenant)
+        return KeyHolder.start(location, environment=environment, tenant=tenant, may_recover=may_recover)
     key_holder = KeyHolder.start(
-        location, source=PassphraseSource.TERMINAL, tenant=tenant, prompt=prompt, attempts=attempts
+        location,
+        source=PassphraseSource.TERMINAL,
+        tenant=tenant,
+        prompt=prompt,
+        attempts=attempts,
+        may_recover=may_recover,
     )
     with end_on_signals(key_holder.abort):
         key_holder.wait_for_terminal()

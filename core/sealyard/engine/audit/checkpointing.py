@@ -11,12 +11,12 @@ import msgspec
 
 from sealyard.audit.log import AuditLog
 from sealyard.concurrency.threads import run_uncancellable
+from sealyard.engine.audit.history import find_gap
 from sealyard.engine.state.open_store import compact_store
 from sealyard.engine.state.repository import Repository
 from sealyard.jobs.bus import JobBus
-from sealyard.model.access import SYSTEM_SUBJECT
-from sealyard.model.audit import AuditAction, AuditEntry
-from sealyard.model.errors import ConcurrentWriterError, SealyardError, WorkerError
+from sealyard.model.audit import AuditEntry
+from sealyard.model.errors import AuditVerificationError, ConcurrentWriterError, SealyardError, WorkerError
 from sealyard.model.key_holder_messages import WorkerStateInfo
 from sealyard.model.worker_messages import AuditPublicKey, GetSignedCheckpoint, SignCheckpoint
 from sealyard.storage.documents import DocumentStore
@@ -43,6 +43,8 @@ class CheckpointLoop:
         self._audit = audit
         self._bus = bus
         self._origin = origin
+        self.is_open = False
+        """Whether :meth:`open_log` has succeeded. No checkpoint must be signed before."""
         self._lock = asyncio.Lock()
         self._is_synchronized = False
         """Whether the log knows which checkpoint was signed last."""
@@ -80,37 +82,53 @@ class CheckpointLoop:
                 # The last entry stays in the store: a store that is older than the log is recognized by it.
                 await compact_store(self._repository.store, self._bus, self._audit.size - 2)
 
-    async def open_log(self) -> None:
-        """Check the newest checkpoint of the log, and store the public audit key, which a worker provides, next to it.
+    async def open_log(self) -> WorkerStateInfo:
+        """Check the log against the store and the worker state, and complete it. Returns what the worker state says.
 
-        Also creates the first checkpoint, so that no log has a key or an entry without one. Raises
-        :class:`AuditVerificationError` if the audit key did not sign the newest checkpoint, or is not the stored one.
-        """
-        last_note = await run_uncancellable(self._audit.last_note)
-        response = await self._bus.request(AuditPublicKey(last_note=last_note))
-        assert response.text is not None
-        if last_note is None:
-            await self._sign_checkpoint()
-        await run_uncancellable(partial(self._audit.pin_key, response.text.encode()))
+        Appends the entries that an earlier engine committed, but did not move to the log. Stores the public audit key,
+        which a worker provides, and creates the first checkpoint, so that no log has a key or an entry without one.
 
-    async def verify_signed_checkpoint(self) -> None:
-        """Check that the log extends the checkpoint that was signed last, according to the worker state.
-
-        Audits that the worker state was created from the records of an earlier version, if the key holder did that.
-        Raises :class:`AuditVerificationError` if entries were removed or changed, and :class:`WorkerStateError` if the
-        worker state was.
+        Raises :class:`AuditVerificationError` if store and log have different histories, if entries or checkpoints were
+        removed or changed since a checkpoint was signed, or if the audit key did not sign the newest one, and
+        :class:`WorkerStateError` or :class:`AnchorError` if the worker state was changed or is older.
         """
         async with self._lock:
-            state = await self._synchronize()
-        if state.migrated_intents is not None:
-            unit_of_work = self._repository.begin()
-            unit_of_work.audit(
-                SYSTEM_SUBJECT,
-                AuditAction.UPDATED,
-                f"WORKSPACE:{self._origin.removeprefix('sealyard/')}",
-                f"worker state created from {state.migrated_intents} recorded signatures of an earlier version",
+            state = await self._get_state()
+            last_note = await run_uncancellable(self._audit.last_note)
+            if last_note is None:
+                self._require_never_signed(state)
+            is_recovered = any(event.recovery is not None for event in state.unaudited)
+            await self._append_committed_entries(is_recovered)
+            response = await self._bus.request(AuditPublicKey(last_note=last_note))
+            assert response.text is not None
+            if last_note is None:
+                await self._sign_checkpoint()
+            await run_uncancellable(partial(self._audit.pin_key, response.text.encode()))
+            await self._synchronize()
+        self.is_open = True
+        return state
+
+    async def _append_committed_entries(self, is_recovered: bool) -> None:
+        """Complete the log's files from the store.
+
+        Raises :class:`AuditVerificationError` if store and log differ. After a recovery, one may be older; entries of
+        the store that do not continue the log are discarded then.
+        """
+        store = self._repository.store
+        gap = await run_uncancellable(partial(find_gap, store, self._audit, self._audit.size))
+        if gap is not None:
+            if not is_recovered:
+                raise gap
+            await compact_store(store, self._bus, store.pending_audit()[-1]["seq"])
+        await run_uncancellable(partial(migrate_pending_entries, store, self._audit))
+
+    def _require_never_signed(self, state: WorkerStateInfo) -> None:
+        """Check that no checkpoint was signed: an earlier version could be interrupted before the first one."""
+        if state.size > 0:
+            self._audit.require_checkpoints()
+            raise AuditVerificationError(
+                "The audit log of the workspace was removed.", "Restore the whole workspace from one backup."
             )
-            await unit_of_work.commit()
 
     async def _sign_checkpoint(self) -> None:
         if not self._is_synchronized:
@@ -124,11 +142,14 @@ class CheckpointLoop:
         await run_uncancellable(partial(self._audit.append_checkpoint, response.text))
         self._is_synchronized = True
 
-    async def _synchronize(self) -> WorkerStateInfo:
+    async def _synchronize(self) -> None:
+        state = await self._get_state()
+        await run_uncancellable(partial(self._audit.require_signed, state.size, state.root))
+        self._is_synchronized = True
+
+    async def _get_state(self) -> WorkerStateInfo:
         response = await self._bus.request(GetSignedCheckpoint())
         assert response.state is not None
-        await run_uncancellable(partial(self._audit.require_signed, response.state.size, response.state.root))
-        self._is_synchronized = True
         return response.state
 
     async def _wait_for_batch(self) -> None:

@@ -1,8 +1,8 @@
-"""Check that the store and the audit log of a workspace have the same history, and that no checkpoint was removed.
+"""Check that the store and the audit log of a workspace have the same history.
 
-Entries are committed in the store before they are moved to the log, and the log has a checkpoint before its first
-entry. The checks therefore detect a log without checkpoints, a store that was reset to an older state than the log, and
-different entries in both. They cannot detect that all files were reset together: a checkpoint kept elsewhere does.
+Entries are committed in the store before they are moved to the log. The checks therefore detect a store that was reset
+to an older state than the log, a log that was reset to an older state than the store, and different entries in both.
+They cannot detect that all files were reset together: the freshness anchor does.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sealyard.model.formatting import format_count
 from sealyard.storage.documents import DocumentStore
 
 _RESTORE_HINT = "Restore the whole workspace from one backup."
+_RECOVER_HINT = f"{_RESTORE_HINT} Or run `sealyard recover` to continue with this state."
 
 
 def require_same_history(store: DocumentStore, log: AuditReader, log_size: int) -> None:
@@ -30,28 +31,43 @@ def require_same_history(store: DocumentStore, log: AuditReader, log_size: int) 
     log.require_checkpoints()
     if log.last_note() is None and store.count(RULES.name):
         raise AuditVerificationError("The audit log of the workspace was removed.", _RESTORE_HINT)
+    if (gap := find_gap(store, log, log_size)) is not None:
+        raise gap
+
+
+def find_gap(store: DocumentStore, log: AuditReader, log_size: int) -> AuditVerificationError | None:
+    """Return why one of store and log is older than the other, None if none is.
+
+    Raises :class:`AuditVerificationError` if they contain different entries. ``log_size``: see
+    :func:`require_same_history`.
+    """
     documents = store.pending_audit()
-    if documents:
-        _compare(documents, log, log_size)
+    return _compare(documents, log, log_size) if documents else None
 
 
-def _compare(documents: list[dict[str, Any]], log: AuditReader, old_log_size: int) -> None:
+def _compare(documents: list[dict[str, Any]], log: AuditReader, old_log_size: int) -> AuditVerificationError | None:
     """Compare the newest entries, which the store contains, with the log."""
     first_seq, last_seq = documents[0]["seq"], documents[-1]["seq"]
+    log_size = log.size
+    _require_same_entry(documents, log, log_size)
     if last_seq + 1 < old_log_size:
-        raise AuditVerificationError(
+        return AuditVerificationError(
             f"The store is older than the audit log: it ends with audit entry {last_seq}, but the log contains"
             f" {format_count(old_log_size, 'entry', 'entries')}. An older state of the store was restored.",
-            _RESTORE_HINT,
+            _RECOVER_HINT,
         )
-    log_size = log.size
     if first_seq > log_size:
-        raise AuditVerificationError(
+        return AuditVerificationError(
             f"Entry {log_size} is missing: the audit log ends after {format_count(log_size, 'entry', 'entries')}, but"
             f" the store continues with entry {first_seq}.",
-            _RESTORE_HINT,
+            _RECOVER_HINT,
             seq=log_size,
         )
+    return None
+
+
+def _require_same_entry(documents: list[dict[str, Any]], log: AuditReader, log_size: int) -> None:
+    first_seq, last_seq = documents[0]["seq"], documents[-1]["seq"]
     newest_common_seq = min(last_seq, log_size - 1)
     if newest_common_seq < first_seq:
         return

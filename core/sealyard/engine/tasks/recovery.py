@@ -17,7 +17,7 @@ from sealyard.engine.state.tables import TASKS
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.deadline_queue import DeadlineQueue
 from sealyard.model.tasks import ResultState, Task, TaskStatus
-from sealyard.model.triggers import EngineRestarted
+from sealyard.model.triggers import EngineRestarted, WorkspaceRecovered
 from sealyard.storage.artifacts import ArtifactStore
 
 
@@ -43,6 +43,21 @@ class Recovery:
         self._deadlines = deadlines
         self._auto_transitions = auto_transitions
         self._scheduler = scheduler
+
+    async def cancel_unfinished(self) -> None:
+        """Cancel all tasks that are not final, because the workspace continues from an older or copied state.
+
+        A newer copy may have signed for them, or they may have been rejected in it. Call this before :meth:`run`.
+        """
+        for task_id in await run_uncancellable(self._list_unfinished):
+            await run_uncancellable(partial(self._publisher.unpublish, self._repository.task(task_id)))
+            unit_of_work = self._repository.begin()
+            unit_of_work.advance(task_id, WorkspaceRecovered())
+            await unit_of_work.commit()
+
+    def _list_unfinished(self) -> list[str]:
+        documents = self._repository.store.all(TASKS.name)
+        return [task_id for task_id, document in documents if not TaskStatus(document["status"]).is_final]
 
     async def run(self) -> None:
         """Recover the workspace. Unfinished tasks resume in the order of their creation."""

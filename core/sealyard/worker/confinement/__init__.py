@@ -6,10 +6,10 @@ See ``core/sealyard/worker/README.md`` for what each measure prevents, and for t
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from collections.abc import Callable
 
+from sealyard.jobs.process_memory import forbid_core_dumps, forbid_memory_access
 from sealyard.model.worker_messages import RefusedMeasure
 from sealyard.worker.confinement import landlock, namespaces, process, seccomp
 from sealyard.worker.confinement.paths import ReachablePaths
@@ -34,10 +34,10 @@ class Confinement:
         Must be called before the first secret is received and before the first thread is started. The user namespace
         comes before the dumpable flag, because a process that is not dumpable cannot write its own id map.
         """
-        self._apply("core-limit", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+        self._apply("core-limit", forbid_core_dumps)
         self._apply("no-new-privileges", process.forbid_new_privileges)
         self._apply("user-namespace", namespaces.enter_user_namespace)
-        self._apply("not-dumpable", process.forbid_memory_access)
+        self._apply("not-dumpable", forbid_memory_access)
 
     def restrict(self, paths: ReachablePaths) -> None:
         """Remove access to the network, to files outside ``paths`` and to the system calls that the worker never uses.

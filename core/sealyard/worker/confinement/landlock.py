@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from sealyard.worker.confinement import syscalls
+from sealyard.jobs import syscalls
 from sealyard.worker.confinement.paths import ReachablePaths
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446

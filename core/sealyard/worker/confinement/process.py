@@ -1,12 +1,11 @@
-"""Measures that change attributes of the process: privileges, access to its memory, and capabilities."""
+"""Measures that change attributes of the process: privileges and capabilities."""
 
 from __future__ import annotations
 
 import ctypes
 
-from sealyard.worker.confinement import syscalls
+from sealyard.jobs import syscalls
 
-PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 
 _CAPSET = {"x86_64": 126, "aarch64": 91}
@@ -16,14 +15,6 @@ _CAPABILITY_VERSION_3 = 0x20080522
 def forbid_new_privileges() -> None:
     """Prevent that a program gains privileges. Landlock and seccomp require this of an ordinary user."""
     syscalls.prctl(PR_SET_NO_NEW_PRIVS, 1)
-
-
-def forbid_memory_access() -> None:
-    """Make the process not dumpable: no core dump, and no access to it by ptrace or ``/proc/PID/mem``.
-
-    Only a process with CAP_SYS_PTRACE, such as root, keeps this access.
-    """
-    syscalls.prctl(PR_SET_DUMPABLE, 0)
 
 
 class _CapabilityHeader(ctypes.Structure):

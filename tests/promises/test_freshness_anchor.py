@@ -1,0 +1,382 @@
+"""Attacks with whole copies of a workspace folder, which only the freshness anchor outside of it can notice.
+
+E8: put the whole folder back to an older state, so that what was signed since can be signed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sealyard.engine.recover_workspace import plan_recovery, recover_workspace
+from sealyard.engine.workspace import load_metadata
+from sealyard.fs.atomic import write_atomic
+from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
+from sealyard.model.errors import (
+    AnchorError,
+    AuditVerificationError,
+    ConflictError,
+    PermissionDeniedError,
+    StorageError,
+    WorkerStateError,
+)
+from sealyard.model.key_holder_messages import AnchorProblem
+from sealyard.model.recovery import RecoveryPlan
+from sealyard.model.requests import SigningRequest, TaskFilter
+from sealyard.model.tasks import Task, TaskStatus, Verdict
+from sealyard.model.workspace import WorkspacePaths
+from tests.support.key_holders import open_key_holder
+from tests.support.worker_state import read_intents, read_records
+from tests.support.workspace_files import (
+    ADMIN,
+    DEVELOPER,
+    DEVICE,
+    OWNER,
+    PASSPHRASE,
+    create_workspace_with_device,
+    open_engine,
+)
+
+
+class Anchored:
+    """A workspace with a finished and a waiting signing task, and the folder with its anchor."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.paths = WorkspacePaths(root / "workspace")
+        self.anchors = root / "anchors"
+
+    @property
+    def anchor(self) -> Path:
+        return self.anchors / load_metadata(self.paths).id
+
+    def copy_to(self, target: Path) -> WorkspacePaths:
+        return WorkspacePaths(Path(shutil.copytree(self.paths.root, target)))
+
+    def put_back(self, older: WorkspacePaths) -> None:
+        shutil.rmtree(self.paths.root)
+        shutil.copytree(older.root, self.paths.root)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("anchored")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEALYARD_ANCHORS", str(root / "anchors"))
+        asyncio.run(_create(root / "workspace"))
+    # The copies must not find the anchor where the template has recorded it.
+    (root / "anchors").rename(root / "kept")
+    return root
+
+
+async def _create(folder: Path) -> None:
+    await create_workspace_with_device(folder)
+    await sign(folder, b"first message")
+    async with open_engine(folder) as engine:
+        await engine.client(DEVELOPER).create_signing(create_request(b"waiting message"))
+
+
+@pytest.fixture
+def workspace(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Anchored:
+    shutil.copytree(template / "workspace", tmp_path / "workspace")
+    shutil.copytree(template / "kept", tmp_path / "anchors")
+    anchored = Anchored(tmp_path)
+    monkeypatch.setenv("SEALYARD_ANCHORS", str(anchored.anchors))
+    return anchored
+
+
+def create_request(message: bytes) -> SigningRequest:
+    return SigningRequest(config=DEVICE, message=message, file_name="message", name=message.decode())
+
+
+async def sign(folder: Path, message: bytes) -> Task:
+    async with open_engine(folder) as engine:
+        task = await engine.client(DEVELOPER).create_signing(create_request(message))
+        await engine.client(OWNER).decide(task.id, Verdict.APPROVED)
+        await engine.wait_idle()
+        return await engine.client(DEVELOPER).task(task.id)
+
+
+async def start(folder: Path) -> None:
+    async with open_engine(folder):
+        pass
+
+
+async def load_tasks(folder: Path) -> dict[str, Task]:
+    async with open_engine(folder) as engine:
+        page = await engine.client(ADMIN).tasks(TaskFilter())
+        return {task.name: task for task in page.tasks}
+
+
+async def load_recoveries(folder: Path) -> list[AuditEntry]:
+    async with open_engine(folder) as engine:
+        await engine.client(ADMIN).verify_audit()
+        page = await engine.client(ADMIN).audit(AuditFilter(change=AuditAction.UPDATED))
+        return [entry for entry in page.entries if "workspace recovered" in entry.message]
+
+
+def plan(folder: Path) -> RecoveryPlan:
+    with open_key_holder(folder, PASSPHRASE, may_recover=True) as key_holder:
+        return asyncio.run(plan_recovery(WorkspacePaths(folder), key_holder))
+
+
+def recover(folder: Path, *, adopt: bool = False) -> RecoveryPlan:
+    with open_key_holder(folder, PASSPHRASE, may_recover=True) as key_holder:
+        return asyncio.run(recover_workspace(WorkspacePaths(folder), key_holder, adopt=adopt))
+
+
+def require_refused(folder: Path, match: str) -> None:
+    """Check that no engine starts, repeatedly, and that the attempts sign nothing."""
+    records = read_records(folder)
+    for _ in range(2):
+        with pytest.raises(AnchorError, match=match) as caught:
+            asyncio.run(start(folder))
+        assert "sealyard recover" in caught.value.hint
+    assert read_records(folder) == records
+
+
+# ---- attacks
+
+
+def test_untouched_workspace_starts(workspace: Anchored) -> None:
+    asyncio.run(start(workspace.paths.root))
+    assert asyncio.run(sign(workspace.paths.root, b"message")).status is TaskStatus.DONE
+
+
+def test_e8_older_whole_folder_put_back(workspace: Anchored, tmp_path: Path) -> None:
+    older = workspace.copy_to(tmp_path / "older")
+    assert asyncio.run(sign(workspace.paths.root, b"second message")).status is TaskStatus.DONE
+    workspace.put_back(older)
+    require_refused(workspace.paths.root, "An older copy of the workspace was put back")
+
+
+def test_e8_older_folder_after_a_rejection(workspace: Anchored, tmp_path: Path) -> None:
+    """No signature was made since the copy, only an audited decision."""
+    older = workspace.copy_to(tmp_path / "older")
+
+    async def reject() -> None:
+        async with open_engine(workspace.paths.root) as engine:
+            page = await engine.client(ADMIN).tasks(TaskFilter())
+            task = next(task for task in page.tasks if task.name == "waiting message")
+            await engine.client(OWNER).decide(task.id, Verdict.REJECTED, "wrong")
+
+    asyncio.run(reject())
+    workspace.put_back(older)
+    require_refused(workspace.paths.root, "An older copy")
+
+
+def test_copied_folder_without_anchor(workspace: Anchored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = workspace.copy_to(tmp_path / "copy")
+    monkeypatch.setenv("SEALYARD_ANCHORS", str(tmp_path / "other machine"))
+    shutil.rmtree(workspace.anchors)
+    require_refused(copy.root, "no freshness anchor")
+
+
+def test_removed_anchor(workspace: Anchored) -> None:
+    workspace.anchor.unlink()
+    require_refused(workspace.paths.root, "no freshness anchor")
+
+
+def test_anchor_of_another_workspace(workspace: Anchored, tmp_path: Path) -> None:
+    asyncio.run(create_workspace_with_device(tmp_path / "other"))
+    other_id = load_metadata(WorkspacePaths(tmp_path / "other")).id
+    shutil.copyfile(workspace.anchors / other_id, workspace.anchor)
+    require_refused(workspace.paths.root, "belongs to another workspace")
+
+
+def test_forged_anchor(workspace: Anchored) -> None:
+    content = bytearray(workspace.anchor.read_bytes())
+    content[content.index(b'"records":') + len(b'"records":')] ^= 1
+    workspace.anchor.write_bytes(content)
+    require_refused(workspace.paths.root, "was changed")
+
+
+def test_two_running_copies_are_noticed(workspace: Anchored, tmp_path: Path) -> None:
+    asyncio.run(start(workspace.paths.root))
+    copy = workspace.copy_to(tmp_path / "copy")
+
+    async def run_both() -> None:
+        async with open_engine(workspace.paths.root) as engine:
+            await sign(copy.root, b"in the copy")
+            task = await engine.client(DEVELOPER).create_signing(create_request(b"in the original"))
+            await engine.client(OWNER).decide(task.id, Verdict.APPROVED)
+            await engine.wait_idle()
+            ended = await engine.client(DEVELOPER).task(task.id)
+            assert (ended.status, ended.reason_code) == (TaskStatus.FAILED, AnchorError.code)
+
+    asyncio.run(run_both())
+    require_refused(workspace.paths.root, "another copy|older copy")
+
+
+def test_two_running_copies_with_own_anchors_are_not_noticed(
+    workspace: Anchored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the documentation says: on two machines, each copy has an anchor of its own after it was adopted."""
+    copy = workspace.copy_to(tmp_path / "copy")
+    with monkeypatch.context() as patch:
+        patch.setenv("SEALYARD_ANCHORS", str(tmp_path / "other machine"))
+        recorded_file = workspace.anchor
+        hidden_file = recorded_file.rename(tmp_path / "hidden")
+        recover(copy.root, adopt=True)
+        assert asyncio.run(sign(copy.root, b"in the copy")).status is TaskStatus.DONE
+        hidden_file.rename(recorded_file)
+    assert asyncio.run(sign(workspace.paths.root, b"in the original")).status is TaskStatus.DONE
+
+
+def test_unwritable_anchor_folder_is_refused(workspace: Anchored) -> None:
+    workspace.anchor.unlink()
+    workspace.anchors.rmdir()
+    workspace.anchors.write_bytes(b"")
+    with pytest.raises(StorageError, match="freshness anchor") as caught:
+        asyncio.run(start(workspace.paths.root))
+    assert "SEALYARD_ANCHORS" in caught.value.hint
+
+
+# ---- recovery
+
+
+def test_recovery_of_older_folder(workspace: Anchored, tmp_path: Path) -> None:
+    older = workspace.copy_to(tmp_path / "older")
+    asyncio.run(sign(workspace.paths.root, b"second message"))
+    newest = read_records(workspace.paths.root)
+    workspace.put_back(older)
+    intents = read_intents(workspace.paths.root)
+    found = plan(workspace.paths.root)
+    assert found.worker_state.problem is AnchorProblem.AHEAD
+    assert found.worker_state.anchor is not None
+    assert found.worker_state.anchor.records == len(newest)
+    assert found.unfinished_tasks == 1
+    require_refused(workspace.paths.root, "older copy")
+
+    assert recover(workspace.paths.root) == found
+    assert read_intents(workspace.paths.root)[: len(intents)] == intents
+    tasks = asyncio.run(load_tasks(workspace.paths.root))
+    assert tasks["first message"].status is TaskStatus.DONE
+    waiting = tasks["waiting message"]
+    assert (waiting.status, waiting.reason_code) == (TaskStatus.CANCELLED, "workspace-recovered")
+    [entry] = asyncio.run(load_recoveries(workspace.paths.root))
+    assert entry.new_value is not None
+    assert entry.new_value["problem"] == "ahead"
+    assert entry.new_value["oldAnchor"]["auditSize"] == found.worker_state.anchor.audit_size
+    assert entry.new_value["oldAnchor"]["auditRoot"] == found.worker_state.anchor.audit_root
+    assert entry.new_value["auditRoot"] == found.audit_root
+    assert asyncio.run(sign(workspace.paths.root, b"after the recovery")).status is TaskStatus.DONE
+
+
+def test_newer_folder_is_refused_after_recovery(workspace: Anchored, tmp_path: Path) -> None:
+    older = workspace.copy_to(tmp_path / "older")
+    asyncio.run(sign(workspace.paths.root, b"second message"))
+    newer = workspace.copy_to(tmp_path / "newer")
+    workspace.put_back(older)
+    recover(workspace.paths.root)
+    workspace.put_back(newer)
+    with pytest.raises(AnchorError):
+        asyncio.run(start(workspace.paths.root))
+
+
+def test_adoption_of_copied_folder(workspace: Anchored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = workspace.copy_to(tmp_path / "copy")
+    shutil.rmtree(workspace.anchors)
+    monkeypatch.setenv("SEALYARD_ANCHORS", str(tmp_path / "other machine"))
+    with pytest.raises(ConflictError, match="how old this copy is"):
+        recover(copy.root)
+    assert recover(copy.root, adopt=True).worker_state.problem is AnchorProblem.MISSING
+    assert (tmp_path / "other machine" / load_metadata(copy).id).exists()
+    assert len(asyncio.run(load_recoveries(copy.root))) == 1
+    assert asyncio.run(sign(copy.root, b"after the adoption")).status is TaskStatus.DONE
+
+
+def test_forged_anchor_can_be_replaced_only_by_adoption(workspace: Anchored) -> None:
+    write_atomic(workspace.anchor, b"0" * 64 + b" {}\n")
+    with pytest.raises(ConflictError):
+        recover(workspace.paths.root)
+    recover(workspace.paths.root, adopt=True)
+    asyncio.run(start(workspace.paths.root))
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_nothing_to_recover(workspace: Anchored, adopt: bool) -> None:
+    content = workspace.paths.worker_state.read_bytes()
+    with pytest.raises(ConflictError, match="nothing to recover"):
+        recover(workspace.paths.root, adopt=adopt)
+    assert workspace.paths.worker_state.read_bytes() == content
+
+
+def test_recovery_of_older_audit_log(workspace: Anchored, tmp_path: Path) -> None:
+    """Entries are missing that the store does not contain any more: the log continues without them."""
+    older = workspace.copy_to(tmp_path / "older")
+    for number in range(3):
+        asyncio.run(sign(workspace.paths.root, f"message {number}".encode()))
+    shutil.rmtree(workspace.paths.audit)
+    shutil.copytree(older.audit, workspace.paths.audit)
+    asyncio.run(compact(workspace.paths))
+    with pytest.raises(AuditVerificationError):
+        asyncio.run(start(workspace.paths.root))
+    found = recover(workspace.paths.root)
+    assert found.worker_state.problem is None
+    assert found.audit_size < found.worker_state.state.audit_size
+    [entry] = asyncio.run(load_recoveries(workspace.paths.root))
+    assert entry.new_value is not None
+    assert entry.new_value["oldState"]["auditRoot"] == found.worker_state.state.audit_root
+    assert asyncio.run(sign(workspace.paths.root, b"after the recovery")).status is TaskStatus.DONE
+
+
+async def compact(paths: WorkspacePaths) -> None:
+    """Compact the store, so that it contains only its newest audit entry."""
+    from sealyard.engine.state.tables import INDEXES
+    from sealyard.storage.documents import TinyDocumentStore
+
+    store = TinyDocumentStore.open(paths.store, INDEXES, write=True)
+    store.compact(store.pending_audit()[-1]["seq"] - 1)
+    store.close()
+
+
+def test_recovery_of_older_store(workspace: Anchored, tmp_path: Path) -> None:
+    older = workspace.copy_to(tmp_path / "older")
+    asyncio.run(sign(workspace.paths.root, b"second message"))
+    shutil.rmtree(workspace.paths.store)
+    shutil.copytree(older.store, workspace.paths.store)
+    with pytest.raises(AuditVerificationError, match="store is older"):
+        asyncio.run(start(workspace.paths.root))
+    recover(workspace.paths.root)
+    tasks = asyncio.run(load_tasks(workspace.paths.root))
+    assert "second message" not in tasks
+    assert tasks["waiting message"].status is TaskStatus.CANCELLED
+    assert asyncio.run(sign(workspace.paths.root, b"after the recovery")).status is TaskStatus.DONE
+
+
+def test_forged_state_is_not_recovered(workspace: Anchored) -> None:
+    content = workspace.paths.worker_state.read_bytes()
+    workspace.paths.worker_state.write_bytes(content.replace(b'"intent"', b'"Intent"', 1))
+    with pytest.raises(WorkerStateError, match="was changed"):
+        recover(workspace.paths.root)
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_removed_state_is_not_recovered(workspace: Anchored, adopt: bool) -> None:
+    workspace.paths.worker_state.unlink()
+    with pytest.raises(WorkerStateError, match="missing or empty"):
+        recover(workspace.paths.root, adopt=adopt)
+
+
+def test_changed_audit_log_is_not_recovered(workspace: Anchored) -> None:
+    workspace.anchor.unlink()
+    path = next(workspace.paths.audit.glob("segment-*"))
+    path.write_bytes(path.read_bytes().replace(b"dev", b"own", 1))
+    state = workspace.paths.worker_state.read_bytes()
+    with pytest.raises(AuditVerificationError):
+        recover(workspace.paths.root, adopt=True)
+    assert workspace.paths.worker_state.read_bytes() == state
+
+
+def test_ordinary_key_holder_refuses_to_recover(workspace: Anchored) -> None:
+    """A breached engine cannot have the state of its own key holder reset."""
+    workspace.anchor.unlink()
+    with (
+        open_key_holder(workspace.paths.root, PASSPHRASE) as key_holder,
+        pytest.raises(PermissionDeniedError, match="not started for a recovery"),
+    ):
+        asyncio.run(recover_workspace(workspace.paths, key_holder, adopt=True))
