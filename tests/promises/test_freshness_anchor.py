@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sealyard.engine.recover_workspace import plan_recovery, recover_workspace
+from sealyard.engine.state.tables import INDEXES
 from sealyard.engine.workspace import load_metadata
 from sealyard.fs.atomic import write_atomic
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
@@ -28,6 +29,9 @@ from sealyard.model.recovery import RecoveryPlan
 from sealyard.model.requests import SigningRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.model.workspace import WorkspacePaths
+from sealyard.storage.documents import TinyDocumentStore
+from sealyard.storage.frame_chain import StoreCredentials
+from sealyard.storage.opening import StoreOpening
 from tests.support.key_holders import open_key_holder
 from tests.support.worker_state import read_intents, read_records
 from tests.support.workspace_files import (
@@ -326,12 +330,14 @@ def test_recovery_of_older_audit_log(workspace: Anchored, tmp_path: Path) -> Non
 
 async def compact(paths: WorkspacePaths) -> None:
     """Compact the store, so that it contains only its newest audit entry."""
-    from sealyard.engine.state.tables import INDEXES
-    from sealyard.storage.documents import TinyDocumentStore
-
-    store = TinyDocumentStore.open(paths.store, INDEXES, write=True)
-    store.compact(store.pending_audit()[-1]["seq"] - 1)
-    store.close()
+    with open_key_holder(paths.root, PASSPHRASE) as key_holder:
+        keys = await key_holder.get_engine_keys()
+        credentials = StoreCredentials(keys.store_key, load_metadata(paths).id)
+        recorded = await key_holder.update_store_generation(None)
+        store = TinyDocumentStore.open(StoreOpening.start(paths.store), INDEXES, credentials, recorded)
+        store.compact(store.pending_audit()[-1]["seq"] - 1)
+        await key_holder.update_store_generation(store.generation)
+        store.close()
 
 
 def test_recovery_of_older_store(workspace: Anchored, tmp_path: Path) -> None:

@@ -20,14 +20,17 @@ from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.audit.history import find_gap
 from sealyard.engine.engine import open_engine
 from sealyard.engine.state.tables import INDEXES, TASKS
+from sealyard.engine.workspace import load_metadata
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.model.errors import AuditVerificationError, ConflictError
-from sealyard.model.key_holder_messages import AnchorProblem, StateReport
+from sealyard.model.key_holder_messages import AnchorProblem, StateReport, StoreGeneration
 from sealyard.model.recovery import RecoveryPlan
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.documents import TinyDocumentStore
+from sealyard.storage.frame_chain import StoreCredentials
+from sealyard.storage.opening import StoreOpening
 
 PURPOSE = "recover"
 
@@ -101,19 +104,31 @@ def _locked(paths: WorkspacePaths) -> Iterator[None]:
 
 async def _plan(paths: WorkspacePaths, key_holder: KeyHolder) -> RecoveryPlan:
     report = await key_holder.inspect_state()
-    files = await run_uncancellable(partial(_open_files, paths))
+    keys = await key_holder.get_engine_keys()
+    credentials = StoreCredentials(keys.store_key, load_metadata(paths).id)
+    files = await run_uncancellable(partial(_open_files, paths, credentials, report.store_generation))
     try:
         return await asyncio.to_thread(_create_plan, files, report)
     finally:
         await run_uncancellable(files.store.close)
 
 
-def _open_files(paths: WorkspacePaths) -> _Files:
-    """Open store and log. Completes the log from the store if they have the same history, as each start does.
+def _open_files(paths: WorkspacePaths, credentials: StoreCredentials, generation: StoreGeneration | None) -> _Files:
+    """Verify and open store and log. Like each start, complete the log from the store if they have the same history.
+
+    ``generation``: the generation of the store that the worker state has recorded.
 
     Raises the error if one is damaged, or :class:`AuditVerificationError` if the log has no checkpoint.
     """
-    store = TinyDocumentStore.open(paths.store, INDEXES, write=False)
+    store = TinyDocumentStore.open(StoreOpening.start(paths.store), INDEXES, credentials, generation)
+    try:
+        return _open_audit_log(paths, store)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _open_audit_log(paths: WorkspacePaths, store: TinyDocumentStore) -> _Files:
     audit = AuditLog.open(paths.audit)
     audit.require_checkpoints()
     if audit.last_note() is None:

@@ -116,6 +116,7 @@ class WorkerStateAccess:
             problem = AnchorProblem.EPOCH
         return StateReport(
             state=state.position,
+            store_generation=state.store_generation,
             anchor=None if anchor is None else _to_position(anchor),
             location=NO_ANCHOR if store is None else store.location,
             problem=problem,

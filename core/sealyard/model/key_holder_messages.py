@@ -214,9 +214,13 @@ class StatePosition(FrozenStruct, frozen=True, kw_only=True):
 
 
 class StateReport(FrozenStruct, frozen=True, kw_only=True):
-    """The worker state and its freshness anchor, None if there is no valid one. ``location``: where it is kept."""
+    """The worker state and its freshness anchor, None if there is no valid one. ``location``: where it is kept.
+
+    ``store_generation``: the recorded generation of the store.
+    """
 
     state: StatePosition
+    store_generation: StoreGeneration | None
     anchor: StatePosition | None
     location: str
     problem: AnchorProblem | None
