@@ -22,11 +22,10 @@ from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 from sealyard.model.worker_messages import ProbeAuditKey, ProbeEncryptionKey, ProbeSigningKey
 from tests.support.client_kinds import ADMIN, GATEWAY, PASSPHRASE, OffsetClock, create_test_workspace
 from tests.support.key_holders import unlock
+from tests.support.limits import TIMEOUT
 
 PERIOD = 0.5
 """Seconds between two checks of a key."""
-
-TIMEOUT = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from tests.support.limits import TIMEOUT
+
 AUDIENCE = "sealyard"
 
 
@@ -56,7 +58,7 @@ class OidcIssuer:
 
     def _call(self, path: str, body: Any = None) -> Any:
         data = None if body is None else msgspec.json.encode(body)
-        with urllib.request.urlopen(f"{self.url}{path}", data, timeout=10) as response:
+        with urllib.request.urlopen(f"{self.url}{path}", data, timeout=TIMEOUT) as response:
             return msgspec.json.decode(response.read())
 
 

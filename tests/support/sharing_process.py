@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-LIMIT = 60.0
+from tests.support.limits import TIMEOUT
 
 
 class SharingProcess:
@@ -44,7 +44,10 @@ class SharingProcess:
     def has_line(self, *expected: str) -> str:
         """Wait until one of the ``expected`` lines was printed, and return it."""
         with self._lines_changed:
-            assert self._lines_changed.wait_for(lambda: set(expected) & set(self.lines), LIMIT), (expected, self.lines)
+            assert self._lines_changed.wait_for(lambda: set(expected) & set(self.lines), TIMEOUT), (
+                expected,
+                self.lines,
+            )
             return next(each for each in self.lines if each in expected)
 
     async def wait_for_line(self, *expected: str) -> str:
@@ -58,7 +61,7 @@ class SharingProcess:
         """Close its input and wait for a clean exit."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        assert self.process.wait(LIMIT) == 0
+        assert self.process.wait(TIMEOUT) == 0
         self._reader.join()
 
     def kill(self) -> None:

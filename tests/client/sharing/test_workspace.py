@@ -38,7 +38,8 @@ from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilte
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, PASSPHRASE
 from tests.support.key_holders import open_key_holder
-from tests.support.sharing_process import LIMIT, start_sharing_processes
+from tests.support.limits import TIMEOUT
+from tests.support.sharing_process import start_sharing_processes
 
 pytestmark = pytest.mark.anyio
 
@@ -99,14 +100,14 @@ class _StartOnce:
 @asynccontextmanager
 async def _closed_at_exit(shared: SharedWorkspace) -> AsyncIterator[SharedWorkspace]:
     try:
-        await shared.open(within=LIMIT)
+        await shared.open(within=TIMEOUT)
         yield shared
     finally:
         await shared.close()
 
 
 async def wait_until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(TIMEOUT):
         while not await condition():
             await asyncio.sleep(0.02)
 
@@ -163,7 +164,7 @@ async def test_holder_without_socket_is_reported(folder: Path) -> None:
 async def test_open_waits_for_short_lock(folder: Path, key_holder: KeyHolder) -> None:
     lock = WorkspaceLock.acquire(folder / "lock", "a short command")
     shared = SharedWorkspace(folder, lambda: key_holder, purpose="another")
-    call = asyncio.create_task(shared.open(within=LIMIT))
+    call = asyncio.create_task(shared.open(within=TIMEOUT))
     await asyncio.sleep(0)
     lock.release()
     await call
@@ -315,10 +316,10 @@ async def test_task_of_killed_holder_signs_once(folder: Path, tmp_path: Path) ->
             file = await dev.upload(large)
             task = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file, file)))
             await owner.decide(task.id, Verdict.APPROVED, digest=task.approval_digest)
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(TIMEOUT):
                 await _wait_until_running(dev.events(0), task.id)
             holder.kill()
-            done = await dev.wait(task.id, within=LIMIT)
+            done = await dev.wait(task.id, within=TIMEOUT)
             assert (done.status, done.reason) == (TaskStatus.DONE, "")
             assert second.engine is not None
             await _require_signed_once(second.client(ADMIN), done)
@@ -343,7 +344,7 @@ async def test_upload_resumes_after_takeover(folder: Path, tmp_path: Path) -> No
             assert second.engine is not None
             assert min(progress_bytes) > large.stat().st_size // 8
             task = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
-            assert (await dev.wait(task.id, within=LIMIT)).status is TaskStatus.DONE
+            assert (await dev.wait(task.id, within=TIMEOUT)).status is TaskStatus.DONE
 
 
 async def test_failed_takeover_is_left_to_another(folder: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from sealyard.server.http import protocol
 from sealyard.server.http.protocol import MAX_HEAD_BYTES, MAX_HEADER_FIELDS
-from tests.support.raw_connection import REQUEST, WITHIN, ProtocolServer, run_protocol_server
+from tests.support.limits import TIMEOUT
+from tests.support.raw_connection import REQUEST, ProtocolServer, run_protocol_server
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +97,7 @@ async def test_head_limit_excludes_preceding_body(server: ProtocolServer) -> Non
 async def test_body_after_largest_head_is_served(server: ProtocolServer) -> None:
     connection = await server.connect()
     await connection.send(build_head(MAX_HEAD_BYTES, b"PUT /size HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"))
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(TIMEOUT):
         while not server.listener.server_state.tasks:
             await asyncio.sleep(0)
     await connection.send(b"5\r\n")
@@ -118,7 +119,7 @@ async def test_oversized_trailer_closes_connection(server: ProtocolServer, trail
     sending = asyncio.create_task(connection.send(trailer))
     assert await connection.read_all() == b""
     await asyncio.gather(sending, return_exceptions=True)
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(TIMEOUT):
         await server.lost.wait()
 
 
