@@ -65,6 +65,12 @@ class ProtocolServer:
         connection = await self.connect()
         assert await connection.read_all() == b""
 
+    async def wait_until_handled(self) -> None:
+        """Wait until the server handles a request, whose head has arrived."""
+        async with asyncio.timeout(TIMEOUT):
+            while not self.listener.server_state.tasks:
+                await asyncio.sleep(0)
+
     async def wait_for_head_bytes(self, count: int) -> None:
         """Wait until the only connection has received ``count`` bytes of a request head."""
         async with asyncio.timeout(TIMEOUT):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,26 +46,26 @@ class TmuxTerminal:
     def screen(self) -> str:
         return self.run("capture-pane", "-p", "-t", "t")
 
-    def wait_for(self, *words: str, limit: float = TIMEOUT) -> str:
+    def wait_for(self, *words: str) -> str:
         """Wait until all ``words`` (regular expressions) are on the screen, and return the screen."""
-        return self.wait_until(lambda text: all(re.search(each, text) for each in words), f"{words}", limit)
+        return self.wait_until(lambda text: all(re.search(each, text) for each in words), f"{words}")
 
-    def wait_until_gone(self, *words: str, limit: float = TIMEOUT) -> str:
-        return self.wait_until(lambda text: not any(re.search(each, text) for each in words), f"no {words}", limit)
+    def wait_until_gone(self, *words: str) -> str:
+        return self.wait_until(lambda text: not any(re.search(each, text) for each in words), f"no {words}")
 
-    def wait_until(self, condition, what: str, limit: float = TIMEOUT) -> str:  # type: ignore[no-untyped-def]
-        end = time.monotonic() + limit
+    def wait_until(self, condition: Callable[[str], object], what: str) -> str:
+        end = time.monotonic() + TIMEOUT
         while not condition(text := self.screen()):
-            assert time.monotonic() < end, f"not on the screen within {limit:g} s: {what}\n{text}"
+            assert time.monotonic() < end, f"not on the screen within {TIMEOUT:g} s: {what}\n{text}"
             time.sleep(POLL_INTERVAL)
         return text
 
-    def settle(self, limit: float = TIMEOUT) -> str:
+    def settle(self) -> str:
         """Wait until the screen no longer changes, and return it."""
-        end = time.monotonic() + limit
+        end = time.monotonic() + TIMEOUT
         screens = [self.screen()]
         while len(screens) < STABLE_SCREENS or len(set(screens[-STABLE_SCREENS:])) > 1:
-            assert time.monotonic() < end, f"the screen did not settle within {limit:g} s\n{screens[-1]}"
+            assert time.monotonic() < end, f"the screen did not settle within {TIMEOUT:g} s\n{screens[-1]}"
             time.sleep(POLL_INTERVAL)
             screens.append(self.screen())
         return screens[-1]
@@ -104,9 +104,9 @@ class TmuxTerminal:
         if "Quit?" in self.wait_for(r"Quit\?|" + shell):
             self.press("y")
 
-    def exit_code(self, limit: float = TIMEOUT) -> int:
+    def exit_code(self) -> int:
         """Wait for the program to exit, and return its exit code."""
-        text = self.wait_for(rf"{SHELL}=\d+", limit=limit)
+        text = self.wait_for(rf"{SHELL}=\d+")
         code = re.search(rf"{SHELL}=(\d+)", text)
         assert code is not None
         return int(code[1])
