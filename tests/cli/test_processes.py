@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import is_listening
 from sealyard.fs.workspace_lock import WorkspaceLock
 from tests.support.cli_runner import CliWorkspace, run_process, start_process, wait_until
@@ -113,7 +115,7 @@ def _require_takeover(
     assert standby.stdout.readline().startswith("Running tasks in")
     task = workspace.package(firmware)["id"]
     holder.kill()
-    wait_until(lambda: _is_lock_holder(workspace, standby))
+    wait_until(lambda: _is_lock_holder(workspace, standby) and is_listening(workspace.folder))
     assert workspace.value("owner", "approve", task)["status"] == "DONE"
     while f"{task}  DONE" not in (line := standby.stdout.readline()):
         assert line, "the process ended without reporting the task"
@@ -137,6 +139,39 @@ def test_run_processes_scheduled_tasks(workspace: CliWorkspace) -> None:
         stdout, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
     assert stdout.splitlines()[-1].startswith("Stopped.")
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("watch", ".", "--device", "gateway")])
+def test_long_commands_use_the_settings(
+    workspace: CliWorkspace, home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    path = home / "config" / "sealyard" / "settings.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text('socket_group = "no-such-group"\nkey_check_minutes = 5\n')
+    intervals: list[float] = []
+    open_engine = EngineHandle.open
+
+    async def record_and_open(folder: Path, *, key_check_interval: float, **options: Any) -> EngineHandle:
+        intervals.append(key_check_interval)
+        return await open_engine(folder, key_check_interval=key_check_interval, **options)
+
+    monkeypatch.setattr(EngineHandle, "open", record_and_open)
+    result = workspace.run("developer", *arguments)
+    assert (result.code, intervals) == (2, [300.0])
+    assert "Unknown group no-such-group" in result.err
+
+
+def test_run_with_invalid_settings_warns(workspace: CliWorkspace, home: Path) -> None:
+    path = home / "config" / "sealyard" / "settings.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text("key_check_minutes = 0\n")
+    with start_process(*workspace.as_user("admin", "run")) as process:
+        wait_until(lambda: is_listening(workspace.folder))
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    assert "key_check_minutes" in stderr
+    assert "The default settings are used." in stderr
 
 
 def test_watch_submits_dropped_file(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
