@@ -24,7 +24,8 @@ from sealyard.server.auth.authentication import account_name, subject_for_uid
 from sealyard.server.local_socket import LocalSocketServer, bind_socket
 from tests.support.key_holders import unlock
 from tests.support.limits import TIMEOUT
-from tests.support.server_harness import ADMIN, DEV, PASSPHRASE, copy_workspace, run_server
+from tests.support.server_harness import ADMIN, DEV, PASSPHRASE, run_server
+from tests.support.workspace_copies import copy_workspace
 
 pytestmark = pytest.mark.anyio
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -134,11 +133,6 @@ async def run_server(
         await serve_task
         for engine in engines.values():
             await engine.close()
-
-
-def copy_workspace(template: Path, target: Path) -> Path:
-    shutil.copytree(template, target)
-    return target
 
 
 async def wait_until(condition: Callable[[], Awaitable[Any]], what: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -40,6 +39,7 @@ from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, PASS
 from tests.support.key_holders import open_key_holder
 from tests.support.limits import TIMEOUT
 from tests.support.sharing_process import start_sharing_processes
+from tests.support.workspace_copies import copy_workspace
 
 pytestmark = pytest.mark.anyio
 
@@ -49,17 +49,6 @@ MIB = 1 << 20
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def folder(workspace_template: Path, tmp_path: Path) -> Path:
-    return copy_workspace(workspace_template, tmp_path / "workspace")
-
-
-def copy_workspace(workspace_template: Path, target: Path) -> Path:
-    shutil.copytree(workspace_template, target)
-    target.chmod(0o700)
-    return target
 
 
 @pytest.fixture
@@ -184,8 +173,8 @@ async def test_late_listening_allows_connections(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["short", "x" * 120])
-async def test_stale_socket_is_replaced(workspace_template: Path, tmp_path: Path, name: str) -> None:
-    folder = copy_workspace(workspace_template, tmp_path / name)
+async def test_stale_socket_is_replaced(client_workspace: Path, tmp_path: Path, name: str) -> None:
+    folder = copy_workspace(client_workspace, tmp_path / name)
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(socket_path(folder))
     assert not await is_responsive(folder)
