@@ -15,7 +15,8 @@ import pytest
 
 from sealyard.cli.commands.completion import SHELLS
 from sealyard.model.tasks import TaskStatus
-from tests.support.cli_runner import LIMIT, sealyard, value_of
+from tests.support.cli_runner import sealyard, value_of
+from tests.support.limits import TIMEOUT
 from tests.support.processes import killed_at_exit
 from tests.support.programs import require
 
@@ -42,7 +43,7 @@ def _write_script(folder: Path, shell: str) -> Path:
 def _run(*command: str) -> list[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.run(
-        command, capture_output=True, text=True, timeout=LIMIT, check=True, env={**os.environ, "PATH": path}
+        command, capture_output=True, text=True, timeout=TIMEOUT, check=True, env={**os.environ, "PATH": path}
     )
     assert process.stderr == ""
     return process.stdout.splitlines()
@@ -87,7 +88,7 @@ def _complete_in_terminal(shell: list[str], setup: str, line: str) -> str:
 
 
 def _read_until(fd: int, text: str) -> str:
-    output, deadline = b"", time.monotonic() + LIMIT
+    output, deadline = b"", time.monotonic() + TIMEOUT
     while text.encode() not in output:
         assert time.monotonic() < deadline, output.decode(errors="replace")
         if select.select([fd], [], [], 0.1)[0]:

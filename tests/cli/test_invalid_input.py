@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli_runner import LIMIT, CliWorkspace, command
+from tests.support.cli_runner import CliWorkspace, command
+from tests.support.limits import TIMEOUT
 
 
 def _missing_file(folder: Path) -> list[object]:
@@ -149,7 +150,7 @@ def test_full_disk_stores_no_partial_files(workspace: CliWorkspace, tmp_path: Pa
         command(*workspace.as_user("developer", "encrypt", "--device", "gateway", large)),
         capture_output=True,
         text=True,
-        timeout=LIMIT,
+        timeout=TIMEOUT,
         check=False,
         preexec_fn=limit_file_size,
     )
@@ -170,7 +171,7 @@ def test_full_disk_leaves_no_partial_export(workspace: CliWorkspace, tmp_path: P
         command(*workspace.as_user("auditor", "audit", "export", "--format", "jsonl", "--out", out)),
         capture_output=True,
         text=True,
-        timeout=LIMIT,
+        timeout=TIMEOUT,
         check=False,
         preexec_fn=limit_file_size,
     )

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import is_listening
 from sealyard.fs.workspace_lock import WorkspaceLock
-from tests.support.cli_runner import LIMIT, CliWorkspace, run_process, start_process, wait_until
+from tests.support.cli_runner import CliWorkspace, run_process, start_process, wait_until
+from tests.support.limits import TIMEOUT
 from tests.support.root import ALLOW_ROOT
 
 
@@ -22,12 +25,12 @@ def test_package_wait_releases_lock(workspace: CliWorkspace, firmware: Path, tmp
     out = tmp_path / "down"
     with start_process(
         *workspace.as_user("developer", "package", "--device", "gateway", "--firmware", firmware, "--name", name),
-        *("--wait", "--timeout", LIMIT, "--out", out, "--json"),
+        *("--wait", "--timeout", TIMEOUT, "--out", out, "--json"),
     ) as process:
         wait_until(lambda: len(workspace.value("owner", "tasks", "--search", name, "--awaiting-approval")) == 1)
         task = workspace.value("owner", "tasks", "--search", name)[0]["id"]
         wait_until(lambda: workspace.run("owner", "approve", task).code == 0)
-        stdout, stderr = process.communicate(timeout=LIMIT)
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, stderr
     value = json.loads(stdout)
     assert (value["id"], value["status"]) == (task, "DONE")
@@ -50,7 +53,7 @@ def test_interrupted_wait_keeps_task(workspace: CliWorkspace, firmware: Path) ->
         assert process.stderr is not None
         assert "sealyard show" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=LIMIT)
+        _, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130
     assert "Traceback" not in stderr
     assert workspace.value("developer", "tasks", "--search", "interrupted")[0]["status"] == "WAITING"
@@ -80,7 +83,7 @@ def test_commands_work_beside_lock_holder(workspace: CliWorkspace, firmware: Pat
         assert workspace.value("owner", "approve", task)["status"] == "DONE"
         assert holder.poll() is None
         holder.send_signal(signal.SIGTERM)
-        stdout, stderr = holder.communicate(timeout=LIMIT)
+        stdout, stderr = holder.communicate(timeout=TIMEOUT)
     assert (holder.returncode, stderr) == (0, "")
     assert json.loads(stdout) == {"ended": {"DONE": 1}}
     assert workspace.value("developer", "show", task)["status"] == "DONE"
@@ -112,12 +115,12 @@ def _require_takeover(
     assert standby.stdout.readline().startswith("Running tasks in")
     task = workspace.package(firmware)["id"]
     holder.kill()
-    wait_until(lambda: _is_lock_holder(workspace, standby))
+    wait_until(lambda: _is_lock_holder(workspace, standby) and is_listening(workspace.folder))
     assert workspace.value("owner", "approve", task)["status"] == "DONE"
     while f"{task}  DONE" not in (line := standby.stdout.readline()):
         assert line, "the process ended without reporting the task"
     standby.send_signal(signal.SIGTERM)
-    _, stderr = standby.communicate(timeout=LIMIT)
+    _, stderr = standby.communicate(timeout=TIMEOUT)
     assert standby.returncode == 0
     assert f"locked by process {holder.pid} " in stderr
     assert "this process now owns it" in stderr
@@ -133,9 +136,42 @@ def test_run_processes_scheduled_tasks(workspace: CliWorkspace) -> None:
     with start_process(*workspace.as_user("admin", "run")) as process:
         wait_until(lambda: workspace.value("developer", "show", workspace.waiting)["status"] == "DONE")
         process.send_signal(signal.SIGINT)
-        stdout, _ = process.communicate(timeout=LIMIT)
+        stdout, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
     assert stdout.splitlines()[-1].startswith("Stopped.")
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("watch", ".", "--device", "gateway")])
+def test_long_commands_use_the_settings(
+    workspace: CliWorkspace, home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    path = home / "config" / "sealyard" / "settings.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text('socket_group = "no-such-group"\nkey_check_minutes = 5\n')
+    intervals: list[float] = []
+    open_engine = EngineHandle.open
+
+    async def record_and_open(folder: Path, *, key_check_interval: float, **options: Any) -> EngineHandle:
+        intervals.append(key_check_interval)
+        return await open_engine(folder, key_check_interval=key_check_interval, **options)
+
+    monkeypatch.setattr(EngineHandle, "open", record_and_open)
+    result = workspace.run("developer", *arguments)
+    assert (result.code, intervals) == (2, [300.0])
+    assert "Unknown group no-such-group" in result.err
+
+
+def test_run_with_invalid_settings_warns(workspace: CliWorkspace, home: Path) -> None:
+    path = home / "config" / "sealyard" / "settings.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text("key_check_minutes = 0\n")
+    with start_process(*workspace.as_user("admin", "run")) as process:
+        wait_until(lambda: is_listening(workspace.folder))
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    assert "key_check_minutes" in stderr
+    assert "The default settings are used." in stderr
 
 
 def test_watch_submits_dropped_file(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
@@ -146,7 +182,7 @@ def test_watch_submits_dropped_file(workspace: CliWorkspace, firmware: Path, tmp
         assert process.stdout is not None
         line = next(line for line in process.stdout if line.startswith("dropped.bin: created task "))
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=LIMIT)
+        process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
     (task,) = workspace.value("developer", "tasks", "--search", "dropped.bin")
     assert (task["id"], task["status"]) == (line.split()[3].rstrip(","), "WAITING")
@@ -170,7 +206,7 @@ def test_watch_waits_for_open_file(workspace: CliWorkspace, tmp_path: Path) -> N
             file.close()
             assert next(process.stdout).startswith("stalled.bin: created task ")
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=LIMIT)
+            process.communicate(timeout=TIMEOUT)
     (task,) = workspace.value("developer", "tasks", "--search", "stalled.bin")
     assert [file["size"] for file in task["inputs"]] == [14]
 
@@ -186,5 +222,5 @@ def test_closed_stdout_exits_with_141(workspace: CliWorkspace) -> None:
         assert process.stdout is not None
         process.stdout.close()
         process.stdout = None
-        _, stderr = process.communicate(timeout=LIMIT)
+        _, stderr = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, stderr) == (141, "")

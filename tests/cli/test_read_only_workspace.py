@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli_runner import LIMIT, CliResult, CliWorkspace, command
+from tests.support.cli_runner import CliResult, CliWorkspace, command
+from tests.support.limits import TIMEOUT
 
 Run = Callable[..., CliResult]
 """Runs a command as one of the workspace's people."""
@@ -78,7 +79,7 @@ def _run_as(workspace: CliWorkspace, prefix: tuple[str, ...], profile: str, *arg
 
 def _run(call: tuple[str, ...]) -> CliResult:
     completed = subprocess.run(
-        call, capture_output=True, text=True, timeout=LIMIT, check=False, stdin=subprocess.DEVNULL
+        call, capture_output=True, text=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL
     )
     return CliResult(completed.returncode, completed.stdout, completed.stderr)
 

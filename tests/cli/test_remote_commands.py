@@ -15,6 +15,7 @@ import pytest
 from sealyard.keys import file_keyring
 from sealyard.keys.file_keyring import Argon2Params
 from tests.support.cli_runner import FIRMWARE, PEOPLE, CliWorkspace, sealyard, start_process, value_of, wait_until
+from tests.support.limits import TIMEOUT
 from tests.support.served_workspace import ServedWorkspace
 
 
@@ -115,7 +116,7 @@ def test_wait_survives_server_restarts(server: ServedWorkspace, firmware: Path, 
         server.stop()
         server.start()
         _run_as("owner", "approve", task["id"], "--no-wait")
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=TIMEOUT)
         assert process.returncode == 0, err
     assert json.loads(out)["status"] == "DONE"
     assert len(_list_files(tmp_path / "out")) == 1

@@ -22,7 +22,8 @@ import pytest
 from sealyard.client.config.settings_loader import read_toml
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.server.settings import ServerSettings, load_server_settings
-from tests.support.cli_runner import LIMIT, PASSPHRASE, CliResult, CliWorkspace, command, run_process, wait_until
+from tests.support.cli_runner import PASSPHRASE, CliResult, CliWorkspace, command, run_process, wait_until
+from tests.support.limits import TIMEOUT
 from tests.support.processes import is_running, kill_all
 from tests.support.root import ALLOW_ROOT
 
@@ -43,7 +44,7 @@ class ServerProcess:
     def stop(self, *signals: signal.Signals) -> int:
         for each in signals:
             self.process.send_signal(each)
-        return self.process.wait(LIMIT)
+        return self.process.wait(TIMEOUT)
 
     @property
     def log(self) -> str:
@@ -306,7 +307,7 @@ def test_terminal_hangup_stops_server_cleanly(workspace: CliWorkspace) -> None:
 
 def wait_for_output(terminal: int, text: bytes) -> None:
     """Read from the terminal until the process has printed ``text``."""
-    output, deadline = b"", time.monotonic() + LIMIT
+    output, deadline = b"", time.monotonic() + TIMEOUT
     while text not in output:
         assert time.monotonic() < deadline, output
         if select.select([terminal], [], [], 0.1)[0]:
@@ -324,9 +325,9 @@ def test_curl_trusts_server_certificate(workspace: CliWorkspace, tmp_path: Path)
     with run_server(workspace, tmp_path / "log", *options) as server:
         url = server.address.replace("0.0.0.0", "localhost") + "/api/v1/workspace"
         curl = ["curl", "-s", "-H", f"Authorization: Bearer {secret}", url]
-        result = subprocess.run([*curl, "--cacert", certificate], capture_output=True, timeout=LIMIT, check=False)
+        result = subprocess.run([*curl, "--cacert", certificate], capture_output=True, timeout=TIMEOUT, check=False)
         assert json.loads(result.stdout)["subject"] == "USER:developer"
-        assert subprocess.run(curl, capture_output=True, timeout=LIMIT, check=False).returncode == 60
+        assert subprocess.run(curl, capture_output=True, timeout=TIMEOUT, check=False).returncode == 60
 
 
 # ---- the log
@@ -335,7 +336,7 @@ def test_curl_trusts_server_certificate(workspace: CliWorkspace, tmp_path: Path)
 def test_log_contains_no_secrets(workspace: CliWorkspace, tmp_path: Path) -> None:
     secret = create_token(workspace, "USER:developer")
     with run_server(workspace, tmp_path / "log") as server:
-        client = httpx.Client(base_url=server.address, headers={"Authorization": f"Bearer {secret}"}, timeout=LIMIT)
+        client = httpx.Client(base_url=server.address, headers={"Authorization": f"Bearer {secret}"}, timeout=TIMEOUT)
         task = client.get(f"/api/v1/task/{workspace.done}").json()
         link = task["downloadUrl"]
         assert httpx.get(link).status_code == 200

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.support.cli_runner import LIMIT, CliWorkspace
+from tests.support.cli_runner import CliWorkspace
+from tests.support.limits import TIMEOUT
 
 HEAVY_MODULES = ("textual", "cryptography", "keyring", "httpx", "watchfiles", "sealyard_tui")
 
@@ -16,7 +17,7 @@ PRINT_MODULES = f"import sys; print([each for each in {HEAVY_MODULES!r} if each 
 
 def _list_heavy_modules(code: str) -> str:
     script = [sys.executable, "-c", f"{code}\n{PRINT_MODULES}"]
-    process = subprocess.run(script, capture_output=True, text=True, timeout=LIMIT, check=True)
+    process = subprocess.run(script, capture_output=True, text=True, timeout=TIMEOUT, check=True)
     return process.stdout.splitlines()[-1]
 
 
@@ -48,5 +49,5 @@ def test_missing_command_imports_no_command_module() -> None:
         "print([each for each in sys.modules if each in ('sealyard.cli.parser', 'sealyard.cli.commands.tasks')])"
     )
     script = [sys.executable, "-c", f"import sys; {code}; {print_modules}"]
-    process = subprocess.run(script, capture_output=True, text=True, timeout=LIMIT, check=True)
+    process = subprocess.run(script, capture_output=True, text=True, timeout=TIMEOUT, check=True)
     assert process.stdout == "[]\n"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sealyard.client.sharing.socket import is_listening
-from tests.support.cli_runner import LIMIT, CliResult, CliWorkspace, command, wait_until
+from tests.support.cli_runner import CliResult, CliWorkspace, command, wait_until
+from tests.support.limits import TIMEOUT
 from tests.support.root import ALLOW_ROOT
 
 CLOSED = {"stdin": "<&-", "stdout": ">&-", "stderr": "2>&-", "all streams": "<&- >&- 2>&-"}
@@ -31,7 +32,7 @@ def start_redirected(redirection: str, *arguments: object) -> subprocess.Popen[s
 
 def run_redirected(redirection: str, *arguments: object) -> CliResult:
     with start_redirected(redirection, *arguments) as process:
-        out, err = process.communicate(timeout=LIMIT)
+        out, err = process.communicate(timeout=TIMEOUT)
     return CliResult(process.returncode, out, err)
 
 
@@ -70,7 +71,7 @@ def test_service_runs_with_closed_streams(workspace: CliWorkspace, tmp_path: Pat
         try:
             wait_until(lambda: address.exists() if "serve" in arguments else (workspace.folder / "socket").exists())
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=LIMIT)
+            process.communicate(timeout=TIMEOUT)
         finally:
             process.kill()
     assert process.returncode == 0
@@ -83,7 +84,7 @@ def test_service_runs_with_full_stdout(workspace: CliWorkspace) -> None:
             wait_until(lambda: is_listening(workspace.folder))
             assert workspace.run("admin", "subject", "add", "anna").code == 0
             process.send_signal(signal.SIGTERM)
-            _, err = process.communicate(timeout=LIMIT)
+            _, err = process.communicate(timeout=TIMEOUT)
         finally:
             process.kill()
     assert process.returncode == 1

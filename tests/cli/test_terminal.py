@@ -15,8 +15,9 @@ from typing import NamedTuple
 import pytest
 
 from sealyard.model.algorithms import KeyType
-from tests.support.cli_runner import LIMIT, PASSPHRASE, CliWorkspace, command, run_process, wait_until
+from tests.support.cli_runner import PASSPHRASE, CliWorkspace, command, run_process, wait_until
 from tests.support.key_files import private_key, write_pkcs12
+from tests.support.limits import TIMEOUT
 from tests.support.processes import killed_at_exit
 
 
@@ -33,7 +34,7 @@ def run_at_terminal(*arguments: object, answers: tuple[str, ...] = ()) -> Termin
         command(*arguments), stdin=child_terminal, stdout=subprocess.PIPE, stderr=child_terminal, start_new_session=True
     )
     os.close(child_terminal)
-    screen, pending, limit = b"", list(answers), time.monotonic() + LIMIT
+    screen, pending, limit = b"", list(answers), time.monotonic() + TIMEOUT
     with killed_at_exit(process):
         while time.monotonic() < limit:
             if not select.select([terminal], [], [], 0.1)[0]:
@@ -44,7 +45,7 @@ def run_at_terminal(*arguments: object, answers: tuple[str, ...] = ()) -> Termin
                 break
             if pending and screen.endswith(b": "):
                 os.write(terminal, pending.pop(0).encode() + b"\n")
-        out = process.communicate(timeout=LIMIT)[0]
+        out = process.communicate(timeout=TIMEOUT)[0]
     os.close(terminal)
     return TerminalResult(process.returncode, out.decode(), screen.decode())
 
@@ -74,7 +75,7 @@ def test_signal_at_prompt_restores_terminal(
     with killed_at_exit(process):
         wait_until(lambda: not termios.tcgetattr(child_terminal)[3] & termios.ECHO)
         process.send_signal(signal_number)
-        code = process.wait(LIMIT)
+        code = process.wait(TIMEOUT)
     assert code == (130 if signal_number is signal.SIGINT else -signal_number)
     assert termios.tcgetattr(child_terminal) == settings
     os.close(child_terminal)

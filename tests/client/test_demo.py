@@ -27,8 +27,7 @@ from sealyard.model.access import Role, roles_for
 from sealyard.model.audit import AuditFilter
 from sealyard.model.requests import TaskCounts, TaskFilter
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
-
-LIMIT = 30.0
+from tests.support.limits import TIMEOUT
 
 
 def test_temporary_dir_is_removed_unless_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +42,7 @@ def test_temporary_dir_is_removed_unless_kept(tmp_path: Path, monkeypatch: pytes
 
 
 def test_demo_contains_tasks_in_all_states(tmp_path: Path) -> None:
-    asyncio.run(asyncio.wait_for(_check_demo(tmp_path), 2 * LIMIT))
+    asyncio.run(asyncio.wait_for(_check_demo(tmp_path), 2 * TIMEOUT))
 
 
 async def _check_demo(root: Path) -> None:
@@ -91,7 +90,7 @@ async def _check_demo(root: Path) -> None:
 
 async def _wait_for_expiry(client: Client) -> TaskCounts:
     """Return the counts after the two short-lived results have expired."""
-    limit = time.monotonic() + LIMIT
+    limit = time.monotonic() + TIMEOUT
     while (counts := await client.counts()).results.get(ResultState.AVAILABLE, 0) != 3 or (
         ResultState.GONE not in counts.results
     ):

@@ -23,6 +23,7 @@ from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, Signing
 from sealyard.model.tasks import Task
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.support.key_holders import unlock
+from tests.support.limits import TIMEOUT
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
 PASSPHRASE = "only for this test"
@@ -124,7 +125,7 @@ def test_events_are_transferred_in_batches(workspace: Path, monkeypatch: pytest.
         assert cursors == list(range(1, 21))
         assert calls < 10
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(asyncio.wait_for(main(), TIMEOUT))
 
 
 def test_cancelled_open_releases_lock_after_writing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,14 +135,14 @@ def test_cancelled_open_releases_lock_after_writing(workspace: Path, monkeypatch
 
     def load_slowly(self: Recovery) -> list[Task]:
         started.set()
-        assert release.wait(30)
+        assert release.wait(TIMEOUT)
         assert WorkspaceLock.holder(workspace / "lock") is not None
         return load_unfinished(self)
 
     async def main() -> None:
         monkeypatch.setattr(Recovery, "_load_unfinished", load_slowly)
         opening = asyncio.create_task(EngineHandle.open(workspace, purpose="test", key_holder=unlock(PASSPHRASE)))
-        await asyncio.to_thread(started.wait, 30)
+        await asyncio.to_thread(started.wait, TIMEOUT)
         for _ in range(3):
             opening.cancel()
             await asyncio.sleep(0)

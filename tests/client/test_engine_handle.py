@@ -12,8 +12,7 @@ import pytest
 from sealyard.client.protocol import Client
 from sealyard.concurrency.loop_thread import LoopThread, proxy_to_thread
 from sealyard.model.errors import NotFoundError
-
-LIMIT = 10.0
+from tests.support.limits import TIMEOUT
 
 
 class FakeTaskClient:
@@ -71,16 +70,16 @@ def test_cancelled_call_is_cancelled_on_thread(thread: LoopThread) -> None:
 
     async def call_client() -> None:
         waiting = asyncio.create_task(proxy_to_thread(cast(Client, client), thread).counts())
-        assert await asyncio.to_thread(client.started.wait, LIMIT)
+        assert await asyncio.to_thread(client.started.wait, TIMEOUT)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 
     asyncio.run(call_client())
-    assert client.cancelled.wait(LIMIT)
+    assert client.cancelled.wait(TIMEOUT)
 
 
 def test_loop_thread_runs_plain_awaitables(thread: LoopThread) -> None:
     async def call() -> str:
         return await thread.call(ThreadName())
 
-    assert asyncio.run(asyncio.wait_for(call(), LIMIT)) == "client-thread"
+    assert asyncio.run(asyncio.wait_for(call(), TIMEOUT)) == "client-thread"

@@ -10,8 +10,8 @@ import pytest
 
 from sealyard.client.hashing_reader import HashingFileReader
 from sealyard.fs.source_file import SourceFile
+from tests.support.limits import TIMEOUT
 
-LIMIT = 30.0
 LOOP_ITERATIONS = 20
 """More iterations of the event loop than a cancellation needs to propagate."""
 
@@ -25,7 +25,7 @@ def test_cancelled_read_closes_file_after_thread(tmp_path: Path, monkeypatch: py
 
     def read_slowly(self: SourceFile, buffer: memoryview) -> int:
         started.set()
-        release.wait(LIMIT)
+        release.wait(TIMEOUT)
         length = read_into(self, buffer)
         calls.append("read")
         return length
@@ -44,7 +44,7 @@ def test_cancelled_read_closes_file_after_thread(tmp_path: Path, monkeypatch: py
 
     async def main() -> None:
         call = asyncio.create_task(upload())
-        await asyncio.to_thread(started.wait, LIMIT)
+        await asyncio.to_thread(started.wait, TIMEOUT)
         for _ in range(2):
             call.cancel()
             for _ in range(LOOP_ITERATIONS):
@@ -55,5 +55,5 @@ def test_cancelled_read_closes_file_after_thread(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(SourceFile, "read_into", read_slowly)
     monkeypatch.setattr(SourceFile, "close", record_close)
-    asyncio.run(asyncio.wait_for(main(), LIMIT))
+    asyncio.run(asyncio.wait_for(main(), TIMEOUT))
     assert calls == ["read", "closed"]

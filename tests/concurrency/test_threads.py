@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from sealyard.concurrency.threads import CheckCancelled, run_cancellable
+from tests.support.limits import TIMEOUT
 
-LIMIT = 30.0
 LOOP_ITERATIONS = 20
 """More iterations of the event loop than a cancellation needs to propagate."""
 
@@ -52,7 +52,7 @@ def test_repeated_cancellation_waits_for_work() -> None:
 
     def work(_: CheckCancelled) -> None:
         started.set()
-        release.wait(LIMIT)
+        release.wait(TIMEOUT)
         finished.set()
 
     async def main() -> None:
@@ -76,7 +76,7 @@ def test_cancelling_all_tasks_waits_for_work() -> None:
 
     def work(_: CheckCancelled) -> None:
         started.set()
-        release.wait(LIMIT)
+        release.wait(TIMEOUT)
         finished.set()
 
     async def main() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from sealyard.crypto.pipeline import ExactReader, pump, write_to_stream
 from sealyard.model.errors import InvalidInputError, StorageError
+from tests.support.limits import TIMEOUT
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -56,7 +57,7 @@ def test_drains_run_while_next_piece_fills() -> None:
         return fill(buffer)
 
     filled_once = threading.Event()
-    pump(fill_and_announce, [lambda _: results.append(filled_again.wait(10))], 1)
+    pump(fill_and_announce, [lambda _: results.append(filled_again.wait(TIMEOUT))], 1)
     assert results == [True, True]
 
 

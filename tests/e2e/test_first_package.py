@@ -24,7 +24,6 @@ KEY_PRESSES = {
 
 DEVICE = "gateway"
 PASSPHRASE = "a long passphrase"
-TIMEOUT = 60.0
 
 
 class CountingTerminal:
@@ -43,12 +42,12 @@ class CountingTerminal:
         """Press a key, wait until all ``words`` (regular expressions) are on the screen, and return the screen."""
         self.key_presses[self._step] += 1
         self._app.press(key)
-        return self._app.wait_for(*words, limit=TIMEOUT)
+        return self._app.wait_for(*words)
 
     def type(self, text: str, *words: str) -> None:
         """Type a name, passphrase or path, which is not counted."""
         self._app.type(text)
-        self._app.wait_for(*words, limit=TIMEOUT)
+        self._app.wait_for(*words)
 
     def switch_user(self, name: str, words: str) -> None:
         user_list = self.press("P", "Who are you\\?", f"│.*USER:{name}")
@@ -63,7 +62,7 @@ def test_new_user_needs_few_key_presses(tmp_path: Path) -> None:
     environ = environment(tmp_path / "home", USER="anna", LOGNAME="anna", SEALYARD_DOWNLOAD_DIR=str(downloads))
     with terminal([SEALYARD], environ, (80, 24)) as app:
         user = CountingTerminal(app)
-        app.wait_for("Create a workspace", limit=TIMEOUT)
+        app.wait_for("Create a workspace")
 
         user.begin_step("create a workspace")
         user.press("n", "Master key +▏‹ encrypted file", "User name +▏anna")

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_story import approve, create_file, create_package
+from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
 from tests.support.processes import killed_at_exit
 from tests.support.root import ALLOW_ROOT
 from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
-
-TIMEOUT = 60.0
 
 
 class Workspace:
@@ -81,7 +80,7 @@ def test_second_application_connects_and_takes_over(workspace: Workspace, tmp_pa
         create_package(first, create_file(tmp_path / "fw" / "one.bin", 500_000))
         approve(second, "gateway", "one.bin")
         first.press("1")
-        first.wait_for("Downloaded one.bin", "signature and digest", limit=TIMEOUT)
+        first.wait_for("Downloaded one.bin", "signature and digest")
         assert len(workspace.downloads("dev")) == 1
         first.press("Escape")
         first.wait_until_gone("Downloaded one.bin")
@@ -89,15 +88,15 @@ def test_second_application_connects_and_takes_over(workspace: Workspace, tmp_pa
         create_package(first, create_file(tmp_path / "fw" / "two.bin", 500_000))
         first.quit()
         assert first.exit_code() == 0
-        second.wait_for("The previous owner exited", limit=TIMEOUT)
+        second.wait_for("The previous owner exited")
         second.wait_for("● ready")
         approve(second, "gateway", "two.bin")
         second.press("1")
-        second.wait_for("DONE +two.bin", limit=TIMEOUT)
+        second.wait_for("DONE +two.bin")
 
         # A new application connects to the one that took over, and downloads the new package.
         third = stack.enter_context(workspace.terminal("dev"))
-        third.wait_for("Downloaded two.bin", limit=TIMEOUT)
+        third.wait_for("Downloaded two.bin")
         assert len(workspace.downloads("dev")) == 2
         third.press("?")
         third.wait_for("Connected to another process")
@@ -108,7 +107,7 @@ def test_application_takes_over_from_killed_owner(workspace: Workspace) -> None:
         first = stack.enter_context(workspace.terminal("dev"))
         second = stack.enter_context(workspace.terminal("owner"))
         os.kill(first.pid_of("sealyard --profile dev"), signal.SIGKILL)
-        second.wait_for("The previous owner exited", limit=TIMEOUT)
+        second.wait_for("The previous owner exited")
         second.wait_for("● ready")
 
 
@@ -213,11 +212,11 @@ def test_server_restart_keeps_typed_approval(workspace: Workspace, server: Serve
         assert "tested on the bench" in owner.screen()
         server.start()
         for each in (developer, owner):
-            each.wait_until_gone("reconnecting", limit=TIMEOUT)
+            each.wait_until_gone("reconnecting")
         owner.press("Enter")
         owner.wait_for("Approved: one.bin.* .status: ")
         developer.press("1")
-        developer.wait_for("Downloaded one.bin", "signature and digest", limit=TIMEOUT)
+        developer.wait_for("Downloaded one.bin", "signature and digest")
         assert len(workspace.downloads("dev")) == 1
         assert workspace.downloads("owner") == []
 
@@ -236,7 +235,7 @@ def test_approval_to_killed_server_is_pending_until_cancelled(
         owner.type("gateway")
         server.kill()
         owner.press("Enter")
-        owner.wait_for("Sending… waiting for the server", "1 pending", limit=TIMEOUT)
+        owner.wait_for("Sending… waiting for the server", "1 pending")
         owner.press("Escape")
         owner.wait_for("Cancelled. The request was not sent; nothing has changed.")
         owner.press("Escape")
@@ -244,9 +243,9 @@ def test_approval_to_killed_server_is_pending_until_cancelled(
 
         server.start()
         for each in (developer, owner):
-            each.wait_until_gone("reconnecting", limit=TIMEOUT)
+            each.wait_until_gone("reconnecting")
         owner.wait_for("✓ approve", "one.bin")
         developer.press("1")
         developer.wait_for("WAITING +one.bin")
         approve(owner, "gateway", "one.bin")
-        developer.wait_for("Downloaded one.bin", "signature and digest", limit=TIMEOUT)
+        developer.wait_for("Downloaded one.bin", "signature and digest")

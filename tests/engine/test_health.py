@@ -161,9 +161,10 @@ async def test_cancelled_request_keeps_shared_check(harness: EngineHarness) -> N
 
 
 async def test_unresponsive_worker_fails_after_timeout(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_module, "TIMEOUT_SECONDS", 0.05)
     harness.bus.gate = asyncio.Event()
-    health = await harness.engine.health.health()
+    with monkeypatch.context() as context:
+        context.setattr(health_module, "TIMEOUT_SECONDS", 0.05)
+        health = await harness.engine.health.health()
     assert check_results(health) == [("answer", False)]
     harness.bus.gate.set()
     await harness.wait_until(lambda: len(probed_keys(harness)) == 2)

@@ -13,6 +13,7 @@ import pytest
 
 from sealyard.fs import atomic
 from sealyard.fs.atomic import AtomicFile, remove_stale_files, rename_exclusive, write_atomic
+from tests.support.limits import TIMEOUT
 
 
 def fail_operation(monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
@@ -157,7 +158,7 @@ atomic.write_atomic(Path(sys.argv[1]), b"new")
 
 
 def test_stale_file_of_killed_writer_is_removed(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", KILLED_WRITER, str(tmp_path / "file")], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", KILLED_WRITER, str(tmp_path / "file")], check=False, timeout=TIMEOUT)
     (name,) = file_names(tmp_path)
     remove_stale_files((tmp_path,))
     assert file_names(tmp_path) == [name]  # a running process may be writing it

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sealyard.fs.locks import lock_file, try_lock
+from tests.support.limits import TIMEOUT
 
 
 @pytest.fixture
@@ -55,9 +56,9 @@ def test_locked_file_waits_for_the_holder(tmp_path: Path) -> None:
     thread = threading.Thread(target=wait_for_lock)
     with lock_file(path):
         thread.start()
-        assert started.wait(10)
+        assert started.wait(TIMEOUT)
         order.append("first")
-    thread.join(10)
+    thread.join(TIMEOUT)
     assert order == ["first", "second"]
     assert path.stat().st_mode & 0o777 == 0o600
 

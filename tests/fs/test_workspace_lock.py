@@ -18,6 +18,7 @@ from sealyard.fs.workspace_lock import LockHolder, WorkspaceLock, lock_error
 from sealyard.model.display_zone import DisplayZone
 from sealyard.model.errors import StorageError, WorkspaceLockedError, WorkspaceReadOnlyError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from tests.support.limits import TIMEOUT
 from tests.support.store_helpers import open_test_store
 
 HOLD = """
@@ -73,7 +74,7 @@ def test_error_shows_the_time_in_the_display_zone(monkeypatch: pytest.MonkeyPatc
 
 def test_killed_holder_releases_the_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     os.kill(holder.pid, signal.SIGKILL)
-    holder.wait(10)
+    holder.wait(TIMEOUT)
     assert WorkspaceLock.holder(tmp_path / "lock") is None
     with WorkspaceLock.acquire(tmp_path / "lock", "recovery"):
         store = open_test_store(tmp_path / "store")

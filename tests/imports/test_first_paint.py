@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-TIMEOUT = 60.0
+from tests.support.limits import TIMEOUT
 
 FIRST_PAINT_SCRIPT = """
 import os, sys

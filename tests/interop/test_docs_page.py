@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.limits import TIMEOUT
 from tests.support.node import require_node
 from tests.support.server_harness import DEV, GATEWAY, create_test_workspace, run_server
 
@@ -27,7 +28,7 @@ async def test_page_sends_requests(tmp_path: Path) -> None:
     async with run_server({"acme": tmp_path / "workspace"}) as harness:
         command = [node.command, str(SCRIPT), harness.base, await harness.token(DEV), GATEWAY]
         result = await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, timeout=60, check=False
+            subprocess.run, command, capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == ["201 Created signing", "201 Created 7", "404 Not Found"]

@@ -16,8 +16,9 @@ import pytest
 from httpx_sse import aconnect_sse
 
 from tests.support.cuttable_proxy import CuttableProxy
+from tests.support.limits import TIMEOUT
 from tests.support.node import INTEROP_DIR, Node
-from tests.support.server_harness import DEV, DONE_WITHIN, GATEWAY, ServerHarness, run_server
+from tests.support.server_harness import DEV, GATEWAY, ServerHarness, run_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.interop]
 
@@ -54,7 +55,7 @@ class EventSourceProcess:
     async def next(self, *types: str) -> dict[str, Any]:
         """Return the next line of one of ``types``, skipping others."""
         assert self._process.stdout is not None
-        async with asyncio.timeout(DONE_WITHIN):
+        async with asyncio.timeout(TIMEOUT):
             while line := await self._process.stdout.readline():
                 value: dict[str, Any] = msgspec.json.decode(line)
                 if value["type"] in types:
@@ -117,7 +118,7 @@ async def test_httpx_sse_resumes_after_start_position(
     harness: ServerHarness, proxy: CuttableProxy, direct_client: httpx.AsyncClient
 ) -> None:
     headers = {"Authorization": f"Bearer {await harness.token(DEV)}"}
-    async with httpx.AsyncClient(base_url=proxy.url, headers=headers, timeout=DONE_WITHIN) as http:
+    async with httpx.AsyncClient(base_url=proxy.url, headers=headers, timeout=TIMEOUT) as http:
         async with aconnect_sse(http, "GET", "/api/v1/events") as stream:
             start = await anext(stream.aiter_sse())
             assert (start.event, start.json()) == ("Cursor", {"cursor": int(start.id)})

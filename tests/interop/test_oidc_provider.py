@@ -33,7 +33,8 @@ from sealyard.model.login import METADATA_PATH
 from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
 from sealyard_tui.session.connections import ServerConnection
-from tests.support.cli_runner import LIMIT, PASSPHRASE, command, environment, sealyard, value_of
+from tests.support.cli_runner import PASSPHRASE, command, environment, sealyard, value_of
+from tests.support.limits import TIMEOUT
 from tests.support.node import Node
 from tests.support.oidc_provider import AUDIENCE, OidcProvider, run_oidc_provider
 from tests.support.server_harness import ADMIN, DEV, create_test_workspace, open_workspace
@@ -196,7 +197,7 @@ def test_processes_refresh_one_at_a_time() -> None:
         )
         for _ in range(3)
     ]
-    results = [(process.communicate(timeout=LIMIT)[1], process.returncode) for process in processes]
+    results = [(process.communicate(timeout=TIMEOUT)[1], process.returncode) for process in processes]
     assert results == [("", 0)] * 3
     expire_access_token()
     assert value_of("tasks") == []

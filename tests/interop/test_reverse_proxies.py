@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.limits import TIMEOUT
 from tests.support.multipart_builder import FORM_TYPE, Field, build_form
 from tests.support.ports import ReservedPort
 from tests.support.programs import require
@@ -80,7 +81,7 @@ async def run_proxy(proxy: str, folder: Path, port: int, server: RunningServer) 
     headers = {"Authorization": f"Bearer {await server.token(DEV)}"}
     try:
         async with httpx.AsyncClient(
-            base_url=f"https://localhost:{port}", verify=context, headers=headers, timeout=30, trust_env=False
+            base_url=f"https://localhost:{port}", verify=context, headers=headers, timeout=TIMEOUT, trust_env=False
         ) as client:
 
             async def is_ready() -> bool:
@@ -114,7 +115,7 @@ async def test_documented_proxy_serves_tasks_and_events(
         created = await client.post("/api/v1/encryptionTask", headers={"Content-Type": FORM_TYPE}, content=form)
         assert created.status_code == 201, created.text
         path = f"/api/v1/encryptionTask/{created.json()['id']}"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(TIMEOUT):
             while '"status":"DONE"' not in await anext(lines):
                 pass
         task = (await client.get(path)).json()

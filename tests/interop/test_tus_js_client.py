@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from tests.support.limits import TIMEOUT
 from tests.support.node import INTEROP_DIR, Node
 from tests.support.server_harness import DEV, ServerHarness, run_server
 from tests.support.unreliable_proxy import UnreliableProxy
@@ -53,7 +54,7 @@ async def run_client(node: Node, base_url: str, token: str, firmware: Path, *, s
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(TIMEOUT):
         out, err = await process.communicate()
     assert err == b""
     assert process.returncode is not None

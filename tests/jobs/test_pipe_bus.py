@@ -33,7 +33,11 @@ from sealyard.model.worker_messages import (
     WorkerLost,
 )
 from tests.support.bus_driver import BusDriver, drive_bus, is_alive, run_within
+from tests.support.limits import TIMEOUT
 from tests.support.worker_harness import PASSPHRASE, WorkerWorkspace
+
+SHORT_LEASE = 5
+"""Seconds of a lease that tests can exceed. A worker sends a heartbeat each second, later on a busy machine."""
 
 LARGE = bytes(LARGE_JOB_BYTES + 128 * 1024 * 1024)
 GENERATE_SLOW_KEY = GenerateKey(
@@ -47,8 +51,8 @@ def find_key_holder(worker_pid: int) -> int:
 
 
 async def wait_until_exited(pids: tuple[int, ...]) -> bool:
-    """Wait for the processes to exit, and return whether they did within a few seconds."""
-    deadline = time.monotonic() + 5
+    """Wait for the processes to exit, and return whether they did."""
+    deadline = time.monotonic() + TIMEOUT
     while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
     return not any(is_alive(pid) for pid in pids)
@@ -191,12 +195,11 @@ def test_permission_with_wrong_token_is_ignored(workspace: WorkerWorkspace) -> N
 
 
 def test_silent_worker_is_killed_after_lease(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", 1.5)
-
     async def scenario() -> None:
         async with drive_bus(workspace) as bus:
             job = workspace.package(b"firmware")
             pid = await run_until_permission_request(bus, job)
+            monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", 1.5)
             os.kill(pid, signal.SIGSTOP)
             assert (await bus.next(WorkerLost)).task_id == job.task.id
             assert await wait_until_exited((pid,))
@@ -205,16 +208,16 @@ def test_silent_worker_is_killed_after_lease(workspace: WorkerWorkspace, monkeyp
 
 
 def test_suspended_engine_does_not_lose_worker(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", 1.5)
-    monkeypatch.setattr(pipe_bus, "REQUEST_TIMEOUT", 1.5)
+    monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", SHORT_LEASE)
+    monkeypatch.setattr(pipe_bus, "REQUEST_TIMEOUT", SHORT_LEASE)
 
     async def scenario() -> None:
         async with drive_bus(workspace) as bus:
             job = workspace.signing(b"message")
             pid = await run_until_permission_request(bus, job)
-            for _ in range(3):
+            for _ in range(2):
                 request = asyncio.create_task(bus.bus.request(AuditPublicKey()))
-                suspend_this_process(seconds=3)
+                suspend_this_process(seconds=SHORT_LEASE + 1)
                 await bus.wait_for_heartbeat()
                 assert (await request).text
             await bus.bus.permit_signing(job.task.id, job.task.fencing_token)
@@ -230,32 +233,30 @@ def suspend_this_process(seconds: int) -> None:
 
 
 def test_new_jobs_do_not_extend_lease(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", 1.5)
-
     async def scenario() -> None:
         async with drive_bus(workspace) as bus:
             assert bus.bus.reserve("large", LARGE_JOB_BYTES)
             pid = await run_until_permission_request(bus, workspace.package(b"firmware"))
+            monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", 1.5)
             os.kill(pid, signal.SIGSTOP)
-            started_at = time.monotonic()
             while is_alive(pid):
                 job = workspace.signing(b"message")
                 if bus.bus.reserve(job.task.id, 7):
                     await bus.bus.run(job)
                 await asyncio.sleep(0.3)
-                assert time.monotonic() - started_at < 6
 
     run_within(scenario())
 
 
 def test_job_awaiting_permission_keeps_its_lease(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", 1.5)
+    monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", SHORT_LEASE)
 
     async def scenario() -> None:
         async with drive_bus(workspace) as bus:
             job = workspace.signing(b"message")
             pid = await run_until_permission_request(bus, job)
-            for _ in range(3):
+            # One heartbeat is sent each second.
+            for _ in range(SHORT_LEASE + 1):
                 await bus.wait_for_heartbeat()
             await bus.bus.permit_signing(job.task.id, job.task.fencing_token)
             assert isinstance(await bus.wait_for_end(), JobFinished)
@@ -318,8 +319,6 @@ def test_checkpoint_request_is_retried(workspace: WorkerWorkspace) -> None:
 
 
 def test_worker_hanging_on_request_is_killed(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipe_bus, "REQUEST_TIMEOUT", 0.5)
-
     async def scenario() -> None:
         async with drive_bus(workspace) as bus:
             job = workspace.signing(b"message")
@@ -327,6 +326,7 @@ def test_worker_hanging_on_request_is_killed(workspace: WorkerWorkspace, monkeyp
             assert isinstance(await bus.wait_for_end(), JobFinished)
             [pid] = bus.bus.pids
             os.kill(pid, signal.SIGSTOP)
+            monkeypatch.setattr(pipe_bus, "REQUEST_TIMEOUT", 0.5)
             with pytest.raises(WorkerError, match="did not respond"):
                 await bus.bus.request(AuditPublicKey())
             assert await wait_until_exited((pid,))

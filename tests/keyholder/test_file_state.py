@@ -27,6 +27,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.key_holder_messages import HolderResponse, RecordIntent, StateEvent
 from sealyard.model.workspace import WorkspacePaths
+from tests.support.limits import TIMEOUT
 from tests.support.worker_state import read_records
 
 MASTER_KEY = bytes(range(32))
@@ -140,7 +141,7 @@ def test_waiting_intents_share_one_sync(
 
     def wait_and_sync(fd: int) -> None:
         started.set()
-        released.wait(10)
+        released.wait(TIMEOUT)
         syncs.append(fd)
         sync(fd)
 
@@ -151,9 +152,9 @@ def test_waiting_intents_share_one_sync(
     for number in range(51):
         requests.submit(RecordIntent(request_id=number, task_id=f"t{number}", fencing_token=1, sha256=ONE), replies.put)
         if number == 0:
-            started.wait(10)
+            started.wait(TIMEOUT)
     released.set()
-    assert {replies.get(timeout=10).request_id for _ in range(51)} == set(range(51))
+    assert {replies.get(timeout=TIMEOUT).request_id for _ in range(51)} == set(range(51))
     assert len(syncs) == 2
     requests.close()
 

@@ -22,6 +22,7 @@ from sealyard.model.worker_messages import AuditPublicKey, JobFinished, SigningP
 from sealyard.model.workspace import KeyStore
 from tests.support.bus_driver import BusDriver, ConstantClock, drive_bus, is_alive, run_within
 from tests.support.key_holders import unlock
+from tests.support.limits import TIMEOUT
 from tests.support.worker_harness import PASSPHRASE, WorkerWorkspace
 
 VARIABLE = "SEALYARD_PASSPHRASE"
@@ -57,7 +58,7 @@ def child_pids(pid: int) -> list[int]:
 
 
 async def wait_until_gone(*pids: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(TIMEOUT):
         while any(is_alive(pid) and not _is_zombie(pid) for pid in pids):
             await asyncio.sleep(0.01)
 
@@ -251,7 +252,7 @@ def test_killed_key_holder_is_restarted_from_environment(workspace: WorkerWorksp
         env={**os.environ, VARIABLE: PASSPHRASE},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT,
         check=False,
     )
     assert result.stdout == "restarted\n", result.stderr

@@ -14,6 +14,7 @@ from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.errors import KeyStoreLockedError
 from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import Verdict
+from tests.support.limits import TIMEOUT
 from tests.support.workspace_files import DEVELOPER, DEVICE, OWNER, create_workspace_with_device, open_engine
 
 
@@ -21,7 +22,7 @@ async def kill_key_holder(engine: EngineHandle) -> None:
     worker = engine.worker_pids[0]
     parent = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(parent, signal.SIGKILL)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(TIMEOUT):
         while engine.worker_pids:
             await asyncio.sleep(0.01)
 

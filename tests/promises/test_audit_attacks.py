@@ -21,22 +21,10 @@ from sealyard.audit.segment_files import read_notes
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.audit import GENESIS_HASH, AuditEntry
 from sealyard.model.errors import AuditVerificationError
-from tests.support.client_kinds import ADMIN, AUDITOR, PASSPHRASE, create_test_workspace
+from tests.support.client_kinds import ADMIN, AUDITOR, PASSPHRASE
 from tests.support.key_holders import unlock
 
 SEGMENT, NOTES, KEY = "segment-000000.jsonl", "checkpoints.txt", "audit-key.pem"
-
-
-@pytest.fixture(scope="module")
-def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("attacked") / "workspace"
-    asyncio.run(create_test_workspace(folder))
-    return folder
-
-
-@pytest.fixture
-def folder(workspace_template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(workspace_template, tmp_path / "workspace"))
 
 
 def rewrite_entry(folder: Path, changed_seq: int = 2) -> None:

@@ -22,11 +22,10 @@ import pytest
 from sealyard.model.worker_messages import KeyResponse
 from tests.support.cli_runner import wait_until
 from tests.support.confined_worker import call_number, run_inside
+from tests.support.limits import TIMEOUT
 from tests.support.ordinary_user import open_to_ordinary_user, run_as_ordinary_user
 from tests.support.processes import killed_at_exit
 from tests.support.worker_harness import PASSPHRASE, WorkerProcess, WorkerWorkspace
-
-TIMEOUT = 30.0
 
 READ_MEMORY_SCRIPT = """
 import ctypes, errno, json, os, sys

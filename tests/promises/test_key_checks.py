@@ -20,25 +20,12 @@ from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.key_checks import KeyCheck
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 from sealyard.model.worker_messages import ProbeAuditKey, ProbeEncryptionKey, ProbeSigningKey
-from tests.support.client_kinds import ADMIN, GATEWAY, PASSPHRASE, OffsetClock, create_test_workspace
+from tests.support.client_kinds import ADMIN, GATEWAY, PASSPHRASE, OffsetClock
 from tests.support.key_holders import unlock
+from tests.support.limits import TIMEOUT
 
 PERIOD = 0.5
 """Seconds between two checks of a key."""
-
-TIMEOUT = 60.0
-
-
-@pytest.fixture(scope="module")
-def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checked") / "workspace"
-    asyncio.run(create_test_workspace(folder))
-    return folder
-
-
-@pytest.fixture
-def folder(workspace_template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(workspace_template, tmp_path / "workspace"))
 
 
 async def open_engine(folder: Path, clock: OffsetClock | None = None) -> EngineHandle:

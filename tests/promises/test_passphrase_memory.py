@@ -21,11 +21,11 @@ from sealyard.client.config.profiles import Profile, ProfileFile, write_profiles
 from sealyard.keys.master_key import PASSPHRASE as PASSPHRASE_STORE
 from sealyard.keys.master_key import open_master_key
 from sealyard.model.workspace import WorkspacePaths
+from tests.support.limits import TIMEOUT
 from tests.support.processes import killed_at_exit
 from tests.support.workspace_files import ADMIN, create_workspace_with_device
 
 PASSPHRASE = "only for this test"
-TIMEOUT = 60.0
 
 ENGINE_SCRIPT = """
 import asyncio, functools, os, sys

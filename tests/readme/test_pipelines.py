@@ -16,7 +16,8 @@ import yaml  # type: ignore[import-untyped]
 
 from sealyard.cli.parser import build_parser
 from tests.cli.conftest import home, workspace, workspace_template
-from tests.support.cli_runner import LIMIT, CliWorkspace
+from tests.support.cli_runner import CliWorkspace
+from tests.support.limits import TIMEOUT
 from tests.support.programs import require_module
 from tests.support.served_workspace import ServedWorkspace
 
@@ -53,7 +54,7 @@ def test_example_conforms_to_published_schema(system: str, tmp_path: Path) -> No
     path.write_text(_find_example(system))
     transform = ["--data-transform", system] if system == "gitlab-ci" else []
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{system}", *transform, str(path)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert process.returncode == 0, process.stdout
 
 
@@ -99,7 +100,7 @@ def test_commands_request_and_download_package(
     assert len(outputs) == 1
     job = _start_job(container_script, project, {**environment, "TASK": task})
     _sealyard(server, project, "USER:owner", "approve", task)
-    output, _ = job.communicate(timeout=LIMIT)
+    output, _ = job.communicate(timeout=TIMEOUT)
     assert job.returncode == 0, output
     assert len(list((project / "dist").glob("*.se-1"))) == 1
 
@@ -123,7 +124,7 @@ def _start_job(script: str, project: Path, environment: dict[str, str]) -> subpr
 
 def _run_job(script: str, project: Path, environment: dict[str, str]) -> str:
     job = _start_job(script, project, environment)
-    output, _ = job.communicate(timeout=LIMIT)
+    output, _ = job.communicate(timeout=TIMEOUT)
     assert job.returncode == 0, output
     return output
 
@@ -135,7 +136,7 @@ def _sealyard(server: ServedWorkspace, project: Path, subject: str, *arguments: 
         env=_environment(server, subject),
         capture_output=True,
         text=True,
-        timeout=LIMIT,
+        timeout=TIMEOUT,
         check=True,
     )
     return process.stdout

@@ -29,11 +29,11 @@ from tests.support.server_harness import (
     OWNER,
     STRANGER,
     ServerHarness,
-    copy_workspace,
     create_test_workspace,
     run_server,
     wait_until,
 )
+from tests.support.workspace_copies import copy_workspace
 
 pytestmark = pytest.mark.anyio
 

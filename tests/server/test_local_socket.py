@@ -23,7 +23,9 @@ from sealyard.model.errors import PermissionDeniedError, UsageError
 from sealyard.server.auth.authentication import account_name, subject_for_uid
 from sealyard.server.local_socket import LocalSocketServer, bind_socket
 from tests.support.key_holders import unlock
-from tests.support.server_harness import ADMIN, DEV, PASSPHRASE, copy_workspace, run_server
+from tests.support.limits import TIMEOUT
+from tests.support.server_harness import ADMIN, DEV, PASSPHRASE, run_server
+from tests.support.workspace_copies import copy_workspace
 
 pytestmark = pytest.mark.anyio
 
@@ -78,7 +80,7 @@ async def run_command(*command: object, **process_options: Any) -> subprocess.Co
     arguments = [str(each) for each in command]
 
     def run_process() -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(arguments, capture_output=True, timeout=30, check=False, cwd="/", **process_options)
+        return subprocess.run(arguments, capture_output=True, timeout=TIMEOUT, check=False, cwd="/", **process_options)
 
     return await asyncio.to_thread(run_process)
 

@@ -20,8 +20,9 @@ from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import TaskStatus
 from sealyard.server.http.listeners import is_loopback, parse_address, require_tls_or_loopback
 from sealyard.server.settings import ServerSettings
+from tests.support.limits import TIMEOUT
 from tests.support.running_server import RunningServer, run_service, start_error
-from tests.support.server_harness import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, create_test_workspace, wait_until
+from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER, create_test_workspace, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -156,7 +157,7 @@ async def test_task_interrupted_by_stop_is_resumed(folder: Path, tmp_path: Path)
         await server.service.stop()
     await _check_status(folder, task_id, TaskStatus.RUNNING)
     async with run_service(folder) as server:
-        done = await server.engine.client(DEV).wait(task_id, within=120)
+        done = await server.engine.client(DEV).wait(task_id, within=TIMEOUT)
         assert (done.status, done.reason) == (TaskStatus.DONE, "")
 
 
@@ -169,7 +170,7 @@ async def test_forced_stop_interrupts_running_task(folder: Path, tmp_path: Path)
         stopping = asyncio.create_task(server.service.stop(force_stop))
         await asyncio.sleep(0)
         force_stop.set()
-        async with asyncio.timeout(DONE_WITHIN):
+        async with asyncio.timeout(TIMEOUT):
             await stopping
         uploading.cancel()
         await asyncio.gather(uploading, return_exceptions=True)

@@ -13,6 +13,7 @@ import pytest
 from sealyard.fs import atomic
 from sealyard.model.errors import InvalidInputError, StorageError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from tests.support.limits import TIMEOUT
 from tests.support.store_helpers import OpenStore, read_documents
 
 
@@ -41,7 +42,7 @@ def gate(monkeypatch: pytest.MonkeyPatch, open_store: OpenStore) -> Iterator[Cal
     def write_after_gate(fd: int, data: bytes) -> None:
         if gates:
             gates[-1].reached.set()
-            gates[-1].opened.wait(10)
+            gates[-1].opened.wait(TIMEOUT)
             if gates[-1].error is not None:
                 raise gates[-1].error
         write_all(fd, data)
@@ -60,7 +61,7 @@ def test_submit_is_durable_once_future_completes(open_store: OpenStore, gate: Ca
     store = open_store()
     closed_gate = gate()
     future = store.submit(put_task("a", n=1))
-    assert closed_gate.reached.wait(10)
+    assert closed_gate.reached.wait(TIMEOUT)
     assert store.get("tasks", "a") == {"n": 1}
     assert read_documents(open_store(write=False)) == {}
     assert not future.done()
@@ -74,7 +75,7 @@ def test_pending_batches_share_one_write(folder: Path, open_store: OpenStore, ga
     closed_gate = gate()
     completed: list[int] = []
     first = store.submit(put_task("first"))
-    assert closed_gate.reached.wait(10)
+    assert closed_gate.reached.wait(TIMEOUT)
     futures = [store.submit(put_task(str(n))) for n in range(50)]
     for n, future in enumerate(futures):
         future.add_done_callback(lambda _future, n=n: completed.append(n))  # type: ignore[misc]
@@ -93,7 +94,7 @@ def test_failed_write_rolls_back_pending_batches(open_store: OpenStore, gate: Ca
     before = read_documents(store)
     closed_gate = gate()
     failed = [store.submit(put_task("a", n=1))]
-    assert closed_gate.reached.wait(10)
+    assert closed_gate.reached.wait(TIMEOUT)
     failed.append(store.submit(WriteBatch(puts=(("tasks", "a", {"n": 2}),), deletes=(("tasks", "b"),))))
     failed.append(store.submit(WriteBatch(puts=(("other", "c", {}),), audit=({"seq": 2},), events=({"cursor": 1},))))
     closed_gate.open(OSError(errno.EIO, "Input/output error"))
@@ -129,7 +130,7 @@ def test_snapshot_lock_delays_rollback(open_store: OpenStore, gate: Callable[[],
     store = open_store()
     closed_gate = gate()
     first = store.submit(put_task("a", n=1))
-    assert closed_gate.reached.wait(10)
+    assert closed_gate.reached.wait(TIMEOUT)
     with store.snapshot_lock():
         closed_gate.open(OSError(errno.EIO, "Input/output error"))
         assert store.get("tasks", "a") == {"n": 1}

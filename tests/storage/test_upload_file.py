@@ -19,6 +19,7 @@ from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundErro
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.storage.upload_dir import UploadDir, UploadRecord
 from sealyard.storage.upload_file import UploadFile
+from tests.support.limits import TIMEOUT
 from tests.support.store_helpers import FailingDisk
 
 CONTENT = bytes(range(256)) * 40
@@ -189,7 +190,7 @@ def test_concurrent_writers_never_interleave(harness: UploadHarness) -> None:
     for each in writers:
         each.start()
     for each in writers:
-        each.join(60)
+        each.join(TIMEOUT)
     assert not any(each.is_alive() for each in writers)
     assert harness.read_input() == CONTENT
 

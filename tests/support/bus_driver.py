@@ -23,11 +23,11 @@ from sealyard.model.worker_messages import (
     WorkerLost,
 )
 from tests.support.key_holders import unlock
+from tests.support.limits import TIMEOUT
 from tests.support.worker_harness import NOW, PASSPHRASE, WorkerWorkspace
 
 T = TypeVar("T")
 
-WAIT_SECONDS = 30.0
 END = JobFinished | JobFailed | JobStopped | WorkerLost
 
 
@@ -102,7 +102,7 @@ def run_within(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine of a test with a timeout."""
 
     async def run_with_timeout() -> T:
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(TIMEOUT):
             return await work
 
     return asyncio.run(run_with_timeout())

@@ -15,10 +15,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from sealyard.cli.main import main
-
-LIMIT = 30.0
-"""Timeout in seconds."""
-
+from tests.support.limits import TIMEOUT
 
 PASSPHRASE = "correct horse"
 PEOPLE = ("admin", "developer", "owner", "auditor")
@@ -56,7 +53,7 @@ def command(*arguments: object) -> list[str]:
 
 def run_process(*arguments: object, **options: Any) -> CliResult:
     completed = subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=LIMIT, check=False, **options
+        command(*arguments), capture_output=True, text=True, timeout=TIMEOUT, check=False, **options
     )
     return CliResult(completed.returncode, completed.stdout, completed.stderr)
 
@@ -75,7 +72,7 @@ def start_process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.05)

@@ -25,6 +25,7 @@ from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, Package
 from sealyard.model.tasks import Task
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.support.key_holders import unlock
+from tests.support.limits import TIMEOUT
 
 ADMIN, DEV, OWNER, AUDITOR = "USER:admin", "USER:dev", "USER:owner", "USER:auditor"
 GATEWAY = "gateway"
@@ -124,7 +125,7 @@ class ContractSubjects:
         dev = await self.client_for(DEV)
         file = await dev.upload(self.create_file())
         task = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file,), **fields))
-        return await dev.wait(task.id, within=30, or_waiting=True)
+        return await dev.wait(task.id, within=TIMEOUT, or_waiting=True)
 
 
 class ClientHarness:

@@ -41,12 +41,12 @@ from sealyard.storage.documents import WriteBatch
 from tests.support.clock import FakeClock
 from tests.support.fake_bus import FakeBus, FakeWorker
 from tests.support.in_memory_keys import InMemoryKeys
+from tests.support.limits import TIMEOUT
 
 T = TypeVar("T")
 
 ADMIN, DEV, OWNER, SECOND, CLIENT = "USER:admin", "USER:dev", "USER:owner", "USER:second", "CLIENT:ci"
 GATEWAY = "gateway"
-WAIT_SECONDS = 10.0
 
 
 def device_request(
@@ -225,8 +225,8 @@ class EngineHarness:
         return self.engine.repository.task(task_id)
 
     async def wait_until(self, condition: Callable[[], object]) -> None:
-        """Wait until ``condition`` is true. Fails after ten seconds."""
-        async with asyncio.timeout(WAIT_SECONDS):
+        """Wait until ``condition`` is true."""
+        async with asyncio.timeout(TIMEOUT):
             while not condition():
                 await asyncio.sleep(0.001)
 

@@ -18,6 +18,7 @@ from sealyard.model.notifications import (
 )
 from sealyard.server.notifications.sender import NotificationSender
 from tests.support.engine_harness import ADMIN, EngineHarness
+from tests.support.limits import TIMEOUT
 from tests.support.webhook_harness import engine_handle
 
 EMAIL = "owner@example.org"
@@ -51,7 +52,7 @@ def current_target(harness: EngineHarness, target: NotificationTarget) -> Notifi
 async def next_delivery(harness: EngineHarness, target: NotificationTarget) -> NotificationDelivery:
     """Return the next message to the target, after the time in which it waits for others."""
     harness.clock.advance(seconds=COALESCING_SECONDS)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(TIMEOUT):
         delivery = await harness.engine.notifications.outbox.next_delivery(target.id)
     assert delivery is not None
     return delivery

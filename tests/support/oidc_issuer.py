@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
+
+from sealyard.server.auth import jwks
+from tests.support.limits import TIMEOUT
 
 AUDIENCE = "sealyard"
 
@@ -56,14 +60,18 @@ class OidcIssuer:
 
     def _call(self, path: str, body: Any = None) -> Any:
         data = None if body is None else msgspec.json.encode(body)
-        with urllib.request.urlopen(f"{self.url}{path}", data, timeout=10) as response:
+        with urllib.request.urlopen(f"{self.url}{path}", data, timeout=TIMEOUT) as response:
             return msgspec.json.decode(response.read())
 
 
 @contextmanager
 def run_issuer() -> Iterator[OidcIssuer]:
+    """Run an issuer in a process of its own, which on a busy machine may answer later than a server waits for it."""
     script = Path(__file__).with_name("oidc_issuer_process.py")
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+    with (
+        patch.object(jwks, "FETCH_TIMEOUT", TIMEOUT),
+        subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process,
+    ):
         try:
             yield OidcIssuer(process)
         finally:

@@ -14,6 +14,7 @@ import msgspec
 
 from sealyard.model.login import LoginMethod
 from sealyard.server.settings import OidcSettings
+from tests.support.limits import TIMEOUT
 from tests.support.node import INTEROP_DIR, Node
 
 AUDIENCE = "https://seal.example"
@@ -43,7 +44,7 @@ class OidcProvider:
 
     def log_in(self, url: str, account: str) -> httpx.Response:
         """Open ``url`` as a browser does, log in as ``account``, consent, and return the last response."""
-        with httpx.Client(follow_redirects=True, timeout=20) as browser:
+        with httpx.Client(follow_redirects=True, timeout=TIMEOUT) as browser:
             response = browser.get(url)
             while (form := _find_form(response, account)) is not None:
                 response = browser.post(form[0], data=form[1])
@@ -51,7 +52,7 @@ class OidcProvider:
 
     def refuse(self, url: str) -> httpx.Response:
         """Open ``url``, and cancel the login where the issuer asks for the account."""
-        with httpx.Client(follow_redirects=True, timeout=20) as browser:
+        with httpx.Client(follow_redirects=True, timeout=TIMEOUT) as browser:
             response = browser.get(url)
             while (abort_link := re.search(r'href="([^"]*/abort)"', response.text)) is None:
                 form = _find_form(response, "")

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import AnyStr
 
-EXIT_TIMEOUT = 10.0
+from tests.support.limits import TIMEOUT
 
 
 def is_running(pid: int) -> bool:
@@ -63,7 +63,7 @@ def kill_all(pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wait_for_exit(pids, EXIT_TIMEOUT)
+    wait_for_exit(pids, TIMEOUT)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.support.cli_runner import LIMIT, command
+from tests.support.cli_runner import command
+from tests.support.limits import TIMEOUT
 from tests.support.processes import killed_at_exit
 
 
@@ -26,7 +27,7 @@ def run_interactive(*arguments: object, answers: dict[str, Callable[[str], str]]
         command(*arguments), stdin=terminal_fd, stdout=terminal_fd, stderr=terminal_fd, start_new_session=True
     )
     os.close(terminal_fd)
-    output, deadline = b"", time.monotonic() + LIMIT
+    output, deadline = b"", time.monotonic() + TIMEOUT
     pending = dict(answers)
     with killed_at_exit(process):
         while time.monotonic() < deadline:
@@ -38,7 +39,7 @@ def run_interactive(*arguments: object, answers: dict[str, Callable[[str], str]]
                 break
             for question in [each for each in pending if each.encode() in output]:
                 os.write(controller_fd, pending.pop(question)(output.decode("utf-8", "ignore")).encode() + b"\n")
-        process.wait(LIMIT)
+        process.wait(TIMEOUT)
     os.close(controller_fd)
     screen = output.decode()
     assert not pending, f"questions that did not appear: {set(pending)}\n{screen}"

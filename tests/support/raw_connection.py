@@ -13,9 +13,7 @@ from litestar import Litestar, Request, get, put
 from sealyard.server.http.listeners import UvicornListener, bind, network_listener
 from sealyard.server.http.protocol import LimitedHttpProtocol
 from sealyard.server.http.tls import TlsCertificate
-
-WITHIN = 10.0
-"""Timeout in seconds."""
+from tests.support.limits import TIMEOUT
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
@@ -33,14 +31,14 @@ class RawConnection:
 
     async def answer(self) -> tuple[int, str, bytes]:
         """Read a response: status, lower-case head, and body."""
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(TIMEOUT):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
             length = next((each for each in head.splitlines() if each.startswith("content-length")), ":0")
             return int(head.split()[1]), head, await self.reader.readexactly(int(length.partition(":")[2]))
 
     async def read_all(self) -> bytes:
         """Read until the peer closes the connection."""
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(TIMEOUT):
             try:
                 return await self.reader.read()
             except ConnectionError:
@@ -67,9 +65,15 @@ class ProtocolServer:
         connection = await self.connect()
         assert await connection.read_all() == b""
 
+    async def wait_until_handled(self) -> None:
+        """Wait until the server handles a request, whose head has arrived."""
+        async with asyncio.timeout(TIMEOUT):
+            while not self.listener.server_state.tasks:
+                await asyncio.sleep(0)
+
     async def wait_for_head_bytes(self, count: int) -> None:
         """Wait until the only connection has received ``count`` bytes of a request head."""
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(TIMEOUT):
             while [each._unparsed_bytes for each in self.connections()] != [count]:
                 await asyncio.sleep(0)
 

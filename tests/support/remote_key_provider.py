@@ -16,9 +16,8 @@ from sealyard.keys.provider import Signer
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import ErrorInfo, InvalidKeyError, error_from_info
 from sealyard.model.keys import KeyInfo, KeyVersion
+from tests.support.limits import TIMEOUT
 from tests.support.processes import killed_at_exit
-
-CLOSE_TIMEOUT = 30.0
 
 
 class RemoteKeys:
@@ -31,7 +30,7 @@ class RemoteKeys:
 
     def close(self) -> None:
         with killed_at_exit(self._process):
-            self._process.communicate(timeout=CLOSE_TIMEOUT)
+            self._process.communicate(timeout=TIMEOUT)
 
     def request(self, method: str, **values: Any) -> Any:
         assert self._process.stdin

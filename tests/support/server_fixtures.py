@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
-from tests.support.server_harness import copy_workspace, create_test_workspace
+from tests.support.server_harness import create_test_workspace
+from tests.support.workspace_copies import copy_workspace, create_template
 
 
 @pytest.fixture
@@ -17,9 +17,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("template") / "workspace"
-    asyncio.run(create_test_workspace(folder))
-    return folder
+    return create_template(tmp_path_factory, create_test_workspace)
 
 
 @pytest.fixture

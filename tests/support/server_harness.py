@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from sealyard.server.auth.rate_limit import TokenBucketLimiter
 from sealyard.server.auth.tenants import TenantRegistry
 from sealyard.server.http.listeners import bind, network_listener
 from tests.support.key_holders import unlock
+from tests.support.limits import TIMEOUT
 
 PASSPHRASE = "only for this test"
 ADMIN, DEV, OWNER, SECOND, AUDITOR, CI = (
@@ -38,7 +38,6 @@ ADMIN, DEV, OWNER, SECOND, AUDITOR, CI = (
 PEOPLE = (DEV, OWNER, SECOND, AUDITOR, CI)
 STRANGER = "USER:stranger"
 GATEWAY = "gateway"
-DONE_WITHIN = 20.0
 MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 
 
@@ -95,7 +94,7 @@ class ServerHarness:
         return self.anonymous_client(headers if tenant is None else {**headers, "X-SE-TENANT": tenant})
 
     def anonymous_client(self, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
-        client = httpx.AsyncClient(base_url=self.base, headers=headers, timeout=30)
+        client = httpx.AsyncClient(base_url=self.base, headers=headers, timeout=TIMEOUT)
         self._clients.append(client)
         return client
 
@@ -136,14 +135,9 @@ async def run_server(
             await engine.close()
 
 
-def copy_workspace(template: Path, target: Path) -> Path:
-    shutil.copytree(template, target)
-    return target
-
-
 async def wait_until(condition: Callable[[], Awaitable[Any]], what: str) -> Any:
     """Wait until ``condition`` returns a true value, and return the value."""
-    async with asyncio.timeout(DONE_WITHIN):
+    async with asyncio.timeout(TIMEOUT):
         while not (value := await condition()):
             await asyncio.sleep(0.02)
         return value

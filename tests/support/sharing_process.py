@@ -1,7 +1,7 @@
 """A process that shares a workspace and prints what happens, one line per event. It ends at EOF on its input.
 
-``python sharing_process.py FOLDER SUBJECT``, with the passphrase in the environment. Lines: ``holds`` or ``attached``,
-``took over``, ``trouble CODE``, ``event CURSOR``, ``closed``.
+``python -m tests.support.sharing_process FOLDER SUBJECT``, with the passphrase in the environment.
+Lines: ``holds`` or ``attached``, ``took over``, ``trouble CODE``, ``event CURSOR``, ``closed``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-LIMIT = 60.0
+from tests.support.limits import TIMEOUT
 
 
 class SharingProcess:
@@ -25,7 +25,8 @@ class SharingProcess:
         self.lines: list[str] = []
         self._lines_changed = threading.Condition()
         self.process = subprocess.Popen(
-            [sys.executable, __file__, str(folder), subject],
+            [sys.executable, "-m", "tests.support.sharing_process", str(folder), subject],
+            cwd=Path(__file__).parents[2],
             env=os.environ | {"SEALYARD_PASSPHRASE": passphrase},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -44,7 +45,8 @@ class SharingProcess:
     def has_line(self, *expected: str) -> str:
         """Wait until one of the ``expected`` lines was printed, and return it."""
         with self._lines_changed:
-            assert self._lines_changed.wait_for(lambda: set(expected) & set(self.lines), LIMIT), (expected, self.lines)
+            is_printed = self._lines_changed.wait_for(lambda: set(expected) & set(self.lines), TIMEOUT)
+            assert is_printed, (expected, self.lines)
             return next(each for each in self.lines if each in expected)
 
     async def wait_for_line(self, *expected: str) -> str:
@@ -58,7 +60,7 @@ class SharingProcess:
         """Close its input and wait for a clean exit."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        assert self.process.wait(LIMIT) == 0
+        assert self.process.wait(TIMEOUT) == 0
         self._reader.join()
 
     def kill(self) -> None:

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.support.limits import TIMEOUT
 from tests.support.processes import command_line, kill_all, wait_for_exit
 from tests.support.programs import require
 
-LIMIT = 40.0
 POLL_INTERVAL = 0.05
 STABLE_SCREENS = 6
 """Number of equal screens that count as settled. They span several frames, but less than the second after which the
@@ -34,7 +34,7 @@ class TmuxTerminal:
 
     def run(self, *words: str) -> str:
         command = [self._tmux, "-L", self._socket, "-f", "/dev/null", *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT).stdout
 
     def press(self, *keys: str) -> None:
         """Send keys by their tmux names: ``Enter``, ``Escape``, ``C-p``, ``F2``, or a character."""
@@ -46,26 +46,26 @@ class TmuxTerminal:
     def screen(self) -> str:
         return self.run("capture-pane", "-p", "-t", "t")
 
-    def wait_for(self, *words: str, limit: float = LIMIT) -> str:
+    def wait_for(self, *words: str) -> str:
         """Wait until all ``words`` (regular expressions) are on the screen, and return the screen."""
-        return self.wait_until(lambda text: all(re.search(each, text) for each in words), f"{words}", limit)
+        return self.wait_until(lambda text: all(re.search(each, text) for each in words), f"{words}")
 
-    def wait_until_gone(self, *words: str, limit: float = LIMIT) -> str:
-        return self.wait_until(lambda text: not any(re.search(each, text) for each in words), f"no {words}", limit)
+    def wait_until_gone(self, *words: str) -> str:
+        return self.wait_until(lambda text: not any(re.search(each, text) for each in words), f"no {words}")
 
-    def wait_until(self, condition, what: str, limit: float = LIMIT) -> str:  # type: ignore[no-untyped-def]
-        end = time.monotonic() + limit
+    def wait_until(self, condition: Callable[[str], object], what: str) -> str:
+        end = time.monotonic() + TIMEOUT
         while not condition(text := self.screen()):
-            assert time.monotonic() < end, f"not on the screen within {limit:g} s: {what}\n{text}"
+            assert time.monotonic() < end, f"not on the screen within {TIMEOUT:g} s: {what}\n{text}"
             time.sleep(POLL_INTERVAL)
         return text
 
-    def settle(self, limit: float = LIMIT) -> str:
+    def settle(self) -> str:
         """Wait until the screen no longer changes, and return it."""
-        end = time.monotonic() + limit
+        end = time.monotonic() + TIMEOUT
         screens = [self.screen()]
         while len(screens) < STABLE_SCREENS or len(set(screens[-STABLE_SCREENS:])) > 1:
-            assert time.monotonic() < end, f"the screen did not settle within {limit:g} s\n{screens[-1]}"
+            assert time.monotonic() < end, f"the screen did not settle within {TIMEOUT:g} s\n{screens[-1]}"
             time.sleep(POLL_INTERVAL)
             screens.append(self.screen())
         return screens[-1]
@@ -104,9 +104,9 @@ class TmuxTerminal:
         if "Quit?" in self.wait_for(r"Quit\?|" + shell):
             self.press("y")
 
-    def exit_code(self, limit: float = LIMIT) -> int:
+    def exit_code(self) -> int:
         """Wait for the program to exit, and return its exit code."""
-        text = self.wait_for(rf"{SHELL}=\d+", limit=limit)
+        text = self.wait_for(rf"{SHELL}=\d+")
         code = re.search(rf"{SHELL}=(\d+)", text)
         assert code is not None
         return int(code[1])
@@ -133,7 +133,7 @@ def terminal(
         with suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
             pids = descendants(tmux_terminal.shell_pid())
         subprocess.run([tmux, "-L", tmux_terminal._socket, "kill-server"], check=False, capture_output=True)
-        kill_all(wait_for_exit(pids, LIMIT))
+        kill_all(wait_for_exit(pids, TIMEOUT))
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:

@@ -50,6 +50,7 @@ from sealyard.model.worker_messages import (
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.key_service import KeyService
+from tests.support.limits import TIMEOUT
 from tests.support.worker_state import read_intents
 
 T = TypeVar("T")
@@ -66,7 +67,6 @@ KEYS = {
     "rsa-data": (KeyType.RSA_3072, KeyPurpose.DATA),
 }
 CIPHER = EncryptionKey(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, uri="local:content", version=1)
-RESPONSE_TIMEOUT = 30.0
 
 
 class WorkerWorkspace:
@@ -258,7 +258,7 @@ class WorkerProcess:
     def next(self, kind: type[T]) -> T:
         """Return the next message of this kind. Skips other messages, but fails if the job ends."""
         while True:
-            message = self._messages.get(timeout=RESPONSE_TIMEOUT)
+            message = self._messages.get(timeout=TIMEOUT)
             if isinstance(message, kind):
                 return message
             assert not isinstance(message, JobFinished | JobFailed | JobStopped | None), message
@@ -267,7 +267,7 @@ class WorkerProcess:
         """Run the job, granting every signing permission it requests, and return the message that ends it."""
         self.send(RunJob(job=job))
         while True:
-            message = self._messages.get(timeout=RESPONSE_TIMEOUT)
+            message = self._messages.get(timeout=TIMEOUT)
             assert message is not None, "the worker exited"
             if isinstance(message, SigningPermissionRequested):
                 self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
@@ -277,7 +277,7 @@ class WorkerProcess:
     def run_until_exit(self, job: Job) -> None:
         """Run the job, granting every signing permission it requests, until the process exits."""
         self.send(RunJob(job=job))
-        while (message := self._messages.get(timeout=RESPONSE_TIMEOUT)) is not None:
+        while (message := self._messages.get(timeout=TIMEOUT)) is not None:
             assert not isinstance(message, JobFinished | JobFailed | JobStopped), message
             if isinstance(message, SigningPermissionRequested):
                 self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))

@@ -16,6 +16,7 @@ from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.session.session import Session
+from tests.support.limits import TIMEOUT
 from tests.tui.connection import FakeConnection
 from tests.tui.workspace import ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER, TuiWorkspace
 
@@ -23,7 +24,6 @@ PROFILES = tuple(
     Profile(name=subject.partition(":")[2], identity=subject, workspace="/srv/yard")
     for subject in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
 )
-TIMEOUT = 10.0
 
 POLL_INTERVAL = 0.005
 """Seconds between two checks of a condition."""

@@ -31,9 +31,9 @@ from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice, OpenDemo
 from sealyard_tui.session.connections import LocalConnection, WorkspaceConnection
 from sealyard_tui.session.messages import ConnectionMode
 from tests.support.key_holders import unlock
+from tests.support.limits import TIMEOUT
 
 PASSPHRASE = "a passphrase for this test alone"
-TIMEOUT = 60.0
 
 
 class Terminal:

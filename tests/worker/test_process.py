@@ -27,11 +27,10 @@ from sealyard.model.worker_messages import (
     SigningPermitted,
     WorkerStartFailed,
 )
+from tests.support.limits import TIMEOUT
 from tests.support.processes import killed_at_exit
 from tests.support.worker_harness import PASSPHRASE, WorkerProcess, WorkerWorkspace
 
-EXIT_TIMEOUT = 1.0
-START_TIMEOUT = 20.0
 LARGE = bytes(192 * 1024 * 1024)
 
 Start = Callable[..., WorkerProcess]
@@ -67,7 +66,7 @@ sys.exit(__main__.main())
 
 def test_idle_worker_exits_with_its_pipe(worker: WorkerProcess) -> None:
     worker.close_stdin()
-    assert worker.process.wait(EXIT_TIMEOUT) == 0
+    assert worker.process.wait(TIMEOUT) == 0
 
 
 def test_working_process_exits_with_its_pipe(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
@@ -75,7 +74,7 @@ def test_working_process_exits_with_its_pipe(workspace: WorkerWorkspace, worker:
     worker.send(RunJob(job=job))
     worker.next(Heartbeat)
     worker.close_stdin()
-    assert worker.process.wait(EXIT_TIMEOUT) == 0
+    assert worker.process.wait(TIMEOUT) == 0
     assert workspace.intents == []
     assert not worker.messages_of(SigningPermissionRequested)
 
@@ -85,7 +84,7 @@ def test_closed_pipe_prevents_signing(workspace: WorkerWorkspace, worker: Worker
     worker.send(RunJob(job=job))
     worker.next(SigningPermissionRequested)
     worker.close_stdin()
-    assert worker.process.wait(EXIT_TIMEOUT) == 0
+    assert worker.process.wait(TIMEOUT) == 0
     assert workspace.intents == []
     assert workspace.work_file(job.task, "container").read_bytes()[:4] == bytes(4), (
         "the header is written with the signature"
@@ -102,12 +101,12 @@ def test_worker_with_closed_output_exits(workspace: WorkerWorkspace) -> None:
         os.close(write)
         os.close(read)
         holder_channel.sendall(encode_line(workspace.open_keys))
-        assert process.wait(START_TIMEOUT) == 0
+        assert process.wait(TIMEOUT) == 0
 
 
 def test_worker_without_key_holder_exits() -> None:
     command = [sys.executable, "-m", "sealyard.worker"]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_TIMEOUT, check=False)
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False)
     assert result.returncode == 2
     assert b"holder_fd" in result.stderr
 
@@ -116,7 +115,7 @@ def test_invalid_message_ends_the_worker(worker: WorkerProcess) -> None:
     assert worker.process.stdin is not None
     worker.process.stdin.write(b'{"type":"Sign","everything":true}\n')
     worker.process.stdin.flush()
-    assert worker.process.wait(EXIT_TIMEOUT) == 0
+    assert worker.process.wait(TIMEOUT) == 0
 
 
 def test_worker_ignores_sigint(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
@@ -126,14 +125,14 @@ def test_worker_ignores_sigint(workspace: WorkerWorkspace, worker: WorkerProcess
 
 def test_idle_worker_exits_with_its_key_holder(worker: WorkerProcess) -> None:
     worker.holder_channel.shutdown(socket.SHUT_RDWR)
-    assert worker.process.wait(EXIT_TIMEOUT) == 0
+    assert worker.process.wait(TIMEOUT) == 0
 
 
 def test_working_process_exits_with_its_key_holder(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
     worker.send(RunJob(job=workspace.package(LARGE)))
     worker.next(Heartbeat)
     worker.holder_channel.shutdown(socket.SHUT_RDWR)
-    assert worker.process.wait(EXIT_TIMEOUT) == 0
+    assert worker.process.wait(TIMEOUT) == 0
     assert workspace.intents == []
 
 
@@ -181,7 +180,7 @@ def test_log_omits_malformed_master_key_message(workspace: WorkerWorkspace, star
     worker = start_worker()
     message = encode_line(workspace.open_keys)
     worker.holder_channel.sendall(message.replace(b'"workspaceId":"w1"', b'"workspaceId":1'))
-    worker.process.wait(START_TIMEOUT)
+    worker.process.wait(TIMEOUT)
     assert "ValidationError" in workspace.paths.worker_log.read_text()
     assert base64.b64encode(workspace.open_keys.master_key).decode() not in workspace.paths.worker_log.read_text()
 

@@ -12,8 +12,7 @@ import pytest
 from sealyard.fs import atomic
 from sealyard.worker import work_dir
 from sealyard.worker.work_dir import WorkFolder, background_fsync
-
-TIMEOUT = 10.0
+from tests.support.limits import TIMEOUT
 
 
 @pytest.fixture(autouse=True)

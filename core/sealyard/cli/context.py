@@ -23,6 +23,7 @@ from sealyard.model.workspace import WorkspacePaths
 if TYPE_CHECKING:
     from sealyard.client.config.deferred_key_holder import DeferredKeyHolder
     from sealyard.client.config.key_holder import KeyHolder
+    from sealyard.client.config.settings import Settings
     from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.protocol import Client
 
@@ -95,7 +96,8 @@ class Context:
         ``purpose``: the name of the command, shown to other processes while this process owns the workspace.
         ``run_tasks``: whether pending tasks are run while this process is the owner. ``finish_tasks``: whether to wait
         for these tasks before the client is closed; if False, this process accepts connections from other processes
-        instead. Raises :class:`WorkspaceLockedError` if the owner does not accept connections.
+        instead, with the settings of the user. Raises :class:`WorkspaceLockedError` if the owner does not accept
+        connections.
         """
         async with contextlib.AsyncExitStack() as stack:
             if self.profile.server:
@@ -103,17 +105,21 @@ class Context:
                 stack.push_async_callback(client.close)
                 yield client
                 return
+            from sealyard.client.config.settings import Settings
             from sealyard.client.config.state_file import remove_stale_user_files
             from sealyard.client.sharing.workspace import SharedWorkspace
 
             remove_stale_user_files()
+            settings = Settings() if finish_tasks else self._load_settings()
             shared_workspace = SharedWorkspace(
                 self.folder,
                 lambda: self._start_key_holder(may_prompt=not shared_workspace.is_attached),
                 purpose=purpose,
                 listen=not finish_tasks,
                 work=run_tasks,
-                allows_private_webhooks=self._allows_private_webhooks,
+                os_group=settings.socket_group,
+                allows_private_webhooks=lambda: settings.allow_private_webhooks,
+                key_check_interval=settings.key_check_minutes * 60,
                 on_take_over=lambda: self.out.warn(
                     "The previous owner of the workspace exited; this process now owns it."
                 ),
@@ -134,14 +140,15 @@ class Context:
             if await engine.count_waiting_notifications() > waiting_count:
                 self.out.warn(SENDING_NOTE)
 
-    def _allows_private_webhooks(self) -> bool:
-        from sealyard.client.config.settings_loader import load_settings, settings_path
+    def _load_settings(self) -> Settings:
+        """Return the settings of the user or, after a warning, the default settings if they cannot be loaded."""
+        from sealyard.client.config.settings_loader import Settings, load_settings, settings_path
 
         try:
-            return load_settings(settings_path()).allow_private_webhooks
+            return load_settings(settings_path())
         except UsageError as error:
-            self.out.warn(f"warning: {error} Webhooks and notifications to private addresses are not sent.")
-            return False
+            self.out.warn(f"warning: {error} The default settings are used.")
+            return Settings()
 
     def _report_owner(self) -> None:
         from sealyard.fs.workspace_lock import WorkspaceLock, lock_error

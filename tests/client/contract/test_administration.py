@@ -44,6 +44,7 @@ from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, ClientHarness, ClientKind, ContractSubjects
 from tests.support.key_files import certificate_for, private_key, write_pem
+from tests.support.limits import TIMEOUT
 from tests.support.proof_verifier import open_checkpoint, verify_consistency_proof, verify_inclusion_proof
 
 DOOR = DeviceRequest(
@@ -245,7 +246,7 @@ def test_certificate_is_renewed_for_new_tasks(harness: ClientHarness, tmp_path: 
         later_task = await dev.create_signing(request)
         for task, expected in ((earlier_task, old.certificate), (later_task, certificate.decode())):
             await owner.decide(task.id, Verdict.APPROVED)
-            done = await dev.wait(task.id, within=60)
+            done = await dev.wait(task.id, within=TIMEOUT)
             assert done.status is TaskStatus.DONE
             assert await dev.certificate(task.id) == expected
 

@@ -16,6 +16,7 @@ from sealyard.model.hints import Hint, HintCode
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.tasks import Verdict
 from tests.support.client_kinds import DEV, GATEWAY, ClientHarness, ContractSubjects
+from tests.support.limits import TIMEOUT
 
 Request = Callable[[ContractSubjects], Coroutine[Any, Any, object]]
 NEW = "USER:new"
@@ -123,7 +124,7 @@ def test_decision_and_renewal_hints_name_the_task(harness: ClientHarness) -> Non
             await dev.withdraw(task.id, " ")
         assert caught.value.structured_hint == Hint.of(HintCode.GIVE_REASON)
         await owner.decide(task.id, Verdict.APPROVED)
-        done = await dev.wait(task.id, within=60)
+        done = await dev.wait(task.id, within=TIMEOUT)
         assert done.result is not None
         assert done.result.expires_at is not None
         subjects.clock.added = done.result.expires_at - subjects.clock.now()

@@ -42,6 +42,7 @@ from sealyard.model.requests import (
 )
 from sealyard.model.tasks import DecisionOrigin, InputFile, ResultState, TaskKind, TaskStatus, Verdict
 from tests.support.client_kinds import ADMIN, CONTENT, DEV, GATEWAY, OWNER, ClientHarness, ContractSubjects
+from tests.support.limits import TIMEOUT
 
 
 def test_package_is_approved_downloaded_and_verified(harness: ClientHarness) -> None:
@@ -63,7 +64,7 @@ def test_package_is_approved_downloaded_and_verified(harness: ClientHarness) -> 
         await owner.decide(
             task.id, Verdict.APPROVED, "fine", digest=review.task.approval_digest, origin=DecisionOrigin.TERMINAL
         )
-        done = await dev.wait(task.id, within=60)
+        done = await dev.wait(task.id, within=TIMEOUT)
         assert done.status is TaskStatus.DONE
         assert [(each.by, each.reason, each.origin) for each in done.approvals] == [
             (OWNER, "fine", DecisionOrigin.TERMINAL)
@@ -115,7 +116,7 @@ def test_encryption_runs_without_approval(harness: ClientHarness) -> None:
         dev = await subjects.client_for(DEV)
         file = await dev.upload(subjects.create_file())
         task = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file, content_type="a/b"))
-        assert (await dev.wait(task.id, within=60)).status is TaskStatus.DONE
+        assert (await dev.wait(task.id, within=TIMEOUT)).status is TaskStatus.DONE
         with pytest.raises(NotFoundError):
             await dev.certificate(task.id)
 
@@ -143,7 +144,7 @@ def test_encryption_uses_named_key(harness: ClientHarness, tmp_path: Path) -> No
             await dev.create_encryption(EncryptionRequest(config="door", file=file, encryption_key="other"))
         task = await dev.create_encryption(EncryptionRequest(config="door", file=file, encryption_key="legacy"))
         assert task.encryption_key == device.encryption_keys[1]
-        assert (await dev.wait(task.id, within=60)).status is TaskStatus.DONE
+        assert (await dev.wait(task.id, within=TIMEOUT)).status is TaskStatus.DONE
         ciphertext = b"".join([chunk async for chunk in dev.download(task.id)])
         await admin.export_device_key("door", tmp_path / "key", encryption_key="legacy", confirmed=True)
         decryptor = Cipher(AES((tmp_path / "key").read_bytes()), ECB()).decryptor()
@@ -159,7 +160,7 @@ def test_signing_returns_signature(harness: ClientHarness) -> None:
         task = await dev.create_signing(SigningRequest(config=GATEWAY, message=b"\0\xff", file_name="m.bin"))
         assert task.inputs[0].inline == base64.b64encode(b"\0\xff").decode()
         await owner.decide(task.id, Verdict.APPROVED)
-        done = await dev.wait(task.id, within=60)
+        done = await dev.wait(task.id, within=TIMEOUT)
         assert done.result is not None
         assert len(base64.b64decode(done.result.signature or "")) == 64
         with pytest.raises(ConflictError):
@@ -256,7 +257,7 @@ def test_rejected_and_cancelled_tasks_are_final(harness: ClientHarness) -> None:
         first, second = await subjects.package(), await subjects.package()
         assert (await owner.decide(first.id, Verdict.REJECTED, "too old")).status is TaskStatus.CANCELLED
         assert (await dev.cancel(second.id)).status is TaskStatus.CANCELLED
-        assert (await dev.wait(first.id, within=1)).reason.endswith("too old")
+        assert (await dev.wait(first.id, within=TIMEOUT)).reason.endswith("too old")
 
     harness.run(test)
 
@@ -292,7 +293,7 @@ def test_expired_result_is_rejected_until_renewed(harness: ClientHarness) -> Non
         _, dev, owner = await subjects.all_clients()
         task = await subjects.package()
         await owner.decide(task.id, Verdict.APPROVED)
-        await dev.wait(task.id, within=60)
+        await dev.wait(task.id, within=TIMEOUT)
         subjects.clock.added = timedelta(days=2)
         with pytest.raises(ResultExpiredError, match="Renew the link"):
             _ = [each async for each in dev.download(task.id)]
@@ -328,7 +329,7 @@ def test_events_report_changes_in_order(harness: ClientHarness) -> None:
         task = await subjects.package()
         first = await next_event
         await owner.decide(task.id, Verdict.APPROVED)
-        await dev.wait(task.id, within=60)
+        await dev.wait(task.id, within=TIMEOUT)
         after = first.cursor - 1
         statuses = [status for task_id, status in await _collect_changes(dev, 3, after) if task_id == task.id]
         assert statuses[:2] == [TaskStatus.CREATED, TaskStatus.WAITING]
@@ -354,6 +355,6 @@ def test_wait_raises_after_timeout(harness: ClientHarness) -> None:
         dev = await subjects.client_for(DEV)
         with pytest.raises(WaitTimeoutError, match=task.id):
             await dev.wait(task.id, within=0.2)
-        assert (await dev.wait(task.id, within=10, or_waiting=True)).status is TaskStatus.WAITING
+        assert (await dev.wait(task.id, within=TIMEOUT, or_waiting=True)).status is TaskStatus.WAITING
 
     harness.run(test)

@@ -19,6 +19,7 @@ from sealyard.model.errors import ResultGoneError
 from sealyard.model.hints import HintCode
 from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import Task, Verdict
+from tests.support.limits import TIMEOUT
 from tests.support.workspace_files import ADMIN, DEVELOPER, OWNER, create_workspace_with_device, open_engine
 
 FIRMWARE = bytes(range(256)) * 4096
@@ -91,7 +92,7 @@ def test_dropped_file_becomes_verified_container(workspace: Path, tmp_path: Path
         async with open_engine(workspace) as engine:
             assert await create_downloader(engine.client(DEVELOPER), tmp_path).download_pending() == ()
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), TIMEOUT))
 
 
 def test_result_is_resumed_renewed_and_removed(workspace: Path, tmp_path: Path) -> None:
@@ -131,4 +132,4 @@ def test_result_is_resumed_renewed_and_removed(workspace: Path, tmp_path: Path) 
             with pytest.raises(ResultGoneError):
                 await downloads.download(second.id)
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), TIMEOUT))

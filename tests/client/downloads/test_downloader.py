@@ -48,6 +48,7 @@ from sealyard.model.events import Event, EventsMissed
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
 from tests.support.fake_client import CHUNK, ME, OTHER, START, FakeClient, FakeClock, Stream, finished_task
+from tests.support.limits import TIMEOUT
 
 DATA = bytes(range(256)) * 40
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -623,7 +624,7 @@ def run_until_idle(
         with pytest.raises(asyncio.CancelledError):
             await running
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), TIMEOUT))
     return [each for each in events if isinstance(each, DownloadResult | DownloadsInterrupted)]
 
 
@@ -737,7 +738,7 @@ def test_run_downloads_renewed_result(client: FakeClient, downloads: Downloader)
 
 def test_run_ends_with_event_stream(client: FakeClient, downloads: Downloader) -> None:
     client.streams, client.ending = [[EventsMissed(cursor=1)]], True
-    asyncio.run(asyncio.wait_for(downloads.run(lambda _: None), 30))
+    asyncio.run(asyncio.wait_for(downloads.run(lambda _: None), TIMEOUT))
 
 
 def test_cancelled_run_keeps_partial_file(client: FakeClient, downloads: Downloader, folder: Path) -> None:
@@ -749,7 +750,7 @@ def test_cancelled_run_keeps_partial_file(client: FakeClient, downloads: Downloa
         with pytest.raises(asyncio.CancelledError):
             await running
 
-    asyncio.run(asyncio.wait_for(cancel_run(), 30))
+    asyncio.run(asyncio.wait_for(cancel_run(), TIMEOUT))
     assert [name for name in list_names(folder) if not name.endswith(".part")] == []
     client.on_chunk = lambda: None
     assert Path(asyncio.run(downloads.download(task.id)).path).read_bytes() == DATA

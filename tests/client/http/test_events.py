@@ -14,6 +14,7 @@ from sealyard.model.errors import AuthenticationError, WaitTimeoutError
 from sealyard.model.events import Event, EventsMissed, TaskChanged, TaskProgressed
 from sealyard.model.tasks import TaskKind, TaskStatus
 from tests.support.fake_client import FakeClock
+from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
 from tests.support.scripted_server import Exchange, ScriptedServer, client_of, serving, task
 
@@ -65,7 +66,7 @@ def _encode_event(event: Event) -> bytes:
 async def _take_events(client: HttpClient, count: int, after: int | None = None) -> list[Event]:
     events = client.events(after)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(TIMEOUT):
             return [await anext(events) for _ in range(count)]
     finally:
         await events.aclose()
@@ -197,7 +198,7 @@ def test_wait_ends_with_task() -> None:
 
     async def work() -> None:
         async with serving(task_server) as (_, client):
-            assert (await client.wait("t1", within=20)).status is TaskStatus.DONE
+            assert (await client.wait("t1", within=TIMEOUT)).status is TaskStatus.DONE
             assert task_server.connections == 4
 
     _run(work)
@@ -208,7 +209,7 @@ def test_wait_returns_task_awaiting_approval() -> None:
 
     async def work() -> None:
         async with serving(task_server) as (_, client):
-            assert (await client.wait("t1", within=20, or_waiting=True)).status is TaskStatus.WAITING
+            assert (await client.wait("t1", within=TIMEOUT, or_waiting=True)).status is TaskStatus.WAITING
 
     _run(work)
 

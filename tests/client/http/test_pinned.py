@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from sealyard.client.http.pinned import MAX_RESPONSE_BYTES, post_pinned
 from sealyard.model.errors import ServerUnreachableError
+from tests.support.limits import TIMEOUT
 
 pytestmark = pytest.mark.anyio
 
@@ -152,7 +153,7 @@ async def test_long_response_is_truncated() -> None:
         listener.answer += b"y" * 10 * MAX_RESPONSE_BYTES
         answer = await post_pinned(f"http://{LOOPBACK}:{listener.port}/", LOOPBACK, {}, BODY)
         assert (answer.status, answer.retry_after, answer.body) == (500, "7", b"y" * MAX_RESPONSE_BYTES)
-        await asyncio.wait_for(listener.closed.wait(), 10)
+        await asyncio.wait_for(listener.closed.wait(), TIMEOUT)
 
 
 @pytest.mark.parametrize(

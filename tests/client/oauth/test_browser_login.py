@@ -19,6 +19,7 @@ from sealyard.client.oauth import browser_login
 from sealyard.client.oauth.browser_login import can_open_browser, log_in_with_browser
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.errors import AuthenticationError, UsageError
+from tests.support.limits import TIMEOUT
 from tests.support.scripted_issuer import ISSUER, ScriptedIssuer, login_tokens
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +38,7 @@ async def log_in(issuer: ScriptedIssuer, visit: Visit) -> None:
 
     async def browse(url: str) -> None:
         query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
-        async with httpx.AsyncClient(timeout=10) as http:
+        async with httpx.AsyncClient(timeout=TIMEOUT) as http:
             await visit(query, http)
 
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -38,7 +37,9 @@ from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilte
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, PASSPHRASE
 from tests.support.key_holders import open_key_holder
-from tests.support.sharing_process import LIMIT, start_sharing_processes
+from tests.support.limits import TIMEOUT
+from tests.support.sharing_process import start_sharing_processes
+from tests.support.workspace_copies import copy_workspace
 
 pytestmark = pytest.mark.anyio
 
@@ -48,17 +49,6 @@ MIB = 1 << 20
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def folder(workspace_template: Path, tmp_path: Path) -> Path:
-    return copy_workspace(workspace_template, tmp_path / "workspace")
-
-
-def copy_workspace(workspace_template: Path, target: Path) -> Path:
-    shutil.copytree(workspace_template, target)
-    target.chmod(0o700)
-    return target
 
 
 @pytest.fixture
@@ -99,14 +89,14 @@ class _StartOnce:
 @asynccontextmanager
 async def _closed_at_exit(shared: SharedWorkspace) -> AsyncIterator[SharedWorkspace]:
     try:
-        await shared.open(within=LIMIT)
+        await shared.open(within=TIMEOUT)
         yield shared
     finally:
         await shared.close()
 
 
 async def wait_until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(TIMEOUT):
         while not await condition():
             await asyncio.sleep(0.02)
 
@@ -163,7 +153,7 @@ async def test_holder_without_socket_is_reported(folder: Path) -> None:
 async def test_open_waits_for_short_lock(folder: Path, key_holder: KeyHolder) -> None:
     lock = WorkspaceLock.acquire(folder / "lock", "a short command")
     shared = SharedWorkspace(folder, lambda: key_holder, purpose="another")
-    call = asyncio.create_task(shared.open(within=LIMIT))
+    call = asyncio.create_task(shared.open(within=TIMEOUT))
     await asyncio.sleep(0)
     lock.release()
     await call
@@ -183,8 +173,8 @@ async def test_late_listening_allows_connections(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["short", "x" * 120])
-async def test_stale_socket_is_replaced(workspace_template: Path, tmp_path: Path, name: str) -> None:
-    folder = copy_workspace(workspace_template, tmp_path / name)
+async def test_stale_socket_is_replaced(client_workspace: Path, tmp_path: Path, name: str) -> None:
+    folder = copy_workspace(client_workspace, tmp_path / name)
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(socket_path(folder))
     assert not await is_responsive(folder)
@@ -315,10 +305,10 @@ async def test_task_of_killed_holder_signs_once(folder: Path, tmp_path: Path) ->
             file = await dev.upload(large)
             task = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file, file)))
             await owner.decide(task.id, Verdict.APPROVED, digest=task.approval_digest)
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(TIMEOUT):
                 await _wait_until_running(dev.events(0), task.id)
             holder.kill()
-            done = await dev.wait(task.id, within=LIMIT)
+            done = await dev.wait(task.id, within=TIMEOUT)
             assert (done.status, done.reason) == (TaskStatus.DONE, "")
             assert second.engine is not None
             await _require_signed_once(second.client(ADMIN), done)
@@ -343,7 +333,7 @@ async def test_upload_resumes_after_takeover(folder: Path, tmp_path: Path) -> No
             assert second.engine is not None
             assert min(progress_bytes) > large.stat().st_size // 8
             task = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
-            assert (await dev.wait(task.id, within=LIMIT)).status is TaskStatus.DONE
+            assert (await dev.wait(task.id, within=TIMEOUT)).status is TaskStatus.DONE
 
 
 async def test_failed_takeover_is_left_to_another(folder: Path) -> None:

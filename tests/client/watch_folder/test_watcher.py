@@ -30,6 +30,7 @@ from sealyard.client.watch_folder.watcher import (
 )
 from sealyard.model.errors import FormatLimitError, InvalidInputError, NotFoundError, StorageError, UsageError
 from tests.support.fake_client import FakeClient, FakeClock
+from tests.support.limits import TIMEOUT
 
 SETTLE = 2.0
 
@@ -562,7 +563,7 @@ def test_file_dropped_during_run_becomes_package(client: FakeClient, folder: Pat
             await call
         assert asyncio.all_tasks() == before
 
-    asyncio.run(asyncio.wait_for(run(), 60))
+    asyncio.run(asyncio.wait_for(run(), TIMEOUT))
 
 
 WATCH_ERRORS = [
@@ -587,7 +588,7 @@ def test_watch_error_falls_back_to_polling(
         yield None
 
     monkeypatch.setattr(watchfiles, "awatch", awatch)
-    asyncio.run(asyncio.wait_for(drop_file_during_run(client, folder, clock), 60))
+    asyncio.run(asyncio.wait_for(drop_file_during_run(client, folder, clock), TIMEOUT))
     (record,) = caplog.records
     assert "polling instead" in record.getMessage()
 
@@ -598,7 +599,7 @@ def test_polling_starts_no_watch(
 ) -> None:
     monkeypatch.setattr(watchfiles, "awatch", None)
     monkeypatch.setattr(changes, "is_on_network", lambda _: is_network)
-    asyncio.run(asyncio.wait_for(drop_file_during_run(client, folder, clock, force_polling=not is_network), 60))
+    asyncio.run(asyncio.wait_for(drop_file_during_run(client, folder, clock, force_polling=not is_network), TIMEOUT))
 
 
 def test_folder_without_change_events_is_rescanned(
@@ -609,7 +610,7 @@ def test_folder_without_change_events_is_rescanned(
         yield None
 
     monkeypatch.setattr(watchfiles, "awatch", awatch)
-    asyncio.run(asyncio.wait_for(drop_file_during_run(client, folder, clock), 60))
+    asyncio.run(asyncio.wait_for(drop_file_during_run(client, folder, clock), TIMEOUT))
     assert RESCAN_SECONDS in clock.slept
 
 
@@ -659,7 +660,7 @@ def test_removed_folder_ends_watch(client: FakeClient, folder: Path) -> None:
         with pytest.raises(InvalidInputError):
             await call
 
-    asyncio.run(asyncio.wait_for(run(), 60))
+    asyncio.run(asyncio.wait_for(run(), TIMEOUT))
 
 
 def test_unknown_device_is_rejected(client: FakeClient, folder: Path, clock: FakeClock) -> None:

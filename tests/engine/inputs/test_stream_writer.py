@@ -8,8 +8,7 @@ import threading
 import pytest
 
 from sealyard.concurrency.threads import run_uncancellable
-
-LIMIT = 30.0
+from tests.support.limits import TIMEOUT
 
 
 def test_run_uncancellable_waits_for_thread_despite_cancellation() -> None:
@@ -18,11 +17,11 @@ def test_run_uncancellable_waits_for_thread_despite_cancellation() -> None:
 
     def work() -> None:
         started.set()
-        results.append(release.wait(LIMIT))
+        results.append(release.wait(TIMEOUT))
 
     async def main() -> None:
         call = asyncio.create_task(run_uncancellable(work))
-        await asyncio.to_thread(started.wait, LIMIT)
+        await asyncio.to_thread(started.wait, TIMEOUT)
         for _ in range(3):
             call.cancel()
             await asyncio.sleep(0)

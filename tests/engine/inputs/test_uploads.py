@@ -26,6 +26,7 @@ from sealyard.model.requests import UploadStatus
 from sealyard.model.tasks import InputFile
 from sealyard.storage.artifacts import FileArtifacts
 from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness, sha256
+from tests.support.limits import TIMEOUT
 from tests.support.uploads import CONTENT, ID, chunks, remaining_files, stored_inputs, upload
 
 pytestmark = pytest.mark.anyio
@@ -255,7 +256,7 @@ async def test_write_runs_on_another_event_loop(harness: EngineHarness) -> None:
 
     server = threading.Thread(target=write)
     server.start()
-    server.join(30)
+    server.join(TIMEOUT)
     assert results[0].sha256 == sha256(CONTENT)
 
 

@@ -12,8 +12,9 @@ from sealyard.engine.state.events import HISTORY_SIZE, QUEUE_SIZE, EventBroadcas
 from sealyard.model.errors import StorageError, StoreCorruptedError
 from sealyard.model.events import DurableEvent, Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged
 from tests.support.clock import START
-from tests.support.engine_harness import DEV, OWNER, WAIT_SECONDS, EngineHarness, listen
+from tests.support.engine_harness import DEV, OWNER, EngineHarness, listen
 from tests.support.failing_disk import FailingDisk
+from tests.support.limits import TIMEOUT
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +24,7 @@ def make_event(cursor: int) -> DurableEvent:
 
 
 async def take(events: AsyncIterator[Event], count: int) -> list[Event]:
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(TIMEOUT):
         return [await anext(events) for _ in range(count)]
 
 
@@ -98,7 +99,7 @@ async def test_reader_resumes_after_store_error(
         monkeypatch.setattr(reader.store, "refresh", fail_then_refresh)
         events, first = await start_listener(reader.events, reader.events.cursor)
         reader.tail()
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(TIMEOUT):
             await recovered.wait()
             task = await harness.package()
             assert getattr(await first, "task_id", "") == task.id

@@ -23,7 +23,8 @@ from sealyard.model.events import TaskProgressed, WorkspaceChanged
 from sealyard.server.api.routes import events as routes
 from sealyard.server.api.routes.events import format_sse
 from sealyard.server.auth.caller import Caller
-from tests.support.server_harness import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, STRANGER, ServerHarness, run_server
+from tests.support.limits import TIMEOUT
+from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER, STRANGER, ServerHarness, run_server
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +50,7 @@ class EventStream:
         self.start = int(first.id)
 
     async def next(self) -> ServerSentEvent | Comment:
-        async with asyncio.timeout(DONE_WITHIN):
+        async with asyncio.timeout(TIMEOUT):
             return await anext(self._items)
 
     async def next_event(self) -> tuple[str, str, Any]:
@@ -59,7 +60,7 @@ class EventStream:
         return item.event, item.id, msgspec.json.decode(item.data)
 
     async def read_all(self) -> list[ServerSentEvent | Comment]:
-        async with asyncio.timeout(DONE_WITHIN):
+        async with asyncio.timeout(TIMEOUT):
             return [each async for each in self._items]
 
 
@@ -199,7 +200,7 @@ async def test_busy_stream_ends_after_token_revocation(monkeypatch: pytest.Monke
         max_body_bytes=0,
         revalidate=reject_token,
     )
-    async with asyncio.timeout(DONE_WITHIN):
+    async with asyncio.timeout(TIMEOUT):
         events = [each async for each in routes.stream_events(caller, 0)]
     assert len(events) > 2
 
@@ -217,7 +218,7 @@ async def test_httpx_sse_parses_stream(harness: ServerHarness) -> None:
         start = stream.start
     task_id = await create_signing_task(dev)
     async with (
-        asyncio.timeout(DONE_WITHIN),
+        asyncio.timeout(TIMEOUT),
         aconnect_sse(dev, "GET", "/api/v1/events", headers={"Last-Event-ID": str(start)}) as source,
     ):
         event = await anext(item async for item in source.aiter_sse() if item.event == "TaskChanged")

@@ -13,6 +13,7 @@ from sealyard.client.http.transport import Connection, Endpoint
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import TaskStatus
+from tests.support.limits import TIMEOUT
 from tests.support.server_harness import ADMIN, DEV, GATEWAY, run_server
 from tests.support.unreliable_proxy import UnreliableProxy
 
@@ -40,7 +41,7 @@ async def test_transfers_resume_after_connection_loss(folder: Path, tmp_path: Pa
         assert file.sha256 == hashlib.sha256(content).hexdigest()
         assert upload_proxy.broken == CUTS
         assert upload_proxy.passed < SIZE + CUTS * 4 * MIB
-        finished = await harness.engine.client(ADMIN).wait(task.id, within=60)
+        finished = await harness.engine.client(ADMIN).wait(task.id, within=TIMEOUT)
         assert finished.status is TaskStatus.DONE
         assert finished.result is not None
         async with download_proxy.listening() as url:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from sealyard.model.errors import AuthenticationError, IssuerUnreachableError, ServerUnreachableError
+from sealyard.server.auth import jwks
 from sealyard.server.auth.jwks import MAX_KEYS, JwksCache
 
 pytestmark = pytest.mark.anyio
@@ -120,3 +121,7 @@ async def test_insecure_jwks_uri_is_rejected(jwks_uri: str) -> None:
     keys = {"keys": [public_jwk(ECKey.generate_key("P-256"))]}
     with pytest.raises(IssuerUnreachableError, match="unreachable"):
         await create_cache({f"{ISSUER}/.well-known/openid-configuration": discovery, jwks_uri: keys}).key("k")
+
+
+def test_retry_interval_allows_recovery_within_five_seconds() -> None:
+    assert jwks.RETRY_INTERVAL + timedelta(seconds=jwks.FETCH_TIMEOUT) <= timedelta(seconds=5)

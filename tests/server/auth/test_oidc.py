@@ -30,6 +30,7 @@ from sealyard.server.auth import jwks
 from sealyard.server.auth.jwks import MAX_AGE, MIN_REFRESH_INTERVAL, PROBE_INTERVAL, RETRY_INTERVAL
 from sealyard.server.auth.oidc import MAX_TOKEN_LENGTH, OidcClaims, OidcVerifier
 from sealyard.server.settings import OidcSettings
+from tests.support.limits import TIMEOUT
 from tests.support.oidc_issuer import AUDIENCE, OidcIssuer, run_issuer
 
 pytestmark = pytest.mark.anyio
@@ -548,7 +549,7 @@ async def test_withdrawn_key_is_rejected_after_refresh(
     issuer.configure(rotate=True)
     clock.offset = MAX_AGE + timedelta(seconds=1)
     await verifier.verify(old)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(TIMEOUT):
         while issuer.key_requests < 2 or (await _verification_error(verifier, old)) is None:
             await asyncio.sleep(0.01)
     assert "Unknown signing key" in await rejection_message(verifier, old)

@@ -13,7 +13,8 @@ from sealyard.server.http import connection_limit as connection_limit_module
 from sealyard.server.http import listeners
 from sealyard.server.http.connection_limit import DESCRIPTORS_PER_CONNECTION, MAX_CONNECTIONS, connection_limit
 from sealyard.server.http.tls import TlsCertificate
-from tests.support.raw_connection import REQUEST, WITHIN, ProtocolServer, RawConnection, run_protocol_server
+from tests.support.limits import TIMEOUT
+from tests.support.raw_connection import REQUEST, ProtocolServer, RawConnection, run_protocol_server
 from tests.support.tls_certificates import create_cert_pair
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +35,7 @@ async def request_status(connection: RawConnection) -> int:
 
 async def wait_until_served(server: ProtocolServer, tls: ssl.SSLContext | None = None) -> None:
     """Wait until a new connection is served."""
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             try:
                 assert await request_status(await server.connect(tls)) == 200
@@ -60,7 +61,7 @@ async def test_closed_connection_frees_its_slot() -> None:
             connections.pop().writer.close()
             await wait_until_served(server)
             server.close()
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(TIMEOUT):
                 while server.connections():
                     await asyncio.sleep(0)
 

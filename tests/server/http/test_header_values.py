@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sealyard.server.app import build_app
-from tests.support.server_harness import ADMIN, copy_workspace, run_server
+from tests.support.server_harness import ADMIN, run_server
+from tests.support.workspace_copies import copy_workspace
 
 LIST, UPLOAD, OWN_UPLOAD = "/api/v1/acl", "/api/v1/upload", "/api/v1/upload/an-upload-of-mine"
 PACKAGE, SIGNING, RESULT = "/api/v1/packagingTask", "/api/v1/signingTask", "/api/v1/packagingTask/unknown/download"

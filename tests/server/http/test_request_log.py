@@ -17,6 +17,7 @@ from litestar.response import Stream
 from sealyard.server.auth.caller import Caller
 from sealyard.server.http.listeners import bind, network_listener
 from sealyard.server.http.request_log import UNMATCHED_PATH, RequestLogMiddleware, RequestRecord, current_request
+from tests.support.limits import TIMEOUT
 
 pytestmark = pytest.mark.anyio
 
@@ -69,12 +70,12 @@ HANDLERS = [get_thing, count_bytes, stream_parts, raise_fault, get_id]
 
 class LoggedServer:
     def __init__(self, base: str, records: list[RequestRecord]) -> None:
-        self.http = httpx.AsyncClient(base_url=base)
+        self.http = httpx.AsyncClient(base_url=base, timeout=TIMEOUT)
         self.records = records
 
     async def last(self, count: int = 1) -> RequestRecord:
         """Wait for the latest of `count` records; a record may be added shortly after the response arrives."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(TIMEOUT):
             while len(self.records) < count:
                 await asyncio.sleep(0.001)
         assert len(self.records) == count

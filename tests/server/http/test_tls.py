@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from sealyard.model.errors import StorageError
+from tests.support.limits import TIMEOUT
 from tests.support.running_server import RunningServer, run_service, start_error
 from tests.support.tls_certificates import create_cert_pair, first_certificate
 
@@ -29,9 +30,9 @@ async def test_server_with_certificate_speaks_only_tls(folder: Path, cert_pair: 
         assert server.base.startswith("https://")
         port = server.base.rpartition(":")[2]
         tls_context = ssl.create_default_context(cafile=str(certificate))
-        async with httpx.AsyncClient(verify=tls_context) as http:
+        async with httpx.AsyncClient(verify=tls_context, timeout=TIMEOUT) as http:
             assert (await http.get(f"{server.base}/healthz")).json() == {"alive": True}
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=TIMEOUT) as http:
             with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
                 await http.get(f"{server.base}/healthz")
             with pytest.raises(httpx.RemoteProtocolError):
@@ -73,7 +74,7 @@ async def test_renewed_certificate_is_served_after_reload(
     renewed = create_cert_pair(tmp_path, "renewed")
     async with run_service(folder, tls_certificate=str(cert_files[0]), tls_key=str(cert_files[1])) as server:
         tls_context = ssl.create_default_context(cafile=str(cert_pair[0]))
-        async with httpx.AsyncClient(verify=tls_context) as http:
+        async with httpx.AsyncClient(verify=tls_context, timeout=TIMEOUT) as http:
             assert (await http.get(f"{server.base}/healthz")).status_code == 200
             assert await fetch_certificate(server) == first_certificate(cert_pair[0])
             for new, file in zip(renewed, cert_files, strict=True):
@@ -82,7 +83,7 @@ async def test_renewed_certificate_is_served_after_reload(
             server.service.reload_certificate()
             assert await fetch_certificate(server) == first_certificate(renewed[0])
             assert (await http.get(f"{server.base}/healthz")).status_code == 200
-        async with httpx.AsyncClient(verify=tls_context) as http:
+        async with httpx.AsyncClient(verify=tls_context, timeout=TIMEOUT) as http:
             with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
                 await http.get(f"{server.base}/healthz")
 

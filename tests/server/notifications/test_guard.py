@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sealyard.server.notifications.sender import select_environment
+from tests.support.limits import TIMEOUT
 
 
 def run_guarded(code: str, *, allow_private: bool = False) -> str:
@@ -26,7 +27,7 @@ else:
     print("ok")
 """
     process = subprocess.run(
-        [sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60, cwd="/", check=False
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=TIMEOUT, cwd="/", check=False
     )
     return process.stdout.strip() or process.stderr
 

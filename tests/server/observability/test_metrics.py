@@ -17,6 +17,7 @@ from sealyard.server.observability import metrics as metrics_module
 from sealyard.server.observability.metrics import Metrics, metrics_handler
 from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
+from tests.support.limits import TIMEOUT
 from tests.support.server_harness import ADMIN, DEV, open_workspace
 
 RECORD = RequestRecord(
@@ -162,7 +163,7 @@ async def test_running_server_exposes_request_and_engine_metrics(folder: Path, m
     try:
         (host,) = (host for _, host in server.tenants)
         token = await host.client(ADMIN).create_token(TokenRequest(name="test", subject=DEV))
-        async with httpx.AsyncClient(base_url=server.address) as http:
+        async with httpx.AsyncClient(base_url=server.address, timeout=TIMEOUT) as http:
             http.headers["Authorization"] = f"Bearer {token.secret}"
             for _ in range(3):
                 assert (await http.get("/api/v1/task")).status_code == 200

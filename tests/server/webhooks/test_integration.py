@@ -13,13 +13,12 @@ from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import Verdict
 from sealyard.model.webhooks import WebhookRequest
 from sealyard.server.webhooks.sender import WebhookSender
+from tests.support.limits import TIMEOUT
 from tests.support.running_server import run_service
 from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER, run_server
 from tests.support.webhook_receiver import Receiver, Reply, signature_is_valid
 
 pytestmark = pytest.mark.anyio
-
-TIMEOUT = 20.0
 
 
 async def test_signing_task_events_are_delivered(folder: Path) -> None:

@@ -30,8 +30,7 @@ from sealyard.model.workspace import WorkspacePaths
 from sealyard_tui.session.connections import LocalConnection, ServerConnection, WorkspaceConnection
 from sealyard_tui.session.messages import ConnectionMode
 from tests.support.key_holders import unlock
-
-TIMEOUT = 30.0
+from tests.support.limits import TIMEOUT
 
 
 @pytest.fixture(scope="module")

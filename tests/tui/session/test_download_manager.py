@@ -17,11 +17,9 @@ from sealyard_tui.session.download_manager import DownloadManager
 from sealyard_tui.session.messages import ConnectionMode, DownloadUpdate, EngineState
 from sealyard_tui.session.state import SessionState
 from tests.support.fake_client import FakeClient
+from tests.support.limits import TIMEOUT
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text
 from tests.tui.workspace import TuiWorkspace
-
-TIMEOUT = 30
-
 
 STATE = SessionState(
     profile="ann", identity="USER:ann", engine=EngineState.READY, mode=ConnectionMode.OWNER, workspace_id="w-1"

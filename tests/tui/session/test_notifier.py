@@ -94,7 +94,7 @@ async def test_desktop_notifications_are_optional_and_escaped(
 async def test_simultaneous_changes_share_one_notification(
     empty_workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sealyard_tui.session.notifier.BATCH_SECONDS", 0.5)
+    monkeypatch.setattr("sealyard_tui.session.notifier.BATCH_SECONDS", 3600.0)
     await empty_workspace.complete(await empty_workspace.add_task("t-gone", name="gateway 2"))
     empty_workspace.clock.advance(days=29)
     await empty_workspace.wait_for_result_state("t-gone", ResultState.EXPIRED)
@@ -104,6 +104,8 @@ async def test_simultaneous_changes_share_one_notification(
     async with run_app(app) as pilot:
         empty_workspace.clock.advance(days=1)
         app.notifier.on_download_result(DownloadResult(task_id="t-done", name="gateway 1", error=expired))
+        await wait_until(pilot, lambda: len(app.notifier._batch) == 2)
+        app.notifier._notify_batch()
         await wait_until(pilot, lambda: "1 expired: press e on the dashboard" in screen_text(app))
         assert len(app._notifications) == 1
         (notification,) = app._notifications

@@ -12,11 +12,10 @@ from textual.message import Message
 from sealyard.model.requests import TaskFilter
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.session import Session
+from tests.support.limits import TIMEOUT
 from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import PROFILES
 from tests.tui.workspace import TuiWorkspace
-
-TIMEOUT = 30.0
 
 
 class UpdateCollector:

@@ -17,6 +17,7 @@ from sealyard_tui.screens.upload import file_browser
 from sealyard_tui.screens.upload.file_browser import FileBrowser, Selection
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
+from tests.support.limits import TIMEOUT
 from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.workspace import TuiWorkspace
 
@@ -200,7 +201,7 @@ async def test_slow_folder_does_not_block(
     workspace: TuiWorkspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = threading.Event()
-    monkeypatch.setattr(file_browser, "_read_rows", lambda *_: answer.wait(30) and [])
+    monkeypatch.setattr(file_browser, "_read_rows", lambda *_: answer.wait(TIMEOUT) and [])
     async with run_app(make_app(workspace), size=(80, 24)) as pilot:
         browser = BrowserSession(pilot, FileBrowser(folder))
         pilot.app.push_screen(browser.browser, browser.answers.append)

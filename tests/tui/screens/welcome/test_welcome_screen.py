@@ -21,6 +21,7 @@ from sealyard_tui.screens.welcome import app as welcome_app
 from sealyard_tui.screens.welcome import screen as welcome_screen
 from sealyard_tui.screens.welcome.app import WelcomeApp
 from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice, OpenDemoChoice, StartChoice
+from tests.support.limits import TIMEOUT
 from tests.tui.form_helpers import field_row, fill_field
 
 PREVIOUS_CHOICE = CreateWorkspaceChoice(
@@ -174,7 +175,7 @@ async def test_slow_keyring_delays_only_the_form(monkeypatch: pytest.MonkeyPatch
     answer = threading.Event()
 
     def slow() -> KeyStore:
-        answer.wait(10)
+        answer.wait(TIMEOUT)
         return KeyStore.PASSPHRASE
 
     monkeypatch.setattr(welcome_app, "detect_key_store", slow)
