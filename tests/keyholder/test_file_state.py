@@ -27,6 +27,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.key_holder_messages import HolderResponse, RecordIntent
 from sealyard.model.workspace import WorkspacePaths
+from tests.support.extent import scale_examples
 from tests.support.worker_state import read_records
 
 MASTER_KEY = bytes(range(32))
@@ -187,7 +188,7 @@ def test_checkpoint_requires_consistency_proof(paths: WorkspacePaths, key_store:
 # ---- changes of the file
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=scale_examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_any_changed_byte_is_noticed(data: st.DataObject) -> None:
     chain = RecordChain(MASTER_KEY)
