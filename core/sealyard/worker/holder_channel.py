@@ -89,14 +89,21 @@ class HolderChannel:
         future: asyncio.Future[HolderResponse] = asyncio.get_running_loop().create_future()
         self._futures[request_id] = future
         try:
-            # The messages are shorter than the buffer of the channel, so this does not block the loop for long.
-            write_all(self._fd, encode_line(create(request_id)))
+            self._send(create(request_id))
             response = await future
         finally:
             del self._futures[request_id]
         if response.error is not None:
             raise error_from_info(response.error)
         return response
+
+    def _send(self, request: WorkerToKeyHolder) -> None:
+        try:
+            # The messages are shorter than the buffer of the channel, so this does not block the loop for long.
+            write_all(self._fd, encode_line(request))
+        except OSError:
+            # The key holder has ended, which the reader thread has not noticed yet. The job must not fail for it.
+            os._exit(0)
 
     def _dispatch(self, message: KeyHolderToWorker) -> None:
         if isinstance(message, HolderResponse):
