@@ -6,6 +6,8 @@ from pathlib import Path
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
+from sealyard.engine.workspace import load_metadata
+from sealyard.keys.master_key import open_master_key
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
@@ -18,6 +20,18 @@ ADMINISTRATOR = "USER:administrator"
 ENCRYPTION = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD
 SIGNING = SigningAlgorithm.SHA256_ECDSA
 """ECDSA signatures are randomized, so a repeated signature is detected."""
+
+
+def write_credential(folder: Path) -> Path:
+    """Write the passphrase into a folder of systemd credentials, and return the folder."""
+    folder.mkdir(mode=0o700)
+    (folder / "sealyard-passphrase").write_text(PASSPHRASE)
+    return folder
+
+
+def open_test_master_key(root: Path) -> bytes:
+    paths = WorkspacePaths(root)
+    return open_master_key(KeyStore.PASSPHRASE, paths.keys, load_metadata(paths).id, PASSPHRASE)
 
 
 async def create_test_workspace(paths: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:

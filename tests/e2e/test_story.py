@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import command_line
-from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, descendants, environment, terminal
+from tests.support.processes import command_line, descendants_of
+from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
 
 COMMAND = ".venv/bin/sealyard demo"
 """The command in the README, run in the root of the repository."""
@@ -199,7 +199,7 @@ def test_killed_workers_are_replaced(demo: TmuxTerminal, tmp_path: Path) -> None
 
 
 def worker_pids(app: TmuxTerminal) -> list[int]:
-    return [pid for pid in descendants(app.shell_pid()) if "sealyard.worker" in command_line(pid)]
+    return [pid for pid in descendants_of(app.shell_pid()) if "sealyard.worker" in command_line(pid)]
 
 
 def test_hostile_file_names_are_escaped(demo: TmuxTerminal, tmp_path: Path) -> None:

@@ -34,6 +34,21 @@ def children_of(pid: int) -> set[int]:
     }
 
 
+def descendants_of(pid: int) -> list[int]:
+    """Return all descendants of ``pid``, parents before their children."""
+    children_by_parent: dict[int, list[int]] = {}
+    for each in _all_pids():
+        if (state := _state(each)) is not None:
+            children_by_parent.setdefault(state[1], []).append(each)
+    result: list[int] = []
+    pending = [pid]
+    while pending:
+        children = children_by_parent.get(pending.pop(0), [])
+        result += children
+        pending += children
+    return result
+
+
 def find_by_environment(mark: str) -> set[int]:
     """Return the running processes whose initial environment contains ``mark``."""
     pids = set()
