@@ -13,7 +13,7 @@ from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.crash.engine_process import APPROVER, CONFIG, REQUESTER, REVIEWER
-from tests.crash.server_process import PASSPHRASE
+from tests.crash.workspace_process import PASSPHRASE
 from tests.support.key_holders import unlock
 
 ADMINISTRATOR = "USER:administrator"
@@ -35,7 +35,7 @@ def open_test_master_key(root: Path) -> bytes:
 
 
 async def create_test_workspace(paths: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:
-    """Create the workspace; return the device key, also written to ``key``, and tokens of requester and approver."""
+    """Create the workspace; return the device key, also written to ``key``, and tokens of the subjects."""
     await create_workspace(
         paths, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, key_holder=unlock(PASSPHRASE)
     )
@@ -56,7 +56,7 @@ async def create_test_workspace(paths: WorkspacePaths, key: Path) -> tuple[bytes
         await client.export_device_key(CONFIG, key, confirmed=True)
         tokens = {
             each: (await client.create_token(TokenRequest(name="storm", subject=each))).secret
-            for each in (REQUESTER, APPROVER)
+            for each in (REQUESTER, APPROVER, REVIEWER)
         }
     finally:
         await engine.close()

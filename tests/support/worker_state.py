@@ -29,7 +29,7 @@ def verify_records(root: Path, master_key: bytes) -> list[dict[str, Any]]:
 
     Each task has one signed input under rising fencing tokens, and the signed checkpoints grow.
     """
-    records = []
+    records: list[dict[str, Any]] = []
     key = derive_key(master_key, KEY_INFO)
     previous = "0" * MAC_DIGITS
     for line in _read_lines(root):
