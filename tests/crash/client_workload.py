@@ -12,8 +12,8 @@ from random import Random
 from sealyard.client.http.client import HttpClient
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import Task, TaskKind, TaskStatus, Verdict
-from tests.crash.chaos import ExpectedTask
 from tests.crash.engine_process import APPROVER, CONFIG, REQUESTER, REVIEWER
+from tests.crash.random_requests import ExpectedTask
 
 DEVELOPERS = 3
 REJECTION_PROBABILITY = 0.15

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,15 @@ class EngineDriver:
     """Runs ``engine_process.py``. :meth:`next_line` returns its lines in order, :meth:`kill` the remaining ones.
 
     The process starts immediately and waits for :meth:`open`, so that the next one can start while one still runs.
-    ``credentials``: folder with the passphrase of the workspace.
+    ``credentials``: folder with the passphrase of the workspace. ``command_prefix``: the start of a command that runs
+    the process elsewhere, for example in a namespace.
     """
 
-    def __init__(self, workspace: Path, credentials: Path) -> None:
+    def __init__(self, workspace: Path, credentials: Path, command_prefix: Sequence[str] = ()) -> None:
         self._workspace = workspace
         log = (workspace.parent / "engine.log").open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.engine_process"],
+            [*command_prefix, sys.executable, "-m", "tests.crash.engine_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -58,6 +60,10 @@ class EngineDriver:
         """Wait until the engine has recovered and runs."""
         ready_line = self._next_queued(START_TIMEOUT)
         assert ready_line is not None, f"the engine did not start: {self._workspace.parent / 'engine.log'}"
+
+    def wait_for_exit(self) -> int:
+        """Wait until the process ends by itself; return its exit code."""
+        return self._process.wait(START_TIMEOUT)
 
     @property
     def pid(self) -> int:

@@ -80,7 +80,7 @@ class EngineProcess:
         try:
             response = await self._commands[command["command"]](command)
         except SealyardError as error:
-            response = {"error": str(error)}
+            response = {"error": str(error), "code": error.code}
         self.write_line(response | {"number": command["number"]})
 
     async def _create(self, command: Command) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from sealyard.crypto.signatures import verify
 from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
 from sealyard.model.workspace import WorkspacePaths
-from tests.crash.chaos import ExpectedTask
 from tests.crash.chaos_workspace import ENCRYPTION, SIGNING, open_test_master_key
+from tests.crash.random_requests import ExpectedTask
 from tests.support.audit_trail import require_path
 from tests.support.proof_verifier import open_checkpoint, verify_consistency_proof, verify_inclusion_proof
 from tests.support.worker_state import verify_records
