@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from sealyard.jobs.framing import encode_line
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import SealyardError, error_from_info
 from sealyard.model.key_holder_messages import (
     FromKeyHolder,
@@ -112,7 +113,7 @@ class HolderChannel:
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
                     self._dispatch(_decoder.decode(line))
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *JSON_ERRORS):
             pass
         finally:
             self._end()

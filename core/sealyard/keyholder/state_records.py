@@ -15,7 +15,7 @@ import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from sealyard.model.base import FrozenStruct
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 
 _KEY_INFO = b"sealyard worker state 1"
 _KEY_LENGTH = 32
@@ -101,7 +101,7 @@ class RecordChain:
             return None
         try:
             record = _decoder.decode(text)
-        except msgspec.MsgspecError:
+        except JSON_ERRORS:
             return None
         if record.seq != self.seq:
             return None

@@ -15,6 +15,7 @@ import msgspec
 
 from sealyard.fs.atomic import write_all
 from sealyard.jobs.framing import encode_line
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import error_from_info
 from sealyard.model.key_holder_messages import (
     GetWorkerState,
@@ -49,7 +50,7 @@ class HolderChannel:
         line = self._lines.readline()
         try:
             message = _decoder.decode(line)
-        except msgspec.MsgspecError:
+        except JSON_ERRORS:
             if line:
                 traceback.print_exc()
             os._exit(0)
@@ -115,7 +116,7 @@ class HolderChannel:
         try:
             for line in self._lines:
                 loop.call_soon_threadsafe(self._dispatch, _decoder.decode(line))
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *JSON_ERRORS):
             traceback.print_exc()
         finally:
             os._exit(0)
