@@ -22,7 +22,7 @@ from typing import Any
 
 from sealyard.client.config.key_holder import start_key_holder
 from sealyard.client.engine_handle import EngineHandle
-from sealyard.model.errors import ConflictError, SealyardError
+from sealyard.model.errors import ConflictError, ResultExpiredError, SealyardError
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus, Verdict
@@ -117,11 +117,20 @@ class EngineProcess:
 
     async def _download(self, command: Command) -> dict[str, Any]:
         task_id = command["task"]
+        try:
+            digest = await self._compute_digest(task_id)
+        except ResultExpiredError:
+            # The clock is ahead, or was ahead when an earlier engine expired the link.
+            await self._requester.renew(task_id)
+            digest = await self._compute_digest(task_id)
+        await self._requester.report_downloaded(task_id)
+        return {"downloaded": task_id, "sha256": digest}
+
+    async def _compute_digest(self, task_id: str) -> str:
         digest = hashlib.sha256()
         async for chunk in self._requester.download(task_id):
             digest.update(chunk)
-        await self._requester.report_downloaded(task_id)
-        return {"downloaded": task_id, "sha256": digest.hexdigest()}
+        return digest.hexdigest()
 
     async def _set_clock(self, command: Command) -> dict[str, Any]:
         self._clock.ahead = timedelta(seconds=command["ahead"])
