@@ -13,8 +13,9 @@ from random import Random
 
 from sealyard.model.errors import DiskFullError
 from tests.crash.engine_driver import EngineDriver, Line
-from tests.crash.process_faults import ProcessFaults, find_workers
+from tests.crash.process_faults import ProcessFaults
 from tests.crash.random_requests import ExpectedTask, RandomRequests
+from tests.support.processes import find_workers
 from tests.support.small_disk import SmallDisk
 
 FAULTS = {

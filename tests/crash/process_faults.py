@@ -9,9 +9,8 @@ from collections import Counter
 from contextlib import suppress
 from random import Random
 
-from tests.support.processes import children_of, command_line, descendants_of, is_running
+from tests.support.processes import descendants_of, find_key_holder, is_running
 
-KEY_HOLDER_MODULE = "sealyard.keyholder"
 MAX_PAUSE = 1.5
 """Seconds of a suspension: less than after which a silent worker is replaced."""
 
@@ -60,12 +59,3 @@ class ProcessFaults:
     def __str__(self) -> str:
         kills = ", ".join(f"{count} × {kind}" for kind, count in sorted(self.kills.items()))
         return f"killed: {kills}; {self.pauses} suspensions"
-
-
-def find_key_holder(owner: int) -> int | None:
-    return next((pid for pid in children_of(owner) if KEY_HOLDER_MODULE in command_line(pid)), None)
-
-
-def find_workers(owner: int) -> set[int]:
-    key_holder = find_key_holder(owner)
-    return set() if key_holder is None else children_of(key_holder)

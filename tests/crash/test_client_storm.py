@@ -28,9 +28,10 @@ from tests.crash.chaos_workspace import ADMINISTRATOR, create_test_workspace
 from tests.crash.client_workload import ClientWorkload, Connect, run_developers
 from tests.crash.engine_process import REQUESTER
 from tests.crash.invariants import InvariantCheck
-from tests.crash.process_faults import ProcessFaults, find_workers
+from tests.crash.process_faults import ProcessFaults
 from tests.crash.workspace_process import ApplicationProcess, ServerProcess, WorkspaceProcess
 from tests.support.extent import choose_count
+from tests.support.processes import find_workers
 
 KILLS = choose_count(share=15, full=75)
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import AnyStr
 
 EXIT_TIMEOUT = 10.0
+KEY_HOLDER_MODULE = "sealyard.keyholder"
 
 
 def is_running(pid: int) -> bool:
@@ -47,6 +48,16 @@ def descendants_of(pid: int) -> list[int]:
         result += children
         pending += children
     return result
+
+
+def find_key_holder(owner: int) -> int | None:
+    """Return the key holder that the process ``owner`` has started; None if it has none at the moment."""
+    return next((pid for pid in children_of(owner) if KEY_HOLDER_MODULE in command_line(pid)), None)
+
+
+def find_workers(owner: int) -> set[int]:
+    key_holder = find_key_holder(owner)
+    return set() if key_holder is None else children_of(key_holder)
 
 
 def find_by_environment(mark: str) -> set[int]:
