@@ -22,7 +22,7 @@ from tests.support.ports import ReservedPort
 from tests.support.processes import find_by_environment, kill_all
 from tests.support.root import ALLOW_ROOT
 
-PASSPHRASE = "a passphrase for tests"
+PASSPHRASE = "a canary among passphrases"
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 60.0
 TERMINAL_SIZE = (40, 120)

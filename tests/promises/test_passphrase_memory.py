@@ -29,7 +29,7 @@ from tests.support.processes import find_key_holder, killed_at_exit
 from tests.support.root import ALLOW_ROOT
 from tests.support.workspace_files import ADMIN, create_workspace_with_device
 
-PASSPHRASE = "only for this test"
+PASSPHRASE = "a canary among passphrases"
 TIMEOUT = 60.0
 
 ENGINE_SCRIPT = """

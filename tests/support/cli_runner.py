@@ -20,7 +20,7 @@ LIMIT = 30.0
 """Timeout in seconds."""
 
 
-PASSPHRASE = "correct horse"
+PASSPHRASE = "a canary among passphrases"
 PEOPLE = ("admin", "developer", "owner", "auditor")
 FIRMWARE = bytes(range(256)) * 400 + b"end"
 

@@ -32,7 +32,7 @@ from sealyard_tui.session.connections import LocalConnection, WorkspaceConnectio
 from sealyard_tui.session.messages import ConnectionMode
 from tests.support.key_holders import unlock
 
-PASSPHRASE = "a passphrase for this test alone"
+PASSPHRASE = "a canary among passphrases"
 TIMEOUT = 60.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sealyard.keys.master_key import KeyringCall, OpenedKeyStore
 
-MASTER_KEY = bytes(range(32))
+MASTER_KEY = b"a canary among keys".ljust(32, b".")
 WORKSPACE_ID = "w1"
 
 
