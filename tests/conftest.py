@@ -10,6 +10,8 @@ import pytest
 from tests.support.child_signals import default_child_signals
 from tests.support.extent import load_hypothesis_profile
 
+pytest_plugins = ("tests.support.secrets_canary",)
+
 load_hypothesis_profile()
 
 
