@@ -21,7 +21,7 @@ WORKSPACE_VARIABLE = "SEALYARD_WORKSPACE"  # workers inherit it
 START_TIMEOUT = 60.0
 RESPONSE_TIMEOUT = 60.0
 EXIT_TIMEOUT = 60.0
-"""Key holder and workers exit within a second after their engine was killed. One that is just starting loads its modules
+"""Key holder and workers exit within a second after their engine was killed. A starting one loads its modules
 first, which takes long on a busy machine."""
 
 Line = dict[str, Any]
