@@ -34,6 +34,7 @@ from tests.support.extent import choose_count
 from tests.support.processes import find_workers
 
 KILLS = choose_count(share=15, full=75)
+TIMEOUT = choose_count(share=1200, full=3600)
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
 RETRY_TIMEOUT = 300.0
 KIB, MIB = 1024, 1024 * 1024
@@ -43,7 +44,7 @@ FAULTS = {"owner": 6, "key holder": 2, "worker": 3, "pause": 2}
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(TIMEOUT)
 def test_killed_server_loses_no_task_and_signs_once(tmp_path: Path) -> None:
     paths = WorkspacePaths(tmp_path / "workspace")
     device_key, tokens = asyncio.run(create_test_workspace(paths, tmp_path / "device.key"))
@@ -57,7 +58,7 @@ def test_killed_server_loses_no_task_and_signs_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(TIMEOUT)
 def test_killed_application_loses_no_task_and_signs_once(tmp_path: Path) -> None:
     paths = WorkspacePaths(tmp_path / "workspace")
     device_key, _ = asyncio.run(create_test_workspace(paths, tmp_path / "device.key"))

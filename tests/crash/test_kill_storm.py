@@ -32,11 +32,12 @@ from tests.support.small_disk import mount_small_disk
 KILLS = choose_count(share=30, full=150)
 DISK_KILLS = choose_count(share=6, full=40)
 DISK_SIZE = 192 << 20
+TIMEOUT = choose_count(share=900, full=3600)
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(TIMEOUT)
 def test_killed_processes_lose_no_task_and_sign_once(tmp_path: Path) -> None:
     paths = WorkspacePaths(tmp_path / "workspace")
     device_key, _ = asyncio.run(create_test_workspace(paths, tmp_path / "device.key"))
@@ -50,7 +51,7 @@ def test_killed_processes_lose_no_task_and_sign_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(TIMEOUT)
 def test_full_disk_loses_no_task_and_signs_once(tmp_path: Path) -> None:
     """The disk of the workspace is filled and freed; sometimes it is read-only while an engine starts."""
     template = WorkspacePaths(tmp_path / "template")
