@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.support.processes import killed_at_exit
 from tests.support.programs import require, skip_missing
 
 MOUNT_SCRIPT = 'mount -t tmpfs -o size="$1" tmpfs "$0" && echo mounted && exec sleep infinity'
+REMOUNT_TIMEOUT = 60.0
 FILLER = "filler"
 CHUNK_SIZES = (1 << 20, 4096)
 
@@ -44,9 +46,12 @@ class SmallDisk:
         (self.view / FILLER).unlink(missing_ok=True)
 
     def remount(self, option: str) -> None:
-        """Remount the disk with ``ro`` or ``rw``. No program may have a file open for writing."""
+        """Remount the disk with ``ro`` or ``rw``. Waits while a process that is ending has a file open for writing."""
         command = [*self.command_prefix, "mount", "-o", f"remount,{option}", str(self._folder)]
-        subprocess.run(command, check=True, capture_output=True)
+        deadline = time.monotonic() + REMOUNT_TIMEOUT
+        while (result := subprocess.run(command, check=False, capture_output=True, text=True)).returncode:
+            assert time.monotonic() < deadline, result.stderr
+            time.sleep(0.1)
 
 
 @contextmanager
