@@ -8,6 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.child_signals import default_child_signals
+from tests.support.extent import load_hypothesis_profile
+
+pytest_plugins = ("tests.support.secrets_canary",)
+
+load_hypothesis_profile()
 
 
 @pytest.hookimpl(tryfirst=True)

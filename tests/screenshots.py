@@ -38,7 +38,7 @@ from sealyard_tui.screens.upload.form_model import FileRole
 from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.connections import LocalConnection, ServerConnection, WorkspaceConnection
 from sealyard_tui.session.session import Session
-from tests.crash.server_process import PASSPHRASE, ServerProcess
+from tests.crash.workspace_process import PASSPHRASE, ServerProcess
 from tests.support.key_holders import unlock
 
 FOLDER = Path(__file__).parents[1] / "screenshots"

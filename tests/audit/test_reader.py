@@ -15,6 +15,7 @@ from sealyard.audit.log import AuditLog
 from sealyard.audit.reader import AuditReader
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import AuditVerificationError
+from tests.support.extent import scale_examples
 from tests.support.factories.audit import START, add, make_log
 
 COUNT = 40
@@ -42,7 +43,7 @@ def test_empty_log_has_no_entries(tmp_path: Path) -> None:
     assert (empty.size, empty.checkpointed_size, empty.entries(), empty.last_checkpoint()) == (0, 0, [], None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=scale_examples(200), deadline=None)
 @given(
     after=st.none() | st.integers(-1, COUNT + 2),
     limit=st.integers(0, COUNT + 5),

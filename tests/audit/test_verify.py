@@ -20,6 +20,7 @@ from sealyard.audit.log import AuditLog
 from sealyard.audit.verify import verify_log
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError
+from tests.support.extent import scale_examples
 from tests.support.factories.audit import KEY, ORIGIN, START, add, add_checkpoint, make_log, public_pem, tamper_lines
 
 SEGMENT = "segment-000000.jsonl"
@@ -145,7 +146,7 @@ def test_changed_newest_entry_is_reported(tmp_path: Path) -> None:
     assert verify_and_get_seq(tmp_path) == 3
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=scale_examples(150), deadline=None)
 @given(st.data())
 def test_flipped_bit_in_entries_is_detected(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("flip")
@@ -162,7 +163,7 @@ def test_flipped_bit_in_entries_is_detected(tmp_path_factory: pytest.TempPathFac
     assert reported in (seq, seq + 1, 0, 4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=scale_examples(100), deadline=None)
 @given(st.data())
 def test_flipped_bit_in_checkpoints_is_detected(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("flip")

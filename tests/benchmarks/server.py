@@ -35,7 +35,7 @@ from tests.benchmarks.workspaces import (
     random_file,
     temporary_dir,
 )
-from tests.crash.server_process import ServerProcess
+from tests.crash.workspace_process import ServerProcess
 from tests.support.unreliable_proxy import UnreliableProxy
 
 CALLS = 400

@@ -26,7 +26,7 @@ from tests.support.key_holders import unlock
 from tests.support.limits import TIMEOUT
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
-PASSPHRASE = "only for this test"
+PASSPHRASE = "a canary among passphrases"
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from sealyard.model.errors import InvalidInputError, InvalidKeyError, StorageErr
 from sealyard.model.keys import MAX_KEY_FILE_BYTES
 from sealyard.model.requests import KeyImport
 
-SECRET = b"the bytes of a key"
+SECRET = b"a canary among keys"
 
 
 def test_key_content_contains_both_files(tmp_path: Path) -> None:

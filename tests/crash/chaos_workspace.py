@@ -6,12 +6,14 @@ from pathlib import Path
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
+from sealyard.engine.workspace import load_metadata
+from sealyard.keys.master_key import open_master_key
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.crash.engine_process import APPROVER, CONFIG, REQUESTER, REVIEWER
-from tests.crash.server_process import PASSPHRASE
+from tests.crash.workspace_process import PASSPHRASE
 from tests.support.key_holders import unlock
 
 ADMINISTRATOR = "USER:administrator"
@@ -20,8 +22,20 @@ SIGNING = SigningAlgorithm.SHA256_ECDSA
 """ECDSA signatures are randomized, so a repeated signature is detected."""
 
 
+def write_credential(folder: Path) -> Path:
+    """Write the passphrase into a folder of systemd credentials, and return the folder."""
+    folder.mkdir(mode=0o700)
+    (folder / "sealyard-passphrase").write_text(PASSPHRASE)
+    return folder
+
+
+def open_test_master_key(root: Path) -> bytes:
+    paths = WorkspacePaths(root)
+    return open_master_key(KeyStore.PASSPHRASE, paths.keys, load_metadata(paths).id, PASSPHRASE)
+
+
 async def create_test_workspace(paths: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:
-    """Create the workspace; return the device key, also written to ``key``, and tokens of requester and approver."""
+    """Create the workspace; return the device key, also written to ``key``, and tokens of the subjects."""
     await create_workspace(
         paths, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, key_holder=unlock(PASSPHRASE)
     )
@@ -42,7 +56,7 @@ async def create_test_workspace(paths: WorkspacePaths, key: Path) -> tuple[bytes
         await client.export_device_key(CONFIG, key, confirmed=True)
         tokens = {
             each: (await client.create_token(TokenRequest(name="storm", subject=each))).secret
-            for each in (REQUESTER, APPROVER)
+            for each in (REQUESTER, APPROVER, REVIEWER)
         }
     finally:
         await engine.close()

@@ -10,16 +10,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import children_of, wait_for_exit
+from sealyard.jobs.key_holder import CREDENTIALS_VARIABLE
+from tests.support.processes import descendants_of, wait_for_exit
 
 WORKSPACE_VARIABLE = "SEALYARD_WORKSPACE"  # workers inherit it
 START_TIMEOUT = 60.0
 RESPONSE_TIMEOUT = 60.0
 EXIT_TIMEOUT = 60.0
-"""A worker exits within one second after its engine was killed; it has a low priority, and may wait for others."""
+"""Key holder and workers exit within a second after their engine was killed. A starting one loads its modules
+first, which takes long on a busy machine."""
 
 Line = dict[str, Any]
 
@@ -27,18 +30,20 @@ Line = dict[str, Any]
 class EngineDriver:
     """Runs ``engine_process.py``. :meth:`next_line` returns its lines in order, :meth:`kill` the remaining ones.
 
-    The process starts immediately and waits for :meth:`unlock`, so that the next one can start while one still runs.
+    The process starts immediately and waits for :meth:`open`, so that the next one can start while one still runs.
+    ``credentials``: folder with the passphrase of the workspace. ``command_prefix``: the start of a command that runs
+    the process elsewhere, for example in a namespace.
     """
 
-    def __init__(self, workspace: Path) -> None:
+    def __init__(self, workspace: Path, credentials: Path, command_prefix: Sequence[str] = ()) -> None:
         self._workspace = workspace
         log = (workspace.parent / "engine.log").open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.engine_process"],
+            [*command_prefix, sys.executable, "-m", "tests.crash.engine_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=os.environ | {WORKSPACE_VARIABLE: str(workspace)},
+            env=os.environ | {WORKSPACE_VARIABLE: str(workspace), CREDENTIALS_VARIABLE: str(credentials)},
             cwd=Path(__file__).parents[2],
         )
         log.close()
@@ -48,14 +53,18 @@ class EngineDriver:
         self.workers: tuple[int, ...] = ()
         threading.Thread(target=self._read_lines, daemon=True).start()
 
-    def unlock(self, passphrase: str) -> None:
+    def open(self) -> None:
         """Let the engine open the workspace; :meth:`wait_until_open` waits for it."""
-        self._write_line({"workspace": str(self._workspace), "passphrase": passphrase})
+        self._write_line({"workspace": str(self._workspace)})
 
     def wait_until_open(self) -> None:
         """Wait until the engine has recovered and runs."""
         ready_line = self._next_queued(START_TIMEOUT)
         assert ready_line is not None, f"the engine did not start: {self._workspace.parent / 'engine.log'}"
+
+    def wait_for_exit(self) -> int:
+        """Wait until the process ends by itself; return its exit code."""
+        return self._process.wait(START_TIMEOUT)
 
     @property
     def pid(self) -> int:
@@ -83,11 +92,11 @@ class EngineDriver:
         return self._pending.pop(0) if self._pending else self._next_queued(timeout)
 
     def kill(self) -> list[Line]:
-        """Kill the engine process only, and return its remaining lines. Its workers must exit by themselves."""
-        workers = children_of(self.pid)
+        """Kill the engine process only; return its remaining lines. Its key holder and workers must exit."""
+        descendants = descendants_of(self.pid)
         self._process.send_signal(signal.SIGKILL)
-        survivors = wait_for_exit(workers, EXIT_TIMEOUT)
-        assert not survivors, f"workers {survivors} still run after their engine was killed"
+        survivors = wait_for_exit(descendants, EXIT_TIMEOUT)
+        assert not survivors, f"processes {survivors} still run after their engine was killed"
         return self._read_remaining()
 
     def close(self) -> list[Line]:

@@ -1,28 +1,33 @@
 """An engine in its own process, to be killed: reads commands from standard input, writes responses and events.
 
-Each line is one JSON value. The first input line holds the workspace and its passphrase; commands follow. Each output
-line is a response, with the ``number`` of its command, or an event, and lists the process IDs of the running workers.
+Each line is one JSON value. The first input line holds the workspace; commands follow. Each output line is a response,
+with the ``number`` of its command, or an event, and lists the process IDs of the running workers. The key holder finds
+the passphrase in a credential, so that it can be restarted. Small journals are compacted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sealyard.client.config.key_holder import start_key_holder
 from sealyard.client.engine_handle import EngineHandle
-from sealyard.model.errors import ConflictError, SealyardError
+from sealyard.model.errors import ConflictError, ResultExpiredError, SealyardError
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus, Verdict
-from tests.support.key_holders import unlock
+from sealyard.storage import group_commit
+from tests.support.client_kinds import OffsetClock
 
 REQUESTER = "USER:developer"
 APPROVER = "USER:owner"
@@ -30,13 +35,16 @@ REVIEWER = "USER:reviewer"
 """A second approver, who rejects tasks while the other may be approving them."""
 
 CONFIG = "gateway"
+COMPACTION_SIZE = 64 << 10
+"""Bytes of a journal that is compacted, so that kills interrupt compactions."""
 
 Command = dict[str, Any]
 
 
 class EngineProcess:
-    def __init__(self, engine: EngineHandle) -> None:
+    def __init__(self, engine: EngineHandle, clock: OffsetClock) -> None:
         self._engine = engine
+        self._clock = clock
         self._client = engine.client("USER:administrator")
         self._requester = engine.client(REQUESTER)
         self._approver = engine.client(APPROVER)
@@ -47,6 +55,8 @@ class EngineProcess:
             "withdraw": partial(self._stop, lambda task: self._requester.withdraw(task, "wrong file")),
             "reject": partial(self._stop, lambda task: self._reviewer.decide(task, Verdict.REJECTED, "wrong file")),
             "cancel": partial(self._stop, self._requester.cancel),
+            "download": self._download,
+            "clock": self._set_clock,
             "unfinished": self._list_unfinished,
             "close": self._close,
         }
@@ -70,7 +80,7 @@ class EngineProcess:
         try:
             response = await self._commands[command["command"]](command)
         except SealyardError as error:
-            response = {"error": str(error)}
+            response = {"error": str(error), "code": error.code}
         self.write_line(response | {"number": command["number"]})
 
     async def _create(self, command: Command) -> dict[str, Any]:
@@ -105,6 +115,27 @@ class EngineProcess:
             return {"task": task.id, "status": task.status, "stopped": False}
         return {"task": task.id, "status": task.status, "stopped": True}
 
+    async def _download(self, command: Command) -> dict[str, Any]:
+        task_id = command["task"]
+        try:
+            digest = await self._compute_digest(task_id)
+        except ResultExpiredError:
+            # The clock is ahead, or was ahead when an earlier engine expired the link.
+            await self._requester.renew(task_id)
+            digest = await self._compute_digest(task_id)
+        await self._requester.report_downloaded(task_id)
+        return {"downloaded": task_id, "sha256": digest}
+
+    async def _compute_digest(self, task_id: str) -> str:
+        digest = hashlib.sha256()
+        async for chunk in self._requester.download(task_id):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    async def _set_clock(self, command: Command) -> dict[str, Any]:
+        self._clock.ahead = timedelta(seconds=command["ahead"])
+        return {"ahead": command["ahead"]}
+
     async def _list_unfinished(self, command: Command) -> dict[str, Any]:
         statuses = [each for each in TaskStatus if not each.is_final]
         pages = [await self._client.tasks(TaskFilter(status=each), limit=1000) for each in statuses]
@@ -127,10 +158,12 @@ def _read_commands(commands: asyncio.Queue[Command], loop: asyncio.AbstractEvent
 
 async def main() -> None:
     options = json.loads(sys.stdin.readline())
-    engine = await EngineHandle.open(
-        Path(options["workspace"]), purpose="crash test", key_holder=unlock(options["passphrase"])
-    )
-    process = EngineProcess(engine)
+    folder = Path(options["workspace"])
+    group_commit.MIN_COMPACTION_SIZE = COMPACTION_SIZE
+    clock = OffsetClock()
+    key_holder = start_key_holder(folder, may_prompt=False)
+    engine = await EngineHandle.open(folder, purpose="crash test", key_holder=key_holder, clock=clock)
+    process = EngineProcess(engine, clock)
     process.write_line({"ready": True})
     commands: asyncio.Queue[Command] = asyncio.Queue()
     loop = asyncio.get_running_loop()

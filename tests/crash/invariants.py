@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from sealyard.audit.reader import AuditReader
+from sealyard.audit.segment_files import PUBLIC_KEY, read_lines, read_notes, segment_paths
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.containers.se1.format import SE1Format
 from sealyard.containers.se1.header import parse_header
@@ -16,13 +17,17 @@ from sealyard.crypto.certificates import load_certificate
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.segments import decrypt_segment
 from sealyard.crypto.signatures import verify
-from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
 from sealyard.model.workspace import WorkspacePaths
-from tests.crash.chaos import ExpectedTask
+from tests.crash.chaos_workspace import ENCRYPTION, SIGNING, open_test_master_key
+from tests.crash.random_requests import ExpectedTask
 from tests.support.audit_trail import require_path
-from tests.support.worker_state import read_intents
+from tests.support.proof_verifier import open_checkpoint, verify_consistency_proof, verify_inclusion_proof
+from tests.support.worker_state import verify_records
+
+MAX_PROOFS = 50
+"""Number of audit entries whose inclusion proof is checked."""
 
 RETRY_MESSAGE = "signing key used again for the same data, after the signature was lost"
 
@@ -30,12 +35,9 @@ RETRY_MESSAGE = "signing key used again for the same data, after the signature w
 class InvariantCheck:
     """Checks the tasks of one workspace with its keys."""
 
-    def __init__(
-        self, paths: WorkspacePaths, encryption: EncryptionAlgorithm, signing: SigningAlgorithm, device_key: bytes
-    ) -> None:
+    def __init__(self, paths: WorkspacePaths, device_key: bytes) -> None:
         self._paths = paths
-        self._cipher = AesCipher(encryption, device_key)
-        self._signing = signing
+        self._cipher = AesCipher(ENCRYPTION, device_key)
         self.repeated_signatures = 0
 
     def check_accepted(
@@ -60,10 +62,20 @@ class InvariantCheck:
             else:
                 assert task.status is TaskStatus.DONE, f"{task.id} is {task.status}: {task.reason}"
 
+    def check_acknowledged(self, tasks: dict[str, Task], finished: dict[str, str], downloads: dict[str, str]) -> None:
+        """Check that final statuses and downloaded artifacts are those of which a client was notified."""
+        for task_id, status in finished.items():
+            assert tasks[task_id].status == status, f"{task_id} was {status}, and is {tasks[task_id].status}"
+        for task_id, digest in downloads.items():
+            result = tasks[task_id].result
+            assert result is not None
+            assert result.sha256 == digest
+
     def check_signed_once(self, tasks: dict[str, Task], stopped: dict[str, float]) -> None:
         """Check the worker state: one signed input per task, every use of the key audited, none after a stop."""
         inputs: dict[str, list[str]] = defaultdict(list)
-        for record in read_intents(self._paths.root):
+        records = verify_records(self._paths.root, open_test_master_key(self._paths.root))
+        for record in [each for each in records if each["type"] == "intent"]:
             inputs[record["task"]].append(record["sha256"])
             assert record["at"] < stopped.get(record["task"], record["at"] + 1), f"{record['task']} signed after a stop"
         uses = self._key_uses()
@@ -123,7 +135,7 @@ class InvariantCheck:
         assert task.result.signature is not None
         signature = base64.b64decode(task.result.signature)
         public_key = load_certificate(certificate.encode()).public_key
-        assert verify(public_key, self._signing, expected.message, signature, prehashed=False)
+        assert verify(public_key, SIGNING, expected.message, signature, prehashed=False)
 
     def check_trails(self, tasks: dict[str, Task]) -> None:
         """Check by the audit log that each task was created and finished once, along valid transitions."""
@@ -133,6 +145,18 @@ class InvariantCheck:
         for task in tasks.values():
             require_path(task, entries[task.id])
             assert [entry.change for entry in entries[task.id]].count(AuditAction.CREATED) == 1
+
+    async def check_proofs(self, client: EmbeddedClient) -> None:
+        """Check proofs of entries, and from all earlier checkpoints, with a verifier that has no code of Sealyard."""
+        key = (self._paths.audit / PUBLIC_KEY).read_bytes()
+        lines = [line for path in segment_paths(self._paths.audit) for line in read_lines(path)]
+        notes = list(read_notes(self._paths.audit))
+        sizes = [open_checkpoint(note, key)[0] for note in notes]
+        for size, note in zip(sizes, notes, strict=True):
+            if size:
+                verify_consistency_proof(await client.prove_audit_consistency(size), note, key)
+        for seq in range(0, sizes[-1], max(1, sizes[-1] // MAX_PROOFS)):
+            assert verify_inclusion_proof(await client.prove_audit_entry(seq), key) == lines[seq].removesuffix(b"\n")
 
     def check_no_leftover_files(self, tasks: dict[str, Task]) -> None:
         artifacts = self._paths.artifacts

@@ -18,7 +18,7 @@ from tests.crash.upload_process import ADMIN, BLOCK, SYNC, content
 from tests.support.key_holders import unlock
 from tests.support.processes import killed_at_exit
 
-PASSPHRASE = "only for this test"
+PASSPHRASE = "a canary among passphrases"
 SIZE = 64 << 20
 
 

@@ -23,7 +23,7 @@ KEY_PRESSES = {
 }
 
 DEVICE = "gateway"
-PASSPHRASE = "a long passphrase"
+PASSPHRASE = "a canary among passphrases"
 
 
 class CountingTerminal:

@@ -17,7 +17,7 @@ def test_expired_and_removed_result_are_shown(tmp_path: Path) -> None:
     environ = environment(
         tmp_path / "home",
         SEALYARD_WORKSPACE=str(tmp_path / "workspace"),
-        SEALYARD_PASSPHRASE="for this test",
+        SEALYARD_PASSPHRASE="a canary among passphrases",
         SEALYARD_AUTO_DOWNLOAD="0",
     )
 

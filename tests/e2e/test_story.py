@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import command_line
-from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, descendants, environment, terminal
+from tests.support.processes import command_line, descendants_of
+from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
 
 COMMAND = ".venv/bin/sealyard demo"
 """The command in the README, run in the root of the repository."""
@@ -202,7 +202,7 @@ def test_killed_workers_are_replaced(demo: TmuxTerminal, tmp_path: Path) -> None
 
 
 def worker_pids(app: TmuxTerminal) -> list[int]:
-    return [pid for pid in descendants(app.shell_pid()) if "sealyard.worker" in command_line(pid)]
+    return [pid for pid in descendants_of(app.shell_pid()) if "sealyard.worker" in command_line(pid)]
 
 
 def test_hostile_file_names_are_escaped(demo: TmuxTerminal, tmp_path: Path) -> None:
@@ -241,10 +241,14 @@ def test_hostile_file_names_are_escaped(demo: TmuxTerminal, tmp_path: Path) -> N
     assert demo.exit_code() == 0
 
 
+def has_at_most(rows: int, text: str) -> bool:
+    return len(text.rstrip("\n").split("\n")) <= rows
+
+
 def test_resized_terminal_is_redrawn(demo: TmuxTerminal) -> None:
     for columns, rows in ((80, 24), (60, 18), (40, 10), (120, 40)):
         demo.resize(columns, rows)
-        demo.wait_until(lambda text, max_rows=rows: len(text.rstrip("\n").split("\n")) <= max_rows, f"{columns}x{rows}")
+        demo.wait_until(partial(has_at_most, rows), f"{columns}x{rows}")
     demo.wait_for("1 Dashboard", "gateway 1.5.0", "● ready", "Detail")
 
 

@@ -26,7 +26,7 @@ class Workspace:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.environ = self.home_environment(
-            "", SEALYARD_WORKSPACE=str(root / "workspace"), SEALYARD_PASSPHRASE="for this test"
+            "", SEALYARD_WORKSPACE=str(root / "workspace"), SEALYARD_PASSPHRASE="a canary among passphrases"
         )
         self.command("init", "--name", "acme", "--admin", "USER:olga", "--key-store", "passphrase")
         for name in ("dev", "owner"):

@@ -6,7 +6,6 @@ after its withdrawal, rejection or cancellation was acknowledged.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from itertools import combinations_with_replacement
@@ -29,11 +28,11 @@ from tests.engine.stepped_harness import (
 )
 from tests.support.audit_trail import require_path
 from tests.support.engine_harness import OWNER
+from tests.support.extent import choose_count
 
 pytestmark = pytest.mark.anyio
 
-FULL = os.environ.get("SEALYARD_FULL") == "1"
-LIMIT = 5000 if FULL else 25
+LIMIT = choose_count(share=25, full=5000)
 """Schedules of one pair that are explored in order. If there are more, as many are chosen at random."""
 
 SEED = 20261129

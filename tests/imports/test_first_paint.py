@@ -75,7 +75,7 @@ def loaded_modules(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "TERM": "xterm-256color",
-        "SEALYARD_PASSPHRASE": "correct horse battery",
+        "SEALYARD_PASSPHRASE": "a canary among passphrases",
     }
     init = [sys.executable, "-m", "sealyard.cli.main", "--workspace", str(home / "workspace"), "init", "--key-store"]
     subprocess.run([*init, "passphrase"], env=environ, check=True, capture_output=True, timeout=TIMEOUT)

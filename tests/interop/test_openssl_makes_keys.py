@@ -19,7 +19,7 @@ from tests.support.programs import require
 
 pytestmark = pytest.mark.interop
 
-PASSWORD = "correct horse"
+PASSWORD = "a canary among passwords"
 RSA_2048 = ("-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")
 P256 = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
 ED25519 = ("-algorithm", "ED25519")

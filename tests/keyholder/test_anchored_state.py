@@ -18,7 +18,8 @@ from sealyard.keys.master_key import OS_KEYRING
 from sealyard.model.errors import AnchorError, SealyardError, StorageError, UsageError, WorkerStateError
 from sealyard.model.key_holder_messages import NO_ANCHOR, AnchorProblem, KeyStoreLocation, StateEvent
 from sealyard.model.workspace import WorkspacePaths
-from tests.keyholder.test_file_state import MASTER_KEY, ONE, OTHER, make_key_store
+from tests.keyholder.test_file_state import ONE, OTHER
+from tests.support.factories.key_stores import MASTER_KEY, make_key_store
 from tests.support.worker_state import read_records
 
 WORKSPACE_ID = "w1"

@@ -17,7 +17,7 @@ from sealyard.keyholder.file_state import FileWorkerState
 from sealyard.keyholder.state import Intent, SignedCheckpoint
 from sealyard.keyholder.state_queue import StateQueue
 from sealyard.keyholder.state_records import DamagedRecordError, IntentRecord, RecordChain, parse_records
-from sealyard.keys.master_key import KeyringCall, OpenedKeyStore
+from sealyard.keys.master_key import OpenedKeyStore
 from sealyard.model.errors import (
     AuditVerificationError,
     ConcurrentWriterError,
@@ -27,39 +27,18 @@ from sealyard.model.errors import (
 )
 from sealyard.model.key_holder_messages import HolderResponse, RecordIntent, StateEvent
 from sealyard.model.workspace import WorkspacePaths
+from tests.support.extent import scale_examples
+from tests.support.factories.key_stores import MASTER_KEY, make_key_store
 from tests.support.limits import TIMEOUT
 from tests.support.worker_state import read_records
 
-MASTER_KEY = bytes(range(32))
 ONE, OTHER = "11" * 32, "22" * 32
 LEAVES = [leaf_hash(bytes([number])) for number in range(40)]
-
-
-class FakeKeyring:
-    """Stores the passwords of one key store in memory."""
-
-    def __init__(self) -> None:
-        self.passwords: dict[tuple[str, str], str] = {}
-
-    def get_password(self, service: str, username: str) -> str | None:
-        return self.passwords.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self.passwords[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        del self.passwords[service, username]
 
 
 @pytest.fixture
 def key_store() -> OpenedKeyStore:
     return make_key_store()
-
-
-def make_key_store(master_key: bytes = MASTER_KEY) -> OpenedKeyStore:
-    keyring = FakeKeyring()
-    call: KeyringCall = lambda operation: operation(keyring)  # type: ignore[arg-type]  # noqa: E731
-    return OpenedKeyStore(call, "w1", master_key)
 
 
 @pytest.fixture
@@ -191,7 +170,7 @@ def test_checkpoint_requires_consistency_proof(paths: WorkspacePaths, key_store:
 # ---- changes of the file
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=scale_examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_any_changed_byte_is_noticed(data: st.DataObject) -> None:
     chain = RecordChain(MASTER_KEY)

@@ -36,7 +36,7 @@ KEY = ec.derive_private_key(1001, ec.SECP256R1())
 OTHER_KEY = ec.derive_private_key(1002, ec.SECP256R1())
 EDWARDS_KEY = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 EC_P256 = KeyType.EC_P256
-PASSWORD = "a password"
+PASSWORD = "a canary among passwords"
 
 
 def key_pem(key: PrivateKey | ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey) -> bytes:

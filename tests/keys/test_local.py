@@ -38,7 +38,7 @@ from sealyard.model.keys import MAX_KEY_FILE_BYTES, KeyVersion
 from tests.keys.provider_contract import AES_KEY, PACKAGE, ProviderContract, import_file
 from tests.support.key_files import PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 
-MASTER_KEY = bytes(range(32))
+MASTER_KEY = b"a canary among keys".ljust(32, b".")
 KINDS = [KeyType.ED25519, KeyType.AES_256]
 
 

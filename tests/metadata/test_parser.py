@@ -18,6 +18,7 @@ from sealyard.metadata.fields import (
 )
 from sealyard.metadata.formats import MetadataFormat, looks_like_metadata, metadata_format
 from sealyard.metadata.parser import parse_metadata
+from tests.support.extent import scale_examples
 
 JSON, TOML, YAML, INI = MetadataFormat.JSON, MetadataFormat.TOML, MetadataFormat.YAML, MetadataFormat.INI
 
@@ -151,7 +152,7 @@ def test_hostile_file_is_parsed_in_bounded_time(file_format: MetadataFormat, tex
     assert time.process_time() - begin < 3
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=scale_examples(200), deadline=None)
 @given(
     st.sampled_from(MetadataFormat),
     st.one_of(st.binary(), st.text(alphabet="[]{}:,'\"\\-&*!#=.\n\t ab1").map(str.encode)),

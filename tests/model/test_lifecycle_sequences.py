@@ -31,6 +31,7 @@ from sealyard.model.triggers import (
     Trigger,
     Withdrawn,
 )
+from tests.support.extent import scale_examples
 from tests.support.factories.tasks import LATER, NOW, SCHEDULED, SUBMITTED, approval, lease, package, rejection
 
 S = TaskStatus
@@ -200,5 +201,5 @@ class TaskLifecycle(RuleBasedStateMachine):
         assert self.task.status is self.task.history[-1].status
 
 
-TaskLifecycle.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TaskLifecycle.TestCase.settings = settings(max_examples=scale_examples(150), stateful_step_count=40, deadline=None)
 TestTaskLifecycle = TaskLifecycle.TestCase

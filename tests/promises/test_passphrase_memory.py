@@ -1,4 +1,4 @@
-"""Search of the memory and environment of engine and server for the passphrase and the master key.
+"""Search of the memory and environment of engine, command, server and application for passphrase and master key.
 
 Promise 29: the process that faces the network has no key, and nothing that opens one.
 """
@@ -6,26 +6,31 @@ Promise 29: the process that faces the network has no key, and nothing that open
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import pty
 import select
-import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from sealyard.client.config.profiles import Profile, ProfileFile, write_profiles
+from sealyard.engine.workspace import load_metadata
 from sealyard.keys.master_key import PASSPHRASE as PASSPHRASE_STORE
 from sealyard.keys.master_key import open_master_key
 from sealyard.model.workspace import WorkspacePaths
 from tests.support.limits import TIMEOUT
-from tests.support.processes import killed_at_exit
+from tests.support.processes import find_key_holder, killed_at_exit
+from tests.support.root import ALLOW_ROOT
 from tests.support.workspace_files import ADMIN, create_workspace_with_device
 
-PASSPHRASE = "only for this test"
+PASSPHRASE = "a canary among passphrases"
 
 ENGINE_SCRIPT = """
 import asyncio, functools, os, sys
@@ -84,50 +89,84 @@ def test_s10_engine_started_with_descriptor_has_no_passphrase(folder: Path) -> N
     read_fd, write_fd = os.pipe()
     os.write(write_fd, PASSPHRASE.encode())
     os.close(write_fd)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SEALYARD_")}
     process = subprocess.Popen(
         [sys.executable, "-c", ENGINE_SCRIPT, str(folder), str(read_fd)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=environ,
+        env=clean_environment(),
         pass_fds=[read_fd],
     )
     os.close(read_fd)
     with killed_at_exit(process):
         assert process.stdout is not None
         worker = int(process.stdout.readline().split()[0])
-        master_key = open_master_key(PASSPHRASE_STORE, WorkspacePaths(folder).keys, _workspace_id(folder), PASSPHRASE)
         key_holder = parent_of(worker)
         assert parent_of(key_holder) == process.pid
-        assert count_copies(key_holder, master_key) > 0, "the search finds secrets"
-        assert count_copies(process.pid, PASSPHRASE.encode()) == 0
-        assert count_copies(process.pid, master_key) == 0
+        require_no_secret(process.pid, folder)
         assert count_copies(worker, PASSPHRASE.encode()) == 0
         process.communicate("", timeout=TIMEOUT)
 
 
-def test_s10_command_started_with_prompt_has_no_passphrase(folder: Path) -> None:
+@contextmanager
+def start_in_terminal(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Start `sealyard` on the workspace; yield the process and the other end of its terminal."""
     terminal, child_terminal = pty.openpty()
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SEALYARD_")}
+    fcntl.ioctl(child_terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "sealyard.cli.main", "--workspace", str(folder), "--profile", "admin", "run"],
+        [sys.executable, "-m", "sealyard.cli.main", *arguments],
         stdin=child_terminal,
         stdout=child_terminal,
         stderr=child_terminal,
         start_new_session=True,
-        env=environ | {"SEALYARD_WORKSPACE": "", "SEALYARD_PROFILE": ""},
+        env=clean_environment(SEALYARD_WORKSPACE=str(folder), TERM="xterm-256color"),
     )
     os.close(child_terminal)
-    with killed_at_exit(process):
+    try:
+        with killed_at_exit(process):
+            yield process, terminal
+    finally:
+        os.close(terminal)
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("SEALYARD_")} | variables
+
+
+def require_no_secret(pid: int, folder: Path) -> None:
+    """Check that the process has neither passphrase nor master key, and that the search finds them where they are."""
+    key_holder = find_key_holder(pid)
+    assert key_holder is not None
+    master_key = load_master_key(folder)
+    assert count_copies(key_holder, master_key) > 0, "the search finds secrets"
+    assert count_copies(pid, PASSPHRASE.encode()) == 0
+    assert count_copies(pid, master_key) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"), [(("run",), "Running tasks"), ((), "ready")], ids=["run", "application"]
+)
+def test_s10_program_started_with_prompt_has_no_passphrase(folder: Path, arguments: tuple[str, ...], text: str) -> None:
+    with start_in_terminal(folder, *arguments) as (process, terminal):
         read_until(terminal, b"Passphrase of the key store: ")
         os.write(terminal, PASSPHRASE.encode() + b"\n")
-        screen = read_until(terminal, b"Running tasks")
+        screen = read_until(terminal, text.encode())
         assert PASSPHRASE.encode() not in screen
-        assert count_copies(process.pid, PASSPHRASE.encode()) == 0
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(TIMEOUT) == 0
-    os.close(terminal)
+        require_no_secret(process.pid, folder)
+
+
+def test_s10_server_started_with_credential_has_no_passphrase(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sealyard-passphrase").write_text(PASSPHRASE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sealyard.cli.main", "serve", *ALLOW_ROOT, "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=clean_environment(SEALYARD_WORKSPACE=str(folder), CREDENTIALS_DIRECTORY=str(tmp_path)),
+    )
+    with killed_at_exit(process):
+        assert process.stdout is not None
+        assert any(b"Serving" in line for line in process.stdout)
+        require_no_secret(process.pid, folder)
 
 
 def read_until(terminal: int, text: bytes) -> bytes:
@@ -138,7 +177,6 @@ def read_until(terminal: int, text: bytes) -> bytes:
     return screen
 
 
-def _workspace_id(folder: Path) -> str:
-    from sealyard.engine.workspace import load_metadata
-
-    return load_metadata(WorkspacePaths(folder)).id
+def load_master_key(folder: Path) -> bytes:
+    paths = WorkspacePaths(folder)
+    return open_master_key(PASSPHRASE_STORE, paths.keys, load_metadata(paths).id, PASSPHRASE)

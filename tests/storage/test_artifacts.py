@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sealyard.model.errors import InvalidInputError, NotFoundError, ResultGoneError, StorageError, UsageError
 from sealyard.storage import ingest
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts, StoredInput
+from tests.support.extent import scale_examples
 from tests.support.store_helpers import FailingDisk
 
 CHUNK = 4096
@@ -50,7 +51,7 @@ def list_files(tmp_path: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale_examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(length=st.integers(1, 5 * CHUNK) | st.sampled_from([CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK]))
 def test_ingest_stores_input_under_its_sha256(tmp_path_factory: pytest.TempPathFactory, length: int) -> None:
     folder = tmp_path_factory.mktemp("ingest")

@@ -16,6 +16,7 @@ from sealyard.storage.documents import DocumentStore, Page, TinyDocumentStore, W
 from sealyard.storage.generation import load
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import TableIndex, encode_cursor
+from tests.support.extent import scale_examples
 from tests.support.store_helpers import FailingDisk, OpenStore, open_test_store, read_documents
 
 
@@ -133,7 +134,7 @@ list_documents = st.fixed_dictionaries(
 steps = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | list_documents), max_size=30)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=scale_examples(150), deadline=None)
 @given(
     before=steps,
     after=steps,

@@ -19,6 +19,7 @@ from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundErro
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.storage.upload_dir import UploadDir, UploadRecord
 from sealyard.storage.upload_file import UploadFile
+from tests.support.extent import scale_examples
 from tests.support.limits import TIMEOUT
 from tests.support.store_helpers import FailingDisk
 
@@ -74,7 +75,7 @@ def harness(tmp_path: Path) -> UploadHarness:
     return UploadHarness(tmp_path / "artifacts")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale_examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cuts=st.lists(st.integers(1, len(CONTENT) - 1), max_size=8, unique=True).map(sorted),
     actions=st.lists(st.sampled_from(["continue", "new turn", "restart", "kill"]), min_size=8, max_size=8),

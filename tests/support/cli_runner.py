@@ -17,7 +17,7 @@ from unittest.mock import patch
 from sealyard.cli.main import main
 from tests.support.limits import TIMEOUT
 
-PASSPHRASE = "correct horse"
+PASSPHRASE = "a canary among passphrases"
 PEOPLE = ("admin", "developer", "owner", "auditor")
 FIRMWARE = bytes(range(256)) * 400 + b"end"
 

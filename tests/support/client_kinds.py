@@ -29,7 +29,7 @@ from tests.support.limits import TIMEOUT
 
 ADMIN, DEV, OWNER, AUDITOR = "USER:admin", "USER:dev", "USER:owner", "USER:auditor"
 GATEWAY = "gateway"
-PASSPHRASE = "only for this test"
+PASSPHRASE = "a canary among passphrases"
 CONTENT = os.urandom(300_001)
 
 

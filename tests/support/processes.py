@@ -13,6 +13,8 @@ from typing import AnyStr
 
 from tests.support.limits import TIMEOUT
 
+KEY_HOLDER_MODULE = "sealyard.keyholder"
+
 
 def is_running(pid: int) -> bool:
     """Return whether the process is running. A zombie is not."""
@@ -32,6 +34,31 @@ def children_of(pid: int) -> set[int]:
     return {
         each for each in _all_pids() if (state := _state(each)) is not None and state[1] == pid and is_running(each)
     }
+
+
+def descendants_of(pid: int) -> list[int]:
+    """Return all descendants of ``pid``, parents before their children."""
+    children_by_parent: dict[int, list[int]] = {}
+    for each in _all_pids():
+        if (state := _state(each)) is not None:
+            children_by_parent.setdefault(state[1], []).append(each)
+    result: list[int] = []
+    pending = [pid]
+    while pending:
+        children = children_by_parent.get(pending.pop(0), [])
+        result += children
+        pending += children
+    return result
+
+
+def find_key_holder(owner: int) -> int | None:
+    """Return the key holder that the process ``owner`` has started; None if it has none at the moment."""
+    return next((pid for pid in children_of(owner) if KEY_HOLDER_MODULE in command_line(pid)), None)
+
+
+def find_workers(owner: int) -> set[int]:
+    key_holder = find_key_holder(owner)
+    return set() if key_holder is None else children_of(key_holder)
 
 
 def find_by_environment(mark: str) -> set[int]:

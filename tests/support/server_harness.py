@@ -26,7 +26,7 @@ from sealyard.server.http.listeners import bind, network_listener
 from tests.support.key_holders import unlock
 from tests.support.limits import TIMEOUT
 
-PASSPHRASE = "only for this test"
+PASSPHRASE = "a canary among passphrases"
 ADMIN, DEV, OWNER, SECOND, AUDITOR, CI = (
     "USER:admin",
     "USER:dev",

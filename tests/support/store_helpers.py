@@ -1,4 +1,4 @@
-"""Shared helpers of the storage tests: a failing disk, and views of the read_files of a store."""
+"""Shared helpers of the storage tests: a failing disk, and the documents of a store."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.support.limits import TIMEOUT
-from tests.support.processes import command_line, kill_all, wait_for_exit
+from tests.support.processes import command_line, descendants_of, kill_all, wait_for_exit
 from tests.support.programs import require
 
 POLL_INTERVAL = 0.05
@@ -94,7 +94,7 @@ class TmuxTerminal:
 
     def pid_of(self, words: str) -> int:
         """Return the first process in the window whose command line contains ``words``."""
-        pids = [pid for pid in descendants(self.shell_pid()) if words in command_line(pid)]
+        pids = [pid for pid in descendants_of(self.shell_pid()) if words in command_line(pid)]
         assert pids, f"no process with {words} is running"
         return pids[0]
 
@@ -131,7 +131,7 @@ def terminal(
         yield tmux_terminal
     finally:
         with suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            pids = descendants(tmux_terminal.shell_pid())
+            pids = descendants_of(tmux_terminal.shell_pid())
         subprocess.run([tmux, "-L", tmux_terminal._socket, "kill-server"], check=False, capture_output=True)
         kill_all(wait_for_exit(pids, TIMEOUT))
 
@@ -149,22 +149,3 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
         "TMPDIR": str(home),
         **variables,
     }
-
-
-def descendants(pid: int) -> list[int]:
-    """Return all descendants of ``pid``, parents before their children."""
-    children_by_parent: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, IndexError):
-                continue
-            children_by_parent.setdefault(parent, []).append(int(entry.name))
-    result: list[int] = []
-    pending = [pid]
-    while pending:
-        children = children_by_parent.get(pending.pop(0), [])
-        result += children
-        pending += children
-    return result

@@ -56,7 +56,7 @@ from tests.support.worker_state import read_intents
 T = TypeVar("T")
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
-PASSPHRASE = "a secret passphrase"
+PASSPHRASE = "a canary among passphrases"
 REQUESTER, APPROVER = "USER:dev", "USER:owner"
 KEYS = {
     "content": (KeyType.AES_256, KeyPurpose.BOTH),

@@ -15,7 +15,7 @@ from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.support.key_holders import unlock
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
-PASSPHRASE = "only for this test"
+PASSPHRASE = "a canary among passphrases"
 DEVICE = "door"
 
 

@@ -33,7 +33,7 @@ from sealyard_tui.session.messages import ConnectionMode
 from tests.support.key_holders import unlock
 from tests.support.limits import TIMEOUT
 
-PASSPHRASE = "a passphrase for this test alone"
+PASSPHRASE = "a canary among passphrases"
 
 
 class Terminal:

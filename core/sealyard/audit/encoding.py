@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sealyard.model.audit import AuditEntry
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import AuditVerificationError, InvalidInputError
 from sealyard.model.hints import Hint, HintCode
@@ -27,7 +28,7 @@ def decode_entry(line: bytes, source: str) -> AuditEntry:
     """
     try:
         return _decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise AuditVerificationError(
             f"{source} contains a line that is not an entry.", Hint.of(HintCode.VERIFY_AUDIT)
         ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from sealyard.fs.atomic import remove_stale_files, storage_error, write_atomic
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import StorageError, WorkspaceError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_holder_messages import KeyStoreLocation
@@ -32,7 +33,7 @@ def load_metadata(paths: WorkspacePaths) -> WorkspaceMetadata:
             f"No workspace in {escape_text(str(paths.root))}.",
             Hint.of(HintCode.CREATE_WORKSPACE),
         ) from None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *JSON_ERRORS) as error:
         raise WorkspaceError(f"Cannot read {escape_text(str(paths.file))}: {error}.") from error
     if metadata.format > LAYOUT_VERSION:
         raise WorkspaceError(

@@ -18,7 +18,7 @@ import msgspec
 
 from sealyard.fs import atomic
 from sealyard.fs.locks import try_lock, wait_for_stale_lock
-from sealyard.model.base import FrozenStruct
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 from sealyard.model.errors import WorkspaceLockedError, WorkspaceReadOnlyError
 from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
@@ -153,7 +153,7 @@ def _write_holder(fd: int, purpose: str) -> None:
 def _read_holder(fd: int) -> LockHolder | None:
     try:
         return msgspec.json.decode(os.pread(fd, 65536, 0), type=LockHolder)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, *JSON_ERRORS):
         return None
 
 

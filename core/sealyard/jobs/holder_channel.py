@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sealyard.jobs.framing import encode_line
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import ErrorInfo, SealyardError, error_from_info
 from sealyard.model.key_holder_messages import (
     EngineKeys,
@@ -147,7 +148,7 @@ class HolderChannel:
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
                     self._dispatch(_decoder.decode(line))
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *JSON_ERRORS):
             pass
         finally:
             self._end()

@@ -10,12 +10,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from sealyard.concurrency.active_time import wait_active
 from sealyard.jobs.framing import MAX_LINE_BYTES, decode_report, encode_line
 from sealyard.jobs.holder_channel import StartedWorker
 from sealyard.jobs.key_holder import KeyHolder
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import WorkerError, error_from_info
 from sealyard.model.worker_messages import FromWorker, RefusedMeasure, WorkerReady, WorkerStartFailed
 
@@ -86,7 +85,7 @@ class WorkerProcess:
 
     async def messages(self) -> AsyncIterator[FromWorker]:
         """Yield messages until the worker closes its end of the pipe or sends an invalid message."""
-        with contextlib.suppress(ConnectionError, ValueError, msgspec.MsgspecError):
+        with contextlib.suppress(ConnectionError, ValueError, *JSON_ERRORS):
             while line := await self._pipes.reader.readline():
                 yield decode_report.decode(line)
 
@@ -169,5 +168,5 @@ def _no_op() -> None:
 def _try_decode(line: bytes) -> FromWorker | None:
     try:
         return decode_report.decode(line)
-    except msgspec.MsgspecError:
+    except JSON_ERRORS:
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from sealyard.keyholder.state import Intent
-from sealyard.model.base import FrozenStruct
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 from sealyard.model.errors import WorkerStateError
 
 
@@ -25,7 +25,7 @@ def read_legacy_intents(path: Path) -> list[Intent]:
     lines = [line for line in path.read_bytes().split(b"\n") if line.endswith(b"}")]
     try:
         intents = [msgspec.json.decode(line, type=_LegacyIntent) for line in lines]
-    except msgspec.MsgspecError:
+    except JSON_ERRORS:
         raise WorkerStateError(
             "The worker's log of signatures, worker/intents.jsonl, is damaged. Nothing is signed.",
             "Restore it from a backup.",

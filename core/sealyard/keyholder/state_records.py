@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from sealyard.keys.derived_keys import derive_key
-from sealyard.model.base import FrozenStruct
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 from sealyard.model.key_holder_messages import RecoveryDetails
 
 _KEY_INFO = b"sealyard worker state 1"
@@ -133,7 +133,7 @@ class RecordChain:
             return None
         try:
             record = _decoder.decode(text)
-        except msgspec.MsgspecError:
+        except JSON_ERRORS:
             return None
         if record.seq != self.seq:
             return None

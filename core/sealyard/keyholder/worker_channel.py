@@ -10,6 +10,7 @@ import msgspec
 
 from sealyard.jobs.framing import encode_line
 from sealyard.keyholder.state_queue import StateQueue
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.key_holder_messages import HolderResponse, OpenKeys, WorkerToKeyHolder
 
 _decoder: msgspec.json.Decoder[WorkerToKeyHolder] = msgspec.json.Decoder(WorkerToKeyHolder)
@@ -25,7 +26,7 @@ class WorkerChannel:
 
     def serve(self, open_keys: OpenKeys) -> None:
         """Handle requests until the worker closes its end of the channel or sends an invalid message."""
-        with contextlib.suppress(OSError, msgspec.MsgspecError), self._socket.makefile("rb") as lines:
+        with contextlib.suppress(OSError, *JSON_ERRORS), self._socket.makefile("rb") as lines:
             self._send(open_keys)
             for line in lines:
                 self._requests.submit(_decoder.decode(line), self._send)

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from sealyard.fs.atomic import storage_error, write_atomic
 from sealyard.fs.private import make_private_dir
-from sealyard.model.base import FrozenStruct
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError
 
@@ -112,7 +112,7 @@ class EncryptedFileKeyring(KeyringBackend):
     def _load_file(self) -> _EncryptedFile:
         try:
             encrypted_file = msgspec.json.decode(self._path.read_bytes(), type=_EncryptedFile)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (OSError, *JSON_ERRORS) as error:
             raise self._corrupted_error() from error
         if encrypted_file.checksum() != encrypted_file.sha256 or encrypted_file.format != _FORMAT:
             raise self._corrupted_error()

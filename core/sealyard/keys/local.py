@@ -32,6 +32,7 @@ from sealyard.keys.master_key import verify_master_key
 from sealyard.keys.material import Material, create_certificate, describe, from_bytes, generate_key, to_bytes
 from sealyard.keys.provider import Signer
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import (
     AlreadyExistsError,
@@ -232,7 +233,7 @@ class LocalKeyProvider:
             info = msgspec.json.decode(data, type=KeyInfo)
         except FileNotFoundError:
             raise NotFoundError(f"Key {SCHEME}:{name} not found.", "Check the name; key names are lowercase.") from None
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (OSError, *JSON_ERRORS) as error:
             raise _corrupted_error(path) from error
         if msgspec.json.encode(info) != data or info.uri != f"{SCHEME}:{name}" or not info.versions:
             raise _corrupted_error(path)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from sealyard.fs.atomic import storage_error, write_atomic
-from sealyard.model.base import FrozenStruct
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError, SealyardError, UsageError
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def verify_master_key(folder: Path, master_key: bytes) -> None:
         _store_check(path, check)
     try:
         stored_check = msgspec.json.decode(path.read_bytes(), type=_MasterKeyCheck)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, *JSON_ERRORS) as error:
         raise _corrupted_error() from error
     if _checksum(stored_check.check) != stored_check.sha256:
         raise _corrupted_error()

@@ -7,6 +7,9 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
+JSON_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON raises: invalid UTF-8 and deeply nested values have errors of their own in msgspec."""
+
 
 class FrozenStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An immutable record. The same class is used by the engine, in the store and on the wire.

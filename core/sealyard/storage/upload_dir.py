@@ -11,7 +11,7 @@ import msgspec
 
 from sealyard.fs import atomic
 from sealyard.fs.private import make_private_dir
-from sealyard.model.base import FrozenStruct
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 
 _RECORD_SUFFIX = ".json"
 
@@ -84,6 +84,6 @@ class UploadDir:
 def _load_record(path: Path) -> UploadRecord | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=UploadRecord)
-    except msgspec.MsgspecError as error:
+    except JSON_ERRORS as error:
         log.warning("dropped an upload, could not read its record %s: %s", path.name, error)
         return None

@@ -11,10 +11,9 @@ import threading
 import traceback
 from typing import Any
 
-import msgspec
-
 from sealyard.fs.atomic import write_all
 from sealyard.jobs.framing import decode_request, encode_line
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.worker_messages import ToWorker
 
 
@@ -47,7 +46,7 @@ class Channel:
         try:
             for line in self._input:
                 loop.call_soon_threadsafe(self._messages.put_nowait, decode_request.decode(line))
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *JSON_ERRORS):
             traceback.print_exc()
         finally:
             # Exit without joining threads: a thread that waits for a cipher or the disk must not keep the worker alive.

@@ -15,6 +15,7 @@ import msgspec
 
 from sealyard.fs.atomic import write_all
 from sealyard.jobs.framing import encode_line
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import error_from_info
 from sealyard.model.key_holder_messages import (
     GetWorkerState,
@@ -50,7 +51,7 @@ class HolderChannel:
         line = self._lines.readline()
         try:
             message = _decoder.decode(line)
-        except msgspec.MsgspecError:
+        except JSON_ERRORS:
             if line:
                 traceback.print_exc()
             os._exit(0)
@@ -94,14 +95,21 @@ class HolderChannel:
         future: asyncio.Future[HolderResponse] = asyncio.get_running_loop().create_future()
         self._futures[request_id] = future
         try:
-            # The messages are shorter than the buffer of the channel, so this does not block the loop for long.
-            write_all(self._fd, encode_line(create(request_id)))
+            self._send(create(request_id))
             response = await future
         finally:
             del self._futures[request_id]
         if response.error is not None:
             raise error_from_info(response.error)
         return response
+
+    def _send(self, request: WorkerToKeyHolder) -> None:
+        try:
+            # The messages are shorter than the buffer of the channel, so this does not block the loop for long.
+            write_all(self._fd, encode_line(request))
+        except OSError:
+            # The key holder has ended, which the reader thread has not noticed yet. The job must not fail for it.
+            os._exit(0)
 
     def _dispatch(self, message: KeyHolderToWorker) -> None:
         if isinstance(message, HolderResponse):
@@ -113,7 +121,7 @@ class HolderChannel:
         try:
             for line in self._lines:
                 loop.call_soon_threadsafe(self._dispatch, _decoder.decode(line))
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *JSON_ERRORS):
             traceback.print_exc()
         finally:
             os._exit(0)

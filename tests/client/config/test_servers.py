@@ -20,7 +20,7 @@ from sealyard.keys.file_keyring import Argon2Params
 from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, UsageError
 
 TOKEN = "sy_0123abcd_a-canary-among-tokens"
-PASSPHRASE = {"SEALYARD_PASSPHRASE": "correct horse"}
+PASSPHRASE = {"SEALYARD_PASSPHRASE": "a canary among passphrases"}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_token_file_requires_passphrase() -> None:
         load_token(_build_profile(), {"SEALYARD_PASSPHRASE": "another"}, None)
     with pytest.raises(KeyStoreLockedError, match="requires its passphrase"):
         load_token(_build_profile(), {}, None)
-    assert load_token(_build_profile(), {}, lambda: "correct horse") == TOKEN
+    assert load_token(_build_profile(), {}, lambda: "a canary among passphrases") == TOKEN
     delete_token(_build_profile(), PASSPHRASE, None)
     with pytest.raises(AuthenticationError, match=r"seal\.example"):
         load_token(_build_profile(), PASSPHRASE, None)

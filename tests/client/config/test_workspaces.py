@@ -22,7 +22,7 @@ from sealyard.model.hints import HintCode
 from sealyard.model.workspace import KeyStore
 from tests.support.key_holders import unlock
 
-PASSPHRASE = "a passphrase for this test alone"
+PASSPHRASE = "a canary among passphrases"
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tests.support.scripted_issuer import ScriptedIssuer, login_tokens
 pytestmark = pytest.mark.anyio
 
 PROFILE = Profile(name="seal", identity="USER:anna", server="https://seal.example")
-ENVIRON = {"SEALYARD_PASSPHRASE": "correct horse"}
+ENVIRON = {"SEALYARD_PASSPHRASE": "a canary among passphrases"}
 
 OpenSession = Callable[..., tuple[LoginSession, ScriptedIssuer]]
 
@@ -197,7 +197,7 @@ def test_passphrase_is_asked_for_once(open_session: OpenSession, clock: FakeCloc
 
     def prompt() -> str:
         prompts.append("asked")
-        return "correct horse"
+        return "a canary among passphrases"
 
     source = load_token_source(PROFILE, {}, prompt)
     assert callable(source)

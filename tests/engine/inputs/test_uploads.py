@@ -26,6 +26,7 @@ from sealyard.model.requests import UploadStatus
 from sealyard.model.tasks import InputFile
 from sealyard.storage.artifacts import FileArtifacts
 from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness, sha256
+from tests.support.extent import scale_examples
 from tests.support.limits import TIMEOUT
 from tests.support.uploads import CONTENT, ID, chunks, remaining_files, stored_inputs, upload
 
@@ -83,7 +84,7 @@ async def test_same_id_of_two_subjects_is_independent(harness: EngineHarness) ->
     assert stored_inputs(harness) == []
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale_examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     pieces=st.lists(st.binary(max_size=3000), min_size=1, max_size=12).filter(any),
     breaks=st.sets(st.integers(1, 11)),

@@ -30,6 +30,7 @@ from sealyard.server.auth import jwks
 from sealyard.server.auth.jwks import MAX_AGE, MIN_REFRESH_INTERVAL, PROBE_INTERVAL, RETRY_INTERVAL
 from sealyard.server.auth.oidc import MAX_TOKEN_LENGTH, OidcClaims, OidcVerifier
 from sealyard.server.settings import OidcSettings
+from tests.support.extent import scale_examples
 from tests.support.limits import TIMEOUT
 from tests.support.oidc_issuer import AUDIENCE, OidcIssuer, run_issuer
 
@@ -390,7 +391,7 @@ async def test_deeply_nested_token_is_rejected(issuer: OidcIssuer, verifier: Oid
     await rejection_message(verifier, b".".join([header, encode_base64url(nested), b"AAAA"]).decode())
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=scale_examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.one_of(st.text(max_size=200), st.lists(st.binary(max_size=60), max_size=4)))
 def test_random_token_is_rejected(garbage: str | list[bytes]) -> None:
     async def fetch(url: str) -> bytes:
@@ -401,7 +402,7 @@ def test_random_token_is_rejected(garbage: str | list[bytes]) -> None:
     asyncio.run(_check_rejected(OidcVerifier(oidc_settings, fetch, ShiftedClock()), token))
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=scale_examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["alg", "kid", "typ", "crit", "b64", "jwk", "cty", "x5c"]),

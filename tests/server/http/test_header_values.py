@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sealyard.server.app import build_app
+from tests.support.extent import scale_examples
 from tests.support.server_harness import ADMIN, run_server
 from tests.support.workspace_copies import copy_workspace
 
@@ -126,7 +127,7 @@ async def call(app: Any, method: str, path: str, headers: dict[str, bytes]) -> t
     return response[0]["status"], b"".join(message.get("body", b"") for message in response)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scale_examples(300), deadline=None)
 @given(request=st.sampled_from(REQUESTS), value=values)
 @example(request=("POST", UPLOAD, "upload-metadata"), value=b"filename \xe9")
 @example(request=("POST", UPLOAD, "content-length"), value=b"1\xe9")

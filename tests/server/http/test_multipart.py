@@ -22,6 +22,7 @@ from sealyard.server.http.multipart import (
     FilePart,
     iter_parts,
 )
+from tests.support.extent import scale_examples
 from tests.support.multipart_builder import BOUNDARY, FORM_TYPE, Field, build_form
 
 names = st.text(st.characters(codec="utf-8", exclude_characters='"\r\n%\\', exclude_categories=["Cc"]), min_size=1)
@@ -53,7 +54,7 @@ def parse(body: bytes, *cuts: int, content_type: str = FORM_TYPE) -> list[Field]
     return asyncio.run(read_fields(iter_pieces(body, list(cuts)), content_type))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scale_examples(300), deadline=None)
 @given(parts=st.lists(fields, min_size=1, max_size=6), cuts=st.lists(st.integers(0, 5000), max_size=30))
 def test_form_in_arbitrary_pieces_is_parsed(parts: list[Field], cuts: list[int]) -> None:
     assert parse(build_form(parts), *cuts) == parts
@@ -65,7 +66,7 @@ def test_form_in_single_bytes_is_parsed() -> None:
     assert parse(body, *range(len(body))) == parts
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scale_examples(300), deadline=None)
 @given(
     parts=st.lists(fields, max_size=4),
     edits=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 40), st.binary(max_size=20)), max_size=4),
@@ -81,7 +82,7 @@ def test_damaged_form_gives_parts_or_sealyard_error(
     _parts_or_error(body, cuts)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scale_examples(300), deadline=None)
 @given(body=st.binary(max_size=2000), content_type=st.text(max_size=60) | st.just(FORM_TYPE))
 def test_random_bytes_give_parts_or_sealyard_error(body: bytes, content_type: str) -> None:
     _parts_or_error(body, [7], content_type)

@@ -19,6 +19,7 @@ from textual.pilot import Pilot
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.pane_title import set_pane_title
 from sealyard_tui.widgets.virtual_table import VirtualTable
+from tests.support.extent import scale_examples
 
 Line = tuple[str, str]
 """Key and name."""
@@ -407,7 +408,7 @@ table_changes = st.one_of(
 
 
 @given(st.lists(table_changes, max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=scale_examples(150), deadline=None)
 def test_any_changes_keep_cursor_on_row(steps: list[tuple[str, Any]]) -> None:
     table = VirtualTable[Line](COLUMNS, lambda row: (row[1], "", ""), key=lambda row: row[0], markable=True)
     model: list[str] = []

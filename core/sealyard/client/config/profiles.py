@@ -21,7 +21,7 @@ from sealyard.client.config.servers import (
 )
 from sealyard.fs.atomic import write_atomic
 from sealyard.fs.private import make_private_dir
-from sealyard.model.base import FrozenStruct
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 from sealyard.model.errors import NotFoundError, StorageError, UsageError, WorkspaceError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
@@ -111,7 +111,7 @@ def read_profiles(path: Path) -> ProfileFile:
             f"Cannot read {escape_text(str(path))}: {escape_text(error.strerror or '')}.",
             "Check its permissions, or set XDG_CONFIG_HOME to a folder of your own.",
         ) from error
-    except msgspec.MsgspecError as error:
+    except JSON_ERRORS as error:
         raise WorkspaceError(
             f"Cannot read {escape_text(str(path))}: {escape_text(str(error))}.", "Fix or remove the file."
         ) from error

@@ -16,7 +16,7 @@ from sealyard.client.log import register_secret
 from sealyard.fs.locks import lock_file
 from sealyard.fs.private import make_private_dir
 from sealyard.keys.passphrase import find_passphrase
-from sealyard.model.base import SecretStruct
+from sealyard.model.base import JSON_ERRORS, SecretStruct
 from sealyard.model.errors import AuthenticationError, StorageError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.login import LoginMethod
@@ -144,7 +144,7 @@ def _decode_token(stored: str) -> StoredToken:
         return stored
     try:
         tokens = msgspec.json.decode(stored, type=LoginTokens)
-    except msgspec.MsgspecError:
+    except JSON_ERRORS:
         raise AuthenticationError("The stored login cannot be read.", "Log in again.") from None
     register_secret(tokens.access_token)
     register_secret(tokens.refresh_token)

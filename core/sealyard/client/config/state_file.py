@@ -12,7 +12,7 @@ import msgspec
 from sealyard.fs import atomic
 from sealyard.fs.locks import lock_file
 from sealyard.fs.private import make_private_dir
-from sealyard.model.base import FrozenStruct
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 from sealyard.model.errors import StorageError
 from sealyard.model.safe_text import escape_text
 
@@ -58,7 +58,7 @@ class StateFile(Generic[T]):
             return self._load()
         except (FileNotFoundError, NotADirectoryError):  # NotADirectoryError: HOME=/dev/null
             return self._empty_value
-        except msgspec.DecodeError:
+        except JSON_ERRORS:
             return self.update(lambda value: value)
         except OSError as error:
             raise self._error(error, "read") from error
@@ -95,7 +95,7 @@ class StateFile(Generic[T]):
             return self._load()
         except FileNotFoundError:
             return self._empty_value
-        except msgspec.DecodeError:
+        except JSON_ERRORS:
             damaged_path = self.path.with_name(f"{self.path.name}.damaged")
             atomic.rename(self.path, damaged_path)
             self.warning = f"{self.path} was damaged and has been reset; the old file is kept as {damaged_path.name}."

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from sealyard.client.http.transport import Response
-from sealyard.model.base import FrozenStruct
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 from sealyard.model.errors import (
     DeliveryCertainty,
     ErrorInfo,
@@ -67,7 +67,7 @@ def unexpected_server_error(server: str) -> ServerUnreachableError:
 def _to_error(response: Response, server: str, seconds: float | None) -> SealyardError:
     try:
         problem = msgspec.json.decode(response.body, type=_Problem)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except JSON_ERRORS:
         return _non_problem_error(response, server)
     error = error_from_info(_escaped_info(problem))
     if isinstance(error, TooManyRequestsError) and seconds is not None:

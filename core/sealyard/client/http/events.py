@@ -11,6 +11,7 @@ from sealyard.client.http.errors import RetryLaterError, unexpected_server_error
 from sealyard.client.http.requests import RequestSender, query_params
 from sealyard.client.http.sse import ServerSentEvent, parse_events
 from sealyard.client.http.transport import Request
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.events import Event
 
@@ -72,7 +73,7 @@ class EventStream:
     def _decode(self, item: ServerSentEvent) -> Event:
         try:
             return msgspec.json.decode(item.data, type=_Events)
-        except msgspec.MsgspecError as error:
+        except JSON_ERRORS as error:
             raise unexpected_server_error(self._sender.server) from error
 
 

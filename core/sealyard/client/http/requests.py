@@ -19,6 +19,7 @@ from sealyard.client.http.errors import RetryLaterError, raise_for_status, unexp
 from sealyard.client.http.status import ConnectionMonitor
 from sealyard.client.http.transport import Connection, Request, Response, ResponseStream
 from sealyard.concurrency.backoff import Backoff, RetryDelays
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.clock import Clock
 from sealyard.model.errors import DeliveryCertainty, NotFoundError, SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
@@ -155,7 +156,7 @@ class RequestSender:
         """Decode the JSON body of a response. Raises :class:`ServerUnreachableError` if it does not match ``kind``."""
         try:
             return msgspec.json.decode(response.body, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except JSON_ERRORS as error:
             raise unexpected_server_error(self.server) from error
 
     @contextlib.contextmanager

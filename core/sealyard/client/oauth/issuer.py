@@ -15,7 +15,7 @@ from sealyard.client.config.servers import is_secure_url
 from sealyard.client.http.proxies import find_proxy
 from sealyard.client.http.transport import Endpoint, create_ssl_context, unreachable_error
 from sealyard.client.log import register_secret
-from sealyard.model.base import SecretStruct
+from sealyard.model.base import JSON_ERRORS, SecretStruct
 from sealyard.model.errors import AuthenticationError, ServerUnreachableError
 from sealyard.model.login import LoginMethod
 from sealyard.model.safe_text import escape_text
@@ -202,5 +202,5 @@ def _decode(response: httpx.Response, document_type: type[T]) -> T:
     try:
         # Not strict: Entra ID sends numbers as text.
         return msgspec.json.decode(response.content, type=document_type, strict=False)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         raise ServerUnreachableError(f"Invalid response from {escape_text(str(response.request.url))}.") from error

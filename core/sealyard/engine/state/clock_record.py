@@ -13,6 +13,7 @@ from sealyard.audit.log import AuditLog
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.state.clock_guard import ClockGuard, ClockReading
 from sealyard.fs.atomic import write_atomic
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.clock import Clock
 
 SAVE_INTERVAL = 6 * 3600.0
@@ -35,7 +36,7 @@ class ClockRecord:
         """Return the reading in the file, None if the file is missing, unreadable or damaged."""
         try:
             self._stored_reading = msgspec.json.decode(self._path.read_bytes(), type=ClockReading)
-        except (OSError, ValueError, msgspec.MsgspecError):
+        except (OSError, ValueError, *JSON_ERRORS):
             self._stored_reading = None
         return self._stored_reading
 

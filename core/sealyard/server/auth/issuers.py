@@ -10,6 +10,7 @@ import msgspec
 
 from sealyard.client.http.documents import fetch_document
 from sealyard.model.access import SubjectKind, parse_subject
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.clock import Clock
 from sealyard.model.errors import AuthenticationError, UsageError
 from sealyard.model.safe_text import escape_text
@@ -87,7 +88,7 @@ def _read_issuer(token: str) -> str:
     try:
         document = urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
         return msgspec.json.decode(document, type=_IssuerClaim).iss
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except (ValueError, *JSON_ERRORS):
         raise malformed_token() from None
 
 

@@ -12,6 +12,7 @@ import msgspec
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 
 from sealyard.client.config.servers import is_secure_url
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.clock import Clock
 from sealyard.model.errors import AuthenticationError, IssuerUnreachableError, ServerUnreachableError, UsageError
 from sealyard.model.safe_text import escape_text
@@ -161,7 +162,7 @@ class JwksCache:
     async def _fetch_json(self, url: str, document_type: type[T]) -> T:
         try:
             return msgspec.json.decode(await self._fetch(url), type=document_type)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except JSON_ERRORS as error:
             raise ServerUnreachableError(f"Invalid response from {escape_text(url)}.") from error
 
 

@@ -14,7 +14,7 @@ from joserfc.jwt import JWTClaimsRegistry
 from sealyard.client.http.documents import fetch_document
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.access import SubjectKind, parse_subject
-from sealyard.model.base import FrozenStruct
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 from sealyard.model.clock import Clock
 from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import AuthenticationError, UsageError
@@ -253,7 +253,7 @@ class _StrictJwsRegistry(jws.JWSRegistry):
 def _parse_payload(parsed_token: jws.CompactSignature) -> dict[str, Any]:
     try:
         return msgspec.json.decode(parsed_token.payload, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         raise malformed_token() from None
 
 

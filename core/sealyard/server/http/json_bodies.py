@@ -12,6 +12,7 @@ import msgspec
 from litestar import Request
 from msgspec import inspect
 
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 
@@ -37,7 +38,7 @@ def decode_json(content: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(content.removeprefix(codecs.BOM_UTF8))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except JSON_ERRORS as error:
         raise UsageError(f"Invalid JSON: {escape_text(str(error), 200)}.", HINT) from error
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.notifications.outbox import NotificationDelivery, NotificationTest
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import SealyardError
 from sealyard.model.notification_address import parse_notification_address
 from sealyard.model.notifications import MailSecurity, TargetKind
@@ -129,7 +130,7 @@ async def send_in_process(request: SendRequest) -> SendOutcome:
         await process.wait()
     try:
         return msgspec.json.decode(output, type=SendOutcome)
-    except msgspec.MsgspecError:
+    except JSON_ERRORS:
         log.error("the process that sends notifications exited with status %s", process.returncode)
         return SendOutcome(error="The process that sends notifications failed.")
 

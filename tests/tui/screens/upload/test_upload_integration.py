@@ -29,7 +29,7 @@ from tests.support.key_holders import unlock
 from tests.tui.pilot_helpers import assert_visible, run_app, screen_text, wait_for_workers, wait_until
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
-PASSPHRASE = "only for this test"
+PASSPHRASE = "a canary among passphrases"
 
 
 class OpenEngine:

@@ -1,0 +1,36 @@
+"""The extent of tests that have no natural end: storms, fuzzing, matrices and schedules.
+
+A normal run makes a share of them. With ``SEALYARD_FULL=1``, the tests run in full, which takes hours.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+IS_FULL = os.environ.get("SEALYARD_FULL") == "1"
+FULL_EXAMPLES = 20
+"""Examples of a property in full, relative to a normal run."""
+
+
+def choose_count(*, share: int, full: int) -> int:
+    """Return how many kills, schedules or rounds a test makes."""
+    return full if IS_FULL else share
+
+
+def scale_examples(count: int) -> int:
+    """Return the number of examples that Hypothesis generates for a property, where a normal run has ``count``."""
+    return count * FULL_EXAMPLES if IS_FULL else count
+
+
+def load_hypothesis_profile() -> None:
+    """Set the defaults of all properties.
+
+    A normal run generates the same examples each time, so that no change fails by chance; a full run explores. Neither
+    depends on the speed of the machine.
+    """
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("share", derandomize=True, deadline=None, suppress_health_check=slow)
+    settings.register_profile("full", max_examples=scale_examples(100), deadline=None, suppress_health_check=slow)
+    settings.load_profile("full" if IS_FULL else "share")
