@@ -15,6 +15,7 @@ from sealyard.keyholder.state_records import MAC_DIGITS
 from sealyard.keys.derived_keys import derive_key
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AnchorError
+from sealyard.model.hints import Hint, HintCode
 
 _KEY_INFO = b"sealyard freshness anchor 1"
 
@@ -67,5 +68,5 @@ def _damaged_error(location: str) -> AnchorError:
     return AnchorError(
         f"The freshness anchor of the workspace, {location}, is damaged, was changed, or belongs to another workspace."
         " Nothing is signed.",
-        "Find out what changed it. If the workspace folder is the one you used last, run `sealyard recover --adopt`.",
+        Hint.of(HintCode.ADOPT_COPY),
     )

@@ -16,10 +16,10 @@ from sealyard.engine.state.tables import RULES
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError
 from sealyard.model.formatting import format_count
+from sealyard.model.hints import Hint, HintCode
 from sealyard.storage.documents import DocumentStore
 
 _RESTORE_HINT = "Restore the whole workspace from one backup."
-_RECOVER_HINT = f"{_RESTORE_HINT} Or run `sealyard recover` to continue with this state."
 
 
 def require_same_history(store: DocumentStore, log: AuditReader, log_size: int) -> None:
@@ -54,13 +54,13 @@ def _compare(documents: list[dict[str, Any]], log: AuditReader, old_log_size: in
         return AuditVerificationError(
             f"The store is older than the audit log: it ends with audit entry {last_seq}, but the log contains"
             f" {format_count(old_log_size, 'entry', 'entries')}. An older state of the store was restored.",
-            _RECOVER_HINT,
+            Hint.of(HintCode.RECOVER_STATE),
         )
     if first_seq > log_size:
         return AuditVerificationError(
             f"Entry {log_size} is missing: the audit log ends after {format_count(log_size, 'entry', 'entries')}, but"
             f" the store continues with entry {first_seq}.",
-            _RECOVER_HINT,
+            Hint.of(HintCode.RECOVER_STATE),
             seq=log_size,
         )
     return None
