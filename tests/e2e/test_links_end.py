@@ -36,7 +36,7 @@ def test_expired_and_removed_result_are_shown(tmp_path: Path) -> None:
     firmware.write_bytes(bytes(1000))
     sealyard("--profile", "dev", "package", "--device", "gateway", "--name", "gateway 1", "--firmware", str(firmware))
     with terminal([SEALYARD, "--profile", "owner", "--start-screen", "approvals"], environ) as app:
-        app.wait_for("gateway 1", "✓ approve")
+        app.wait_for("gateway 1", "✓ approve", "● ready")
         app.press("A")
         app.wait_for("Type gateway to confirm")
         app.type("gateway")
