@@ -174,7 +174,7 @@ class Context:
         return connect_to_server(self.profile, token)
 
     async def _open_local_reader(self, stack: contextlib.AsyncExitStack) -> Client:
-        """Return a client that reads the files of the workspace, without verifying them, and report that.
+        """Return a client that reads the files of the workspace, without verifying them; results say so.
 
         If the files are not readable, because another user owns the workspace and shares it with a group, the client
         connects to the socket of the workspace instead. The client is closed together with ``stack``.
@@ -189,7 +189,7 @@ class Context:
 
         engine = await EngineHandle.open_read_only(self.folder)
         stack.push_async_callback(engine.close)
-        self.out.warn_unverified()
+        self.out.mark_unverified()
         return engine.client(self.profile.identity)
 
     def _start_key_holder(self, *, may_prompt: bool) -> KeyHolder:

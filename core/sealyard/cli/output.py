@@ -43,6 +43,7 @@ class Output:
         self.as_json = as_json
         self.progress = ProgressLine(sys.stderr, self._replace_signs)
         self._is_store_verified = True
+        self._has_noted_unverified = False
         self._decide_ascii = decide_ascii
 
     @cached_property
@@ -53,12 +54,10 @@ class Output:
     def result(self, value: object, lines: Iterable[str]) -> None:
         """Print the result: ``value`` if the output is JSON, otherwise ``lines``."""
         self.progress.clear()
+        self._note_unverified()
         if self.as_json:
             content = msgspec.to_builtins(value)
-            if not self._is_store_verified:
-                content = _mark_unverified(content)
-            # ASCII only, so that file names cannot control a terminal.
-            self._write(f"{json.dumps(content, indent=2)}\n")
+            self._write_json(content if self._is_store_verified else _mark_unverified(content))
             return
         for line in lines:
             self._write(f"{self._replace_signs(escape_text(line))}\n")
@@ -77,15 +76,16 @@ class Output:
     def document(self, text: str) -> None:
         """Print part of a document to standard output: escaped for a terminal, unchanged for a file or pipe."""
         self.progress.clear()
+        self._note_unverified()
         self._write(escape_multiline(text) if sys.stdout.isatty() else text)
 
-    def warn_unverified(self) -> None:
-        """Report that the results come from a store that was read without its key, and mark them in JSON.
+    def mark_unverified(self) -> None:
+        """Say with the following results that they come from a store that was read without its key.
 
-        Each JSON object that is a result or an item of a list gets the member ``storeVerified``, which is false.
+        A note is printed to standard error. In JSON, each object that is a result or an item of a list gets the member
+        ``storeVerified``, which is false.
         """
         self._is_store_verified = False
-        self.warn(UNVERIFIED_NOTE)
 
     def warn(self, text: str) -> None:
         """Print a message to standard error."""
@@ -100,7 +100,7 @@ class Output:
             self._write_message(f"  {escape_text(hint)}")
         if self.as_json:
             try:
-                self.result({"error": error.to_info()}, ())
+                self._write_json({"error": msgspec.to_builtins(error.to_info())})
                 self.flush()
             except OutputError:  # the error is already on standard error
                 redirect_to_null(sys.stdout)
@@ -109,6 +109,15 @@ class Output:
         """Write buffered results to standard output."""
         with _raise_output_errors():
             sys.stdout.flush()
+
+    def _write_json(self, content: object) -> None:
+        # ASCII only, so that file names cannot control a terminal.
+        self._write(f"{json.dumps(content, indent=2)}\n")
+
+    def _note_unverified(self) -> None:
+        if not self._is_store_verified and not self._has_noted_unverified:
+            self._has_noted_unverified = True
+            self.warn(UNVERIFIED_NOTE)
 
     def _replace_signs(self, text: str) -> str:
         return replace_signs(text) if not text.isascii() and self.uses_ascii else text
@@ -125,7 +134,7 @@ class Output:
 
 
 def _mark_unverified(content: Any) -> Any:
-    if isinstance(content, list):
+    if isinstance(content, list | tuple):
         return [_mark_unverified(item) for item in content]
     return {**content, "storeVerified": False} if isinstance(content, dict) else content
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 MAC_LENGTH = 64
-_LABEL = "sealyard store"
+_LABEL = b"sealyard store"
 
 
 class StoreCredentials(NamedTuple):
@@ -37,7 +37,7 @@ class FrameChain:
     @classmethod
     def begin(cls, credentials: StoreCredentials, generation: int, previous_mac: str) -> FrameChain:
         """Begin the chain of a generation. ``previous_mac``: identifies the generation before."""
-        text = msgspec.json.encode([_LABEL, credentials.workspace_id, generation, previous_mac])
+        text = msgspec.json.encode([_LABEL.decode(), credentials.workspace_id, generation, previous_mac])
         return cls(credentials.key, _compute_mac(credentials.key, text))
 
     def copy(self) -> FrameChain:
