@@ -23,6 +23,7 @@ from sealyard.engine.state.tables import INDEXES, TASKS
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.model.errors import AuditVerificationError, ConflictError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_holder_messages import AnchorProblem, StateReport
 from sealyard.model.recovery import RecoveryPlan
 from sealyard.model.tasks import TaskStatus
@@ -84,10 +85,10 @@ def require_recoverable(plan: RecoveryPlan, *, adopt: bool) -> None:
         if not adopt:
             raise ConflictError(
                 f"{_ANCHOR_PROBLEMS[problem]} Nothing shows how old this copy is. Nothing was changed.",
-                "If the folder is the one to use from now on, run `sealyard recover --adopt`.",
+                Hint.of(HintCode.ADOPT_WORKSPACE),
             )
     elif adopt:
-        raise ConflictError("The workspace has a freshness anchor. Nothing was changed.", "Omit --adopt.")
+        raise ConflictError("The workspace has an anchor. Nothing was changed.", "Recover it without adopting it.")
 
 
 @contextmanager

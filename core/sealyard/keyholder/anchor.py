@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sealyard.keyholder.state_records import MAC_DIGITS
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AnchorError
+from sealyard.model.hints import Hint, HintCode
 
 _KEY_INFO = b"sealyard freshness anchor 1"
 _KEY_LENGTH = 32
@@ -69,5 +70,5 @@ def _damaged_error(location: str) -> AnchorError:
     return AnchorError(
         f"The freshness anchor of the workspace, {location}, is damaged, was changed, or belongs to another workspace."
         " Nothing is signed.",
-        "Find out what changed it. If the workspace folder is the one you used last, run `sealyard recover --adopt`.",
+        Hint.of(HintCode.ADOPT_WORKSPACE),
     )

@@ -16,6 +16,7 @@ from sealyard.keyholder.anchor_stores import AnchorPlaces, AnchorStore
 from sealyard.keyholder.file_state import FileWorkerState
 from sealyard.keyholder.state import Intent, SignedCheckpoint
 from sealyard.model.errors import AnchorError, SealyardError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_holder_messages import NO_ANCHOR, AnchorProblem, WorkerStateInfo
 from sealyard.model.safe_text import escape_text
 
@@ -109,8 +110,7 @@ class AnchoredWorkerState:
             raise AnchorError(
                 f"Another copy of this workspace is in use: its freshness anchor, {escape_text(self._store.location)},"
                 " was changed by another process. Nothing is signed.",
-                "End the processes that use the other copy. Then use only one of the copies; `sealyard recover` accepts"
-                " it.",
+                "End the processes that use the other copy, and recover the workspace with the one to use.",
             )
         content = self._codec.encode(self._create_anchor())
         self._store.save(content)
@@ -167,7 +167,7 @@ def _missing_error(location: str, recorded: str) -> AnchorError:
     return AnchorError(
         f"The workspace has no freshness anchor in {escape_text(location)}; it was kept in {escape_text(recorded)}."
         " The folder is a copy, or the anchor was removed. Nothing is signed.",
-        "If the folder is the one to use from now on, run `sealyard recover --adopt`. Otherwise use the original.",
+        Hint.of(HintCode.ADOPT_WORKSPACE),
     )
 
 
@@ -177,11 +177,11 @@ def _mismatch_error(problem: AnchorProblem, state: FileWorkerState, anchor: Anch
         return AnchorError(
             "The workspace is another copy of the one that was used last: its worker state differs from the freshness"
             " anchor. Nothing is signed.",
-            "Use the copy that was used last, or run `sealyard recover` to continue with this one.",
+            Hint.of(HintCode.RECOVER_WORKSPACE),
         )
     return AnchorError(
         f"An older copy of the workspace was put back: its worker state has {position.records} records and its audit"
         f" log {position.audit_size} signed entries, but the freshness anchor knows {anchor.records} records and"
         f" {anchor.audit_size} entries. Nothing is signed.",
-        "Put back the newest copy, or run `sealyard recover` to continue with this one.",
+        Hint.of(HintCode.RECOVER_WORKSPACE),
     )

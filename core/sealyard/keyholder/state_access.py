@@ -18,6 +18,7 @@ from sealyard.keys.master_key import OpenedKeyStore
 from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.audit import Checkpoint
 from sealyard.model.errors import AnchorError, AuditVerificationError, ConflictError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_holder_messages import (
     NO_ANCHOR,
     AnchorProblem,
@@ -158,7 +159,7 @@ def _require_adopted(report: StateReport, adopt: bool) -> None:
     if report.problem in (AnchorProblem.MISSING, AnchorProblem.DAMAGED) and not adopt:
         raise ConflictError(
             f"The workspace has no valid freshness anchor ({report.problem}), so nothing shows how old this copy is.",
-            "If the folder is the one to use from now on, run `sealyard recover --adopt`.",
+            Hint.of(HintCode.ADOPT_WORKSPACE),
         )
 
 

@@ -16,10 +16,11 @@ from sealyard.engine.state.tables import RULES
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError
 from sealyard.model.formatting import format_count
+from sealyard.model.hints import Hint, HintCode
 from sealyard.storage.documents import DocumentStore
 
 _RESTORE_HINT = "Restore the whole workspace from one backup."
-_RECOVER_HINT = f"{_RESTORE_HINT} Or run `sealyard recover` to continue with this state."
+_RECOVER_HINT = Hint.of(HintCode.RECOVER_WORKSPACE)
 
 
 def require_same_history(store: DocumentStore, log: AuditReader, log_size: int) -> None:
