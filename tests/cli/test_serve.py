@@ -209,6 +209,18 @@ def test_tenant_passphrase_overrides_default(
         assert server.stop(signal.SIGTERM) == 0
 
 
+def test_freshness_anchor_is_kept_in_folder_of_tenant(workspace: CliWorkspace, tmp_path: Path) -> None:
+    settings = tmp_path / "server.toml"
+    settings.write_text(f"[tenants]\nacme = '{workspace.folder}'\n[anchors]\nacme = '{tmp_path / 'anchors'}'\n")
+    with run_server(workspace, tmp_path / "log", *ANY_PORT, "--config", settings) as server:
+        assert server.stop(signal.SIGTERM) == 0
+    assert len(list((tmp_path / "anchors").iterdir())) == 1
+    settings.write_text(f"[tenants]\nacme = '{workspace.folder}'\n[anchors]\nother = '{tmp_path}'\n")
+    result = run_rejected(workspace, *ANY_PORT, "--config", settings)
+    assert result.code == 2
+    assert "Unknown tenant 'other'" in result.err
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.audit.segment_files import CHECKPOINTS
-from sealyard.engine.workspace import load_metadata
+from sealyard.audit.segment_files import CHECKPOINTS, PUBLIC_KEY
+from sealyard.engine.workspace import build_key_store_location, load_metadata
+from sealyard.keyholder.state_access import WorkerStateAccess
 from sealyard.keys.file_keyring import EncryptedFileKeyring
-from sealyard.keys.master_key import KEYRING_FILE, SERVICE
+from sealyard.keys.master_key import KEYRING_FILE, SERVICE, open_key_store
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import AuditVerificationError
 from sealyard.model.requests import SigningRequest
@@ -82,3 +83,24 @@ def test_migration_requires_signed_checkpoint(paths: WorkspacePaths) -> None:
     path.write_text("".join(lines))
     with pytest.raises(AuditVerificationError):
         asyncio.run(load_migration_messages(paths.root))
+
+
+def test_audit_entry_of_migration_survives_a_crash(paths: WorkspacePaths) -> None:
+    """The key holder has migrated the intents, and the engine was killed before it audited that."""
+    metadata = load_metadata(paths)
+    key_store = open_key_store(metadata.key_store, paths.keys, metadata.id, PASSPHRASE)
+    WorkerStateAccess(build_key_store_location(paths, metadata), key_store).open().close()
+    assert not paths.intents.exists()
+    [message] = asyncio.run(load_migration_messages(paths.root))
+    assert "1 recorded signatures" in message
+    assert asyncio.run(load_migration_messages(paths.root)) == [message]
+
+
+@pytest.mark.parametrize("removed", [(CHECKPOINTS,), (CHECKPOINTS, PUBLIC_KEY)])
+def test_workspace_killed_before_its_first_checkpoint_opens(paths: WorkspacePaths, removed: tuple[str, ...]) -> None:
+    for name in removed:
+        (paths.audit / name).unlink()
+    assert asyncio.run(sign(paths.root)) is TaskStatus.DONE
+    (paths.audit / CHECKPOINTS).unlink()
+    with pytest.raises(AuditVerificationError, match="checkpoints of the audit log were removed"):
+        asyncio.run(sign(paths.root))

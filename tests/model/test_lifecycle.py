@@ -29,6 +29,7 @@ from sealyard.model.triggers import (
     TimeLimitExceeded,
     Trigger,
     Withdrawn,
+    WorkspaceRecovered,
 )
 from tests.support.factories.tasks import (
     LATER,
@@ -104,6 +105,7 @@ CELLS: list[tuple[TaskStatus, str, TaskStatus]] = [
     (S.RUNNING, "lease expired", S.SCHEDULED),
     (S.RUNNING, "disk full", S.SCHEDULED),
     (S.RUNNING, "engine restarted", S.SCHEDULED),
+    *((status, "workspace recovered", S.CANCELLED) for status in S if status not in FINAL_STATUSES),
 ]
 
 
@@ -129,6 +131,7 @@ def triggers(task: Task) -> dict[str, Trigger]:
         "engine restarted": EngineRestarted(time_limit_at=LATER),
         "completed": Completed(fencing_token=task.fencing_token, result=RESULT),
         "failed": Failed(fencing_token=task.fencing_token, reason="no", code="worker"),
+        "workspace recovered": WorkspaceRecovered(),
     }
 
 

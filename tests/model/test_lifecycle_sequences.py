@@ -30,6 +30,7 @@ from sealyard.model.triggers import (
     TimeLimitExceeded,
     Trigger,
     Withdrawn,
+    WorkspaceRecovered,
 )
 from tests.support.extent import scale_examples
 from tests.support.factories.tasks import LATER, NOW, SCHEDULED, SUBMITTED, approval, lease, package, rejection
@@ -151,6 +152,7 @@ class TaskLifecycle(RuleBasedStateMachine):
                 ExecutionTimedOut(),
                 PermissionRevoked(reason="revoked"),
                 TimeLimitExceeded(),
+                WorkspaceRecovered(),
             ]
         )
     )

@@ -139,7 +139,7 @@ def require_refused(folder: Path, match: str) -> None:
     for _ in range(2):
         with pytest.raises(AnchorError, match=match) as caught:
             asyncio.run(start(folder))
-        assert caught.value.structured_hint.code in (HintCode.ADOPT_COPY, HintCode.RECOVER_COPY)
+        assert caught.value.structured_hint.code in (HintCode.ADOPT_WORKSPACE, HintCode.RECOVER_WORKSPACE)
     assert read_records(folder) == records
 
 

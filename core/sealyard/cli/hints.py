@@ -15,8 +15,8 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ADD_FIRMWARE: "Add one (--firmware).",
     HintCode.ADD_PROFILE: "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
     HintCode.ADD_SUBJECT: "Add it first: sealyard subject add {subject}",
-    HintCode.ADOPT_COPY: (
-        "If the folder is the one to use from now on, run `sealyard recover --adopt`; otherwise use the original."
+    HintCode.ADOPT_WORKSPACE: (
+        "Use the original folder, or run `sealyard recover --adopt` if this is the one to use from now on."
     ),
     HintCode.ASK_FOR_PERMISSION: "Ask an administrator to grant it (`sealyard acl add`).",
     HintCode.ASK_FOR_SUBJECT: "Ask an administrator to add it: sealyard subject add {subject}",
@@ -52,9 +52,8 @@ WORDINGS: Mapping[str, str] = {
     HintCode.LIST_TOKENS: "List tokens with `sealyard token list`.",
     HintCode.LIST_WEBHOOKS: "List webhooks with `sealyard webhook list`.",
     HintCode.LOG_IN: "Log in with `sealyard login {server}`, or set SEALYARD_TOKEN.",
-    HintCode.RECOVER_COPY: "Put back the newest copy, or run `sealyard recover` to continue with this one.",
-    HintCode.RECOVER_STATE: (
-        "Restore the whole workspace from one backup, or run `sealyard recover` to continue with this state."
+    HintCode.RECOVER_WORKSPACE: (
+        "Put back the newest copy of the whole workspace, or run `sealyard recover` to continue with this one."
     ),
     HintCode.RENEW_LINK: "Renew it: sealyard renew {task_id}",
     HintCode.RESET_OTP: "Wait, or ask an administrator to reset it: sealyard otp reset",

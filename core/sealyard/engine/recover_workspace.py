@@ -88,12 +88,10 @@ def require_recoverable(plan: RecoveryPlan, *, adopt: bool) -> None:
         if not adopt:
             raise ConflictError(
                 f"{_ANCHOR_PROBLEMS[problem]} Nothing shows how old this copy is. Nothing was changed.",
-                Hint.of(HintCode.ADOPT_COPY),
+                Hint.of(HintCode.ADOPT_WORKSPACE),
             )
     elif adopt:
-        raise ConflictError(
-            "The workspace has a freshness anchor. Nothing was changed.", "Recover it without adopting it."
-        )
+        raise ConflictError("The workspace has an anchor. Nothing was changed.", "Recover it without adopting it.")
 
 
 @contextmanager

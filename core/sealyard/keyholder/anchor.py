@@ -68,5 +68,5 @@ def _damaged_error(location: str) -> AnchorError:
     return AnchorError(
         f"The freshness anchor of the workspace, {location}, is damaged, was changed, or belongs to another workspace."
         " Nothing is signed.",
-        Hint.of(HintCode.ADOPT_COPY),
+        Hint.of(HintCode.ADOPT_WORKSPACE),
     )

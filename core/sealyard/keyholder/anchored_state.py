@@ -118,7 +118,7 @@ class AnchoredWorkerState:
             raise AnchorError(
                 f"Another copy of this workspace is in use: its freshness anchor, {escape_text(self._store.location)},"
                 " was changed by another process. Nothing is signed.",
-                "End the processes that use the other copy. Then use only one of the copies; a recovery accepts it.",
+                "End the processes that use the other copy, and recover the workspace with the one to use.",
             )
         content = self._codec.encode(self._create_anchor())
         self._store.save(content)
@@ -175,7 +175,7 @@ def _missing_error(location: str, recorded: str) -> AnchorError:
     return AnchorError(
         f"The workspace has no freshness anchor in {escape_text(location)}; it was kept in {escape_text(recorded)}."
         " The folder is a copy, or the anchor was removed. Nothing is signed.",
-        Hint.of(HintCode.ADOPT_COPY),
+        Hint.of(HintCode.ADOPT_WORKSPACE),
     )
 
 
@@ -185,11 +185,11 @@ def _mismatch_error(problem: AnchorProblem, state: FileWorkerState, anchor: Anch
         return AnchorError(
             "The workspace is another copy of the one that was used last: its worker state differs from the freshness"
             " anchor. Nothing is signed.",
-            Hint.of(HintCode.RECOVER_COPY),
+            Hint.of(HintCode.RECOVER_WORKSPACE),
         )
     return AnchorError(
         f"An older copy of the workspace was put back: its worker state has {position.records} records and its audit"
         f" log {position.audit_size} signed entries, but the freshness anchor knows {anchor.records} records and"
         f" {anchor.audit_size} entries. Nothing is signed.",
-        Hint.of(HintCode.RECOVER_COPY),
+        Hint.of(HintCode.RECOVER_WORKSPACE),
     )

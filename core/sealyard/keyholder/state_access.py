@@ -160,7 +160,7 @@ def _require_adopted(report: StateReport, adopt: bool) -> None:
     if report.problem in (AnchorProblem.MISSING, AnchorProblem.DAMAGED) and not adopt:
         raise ConflictError(
             f"The workspace has no valid freshness anchor ({report.problem}), so nothing shows how old this copy is.",
-            Hint.of(HintCode.ADOPT_COPY),
+            Hint.of(HintCode.ADOPT_WORKSPACE),
         )
 
 

@@ -33,5 +33,5 @@ class StateInspector:
         if isinstance(request, InspectState):
             return self._access.inspect()
         if not self._may_recover:
-            raise PermissionDeniedError("This key holder was not started for a recovery.", "Start another one.")
+            raise PermissionDeniedError("This key holder was not started for a recovery.", "Start one for it.")
         return self._access.recover(request.note, adopt=request.adopt)

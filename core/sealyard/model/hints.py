@@ -22,7 +22,7 @@ class HintCode(StrEnum):
     ADD_FIRMWARE = "add-firmware"
     ADD_PROFILE = "add-profile"
     ADD_SUBJECT = "add-subject"
-    ADOPT_COPY = "adopt-copy"
+    ADOPT_WORKSPACE = "adopt-workspace"
     ASK_FOR_PERMISSION = "ask-for-permission"
     ASK_FOR_SUBJECT = "ask-for-subject"
     ASK_FOR_TOKEN = "ask-for-token"  # noqa: S105 - not a secret
@@ -50,8 +50,7 @@ class HintCode(StrEnum):
     LIST_TOKENS = "list-tokens"
     LIST_WEBHOOKS = "list-webhooks"
     LOG_IN = "log-in"
-    RECOVER_COPY = "recover-copy"
-    RECOVER_STATE = "recover-state"
+    RECOVER_WORKSPACE = "recover-workspace"
     RENEW_LINK = "renew-link"
     RESET_OTP = "reset-otp"
     SELECT_WORKSPACE = "select-workspace"
@@ -71,9 +70,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.ADD_FIRMWARE: "Add a firmware file.",
     HintCode.ADD_PROFILE: "Add a profile for it.",
     HintCode.ADD_SUBJECT: "Add {subject} first.",
-    HintCode.ADOPT_COPY: (
-        "If the folder is the one to use from now on, adopt it by a recovery; otherwise use the original."
-    ),
+    HintCode.ADOPT_WORKSPACE: "Use the original folder, or adopt this one if it is the one to use from now on.",
     HintCode.ASK_FOR_PERMISSION: "Ask an administrator to grant it.",
     HintCode.ASK_FOR_SUBJECT: "Ask an administrator to add {subject}.",
     HintCode.ASK_FOR_TOKEN: "Ask an administrator to create a token for {subject}.",
@@ -106,8 +103,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.LIST_TOKENS: "Check the list of tokens.",
     HintCode.LIST_WEBHOOKS: "Check the list of webhooks.",
     HintCode.LOG_IN: "Log in to {server}, or set SEALYARD_TOKEN.",
-    HintCode.RECOVER_COPY: "Put back the newest copy, or recover the workspace to continue with this one.",
-    HintCode.RECOVER_STATE: "Restore the whole workspace from one backup, or recover it to continue with this state.",
+    HintCode.RECOVER_WORKSPACE: "Put back the newest copy of the whole workspace, or recover it with this one.",
     HintCode.RENEW_LINK: "Renew the link of task {task_id}.",
     HintCode.RESET_OTP: "Wait, or ask an administrator to reset it.",
     HintCode.SELECT_WORKSPACE: "Create a workspace, choose one, or log in to a server.",

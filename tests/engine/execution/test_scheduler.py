@@ -7,10 +7,12 @@ import base64
 
 import pytest
 
+from sealyard.engine.execution.attempt import RETRY_SECONDS
 from sealyard.engine.state.tables import CHECKPOINTS
 from sealyard.jobs.bus import LARGE_JOB_BYTES
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
+    KeyStoreLockedError,
     StorageError,
     WorkerError,
 )
@@ -228,6 +230,20 @@ async def test_failed_job_dispatch_is_retried(harness: EngineHarness) -> None:
     worker.finish()
     assert (await harness.wait_until_final(task)).status is S.DONE
     assert harness.bus.places == {}
+
+
+async def test_locked_key_store_is_shown_on_the_task(harness: EngineHarness) -> None:
+    harness.bus.start_error = KeyStoreLockedError("The key store is locked.", "Open it.")
+    task = await harness.approved_package()
+    await harness.wait_until(lambda: harness.task(task.id).reason)
+    shown = harness.task(task.id)
+    assert (shown.status, shown.reason_code) == (S.SCHEDULED, "key-store-locked")
+    assert shown.reason == "Waiting for the key store: The key store is locked. Open it."
+    harness.bus.start_error = None
+    await harness.wait_until(lambda: harness.clock.has_sleeper(RETRY_SECONDS))
+    await harness.advance_clock(seconds=RETRY_SECONDS)
+    await harness.wait_for_worker(task)
+    assert harness.task(task.id).reason == ""
 
 
 async def test_worker_start_failure_keeps_task_scheduled(harness: EngineHarness) -> None:

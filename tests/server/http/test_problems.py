@@ -17,6 +17,7 @@ SERVER_FAULTS = {
     "invariant",
     "store-damaged",
     "worker-state",
+    "anchor",
     "key-store-damaged",
     "download",
     "task-failed",

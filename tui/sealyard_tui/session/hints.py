@@ -19,9 +19,8 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ADD_FIRMWARE: "Press {key[upload.add]} to add a firmware file.",
     HintCode.ADD_PROFILE: "Add one with `sealyard profile add` in a terminal.",
     HintCode.ADD_SUBJECT: "Add {subject} first ({key[access.add_subject]} under {key[app.access]} Access).",
-    HintCode.ADOPT_COPY: (
-        "If the folder is the one to use from now on, run `sealyard recover --adopt` in a terminal; otherwise use the"
-        " original."
+    HintCode.ADOPT_WORKSPACE: (
+        "Use the original folder, or run `sealyard recover --adopt` in a terminal if you use this one from now on."
     ),
     HintCode.ASK_FOR_PERMISSION: (
         "Ask an administrator to grant the permission ({key[access.add_rule]} under {key[app.access]} Access)."
@@ -64,12 +63,8 @@ WORDINGS: Mapping[str, str] = {
     HintCode.LIST_TOKENS: "List tokens with `sealyard token list` in a terminal.",
     HintCode.LIST_WEBHOOKS: "List webhooks with `sealyard webhook list` in a terminal.",
     HintCode.LOG_IN: "Log in with `sealyard login {server}` in a terminal, or set SEALYARD_TOKEN.",
-    HintCode.RECOVER_COPY: (
-        "Put back the newest copy, or run `sealyard recover` in a terminal to continue with this one."
-    ),
-    HintCode.RECOVER_STATE: (
-        "Restore the whole workspace from one backup, or run `sealyard recover` in a terminal to continue with this"
-        " state."
+    HintCode.RECOVER_WORKSPACE: (
+        "Put back the newest copy of the workspace, or run `sealyard recover` in a terminal to continue with this."
     ),
     HintCode.RENEW_LINK: "Press {key[dashboard.renew]} on the dashboard to renew the link.",
     HintCode.RESET_OTP: "Wait, or ask an administrator to reset it (`sealyard otp reset`).",

@@ -20,6 +20,7 @@ from sealyard.model.hints import Hint, HintCode
 from sealyard.storage.documents import DocumentStore
 
 _RESTORE_HINT = "Restore the whole workspace from one backup."
+_RECOVER_HINT = Hint.of(HintCode.RECOVER_WORKSPACE)
 
 
 def require_same_history(store: DocumentStore, log: AuditReader, log_size: int) -> None:
@@ -54,13 +55,13 @@ def _compare(documents: list[dict[str, Any]], log: AuditReader, old_log_size: in
         return AuditVerificationError(
             f"The store is older than the audit log: it ends with audit entry {last_seq}, but the log contains"
             f" {format_count(old_log_size, 'entry', 'entries')}. An older state of the store was restored.",
-            Hint.of(HintCode.RECOVER_STATE),
+            _RECOVER_HINT,
         )
     if first_seq > log_size:
         return AuditVerificationError(
             f"Entry {log_size} is missing: the audit log ends after {format_count(log_size, 'entry', 'entries')}, but"
             f" the store continues with entry {first_seq}.",
-            Hint.of(HintCode.RECOVER_STATE),
+            _RECOVER_HINT,
             seq=log_size,
         )
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import NamedTuple
 
@@ -14,12 +15,15 @@ from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.jobs.bus import LARGE_JOB_BYTES, JobBus
-from sealyard.model.errors import SealyardError
+from sealyard.model.errors import AnchorError, KeyStoreLockedError, SealyardError, WorkerStateError
 from sealyard.model.events import TaskProgressed
 from sealyard.model.lifecycle import transition_error
 from sealyard.model.tasks import RunProgress, Task, TaskStatus
 from sealyard.model.triggers import CancellationConfirmed, Trigger
 from sealyard.model.worker_messages import Heartbeat
+
+_UNRECOVERABLE_ERRORS = (AnchorError, KeyStoreLockedError, WorkerStateError)
+"""Errors that prevent all workers from starting until a person does something."""
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +190,7 @@ class Scheduler:
         attempt = Attempt(
             task_id, self._repository, self._permissions, self._bus, self._publisher, self._progress, self._clock_guard
         )
-        coroutine = asyncio.create_task(self._run_attempt(attempt))
+        coroutine = asyncio.create_task(self._run_attempt(task_id, attempt))
         self._running[task_id] = _RunningAttempt(attempt, coroutine)
         coroutine.add_done_callback(lambda done_task: self._on_attempt_done(task_id, done_task))
 
@@ -199,15 +203,28 @@ class Scheduler:
         # If the task lost its worker, it is SCHEDULED again; it can be queued only now that its attempt is removed.
         self.on_task_saved(self._repository.task(task_id))
 
-    async def _run_attempt(self, attempt: Attempt) -> None:
+    async def _run_attempt(self, task_id: str, attempt: Attempt) -> None:
         try:
             task = await attempt.lease()
         except SealyardError as error:
+            if isinstance(error, _UNRECOVERABLE_ERRORS):
+                await self._show_reason(task_id, error)
             await self._wait_before_retry(error)
             return
         self.start_error = None
         if task is not None:
             await attempt.run(task)
+
+    async def _show_reason(self, task_id: str, error: SealyardError) -> None:
+        """Show on the task why no worker can start, unless it is shown already. The next lease removes the reason."""
+        task = self._repository.task(task_id)
+        reason = f"Waiting for the key store: {error}"
+        if task.status is not TaskStatus.SCHEDULED or task.reason == reason:
+            return
+        unit_of_work = self._repository.begin()
+        unit_of_work.change_task(task_id, reason=reason, reason_code=error.code)
+        with contextlib.suppress(SealyardError):  # the reason is not worth a failed attempt
+            await unit_of_work.commit()
 
     async def _wait_before_retry(self, error: SealyardError) -> None:
         """Record why an attempt got no worker or no lease, and wait before the next attempt.
