@@ -241,14 +241,14 @@ def test_hostile_file_names_are_escaped(demo: TmuxTerminal, tmp_path: Path) -> N
     assert demo.exit_code() == 0
 
 
-def has_at_most(rows: int, text: str) -> bool:
-    return len(text.rstrip("\n").split("\n")) <= rows
+def fits_into_rows(rows: int, screen: str) -> bool:
+    return len(screen.rstrip("\n").split("\n")) <= rows
 
 
 def test_resized_terminal_is_redrawn(demo: TmuxTerminal) -> None:
     for columns, rows in ((80, 24), (60, 18), (40, 10), (120, 40)):
         demo.resize(columns, rows)
-        demo.wait_until(partial(has_at_most, rows), f"{columns}x{rows}")
+        demo.wait_until(partial(fits_into_rows, rows), f"{columns}x{rows}")
     demo.wait_for("1 Dashboard", "gateway 1.5.0", "● ready", "Detail")
 
 

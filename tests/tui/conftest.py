@@ -17,7 +17,7 @@ from sealyard.model.tasks import Task
 from sealyard_tui.dialogs.reason import ReasonDialog
 from tests.support.failing_disk import FailingDisk
 from tests.tui.approvals_helpers import add_pending_tasks
-from tests.tui.pilot_helpers import IDLE_WINDOW, wait_idle
+from tests.tui.pilot_helpers import IDLE_WINDOW, record_thread_work, wait_idle
 from tests.tui.workspace import NOW, FakeIds, TuiWorkspace, WorkspaceTemplate, make_repeatable
 
 # Each application creates thousands of objects; with Python's default thresholds, garbage collection takes a fifth of
@@ -67,6 +67,7 @@ def exact_idle_detection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pilots wait for pending work instead of a period of time."""
     monkeypatch.setattr(textual.app, "wait_for_idle", wait_idle)
     monkeypatch.setattr(textual.pilot, "wait_for_idle", wait_idle)
+    record_thread_work(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import pytest
 from textual.pilot import Pilot
 
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
+from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.session.session import Session
 from tests.support.limits import TIMEOUT
@@ -31,8 +35,14 @@ POLL_INTERVAL = 0.005
 IDLE_WINDOW = 0.02
 """The loop is idle if no timer ends within this number of seconds; long enough for a repaint."""
 
-IDLE_TIMEOUT = 1.0
-"""Maximum number of seconds to wait for an idle loop."""
+IDLE_TIMEOUT = 10.0
+"""Maximum number of seconds to wait for an idle loop. A busy machine needs seconds to draw a screen."""
+
+THREAD_TIMEOUT = 0.5
+"""Maximum number of seconds to wait for work in threads: tests block some threads while they press keys."""
+
+_thread_work: weakref.WeakSet[asyncio.Future[Any]] = weakref.WeakSet()
+"""The futures of work in threads."""
 
 
 def make_app(
@@ -74,17 +84,44 @@ async def wait_until(pilot: Pilot[None], condition: Callable[[], object], limit:
         await asyncio.sleep(POLL_INTERVAL)
 
 
+def record_thread_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Record work in the executor of the event loop, and commits, for which :func:`wait_idle` waits."""
+    wrap_future = asyncio.futures.wrap_future
+    submit = TinyDocumentStore.submit
+
+    def wrap_and_record(future: Any, *, loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Future[Any]:
+        wrapped_future = wrap_future(future, loop=loop)
+        _thread_work.add(wrapped_future)
+        return wrapped_future
+
+    def submit_and_record(store: TinyDocumentStore, batch: WriteBatch) -> Future[None]:
+        commit = submit(store, batch)
+        # The exception is retrieved, so that asyncio does not log it.
+        wrap_and_record(commit).add_done_callback(lambda each: each.exception())
+        return commit
+
+    # The event loop uses this name for its executor.
+    monkeypatch.setattr(asyncio.futures, "wrap_future", wrap_and_record)
+    monkeypatch.setattr(TinyDocumentStore, "submit", submit_and_record)
+
+
 async def wait_idle(*_: float) -> None:
-    """Wait until the event loop has nothing to run, and no timer that ends soon.
+    """Wait until the event loop has nothing to run, no work in threads, and no timer that ends soon.
 
     Textual's own ``wait_for_idle`` sleeps 20 ms or more each time to check whether the process uses the processor, and
     gives wrong results on a busy machine.
     """
     loop: Any = asyncio.get_running_loop()
     end = time.monotonic() + IDLE_TIMEOUT
-    while time.monotonic() < end:
+    thread_seconds = THREAD_TIMEOUT
+    while (now := time.monotonic()) < end:
         await asyncio.sleep(0)
         if loop._ready:
+            continue
+        running = {each for each in _thread_work if each.get_loop() is loop and not each.done()}
+        if running and thread_seconds > 0:
+            await asyncio.wait(running, timeout=thread_seconds, return_when=asyncio.FIRST_COMPLETED)
+            thread_seconds -= time.monotonic() - now
             continue
         soon = min((each.when() for each in loop._scheduled if not each.cancelled()), default=math.inf)
         if soon > loop.time() + IDLE_WINDOW:

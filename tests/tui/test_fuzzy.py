@@ -38,6 +38,6 @@ def test_text_with_small_gaps_is_similar(word: str, gap: str) -> None:
 
 
 def test_repeated_characters_do_not_slow_down_search() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert not is_similar("a" * 60 + "b", "a" * 5000)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

@@ -179,7 +179,7 @@ async def test_stream_ends_at_once_when_subject_leaves(
 
 
 async def test_busy_stream_ends_after_token_revocation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 1.0)
 
     class BusyClient:
         async def events(self, after: int) -> AsyncIterator[WorkspaceChanged]:
