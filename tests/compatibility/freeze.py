@@ -49,6 +49,7 @@ def freeze(name: str, command: Path) -> Path:
         with tarfile.open(archive, "w:gz") as tar:
             for member in (
                 "workspace",
+                "anchors",
                 "state",
                 "inputs",
                 "downloads",

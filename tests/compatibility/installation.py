@@ -37,6 +37,7 @@ class Installation:
             "HOME": str(self.root),
             "XDG_CONFIG_HOME": str(self.root / "config"),
             "XDG_STATE_HOME": str(self.root / "state"),
+            "SEALYARD_ANCHORS": str(self.root / "anchors"),
             "LANG": "C.UTF-8",
             "SEALYARD_WORKSPACE": str(self.root / "workspace"),
             "SEALYARD_PASSPHRASE": PASSPHRASE,
