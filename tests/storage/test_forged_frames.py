@@ -285,6 +285,14 @@ def test_removed_store_is_refused(tmp_path: Path) -> None:
     require_refused(folder, recorded, match="was removed")
 
 
+def test_deeply_nested_frame_is_damage(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    write_store(folder)
+    line = with_checksum(b"0" * 8 + b" " + b"0" * 64 + b" " + b"[" * 200_000 + b"\n")
+    rewrite(folder, JOURNAL, lambda lines: [*lines, line])
+    require_refused(folder)
+
+
 # ---- stores of earlier versions
 
 

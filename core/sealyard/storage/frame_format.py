@@ -29,6 +29,7 @@ from typing import Any
 
 import msgspec
 
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import StoreCorruptedError
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.frame_chain import MAC_LENGTH, FrameChain
@@ -138,7 +139,7 @@ def _decode_frame(line: bytes) -> Frame | None:
     _, encoded_json = split_line(line)
     try:
         return _decoder.decode(encoded_json)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except JSON_ERRORS:
         return None
 
 
