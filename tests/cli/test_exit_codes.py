@@ -9,13 +9,14 @@ import pytest
 
 from sealyard.cli.arguments import CommandParser
 from sealyard.cli.exit_codes import ExitCode
+from sealyard.cli.output import UNVERIFIED_NOTE
 from sealyard.cli.parser import build_parser
 from tests.support.cli_runner import CliResult, CliWorkspace, run_process, sealyard, value_of, wait_until
 
 
 def test_success_exits_with_0(workspace: CliWorkspace) -> None:
     assert workspace.run("developer", "tasks").code == 0
-    assert workspace.run("developer", "tasks").err == ""
+    assert workspace.run("developer", "tasks").err == f"{UNVERIFIED_NOTE}\n"
 
 
 def test_invalid_container_exits_with_1(workspace: CliWorkspace, tmp_path: Path) -> None:

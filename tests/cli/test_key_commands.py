@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from cryptography.x509 import load_pem_x509_csr
 
+from sealyard.cli.output import UNVERIFIED_NOTE
 from tests.support.cli_runner import CliWorkspace
 from tests.support.key_files import certificate_for, write_pem
 
@@ -201,7 +202,7 @@ def test_certificate_is_renewed_in_place(workspace: CliWorkspace, tmp_path: Path
     lines = workspace.run("admin", "key", "show", "local:bought").out.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["1", "imported"], ["2", "renewed"]]
     assert ["CN=old" in lines[1], "CN=new" in lines[2]] == [True, True]
-    assert workspace.run("admin", "key", "list").err == ""
+    assert workspace.run("admin", "key", "list").err == f"{UNVERIFIED_NOTE}\n"
     assert not any("expire" in each for each in workspace.value("developer", "device", "show", "bought")["warnings"])
     task = workspace.value("developer", "package", "--device", "bought", "--firmware", firmware)["id"]
     assert workspace.run("owner", "approve", task).code == 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sealyard.cli.output import UNVERIFIED_NOTE
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import is_listening
 from sealyard.fs.workspace_lock import WorkspaceLock
@@ -223,4 +224,4 @@ def test_closed_stdout_exits_with_141(workspace: CliWorkspace) -> None:
         process.stdout.close()
         process.stdout = None
         _, stderr = process.communicate(timeout=TIMEOUT)
-    assert (process.returncode, stderr) == (141, "")
+    assert (process.returncode, stderr) == (141, f"{UNVERIFIED_NOTE}\n")

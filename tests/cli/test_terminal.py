@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from sealyard.cli.output import UNVERIFIED_NOTE
 from sealyard.model.algorithms import KeyType
 from tests.support.cli_runner import PASSPHRASE, CliWorkspace, command, run_process, wait_until
 from tests.support.key_files import private_key, write_pkcs12
@@ -109,7 +110,7 @@ def test_new_passphrase_is_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_read_command_prompts_for_nothing(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
-    assert run_at_terminal(*workspace.as_user("developer", "tasks")).screen == ""
+    assert run_at_terminal(*workspace.as_user("developer", "tasks")).screen == f"{UNVERIFIED_NOTE}\r\n"
 
 
 def test_progress_is_shown_only_at_terminal(

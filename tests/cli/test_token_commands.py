@@ -22,7 +22,7 @@ def test_create_json_includes_token_metadata(workspace: CliWorkspace) -> None:
     assert SECRET.fullmatch(issued["secret"])
     assert issued["secret"].startswith(f"sy_{issued['token']['id']}_")
     listed = workspace.value("developer", "token", "list")
-    assert listed == [issued["token"]]
+    assert listed == [{**issued["token"], "storeVerified": False}]
 
 
 def test_administrator_manages_machine_token(workspace: CliWorkspace) -> None:
