@@ -20,6 +20,9 @@ BACKEND = "tests.support.json_keyring.JsonKeyring"
 class JsonKeyring(KeyringBackend):
     @properties.classproperty
     def priority(self) -> float:
+        """Make the backend available only where it is selected: the import alone registers it."""
+        if os.environ.get("PYTHON_KEYRING_BACKEND") != BACKEND:
+            raise RuntimeError("not selected")
         return 1
 
     def get_password(self, service: str, username: str) -> str | None:
