@@ -41,6 +41,9 @@ IDLE_TIMEOUT = 10.0
 THREAD_TIMEOUT = 0.5
 """Maximum number of seconds to wait for work in threads: tests block some threads while they press keys."""
 
+TIMER_TIMEOUT = 1.0
+"""Maximum number of seconds to wait for timers: some repeat in short intervals, and a notification ends meanwhile."""
+
 _thread_work: weakref.WeakSet[asyncio.Future[Any]] = weakref.WeakSet()
 """The futures of work in threads."""
 
@@ -113,7 +116,7 @@ async def wait_idle(*_: float) -> None:
     """
     loop: Any = asyncio.get_running_loop()
     end = time.monotonic() + IDLE_TIMEOUT
-    thread_seconds = THREAD_TIMEOUT
+    thread_seconds, timer_seconds = THREAD_TIMEOUT, TIMER_TIMEOUT
     while (now := time.monotonic()) < end:
         await asyncio.sleep(0)
         if loop._ready:
@@ -124,9 +127,10 @@ async def wait_idle(*_: float) -> None:
             thread_seconds -= time.monotonic() - now
             continue
         soon = min((each.when() for each in loop._scheduled if not each.cancelled()), default=math.inf)
-        if soon > loop.time() + IDLE_WINDOW:
+        if soon > loop.time() + IDLE_WINDOW or timer_seconds <= 0:
             return
         await asyncio.sleep(max(0.0, soon - loop.time()))
+        timer_seconds -= time.monotonic() - now
 
 
 async def wait_for_workers(pilot: Pilot[None]) -> None:

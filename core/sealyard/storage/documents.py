@@ -364,6 +364,11 @@ class TinyDocumentStore:
     def close(self) -> None:
         if self._committer is not None:
             self._committer.close()
+            return
+        with self._lock:
+            # The documents can be large, and cycles of objects may keep a closed store for a long time.
+            self._memory = InMemoryTables(self._indexes)
+            self._pending_records = PendingRecords()
 
     def _require_committer(self) -> GroupCommitter:
         if self._committer is None:
