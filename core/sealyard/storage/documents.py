@@ -25,13 +25,10 @@ from sealyard.storage.opening import StoreOpening
 from sealyard.storage.pending_log import PendingRecords
 from sealyard.storage.tinydb_tables import StringIdDatabase, TableView
 
-__all__ = ["DocumentStore", "Page", "RawPage", "TinyDocumentStore", "WriteBatch", "scan_documents"]
+__all__ = ["DocumentStore", "Page", "RawPage", "TinyDocumentStore", "WriteBatch"]
 
 Indexes = Mapping[str, tuple[str, ...]]
 """By table name: the fields by which documents can be filtered; ``a.b`` is the field ``b`` inside ``a``."""
-
-SCAN_PAGE_SIZE = 500
-"""Number of documents that :func:`scan_documents` reads at a time."""
 
 _LOAD_ATTEMPTS = 5  # a reader retries if a writer compacts the store or rolls back a write meanwhile
 
@@ -187,20 +184,6 @@ class DocumentStore(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-def scan_documents(store: DocumentStore, table: str, filters: Mapping[str, str]) -> Iterator[bytes]:
-    """Yield the encoded documents that match ``filters``, newest first, reading page by page.
-
-    Documents that are saved during the iteration may or may not be included.
-    """
-    cursor: str | None = None
-    while True:
-        page = store.page_json(table, filters=filters, cursor=cursor, limit=SCAN_PAGE_SIZE)
-        yield from page.documents
-        cursor = page.cursor(len(page.documents))
-        if cursor is None:
-            return
 
 
 class TinyDocumentStore:

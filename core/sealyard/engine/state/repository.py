@@ -37,7 +37,8 @@ from sealyard.model.errors import ConcurrentWriterError, NotFoundError, Workspac
 from sealyard.model.events import DurableEvent
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import Task
-from sealyard.storage.documents import DocumentStore, WriteBatch, scan_documents
+from sealyard.storage.documents import DocumentStore, WriteBatch
+from sealyard.storage.scan import scan_documents
 
 
 class TaskListener(Protocol):
