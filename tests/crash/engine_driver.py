@@ -63,7 +63,7 @@ class EngineDriver:
         assert ready_line is not None, f"the engine did not start: {self._workspace.parent / 'engine.log'}"
 
     def wait_for_exit(self) -> int:
-        """Wait until the process ends by itself; return its exit code."""
+        """Wait until the process exits, and return its exit code."""
         return self._process.wait(START_TIMEOUT)
 
     @property

@@ -221,7 +221,7 @@ def test_e14_older_generation_is_refused(paths: WorkspacePaths, tmp_path: Path) 
 
 
 def test_e14_store_of_a_copy_is_refused_after_compaction(paths: WorkspacePaths, tmp_path: Path) -> None:
-    """The same workspace went on in a copy, which has the same key; its store has the next generation."""
+    """The store comes from a copy of the workspace that has the same key and was used meanwhile."""
 
     async def scenario(folder: Path, message: bytes) -> None:
         async with open_engine(folder, work=False) as engine:

@@ -18,6 +18,7 @@ from sealyard.keys import file_keyring
 from sealyard.keys import master_key as master
 from sealyard.keys.file_keyring import Argon2Params
 from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, UsageError
+from tests.support.factories.key_stores import FakeKeyring
 
 TOKEN = "sy_0123abcd_a-canary-among-tokens"
 PASSPHRASE = {"SEALYARD_PASSPHRASE": "a canary among passphrases"}
@@ -71,22 +72,10 @@ def test_invalid_server_url_is_rejected(url: str) -> None:
 # ---- tokens
 
 
-class MemoryKeyring(KeyringBackend):
+class MemoryKeyring(FakeKeyring, KeyringBackend):
     """Test double of the keyring of an operating system."""
 
     priority = 1
-
-    def __init__(self) -> None:
-        self.passwords: dict[tuple[str, str], str] = {}
-
-    def get_password(self, service: str, username: str) -> str | None:
-        return self.passwords.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self.passwords[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        del self.passwords[service, username]
 
 
 @pytest.fixture(autouse=True)
