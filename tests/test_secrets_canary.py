@@ -85,7 +85,7 @@ def test_session_without_secret_passes(folder: Path) -> None:
 
 def run_session(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_leak.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.support.secrets_canary", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.secrets_canary", "-p", "no:cacheprovider", "-rN"]
     return subprocess.run(
         [*command, f"--rootdir={folder}", f"--basetemp={folder / 'temporary'}", *options, str(folder)],
         capture_output=True,
