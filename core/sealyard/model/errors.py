@@ -250,6 +250,12 @@ class InvalidKeyError(SealyardError):
     code = "key-refused"
 
 
+class KeyProviderError(SealyardError):
+    """A key provider is not configured correctly, or failed. A retry without a change does not help."""
+
+    code = "key-provider"
+
+
 class StoreCorruptedError(SealyardError):
     """The journal contains an invalid frame that is followed by valid ones. Nothing was changed."""
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from msgspec import UNSET, UnsetType
 
-from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.algorithms import HashName, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
 
@@ -69,10 +69,32 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
         return self.origin == "generated"
 
 
+class KeyCapabilities(FrozenStruct, frozen=True, kw_only=True):
+    """What a key provider can do with a key. The provider reports it, and it is stored with the key.
+
+    ``algorithms``: the signature algorithms of the key. ``digests``: the hash functions whose finished digests it can
+    sign. ``max_message_bytes``: the longest message that it can sign, None if there is no limit of the provider.
+    ``signatures_per_second``: the limit of a service, None if unknown.
+    """
+
+    algorithms: tuple[SigningAlgorithm, ...] = ()
+    digests: tuple[HashName, ...] = ()
+    max_message_bytes: int | None = None
+    can_wrap: bool = False
+    can_generate: bool = False
+    can_rotate: bool = False
+    can_import: bool = False
+    can_export: bool = False
+    signatures_per_second: float | None = None
+
+
 class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
     """A key as recorded in the workspace. The last of ``versions`` is the current one.
 
     ``created_by`` is empty in values from a key provider, which does not know the requesting subject.
+
+    ``capabilities`` is unset in keys that were stored before it was recorded, and in values from a key provider, which
+    reports it separately.
     """
 
     uri: str
@@ -80,6 +102,7 @@ class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
     purpose: KeyPurpose
     created_by: str = ""
     versions: tuple[KeyVersion, ...]
+    capabilities: KeyCapabilities | UnsetType = UNSET
 
     @property
     def current(self) -> KeyVersion:

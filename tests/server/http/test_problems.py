@@ -18,6 +18,7 @@ SERVER_FAULTS = {
     "store-damaged",
     "worker-state",
     "key-store-damaged",
+    "key-provider",
     "download",
     "task-failed",
     "workspace",
