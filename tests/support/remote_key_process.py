@@ -24,7 +24,8 @@ from sealyard.keys.material import Material, create_certificate, describe, gener
 from sealyard.keys.wrapping import unwrap_secret, wrap_secret
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import AlreadyExistsError, InvalidKeyError, NotFoundError, SealyardError, UsageError
-from sealyard.model.keys import KEY_NAME, KeyCapabilities, KeyInfo, KeyVersion
+from sealyard.model.key_uris import KEY_NAME
+from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
 
 Request = dict[str, Any]
 

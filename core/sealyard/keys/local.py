@@ -44,7 +44,8 @@ from sealyard.model.errors import (
     NotFoundError,
     UsageError,
 )
-from sealyard.model.keys import KEY_NAME, KeyCapabilities, KeyInfo, KeyVersion
+from sealyard.model.key_uris import KEY_NAME
+from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
 from sealyard.model.provider_settings import ProviderSettings, Secrets
 
 SCHEME = "local"

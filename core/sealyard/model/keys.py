@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -10,36 +9,12 @@ from msgspec import UNSET, UnsetType
 
 from sealyard.model.algorithms import HashName, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
-from sealyard.model.errors import UsageError
 
 CERTIFICATE_EXPIRY_WARNING = timedelta(days=30)
 """How long before the expiry of a certificate users are warned."""
 
 MAX_KEY_FILE_BYTES = 1024 * 1024
 """Maximum size of a file with keys or certificates."""
-
-KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-
-
-class KeyUri(FrozenStruct, frozen=True, kw_only=True):
-    """The name of a key and the scheme of the provider that stores it: ``local:gateway-sign``."""
-
-    scheme: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.scheme}:{self.name}"
-
-
-def parse_key_uri(text: str) -> KeyUri:
-    """Parse a key URI. Raises :class:`UsageError` if ``text`` does not have the form ``scheme:name``."""
-    scheme, colon, name = text.partition(":")
-    if not colon or not re.fullmatch(r"[a-z][a-z0-9]*", scheme) or not KEY_NAME.fullmatch(name):
-        raise UsageError(
-            f"Invalid key name {text[:80]!r}.",
-            "Use a name like local:gateway-sign: lowercase letters, digits, '.', '_' and '-'.",
-        )
-    return KeyUri(scheme=scheme, name=name)
 
 
 class KeyVersion(FrozenStruct, frozen=True, kw_only=True):

@@ -18,7 +18,8 @@ from sealyard.model.audit import Checkpoint
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import AuditVerificationError, NotFoundError, WorkerStateError
 from sealyard.model.key_holder_messages import OpenKeys, WorkerStateInfo
-from sealyard.model.keys import KeyInfo, KeyVersion, parse_key_uri
+from sealyard.model.key_uris import parse_key_uri
+from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.provider_settings import ProviderSettings, Secrets
 from sealyard.model.worker_messages import (
     AuditPublicKey,
