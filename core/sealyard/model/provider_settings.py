@@ -29,7 +29,8 @@ class ProviderSettings(FrozenStruct, frozen=True, kw_only=True):
             return msgspec.convert(self.options, options_type)
         except msgspec.ValidationError as error:
             raise KeyProviderError(
-                f"The settings of the key provider {self.name} are not valid: {error}.", "Correct its section."
+                f"The settings of the key provider {self.name} are not valid: {error}.",
+                "Correct its section in the worker settings.",
             ) from None
 
 
@@ -44,5 +45,7 @@ class Secrets(SecretStruct, frozen=True, kw_only=True):
         """Return the secret ``name``. Raises :class:`KeyProviderError` if the provider has no such secret."""
         value = self.values.get(name)
         if value is None:
-            raise KeyProviderError(f"The key provider {settings.name} has no secret named {name}.", "Configure it.")
+            raise KeyProviderError(
+                f"The key provider {settings.name} has no secret named {name}.", "Add it to the worker settings."
+            )
         return value
