@@ -13,6 +13,7 @@ from sealyard.keys.material import to_bytes
 from sealyard.keys.provider import KeyProvider
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from tests.keys.capability_contract import CapabilityContract
+from tests.keys.cipher_contract import CipherContract
 from tests.keys.provider_contract import AES_KEY, PACKAGE, ProviderContract
 from tests.support.key_files import private_key, write_pem
 from tests.support.remote_key_provider import RemoteKeys
@@ -30,7 +31,7 @@ def provider(remote: RemoteKeys) -> KeyProvider:
     return remote
 
 
-class TestRemoteKeys(ProviderContract, CapabilityContract):
+class TestRemoteKeys(ProviderContract, CapabilityContract, CipherContract):
     pass
 
 

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -16,7 +16,6 @@ from sealyard.keys.provider import Signer
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import ErrorInfo, InvalidKeyError, error_from_info
 from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
-from sealyard.model.provider_settings import ProviderSettings, Secrets
 from tests.support.processes import killed_at_exit
 
 CLOSE_TIMEOUT = 30.0
@@ -29,10 +28,6 @@ class RemoteKeys:
             [sys.executable, "-W", "ignore", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.received: list[str] = []
-
-    @classmethod
-    async def open(cls, settings: ProviderSettings, secrets: Secrets) -> Self:
-        return cls()
 
     async def close(self) -> None:
         with killed_at_exit(self._process):

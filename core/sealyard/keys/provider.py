@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Protocol
 
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
@@ -31,14 +31,6 @@ class KeyProvider(Protocol):
     exist, :class:`AlreadyExistsError` if the name of a new key is in use, and :class:`InvalidKeyError` if the key type
     does not match the algorithm, or if the provider does not support the operation for the key.
     """
-
-    @classmethod
-    async def open(cls, settings: ProviderSettings, secrets: Secrets) -> Self:
-        """Open the provider. Connections, modules and logins are made here, not when its module is imported.
-
-        Raises :class:`KeyProviderError` if the settings are not valid.
-        """
-        ...
 
     async def close(self) -> None:
         """End connections and sessions. The provider must not be used afterwards."""
@@ -136,5 +128,16 @@ class KeyProvider(Protocol):
         """Return the bytes of a symmetric key, to provision devices.
 
         Raises :class:`InvalidKeyError` if the key is not symmetric, or if the provider does not support export.
+        """
+        ...
+
+
+class KeyProviderFactory(Protocol):
+    """The class of a key provider, which an entry point names."""
+
+    async def open(self, settings: ProviderSettings, secrets: Secrets) -> KeyProvider:
+        """Open the provider. Connections, modules and logins are made here, not when its module is imported.
+
+        Raises :class:`KeyProviderError` if the settings are not valid.
         """
         ...

@@ -256,6 +256,12 @@ class KeyProviderError(SealyardError):
     code = "key-provider"
 
 
+class KeyProviderUnavailableError(KeyProviderError):
+    """A key provider cannot be used at the moment: its process has ended or does not answer. A retry can help."""
+
+    code = "key-provider-unavailable"
+
+
 class StoreCorruptedError(SealyardError):
     """The journal contains an invalid frame that is followed by valid ones. Nothing was changed."""
 
