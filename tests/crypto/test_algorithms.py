@@ -12,14 +12,13 @@ from sealyard.crypto.algorithms import (
     CIPHERS,
     MESSAGE_LIMIT,
     SIGNATURES,
-    HashName,
     SignatureScheme,
     SigningInput,
     check_signing_input,
     encrypted_length,
     signing_input,
 )
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, HashName, KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidInputError
 
 DIGEST_ALGORITHMS = (SigningAlgorithm.SHA256_RSA_3072_PSS, SigningAlgorithm.SHA256_RSA_4096_PSS)

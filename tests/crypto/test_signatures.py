@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from sealyard.crypto.algorithms import SIGNATURES, HashName
+from sealyard.crypto.algorithms import SIGNATURES
 from sealyard.crypto.signatures import key_type_of, sign, verify
-from sealyard.model.algorithms import KeyType, SigningAlgorithm
+from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidInputError, InvalidKeyError
 from tests.support.key_files import private_key
 

@@ -35,6 +35,8 @@ from sealyard.model.errors import (
     StorageError,
 )
 from sealyard.model.keys import MAX_KEY_FILE_BYTES, KeyVersion
+from tests.keys.capability_contract import CapabilityContract
+from tests.keys.cipher_contract import CipherContract
 from tests.keys.provider_contract import AES_KEY, PACKAGE, ProviderContract, import_file
 from tests.support.key_files import PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 
@@ -52,7 +54,7 @@ def provider(keys: LocalKeyProvider) -> KeyProvider:
     return keys
 
 
-class TestLocalKeys(ProviderContract):
+class TestLocalKeys(ProviderContract, CapabilityContract, CipherContract):
     pass
 
 

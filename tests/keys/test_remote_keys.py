@@ -12,6 +12,8 @@ import pytest
 from sealyard.keys.material import to_bytes
 from sealyard.keys.provider import KeyProvider
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from tests.keys.capability_contract import CapabilityContract
+from tests.keys.cipher_contract import CipherContract
 from tests.keys.provider_contract import AES_KEY, PACKAGE, ProviderContract
 from tests.support.key_files import private_key, write_pem
 from tests.support.remote_key_provider import RemoteKeys
@@ -21,7 +23,7 @@ from tests.support.remote_key_provider import RemoteKeys
 def remote() -> Iterator[RemoteKeys]:
     keys = RemoteKeys()
     yield keys
-    keys.close()
+    asyncio.run(keys.close())
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def provider(remote: RemoteKeys) -> KeyProvider:
     return remote
 
 
-class TestRemoteKeys(ProviderContract):
+class TestRemoteKeys(ProviderContract, CapabilityContract, CipherContract):
     pass
 
 

@@ -6,19 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sealyard.model.algorithms import KeyPurpose, KeyType
-from sealyard.model.errors import UsageError
-from sealyard.model.keys import (
-    CertificateStatus,
-    KeyInfo,
-    KeyVersion,
-    certificate_status,
-    certificate_warning,
-    parse_key_uri,
-)
+from sealyard.model.keys import CertificateStatus, KeyInfo, KeyVersion, certificate_status, certificate_warning
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -83,25 +73,3 @@ def test_current_version_is_the_last() -> None:
     assert info.current.version == 2
     assert info.version(1) == info.versions[0]
     assert info.version(3) is None
-
-
-@pytest.mark.parametrize("text", ["local:gateway-sign", "pkcs11:a", "local:0.x_y-z"])
-def test_key_uri_round_trips(text: str) -> None:
-    assert str(parse_key_uri(text)) == text
-
-
-@pytest.mark.parametrize(
-    "text", ["", "local", "local:", ":a", "local:A", "local:.a", "local:a/b", "LOCAL:a", "local:a\n"]
-)
-def test_invalid_key_uri_is_rejected(text: str) -> None:
-    with pytest.raises(UsageError):
-        parse_key_uri(text)
-
-
-@given(st.text())
-def test_parse_key_uri_accepts_or_rejects_text(text: str) -> None:
-    try:
-        uri = parse_key_uri(text)
-    except UsageError:
-        return
-    assert str(uri) == text

@@ -53,8 +53,8 @@ def run_inside(workspace: WorkerWorkspace, folder: Path, statements: dict[str, s
 
 def call_number(name: str) -> int:
     """Return the number of a system call that the filter denies, on this machine."""
-    from sealyard.jobs import syscalls
-    from sealyard.worker.confinement.seccomp import DENIED_CALLS
+    from sealyard.confinement import syscalls
+    from sealyard.confinement.seccomp import DENIED_CALLS
 
     x86_64, aarch64 = DENIED_CALLS[name]
     number = x86_64 if syscalls.machine() == "x86_64" else aarch64

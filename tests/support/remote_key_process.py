@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,11 +18,14 @@ from sealyard.crypto.certificates import create_certificate_request
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.protocols import CipherStream
 from sealyard.crypto.signatures import PrivateKey, sign
+from sealyard.keys.capabilities import describe_capabilities
 from sealyard.keys.key_import import load_certificate_of, load_key
 from sealyard.keys.material import Material, create_certificate, describe, generate_key
+from sealyard.keys.wrapping import unwrap_secret, wrap_secret
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import AlreadyExistsError, InvalidKeyError, NotFoundError, SealyardError, UsageError
-from sealyard.model.keys import KEY_NAME, KeyInfo, KeyVersion
+from sealyard.model.key_uris import KEY_NAME
+from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
 
 Request = dict[str, Any]
 
@@ -77,17 +81,35 @@ class RemoteKeyProcess:
         info, key = self.info(request), self._private_key(request)
         return create_certificate_request(key, info.versions[request["version"] - 1].certificate or "")
 
+    def get_capabilities(self, request: Request) -> KeyCapabilities:
+        return msgspec.structs.replace(describe_capabilities(self.info(request).kind), can_export=False)
+
+    def wrap(self, request: Request) -> str:
+        return base64.b64encode(self._wrap(request, wrap_secret)).decode()
+
+    def unwrap(self, request: Request) -> str:
+        return base64.b64encode(self._wrap(request, unwrap_secret)).decode()
+
+    def _wrap(self, request: Request, operation: Callable[[bytes, bytes, bytes], bytes]) -> bytes:
+        if self.info(request).kind is not KeyType.AES_256:
+            raise InvalidKeyError("The key cannot wrap secrets.")
+        key = self._material(request)
+        assert isinstance(key, bytes)
+        return operation(key, base64.b64decode(request["data"]), base64.b64decode(request["associated_data"]))
+
     def signer(self, request: Request) -> None:
         algorithm = SigningAlgorithm(request["algorithm"])
         if self.info(request).kind not in SIGNATURES[algorithm].key_kinds:
             raise InvalidKeyError("The key does not fit the algorithm.")
+        if request["prehashed"] and SIGNATURES[algorithm].hash is None:
+            raise InvalidKeyError("The algorithm does not take a digest.")
         self._material(request)
 
     def sign(self, request: Request) -> str:
         algorithm = SigningAlgorithm(request["algorithm"])
         material = self._material(request)
         assert not isinstance(material, bytes)
-        prehashed = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
+        prehashed = request["prehashed"] or SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
         data = base64.b64decode(request["data"])
         return base64.b64encode(sign(material, algorithm, data, prehashed=prehashed)).decode()
 
@@ -144,6 +166,9 @@ class RemoteKeyProcess:
 
 METHODS = (
     "info",
+    "get_capabilities",
+    "wrap",
+    "unwrap",
     "generate",
     "import_key",
     "rotate",

@@ -15,7 +15,7 @@ from sealyard.crypto.protocols import CipherStream, ContentCipher
 from sealyard.keys.provider import Signer
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import ErrorInfo, InvalidKeyError, error_from_info
-from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
 from tests.support.limits import TIMEOUT
 from tests.support.processes import killed_at_exit
 
@@ -28,7 +28,7 @@ class RemoteKeys:
         )
         self.received: list[str] = []
 
-    def close(self) -> None:
+    async def close(self) -> None:
         with killed_at_exit(self._process):
             self._process.communicate(timeout=TIMEOUT)
 
@@ -43,6 +43,16 @@ class RemoteKeys:
         if "error" in response:
             raise error_from_info(msgspec.convert(response["error"], ErrorInfo))
         return response["result"]
+
+    async def probe(self) -> None:
+        assert self._process.poll() is None
+
+    async def get_capabilities(self, name: str) -> KeyCapabilities:
+        return msgspec.convert(self.request("get_capabilities", name=name), KeyCapabilities)
+
+    async def register(self, name: str, kind: KeyType, purpose: KeyPurpose, certificate: bytes | None) -> KeyInfo:
+        self.request("info", name=name)
+        raise InvalidKeyError("This process has no keys of other programs.", "Generate the key, or import it.")
 
     async def get_info(self, name: str) -> KeyInfo:
         return msgspec.convert(self.request("info", name=name), KeyInfo)
@@ -83,13 +93,24 @@ class RemoteKeys:
     async def create_certificate_request(self, name: str, version: int) -> str:
         return str(self.request("create_certificate_request", name=name, version=version))
 
-    async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer:
-        self.request("signer", name=name, version=version, algorithm=algorithm)
-        return RemoteSigner(self, name=name, version=version, algorithm=algorithm)
+    async def signer(self, name: str, version: int, algorithm: SigningAlgorithm, *, prehashed: bool = False) -> Signer:
+        self.request("signer", name=name, version=version, algorithm=algorithm, prehashed=prehashed)
+        return RemoteSigner(self, name=name, version=version, algorithm=algorithm, prehashed=prehashed)
 
     async def cipher(self, name: str, version: int, algorithm: EncryptionAlgorithm) -> ContentCipher:
         self.request("cipher", name=name, version=version, algorithm=algorithm)
         return RemoteCipher(self, name=name, version=version, algorithm=algorithm)
+
+    async def wrap(self, name: str, version: int, secret: bytes, associated_data: bytes) -> bytes:
+        return self._wrap("wrap", name, version, secret, associated_data)
+
+    async def unwrap(self, name: str, version: int, wrapped: bytes, associated_data: bytes) -> bytes:
+        return self._wrap("unwrap", name, version, wrapped, associated_data)
+
+    def _wrap(self, method: str, name: str, version: int, data: bytes, associated_data: bytes) -> bytes:
+        encoded, encoded_context = base64.b64encode(data).decode(), base64.b64encode(associated_data).decode()
+        result = self.request(method, name=name, version=version, data=encoded, associated_data=encoded_context)
+        return base64.b64decode(result)
 
     async def export_symmetric(self, name: str, version: int) -> bytes:
         self.request("info", name=name)

@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from sealyard.confinement import namespaces, seccomp
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.device_configs import SigningKey
 from sealyard.model.errors import WorkspaceError
@@ -36,7 +37,6 @@ from sealyard.model.worker_messages import (
     WorkerReady,
     WorkerStartFailed,
 )
-from sealyard.worker.confinement import namespaces, seccomp
 from tests.support.key_files import certificate_for
 from tests.support.ordinary_user import (
     ORDINARY_USER,
@@ -50,7 +50,7 @@ from tests.support.worker_harness import CIPHER, WorkerProcess, WorkerWorkspace
 REFUSING_SCRIPT = """
 import sys
 from sealyard.worker import __main__
-from sealyard.worker.confinement import process, seccomp
+from sealyard.confinement import process, seccomp
 process.forbid_new_privileges()
 denied_calls = seccomp.DENIED_CALLS
 seccomp.DENIED_CALLS = {"unshare": (272, 97), "capset": (126, 91), "landlock_create_ruleset": (444, 444)}

@@ -168,7 +168,7 @@ def test_probe_command_carries_no_data() -> None:
 def test_probe_signer_signs_a_new_message(algorithm: SigningAlgorithm) -> None:
     private = private_key(SIGNATURES[algorithm].default_key_kind)
     certificate = create_self_signed(private, "probe", NOW).decode()
-    signer = RecordingSigner(LocalSigner(private, algorithm))
+    signer = RecordingSigner(LocalSigner(private, algorithm, prehashed=False))
     for _ in range(2):
         asyncio.run(probe_signer(signer, algorithm, certificate, "w1"))
     first, second = signer.inputs
@@ -182,7 +182,7 @@ def test_probe_signer_signs_a_new_message(algorithm: SigningAlgorithm) -> None:
 def test_probe_of_wrong_signature_fails(signature: bytes) -> None:
     private = private_key(KeyType.ED25519)
     certificate = create_self_signed(private, "probe", NOW).decode()
-    signer = RecordingSigner(LocalSigner(private, SigningAlgorithm.ED25519), signature=signature)
+    signer = RecordingSigner(LocalSigner(private, SigningAlgorithm.ED25519, prehashed=False), signature=signature)
     with pytest.raises(InvalidKeyError, match="does not match the recorded certificate"):
         asyncio.run(probe_signer(signer, SigningAlgorithm.ED25519, certificate, "w1"))
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, HashName, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidInputError
 
@@ -54,13 +54,6 @@ class Padding(StrEnum):
     PKCS7 = "PKCS7"
     ZERO = "ZERO"
     NONE = "NONE"
-
-
-class HashName(StrEnum):
-    """Hash functions, by their names in :mod:`hashlib`."""
-
-    SHA256 = "sha256"
-    SHA512 = "sha512"
 
 
 class SignatureScheme(StrEnum):

@@ -15,12 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from sealyard.crypto.algorithms import (
     SIGNATURE_LENGTHS,
     SIGNATURES,
-    HashName,
     SignatureEncoding,
     SignatureScheme,
     SignatureSpec,
 )
-from sealyard.model.algorithms import KeyType, SigningAlgorithm
+from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidInputError, InvalidKeyError
 
 PrivateKey = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sealyard.jobs.process_memory import forbid_core_dumps, forbid_memory_access
+from sealyard.confinement.process_memory import forbid_core_dumps, forbid_memory_access
 
 
 def protect_memory() -> None:

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Self
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -27,12 +28,14 @@ from sealyard.crypto.signatures import PrivateKey, sign
 from sealyard.fs.atomic import storage_error, write_atomic
 from sealyard.fs.locks import lock_file
 from sealyard.fs.private import make_private_dir
+from sealyard.keys.capabilities import describe_capabilities
 from sealyard.keys.key_import import load_certificate_of, load_key
 from sealyard.keys.master_key import verify_master_key
 from sealyard.keys.material import Material, create_certificate, describe, from_bytes, generate_key, to_bytes
 from sealyard.keys.provider import Signer
+from sealyard.keys.wrapping import unwrap_secret, wrap_secret
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
-from sealyard.model.base import JSON_ERRORS
+from sealyard.model.base import JSON_ERRORS, FrozenStruct
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import (
     AlreadyExistsError,
@@ -41,15 +44,26 @@ from sealyard.model.errors import (
     NotFoundError,
     UsageError,
 )
-from sealyard.model.keys import KEY_NAME, KeyInfo, KeyVersion
+from sealyard.model.key_uris import KEY_NAME
+from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
+from sealyard.model.provider_settings import ProviderSettings, Secrets
 
 SCHEME = "local"
+
+MASTER_KEY_NAME = "master-key"
+"""Name of the secret that contains the master key (32 bytes)."""
 
 _FORMAT = b"sealyard key 1\n"
 _NONCE_LENGTH = 12
 _INFO_FILE = "key.json"
 _LOCK_FILE = ".lock"
 """Locked while a version is created. No key has this name."""
+
+
+class LocalOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of the local key provider. ``folder``: where it stores its files."""
+
+    folder: str
 
 
 class LocalKeyProvider:
@@ -69,7 +83,34 @@ class LocalKeyProvider:
         self._folder = folder
         self._aead = AESGCM(master_key)
 
+    @classmethod
+    async def open(cls, settings: ProviderSettings, secrets: Secrets) -> Self:
+        return cls(Path(settings.parse_options(LocalOptions).folder), secrets.require(MASTER_KEY_NAME, settings))
+
+    async def close(self) -> None:
+        """Do nothing: no file stays open."""
+
+    async def probe(self) -> None:
+        if not self._folder.is_dir():
+            raise KeyStoreCorruptedError(
+                "The folder of the local keys does not exist.", "Restore the workspace from a backup."
+            )
+
+    async def get_capabilities(self, name: str) -> KeyCapabilities:
+        return describe_capabilities(self._read_info(name).kind)
+
     async def get_info(self, name: str) -> KeyInfo:
+        return self._read_info(name)
+
+    async def register(self, name: str, kind: KeyType, purpose: KeyPurpose, certificate: bytes | None) -> KeyInfo:
+        info = self._read_info(name)
+        if (info.kind, info.purpose) != (kind, purpose):
+            raise InvalidKeyError(
+                f"{info.uri} is a key of type {info.kind} for {info.purpose}.",
+                "Register it with this type and purpose.",
+            )
+        if certificate is not None:
+            await self.import_certificate(name, info.current.version, certificate)
         return self._read_info(name)
 
     async def generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
@@ -97,7 +138,7 @@ class LocalKeyProvider:
         key = self._load_private_key(info, version)
         return create_certificate_request(key, _get_version(info, version).certificate or "")
 
-    async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer:
+    async def signer(self, name: str, version: int, algorithm: SigningAlgorithm, *, prehashed: bool = False) -> Signer:
         info = self._read_info(name)
         if info.kind not in SIGNATURES[algorithm].key_kinds:
             raise InvalidKeyError(
@@ -106,7 +147,9 @@ class LocalKeyProvider:
             )
         key = self._load_material(info, version)
         assert isinstance(key, PrivateKey)
-        return LocalSigner(key, algorithm)
+        if prehashed and SIGNATURES[algorithm].hash is None:
+            raise InvalidKeyError(f"{algorithm} signs the message, not a digest.", "Use a key of another type.")
+        return LocalSigner(key, algorithm, prehashed=prehashed)
 
     async def cipher(self, name: str, version: int, algorithm: EncryptionAlgorithm) -> ContentCipher:
         info = self._read_info(name)
@@ -118,6 +161,12 @@ class LocalKeyProvider:
         key = self._load_material(info, version)
         assert isinstance(key, bytes)
         return AesCipher(algorithm, key)
+
+    async def wrap(self, name: str, version: int, secret: bytes, associated_data: bytes) -> bytes:
+        return wrap_secret(self._load_wrapping_key(name, version), secret, associated_data)
+
+    async def unwrap(self, name: str, version: int, wrapped: bytes, associated_data: bytes) -> bytes:
+        return unwrap_secret(self._load_wrapping_key(name, version), wrapped, associated_data)
 
     async def export_symmetric(self, name: str, version: int) -> bytes:
         info = self._read_info(name)
@@ -226,6 +275,14 @@ class LocalKeyProvider:
         assert isinstance(key, PrivateKey)
         return key
 
+    def _load_wrapping_key(self, name: str, version: int) -> bytes:
+        info = self._read_info(name)
+        if info.kind is not KeyType.AES_256:
+            raise InvalidKeyError(f"{info.uri} cannot wrap secrets.", f"Use a key of type {KeyType.AES_256}.")
+        key = self._load_material(info, version)
+        assert isinstance(key, bytes)
+        return key
+
     def _read_info(self, name: str) -> KeyInfo:
         path = self._key_dir(name) / _INFO_FILE
         try:
@@ -252,10 +309,10 @@ class LocalKeyProvider:
 class LocalSigner:
     """A private key in this process, bound to one signature algorithm."""
 
-    def __init__(self, key: PrivateKey, algorithm: SigningAlgorithm) -> None:
+    def __init__(self, key: PrivateKey, algorithm: SigningAlgorithm, *, prehashed: bool) -> None:
         self._key = key
         self._algorithm = algorithm
-        self._prehashed = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
+        self._prehashed = prehashed or SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
 
     async def sign(self, data: bytes) -> bytes:
         return sign(self._key, self._algorithm, data, prehashed=self._prehashed)

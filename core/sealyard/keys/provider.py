@@ -1,4 +1,4 @@
-"""Interfaces of key providers. Sealyard has one for local files; others, for example for PKCS#11, are possible."""
+"""Interfaces of key providers: local files, hardware security modules, and key services."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from typing import Protocol
 
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
-from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
+from sealyard.model.provider_settings import ProviderSettings, Secrets
+
+MAX_WRAPPED_SECRET_BYTES = 4096
+"""Maximum size of a secret that can be wrapped: that of key services."""
 
 
 class Signer(Protocol):
     """One version of a signing key, bound to one signature algorithm.
 
     The catalogue (:data:`sealyard.crypto.algorithms.SIGNATURES`) defines the input of ``sign`` (the message, or its
-    SHA-256 digest of exactly 32 bytes) and the encoding of the signature that it returns.
+    SHA-256 digest of exactly 32 bytes) and the encoding of the signature that it returns. A signer of finished digests
+    takes the digest for every algorithm.
     """
 
     async def sign(self, data: bytes) -> bytes: ...
@@ -24,8 +29,18 @@ class KeyProvider(Protocol):
 
     Key names do not include the scheme. Every method raises :class:`NotFoundError` if the key or version does not
     exist, :class:`AlreadyExistsError` if the name of a new key is in use, and :class:`InvalidKeyError` if the key type
-    does not match the algorithm.
+    does not match the algorithm, or if the provider does not support the operation for the key.
     """
+
+    async def close(self) -> None:
+        """End connections and sessions. The provider must not be used afterwards."""
+        ...
+
+    async def probe(self) -> None:
+        """Raise an error that users can understand if the provider cannot use its keys now."""
+        ...
+
+    async def get_capabilities(self, name: str) -> KeyCapabilities: ...
 
     async def get_info(self, name: str) -> KeyInfo:
         """Return the public metadata of the key and its versions."""
@@ -35,6 +50,15 @@ class KeyProvider(Protocol):
         """Generate version 1 of a new key.
 
         A signing key gets a self-signed certificate with the common name ``subject``.
+        """
+        ...
+
+    async def register(self, name: str, kind: KeyType, purpose: KeyPurpose, certificate: bytes | None) -> KeyInfo:
+        """Return the public metadata of a key that the provider has already.
+
+        ``certificate``: the content of a certificate file for the current version. Without it, a signing key keeps the
+        certificate that the provider stores, or gets a self-signed one. Raises :class:`InvalidKeyError` if the key is
+        of another kind or purpose, or the certificate is of another key.
         """
         ...
 
@@ -75,13 +99,45 @@ class KeyProvider(Protocol):
         """
         ...
 
-    async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer: ...
+    async def signer(self, name: str, version: int, algorithm: SigningAlgorithm, *, prehashed: bool = False) -> Signer:
+        """Return a signer. With ``prehashed``, it takes finished digests of the hash function of ``algorithm``.
+
+        Raises :class:`InvalidKeyError` if ``prehashed`` is true and the key cannot sign such digests.
+        """
+        ...
 
     async def cipher(self, name: str, version: int, algorithm: EncryptionAlgorithm) -> ContentCipher: ...
+
+    async def wrap(self, name: str, version: int, secret: bytes, associated_data: bytes) -> bytes:
+        """Encrypt and authenticate ``secret``, and authenticate ``associated_data``.
+
+        Raises :class:`InvalidInputError` if the secret is empty or larger than :data:`MAX_WRAPPED_SECRET_BYTES`, and
+        :class:`InvalidKeyError` if the key cannot wrap.
+        """
+        ...
+
+    async def unwrap(self, name: str, version: int, wrapped: bytes, associated_data: bytes) -> bytes:
+        """Return the secret that :meth:`wrap` encrypted.
+
+        Raises :class:`InvalidKeyError` if ``wrapped`` was changed, or was made with another key, version or associated
+        data.
+        """
+        ...
 
     async def export_symmetric(self, name: str, version: int) -> bytes:
         """Return the bytes of a symmetric key, to provision devices.
 
         Raises :class:`InvalidKeyError` if the key is not symmetric, or if the provider does not support export.
+        """
+        ...
+
+
+class KeyProviderFactory(Protocol):
+    """The class of a key provider, which an entry point names."""
+
+    async def open(self, settings: ProviderSettings, secrets: Secrets) -> KeyProvider:
+        """Open the provider. Connections, modules and logins are made here, not when its module is imported.
+
+        Raises :class:`KeyProviderError` if the settings are not valid.
         """
         ...

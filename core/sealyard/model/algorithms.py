@@ -1,4 +1,4 @@
-"""Names of algorithms, key types and key purposes, as the Sign & Encrypt (S&E) service uses them.
+"""Names of algorithms, hash functions, key types and key purposes, as the Sign & Encrypt (S&E) service uses them.
 
 :mod:`sealyard.crypto.algorithms` implements the algorithms.
 """
@@ -51,6 +51,13 @@ X509_PKI_ALGORITHMS = frozenset(
     }
 )
 """The algorithms with which the S&E service signs by the keys of a third party's X.509 PKI."""
+
+
+class HashName(StrEnum):
+    """Hash functions, by their names in :mod:`hashlib`."""
+
+    SHA256 = "sha256"
+    SHA512 = "sha512"
 
 
 class KeyType(StrEnum):

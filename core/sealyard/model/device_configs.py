@@ -18,7 +18,8 @@ DEFAULT_RETENTION_SECONDS = 30 * 24 * 3600
 class EncryptionKey(FrozenStruct, frozen=True, kw_only=True):
     """A reference to one version of an encryption key, without the key itself.
 
-    ``uri`` has the form ``local:name``. ``name`` and ``description`` are texts of the configuration, for display.
+    ``uri`` is a key URI (:mod:`sealyard.model.key_uris`). ``name`` and ``description`` are texts of the
+    configuration, for display.
     """
 
     algorithm: EncryptionAlgorithm
@@ -31,7 +32,8 @@ class EncryptionKey(FrozenStruct, frozen=True, kw_only=True):
 class SigningKey(FrozenStruct, frozen=True, kw_only=True):
     """A reference to one version of a signing key, without the key itself.
 
-    ``uri`` has the form ``local:name``. ``name`` and ``description`` are texts of the configuration, for display.
+    ``uri`` is a key URI (:mod:`sealyard.model.key_uris`). ``name`` and ``description`` are texts of the
+    configuration, for display.
     """
 
     algorithm: SigningAlgorithm

@@ -250,6 +250,18 @@ class InvalidKeyError(SealyardError):
     code = "key-refused"
 
 
+class KeyProviderError(SealyardError):
+    """A key provider is not configured correctly, or failed. A retry without a change does not help."""
+
+    code = "key-provider"
+
+
+class KeyProviderUnavailableError(KeyProviderError):
+    """A key provider cannot be used at the moment: its process has ended or does not answer. A retry can help."""
+
+    code = "key-provider-unavailable"
+
+
 class StoreCorruptedError(SealyardError):
     """The journal contains an invalid frame that is followed by valid ones. Nothing was changed."""
 

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from msgspec import UNSET, UnsetType
 
-from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.algorithms import HashName, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
-from sealyard.model.errors import UsageError
 
 CERTIFICATE_EXPIRY_WARNING = timedelta(days=30)
 """How long before the expiry of a certificate users are warned."""
 
 MAX_KEY_FILE_BYTES = 1024 * 1024
 """Maximum size of a file with keys or certificates."""
-
-KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-
-
-class KeyUri(FrozenStruct, frozen=True, kw_only=True):
-    """The name of a key and the scheme of the provider that stores it: ``local:gateway-sign``."""
-
-    scheme: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.scheme}:{self.name}"
-
-
-def parse_key_uri(text: str) -> KeyUri:
-    """Parse a key URI. Raises :class:`UsageError` if ``text`` does not have the form ``scheme:name``."""
-    scheme, colon, name = text.partition(":")
-    if not colon or not re.fullmatch(r"[a-z][a-z0-9]*", scheme) or not KEY_NAME.fullmatch(name):
-        raise UsageError(
-            f"Invalid key name {text[:80]!r}.",
-            "Use a name like local:gateway-sign: lowercase letters, digits, '.', '_' and '-'.",
-        )
-    return KeyUri(scheme=scheme, name=name)
 
 
 class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
@@ -69,10 +44,32 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
         return self.origin == "generated"
 
 
+class KeyCapabilities(FrozenStruct, frozen=True, kw_only=True):
+    """What a key provider can do with a key. The provider reports it, and it is stored with the key.
+
+    ``algorithms``: the signature algorithms of the key. ``digests``: the hash functions whose finished digests it can
+    sign. ``max_message_bytes``: the longest message that it can sign, None if there is no limit of the provider.
+    ``signatures_per_second``: the limit of a service, None if unknown.
+    """
+
+    algorithms: tuple[SigningAlgorithm, ...] = ()
+    digests: tuple[HashName, ...] = ()
+    max_message_bytes: int | None = None
+    can_wrap: bool = False
+    can_generate: bool = False
+    can_rotate: bool = False
+    can_import: bool = False
+    can_export: bool = False
+    signatures_per_second: float | None = None
+
+
 class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
     """A key as recorded in the workspace. The last of ``versions`` is the current one.
 
     ``created_by`` is empty in values from a key provider, which does not know the requesting subject.
+
+    ``capabilities`` is unset in keys that were stored before it was recorded, and in values from a key provider, which
+    reports it separately.
     """
 
     uri: str
@@ -80,6 +77,7 @@ class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
     purpose: KeyPurpose
     created_by: str = ""
     versions: tuple[KeyVersion, ...]
+    capabilities: KeyCapabilities | UnsetType = UNSET
 
     @property
     def current(self) -> KeyVersion:

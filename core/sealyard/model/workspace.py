@@ -47,6 +47,7 @@ class WorkspacePaths:
         self.secrets_key = root / "keys" / "secrets"
         self.profiles = root / "profiles.json"
         self.engine_log = root / "logs" / "engine.log"
+        self.worker_settings = root / "worker.toml"
         self.worker_log = root / "logs" / "worker.log"
         self.worker_state = root / "worker" / "state.log"
         self.intents = root / "worker" / "intents.jsonl"  # of earlier versions; migrated to the worker state

@@ -11,8 +11,8 @@ import os
 import signal
 import sys
 
+from sealyard.confinement import Confinement
 from sealyard.worker.channel import Channel
-from sealyard.worker.confinement import Confinement
 from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.service import run
 

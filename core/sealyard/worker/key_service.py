@@ -11,14 +11,17 @@ from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.audit.reader import AuditReader
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.keys.audit_key import AUDIT_KEY_NAME, open_audit_provider
+from sealyard.keys.local import MASTER_KEY_NAME
 from sealyard.keys.provider import KeyProvider, Signer
-from sealyard.keys.registry import key_provider
+from sealyard.keys.registry import load_provider
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import Checkpoint
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import AuditVerificationError, NotFoundError, WorkerStateError
 from sealyard.model.key_holder_messages import OpenKeys, WorkerStateInfo
-from sealyard.model.keys import KeyVersion, parse_key_uri
+from sealyard.model.key_uris import parse_key_uri
+from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.provider_settings import ProviderSettings, Secrets
 from sealyard.model.worker_messages import (
     AuditPublicKey,
     ConfirmAudited,
@@ -50,22 +53,23 @@ class KeyService:
         self._origin = f"sealyard/{request.workspace_id}"
         self.workspace = Path(request.workspace)
         self._folder = self.workspace / "keys"
-        self._master_key = request.master_key
+        self._secrets = Secrets(values={MASTER_KEY_NAME: request.master_key})
         self._providers: dict[str, KeyProvider] = {}
-        self._audit_provider = open_audit_provider(self.workspace, self._master_key)
+        self._provider_lock = asyncio.Lock()
+        self._audit_provider = open_audit_provider(self.workspace, request.master_key)
         self._audit_version: KeyVersion | None = None
 
     async def signer(self, key: SigningKey) -> Signer:
-        uri = parse_key_uri(key.uri)
-        return await self._get_provider(uri.scheme).signer(uri.name, key.version, key.algorithm)
+        provider, name = await self._find_provider(key.uri)
+        return await provider.signer(name, key.version, key.algorithm)
 
     async def key_purpose(self, key: SigningKey) -> KeyPurpose:
-        uri = parse_key_uri(key.uri)
-        return (await self._get_provider(uri.scheme).get_info(uri.name)).purpose
+        provider, name = await self._find_provider(key.uri)
+        return (await provider.get_info(name)).purpose
 
     async def cipher(self, key: EncryptionKey) -> ContentCipher:
-        uri = parse_key_uri(key.uri)
-        return await self._get_provider(uri.scheme).cipher(uri.name, key.version, key.algorithm)
+        provider, name = await self._find_provider(key.uri)
+        return await provider.cipher(name, key.version, key.algorithm)
 
     async def handle(self, request_id: int, command: KeyCommand) -> KeyResponse:
         """Execute a key command and return its response. Raises the errors of :mod:`sealyard.model.errors`."""
@@ -75,8 +79,8 @@ class KeyService:
             case ImportKey():
                 return await self._import(request_id, command)
             case RotateKey():
-                uri = parse_key_uri(command.uri)
-                return KeyResponse(request_id=request_id, version=await self._get_provider(uri.scheme).rotate(uri.name))
+                provider, name = await self._find_provider(command.uri)
+                return KeyResponse(request_id=request_id, version=await provider.rotate(name))
             case ImportCertificate():
                 return await self._import_certificate(request_id, command)
             case CreateCertificateRequest():
@@ -105,44 +109,50 @@ class KeyService:
             case ProbeAuditKey(public_key=public_key):
                 await probe_audit_signer(await self._open_audit_signer(), public_key, self._workspace_id)
 
-    def _get_provider(self, scheme: str) -> KeyProvider:
-        if scheme not in self._providers:
-            self._providers[scheme] = key_provider(scheme, self._folder, self._master_key)
-        return self._providers[scheme]
+    async def _find_provider(self, uri_text: str) -> tuple[KeyProvider, str]:
+        """Return the provider of the key with this URI, and the name of the key without the scheme."""
+        uri = parse_key_uri(uri_text)
+        async with self._provider_lock:
+            if uri.scheme not in self._providers:
+                self._providers[uri.scheme] = await self._open_provider(uri.scheme)
+        return self._providers[uri.scheme], uri.name
+
+    async def _open_provider(self, scheme: str) -> KeyProvider:
+        """Open the provider of ``scheme``, which stores its files in a folder of this name."""
+        options = {"folder": str(self._folder / scheme)}
+        settings = ProviderSettings(name=scheme, provider=scheme, options=options)
+        return await load_provider(scheme).open(settings, self._secrets)
 
     async def _generate(self, request_id: int, command: GenerateKey) -> KeyResponse:
-        uri = parse_key_uri(command.uri)
-        key = await self._get_provider(uri.scheme).generate(uri.name, command.kind, command.purpose, command.subject)
-        return KeyResponse(request_id=request_id, key=key)
+        provider, name = await self._find_provider(command.uri)
+        key = await provider.generate(name, command.kind, command.purpose, command.subject)
+        return KeyResponse(request_id=request_id, key=await _add_capabilities(provider, name, key))
 
     async def _import(self, request_id: int, command: ImportKey) -> KeyResponse:
-        uri = parse_key_uri(command.uri)
-        key = await self._get_provider(uri.scheme).import_key(
-            uri.name,
+        provider, name = await self._find_provider(command.uri)
+        key = await provider.import_key(
+            name,
             command.content,
             command.kind,
             command.purpose,
             command.password,
             command.certificate,
         )
-        return KeyResponse(request_id=request_id, key=key)
+        return KeyResponse(request_id=request_id, key=await _add_capabilities(provider, name, key))
 
     async def _import_certificate(self, request_id: int, command: ImportCertificate) -> KeyResponse:
-        uri = parse_key_uri(command.uri)
-        provider = self._get_provider(uri.scheme)
-        version = await provider.import_certificate(uri.name, command.version, command.content)
+        provider, name = await self._find_provider(command.uri)
+        version = await provider.import_certificate(name, command.version, command.content)
         return KeyResponse(request_id=request_id, version=version)
 
     async def _create_certificate_request(self, request_id: int, command: CreateCertificateRequest) -> KeyResponse:
-        uri = parse_key_uri(command.uri)
-        provider = self._get_provider(uri.scheme)
-        text = await provider.create_certificate_request(uri.name, command.version)
+        provider, name = await self._find_provider(command.uri)
+        text = await provider.create_certificate_request(name, command.version)
         return KeyResponse(request_id=request_id, text=text)
 
     async def _export(self, request_id: int, command: ExportKey) -> KeyResponse:
-        uri = parse_key_uri(command.uri)
-        data = await self._get_provider(uri.scheme).export_symmetric(uri.name, command.version)
-        return KeyResponse(request_id=request_id, secret=data)
+        provider, name = await self._find_provider(command.uri)
+        return KeyResponse(request_id=request_id, secret=await provider.export_symmetric(name, command.version))
 
     async def _load_audit_key(self) -> KeyVersion:
         if self._audit_version is None:
@@ -202,3 +212,7 @@ class KeyService:
         if self._holder is None:
             raise WorkerStateError("The worker has no key holder.", "Start it through the engine.")
         return self._holder
+
+
+async def _add_capabilities(provider: KeyProvider, name: str, key: KeyInfo) -> KeyInfo:
+    return msgspec.structs.replace(key, capabilities=await provider.get_capabilities(name))

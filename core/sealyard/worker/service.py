@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from sealyard.confinement import Confinement
+from sealyard.confinement.paths import worker_paths
 from sealyard.fs.atomic import is_disk_full
 from sealyard.model.errors import DiskFullError, SealyardError, StorageError, WorkerError, WorkspaceError
 from sealyard.model.tasks import TaskKind
@@ -30,8 +32,6 @@ from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.approval_check import verify_approvals
 from sealyard.worker.channel import Channel
-from sealyard.worker.confinement import Confinement
-from sealyard.worker.confinement.paths import worker_paths
 from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.job_context import JobCancelledError, JobContext
 from sealyard.worker.jobs.encrypt import encrypt

@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from sealyard.engine.state.tables import DEVICES
+from sealyard.engine.state.tables import DEVICES, KEYS
 from sealyard.model.access import Action, device_resource
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, SigningAlgorithm
 from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceConfig, KeyRole
 from sealyard.model.errors import InvalidKeyError, NotFoundError, PermissionDeniedError, UsageError
+from sealyard.model.keys import KeyCapabilities
 from sealyard.model.requests import EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.worker_messages import ExportKey, GenerateKey, ProbeEncryptionKey, ProbeSigningKey
 from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, EngineHarness, device_request
@@ -234,3 +235,19 @@ async def test_view_permission_allows_viewing_only(harness: EngineHarness) -> No
     assert {rule.resource for rule in rules if rule.subject == "USER:viewer"} == {device_resource(device.id)}
     with pytest.raises(PermissionDeniedError):
         await harness.package("USER:viewer", config="door")
+
+
+async def test_algorithm_that_the_provider_lacks_is_rejected(harness: EngineHarness) -> None:
+    uri = (await harness.create_device("door", signing_keys=(SPARE,))).signing.uri
+    repository = harness.engine.repository
+    key = repository.get(KEYS, uri)
+    assert key is not None
+    capabilities = KeyCapabilities(algorithms=(SigningAlgorithm.SHA256_ECDSA,))
+    unit_of_work = repository.begin()
+    unit_of_work.put(KEYS, uri, msgspec.structs.replace(key, capabilities=capabilities))
+    await unit_of_work.commit()
+    request = SigningKeyRequest(algorithm=SigningAlgorithm.ECC_NIST_P256, uri=uri)
+    with pytest.raises(InvalidKeyError, match="does not sign with ECC_NIST_P256") as caught:
+        await harness.create_device("gate", signing_keys=(request,))
+    assert caught.value.hint == "Use one of: SHA256_ECDSA."
+    await harness.create_device("gate", signing_keys=(msgspec.structs.replace(SPARE, uri=uri),))

@@ -19,6 +19,7 @@ SERVER_FAULTS = {
     "worker-state",
     "anchor",
     "key-store-damaged",
+    "key-provider",
     "download",
     "task-failed",
     "workspace",

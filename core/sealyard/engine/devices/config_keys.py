@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET
 
 from sealyard.containers.registry import get_format
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES
@@ -145,6 +146,8 @@ class ConfigKeys:
             raise InvalidKeyError(
                 f"{request.algorithm} requires a key of type {' or '.join(kinds)}; {key.uri} is {key.kind}."
             )
+        if isinstance(request, SigningKeyRequest):
+            _check_capabilities(key, request.algorithm)
         return key
 
     def _may_use(self, subject: str, key: KeyInfo) -> bool:
@@ -187,6 +190,15 @@ def build_warnings(
         *_purpose_warnings(signing_keys[0].algorithm, purpose),
     )
     return tuple(dict.fromkeys(warnings))
+
+
+def _check_capabilities(key: KeyInfo, algorithm: SigningAlgorithm) -> None:
+    """Raise :class:`InvalidKeyError` if the provider of ``key`` has reported that it does not offer ``algorithm``."""
+    if key.capabilities is not UNSET and algorithm not in key.capabilities.algorithms:
+        raise InvalidKeyError(
+            f"The provider of {key.uri} does not sign with {algorithm}.",
+            f"Use one of: {', '.join(key.capabilities.algorithms)}.",
+        )
 
 
 def _purpose_warnings(algorithm: SigningAlgorithm, purpose: KeyPurpose) -> tuple[str, ...]:

@@ -37,7 +37,8 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig, EncryptionKey, KeyRole, SigningKey
 from sealyard.model.errors import AlreadyExistsError, NotFoundError, UsageError
 from sealyard.model.hints import Hint, HintCode
-from sealyard.model.keys import KEY_NAME, KeyInfo
+from sealyard.model.key_uris import KEY_NAME
+from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import CertificateContent, DeviceRequest, DeviceUpdate, ExportedKey
 
 MAX_PERIOD = timedelta(days=3650)

@@ -29,7 +29,8 @@ from sealyard.model.errors import (
 )
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_checks import KeyCheck
-from sealyard.model.keys import KeyInfo, KeyVersion, certificate_warning, parse_key_uri
+from sealyard.model.key_uris import parse_key_uri
+from sealyard.model.keys import KeyInfo, KeyVersion, certificate_warning
 from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent
 from sealyard.model.worker_messages import (
     CreateCertificateRequest,

@@ -64,6 +64,7 @@ STATUS: dict[str, int] = {
     "connection": 503,
     "issuer-unreachable": 503,
     "disk-full": 503,
+    "key-provider-unavailable": 503,
     "key-store-locked": 503,
     "storage": 503,
     "worker": 503,

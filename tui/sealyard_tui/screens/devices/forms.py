@@ -26,7 +26,7 @@ from sealyard.model.device_configs import (
 )
 from sealyard.model.errors import UsageError
 from sealyard.model.formatting import format_duration, parse_duration
-from sealyard.model.keys import KEY_NAME
+from sealyard.model.key_uris import KEY_NAME
 from sealyard.model.requests import (
     AccessControlList,
     DeviceRequest,

@@ -13,7 +13,7 @@ import os
 import struct
 from collections.abc import Iterable
 
-from sealyard.jobs import syscalls
+from sealyard.confinement import syscalls
 
 DENIED_CALLS: dict[str, tuple[int | None, int | None]] = {
     # name: number on x86_64 and on aarch64

@@ -7,8 +7,8 @@ import os
 import stat
 from pathlib import Path
 
-from sealyard.jobs import syscalls
-from sealyard.worker.confinement.paths import ReachablePaths
+from sealyard.confinement import syscalls
+from sealyard.confinement.paths import ReachablePaths
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION = 1

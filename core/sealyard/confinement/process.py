@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from sealyard.jobs import syscalls
+from sealyard.confinement import syscalls
 
 PR_SET_NO_NEW_PRIVS = 38
 

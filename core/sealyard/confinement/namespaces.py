@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sealyard.jobs import syscalls
+from sealyard.confinement import syscalls
 
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000

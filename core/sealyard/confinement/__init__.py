@@ -1,4 +1,4 @@
-"""Confinement of the crypto worker: the kernel restricts what the process can do before it accepts a job.
+"""Confinement of processes that use keys: the kernel restricts what they can do before they accept requests.
 
 See ``core/sealyard/worker/README.md`` for what each measure prevents, and for the reason of their order.
 """
@@ -9,10 +9,10 @@ import os
 import sys
 from collections.abc import Callable
 
-from sealyard.jobs.process_memory import forbid_core_dumps, forbid_memory_access
+from sealyard.confinement import landlock, namespaces, process, seccomp
+from sealyard.confinement.paths import ReachablePaths
+from sealyard.confinement.process_memory import forbid_core_dumps, forbid_memory_access
 from sealyard.model.worker_messages import RefusedMeasure
-from sealyard.worker.confinement import landlock, namespaces, process, seccomp
-from sealyard.worker.confinement.paths import ReachablePaths
 
 
 class Confinement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-from sealyard.jobs import syscalls
+from sealyard.confinement import syscalls
 
 _PR_SET_DUMPABLE = 4
 

@@ -1,0 +1,198 @@
+"""The worker settings: the key providers that are set up besides the local keys.
+
+They are read from ``worker.toml`` in the workspace, or from the file that ``SEALYARD_WORKER_SETTINGS`` names; see
+``worker.example.toml`` in this folder. Each section ``[keys.NAME]`` sets up one provider. The file never contains a
+secret, only where to read it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import KeyProviderError
+from sealyard.model.provider_settings import ProviderSettings, Secrets
+from sealyard.model.workspace import WorkspacePaths
+
+MAX_FILE_BYTES = 64 * 1024
+"""Maximum size of the settings file and of a file with a secret."""
+
+SETTINGS_VARIABLE = "SEALYARD_WORKER_SETTINGS"
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+
+_SECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_OTHER_USERS = 0o077
+
+
+class SecretSource(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """Where a secret is stored. Exactly one of the fields is set."""
+
+    file: Annotated[str, Meta(description="Path of a file that only its owner can read.")] = ""
+    credential: Annotated[
+        str, Meta(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]*)?$", description="Name of a systemd credential.")
+    ] = ""
+
+    def find_path(self, environ: Mapping[str, str]) -> Path:
+        """Return the path of the file. A credential without a folder of credentials has a path that does not exist."""
+        return Path(self.file or Path(environ.get(CREDENTIALS_VARIABLE, os.devnull), self.credential))
+
+
+class Pkcs11Options(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """Options of the provider ``pkcs11``: keys in one token. Its secret is named ``pin``."""
+
+    module: Annotated[str, Meta(pattern="^/", description="Path of the PKCS#11 module, a shared library.")]
+    token: Annotated[str, Meta(min_length=1, max_length=32, description="Label of the token.")]
+
+
+OPTION_TYPES: Mapping[str, type[FrozenStruct]] = MappingProxyType({"pkcs11": Pkcs11Options})
+"""The options of the providers of Sealyard, by scheme. Providers of other packages check their own options."""
+
+
+class ProviderSection(FrozenStruct, frozen=True, kw_only=True):
+    """A section of the file: the settings of a provider, and where its secrets are stored."""
+
+    settings: ProviderSettings
+    secret_sources: Mapping[str, SecretSource]
+
+    def read_secrets(self, environ: Mapping[str, str]) -> Secrets:
+        """Return the secrets without a final line feed.
+
+        ``environ`` names the folder of the systemd credentials. Raises :class:`KeyProviderError`, which never contains
+        a secret, if a secret cannot be read or is empty, or if other users can read its file.
+        """
+        return Secrets(
+            values={name: self._read_secret(name, source, environ) for name, source in self.secret_sources.items()}
+        )
+
+    def _read_secret(self, name: str, source: SecretSource, environ: Mapping[str, str]) -> bytes:
+        path = source.find_path(environ)
+        try:
+            if source.file and path.stat().st_mode & _OTHER_USERS:
+                raise self._secret_error(name, f"other users can read {path}", f"Run: chmod 600 {path}")
+            with path.open("rb") as file:
+                secret = file.read(MAX_FILE_BYTES).removesuffix(b"\n").removesuffix(b"\r")
+        except OSError as error:
+            raise self._secret_error(name, f"cannot read {path}: {error.strerror}", "Check the path.") from error
+        if not secret:
+            raise self._secret_error(name, f"{path} is empty", "Write the secret to it.")
+        return secret
+
+    def _secret_error(self, name: str, problem: str, hint: str) -> KeyProviderError:
+        return KeyProviderError(f"The secret {name} of the key provider {self.settings.name}: {problem}.", hint)
+
+
+def load_worker_settings(
+    workspace: WorkspacePaths, environ: Mapping[str, str], tenant: str = ""
+) -> tuple[ProviderSection, ...]:
+    """Load the sections of the settings file; none if the workspace has no such file.
+
+    The settings of a ``tenant`` are always in its workspace, because no tenant may use the keys of another one. Raises
+    :class:`KeyProviderError`, which names the section and the key, if the file is not valid, or if the variable names a
+    file that does not exist.
+    """
+    path = workspace.worker_settings
+    if environ.get(SETTINGS_VARIABLE) and not tenant:
+        path = Path(environ[SETTINGS_VARIABLE])
+    elif not path.exists():
+        return ()
+    return tuple(_parse_section(path, name, section) for name, section in _read_sections(path).items())
+
+
+def worker_settings_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the settings file."""
+    provider = {"type": "string", "description": "Scheme of the key URIs, for example pkcs11."}
+    secrets = {"type": "object", "additionalProperties": _struct_schema(SecretSource)}
+    common = {"provider": provider, "secrets": secrets}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Worker settings of Sealyard",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "keys": {
+                "type": "object",
+                "propertyNames": {"pattern": f"^{_SECTION_NAME.pattern}$"},
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["provider"],
+                    "properties": common,
+                    "allOf": [
+                        {
+                            "if": {"properties": {"provider": {"const": scheme}}},
+                            "then": _options_schema(options_type, tuple(common)),
+                        }
+                        for scheme, options_type in OPTION_TYPES.items()
+                    ],
+                },
+            }
+        },
+    }
+
+
+def _struct_schema(struct: type[FrozenStruct]) -> dict[str, Any]:
+    definitions: dict[str, dict[str, Any]] = msgspec.json.schema_components([struct])[1]
+    return definitions[struct.__name__]
+
+
+def _options_schema(options_type: type[FrozenStruct], common_keys: tuple[str, ...]) -> dict[str, Any]:
+    """Return the schema of a section with these options and the keys of all sections."""
+    schema = _struct_schema(options_type)
+    return {**schema, "properties": {**schema["properties"], **dict.fromkeys(common_keys, True)}}
+
+
+def _read_sections(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise _settings_error(path, f"cannot be read: {error.strerror}") from error
+    import tomllib  # imported here because most workspaces have no such file
+
+    if len(content) > MAX_FILE_BYTES:
+        raise _settings_error(path, f"has more than {MAX_FILE_BYTES} bytes")
+    try:
+        table = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        reason = f": {error}" if isinstance(error, tomllib.TOMLDecodeError) else ""
+        raise _settings_error(path, f"is not valid TOML{reason}") from None
+    sections = table.pop("keys", {})
+    if table or not isinstance(sections, dict):
+        raise _settings_error(path, f"can only have sections [keys.NAME], not {', '.join(table) or 'keys'}")
+    return sections
+
+
+def _parse_section(path: Path, name: str, section: Any) -> ProviderSection:
+    if not _SECTION_NAME.fullmatch(name) or not isinstance(section, dict):
+        raise _settings_error(path, f"has the invalid section keys.{name[:40]}")
+    options = dict(section)
+    provider, sources = options.pop("provider", None), options.pop("secrets", {})
+    if not isinstance(provider, str) or provider == "local":
+        raise _settings_error(path, f"does not name the provider of keys.{name}, for example pkcs11")
+    settings = ProviderSettings(name=name, provider=provider, options=options)
+    if provider in OPTION_TYPES:
+        settings.parse_options(OPTION_TYPES[provider])
+    return ProviderSection(settings=settings, secret_sources=_parse_sources(path, name, sources))
+
+
+def _parse_sources(path: Path, name: str, table: Any) -> dict[str, SecretSource]:
+    try:
+        sources = msgspec.convert(table, dict[str, SecretSource])
+    except msgspec.ValidationError:
+        sources = {"": SecretSource()}
+    if any(bool(source.file) is bool(source.credential) for source in sources.values()):
+        raise _settings_error(
+            path, f"must set each secret of keys.{name} to {{ file = PATH }} or {{ credential = NAME }}"
+        )
+    return sources
+
+
+def _settings_error(path: Path, problem: str) -> KeyProviderError:
+    return KeyProviderError(f"{path} {problem}.", "See worker.example.toml for the form of the worker settings.")

@@ -1,0 +1,51 @@
+"""Settings and secrets of one key provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from sealyard.model.base import FrozenStruct, SecretStruct
+from sealyard.model.errors import KeyProviderError
+
+OptionsType = TypeVar("OptionsType")
+
+
+class ProviderSettings(FrozenStruct, frozen=True, kw_only=True):
+    """How a key provider is set up. ``name``: its name in error messages. ``provider``: the scheme of its key URIs.
+
+    ``options``: what the provider defines itself; see :meth:`parse_options`.
+    """
+
+    name: str
+    provider: str
+    options: Mapping[str, Any] = {}
+
+    def parse_options(self, options_type: type[OptionsType]) -> OptionsType:
+        """Return the options as ``options_type``. Raises :class:`KeyProviderError`, which names the wrong option."""
+        try:
+            return msgspec.convert(self.options, options_type)
+        except msgspec.ValidationError as error:
+            raise KeyProviderError(
+                f"The settings of the key provider {self.name} are not valid: {error}.",
+                "Correct its section in the worker settings.",
+            ) from None
+
+
+class Secrets(SecretStruct, frozen=True, kw_only=True):
+    """The secrets of a key provider by name. They are never part of its settings."""
+
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ()
+
+    values: Mapping[str, bytes] = {}
+
+    def require(self, name: str, settings: ProviderSettings) -> bytes:
+        """Return the secret ``name``. Raises :class:`KeyProviderError` if the provider has no such secret."""
+        value = self.values.get(name)
+        if value is None:
+            raise KeyProviderError(
+                f"The key provider {settings.name} has no secret named {name}.", "Add it to the worker settings."
+            )
+        return value

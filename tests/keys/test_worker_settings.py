@@ -1,0 +1,141 @@
+"""Tests of the worker settings: the example, the schema, secrets, and errors that name the key but never a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from sealyard.keys import worker_settings
+from sealyard.keys.worker_settings import ProviderSection, load_worker_settings, worker_settings_schema
+from sealyard.model.errors import KeyProviderError
+from sealyard.model.workspace import WorkspacePaths
+
+FOLDER = Path(worker_settings.__file__).parent
+EXAMPLE = FOLDER / "worker.example.toml"
+SCHEMA = FOLDER / "worker.schema.json"
+PIN = "canary-1234"
+SECTION = '[keys.seal]\nprovider = "pkcs11"\nmodule = "/m.so"\ntoken = "seal"\n'
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> WorkspacePaths:
+    return WorkspacePaths(tmp_path)
+
+
+def load(paths: WorkspacePaths, text: str) -> tuple[ProviderSection, ...]:
+    paths.worker_settings.write_text(text)
+    return load_worker_settings(paths, {})
+
+
+def load_error(paths: WorkspacePaths, text: str) -> str:
+    with pytest.raises(KeyProviderError) as caught:
+        load(paths, text)
+    assert caught.value.hint
+    assert PIN not in str(caught.value)
+    return caught.value.message
+
+
+def test_workspace_without_settings_has_no_sections(paths: WorkspacePaths) -> None:
+    assert load_worker_settings(paths, {}) == ()
+    assert load(paths, "") == ()
+
+
+def test_example_is_valid(paths: WorkspacePaths) -> None:
+    (section,) = load(paths, EXAMPLE.read_text())
+    assert (section.settings.name, section.settings.provider) == ("seal", "pkcs11")
+    assert section.settings.options == {"module": "/usr/lib/softhsm/libsofthsm2.so", "token": "seal"}
+    assert {name: source.credential for name, source in section.secret_sources.items()} == {"pin": "seal-pin"}
+
+
+def test_schema_file_is_current() -> None:
+    expected = msgspec.json.format(msgspec.json.encode(worker_settings_schema()), indent=2) + b"\n"
+    assert SCHEMA.read_bytes() == expected, "write worker_settings_schema() to worker.schema.json"
+
+
+def test_schema_accepts_and_rejects_like_the_loader() -> None:
+    import tomllib
+
+    validator = Draft202012Validator(worker_settings_schema())
+    Draft202012Validator.check_schema(validator.schema)
+    assert validator.is_valid(tomllib.loads(EXAMPLE.read_text()))
+    for text in (SECTION + 'modul = "x"', SECTION.replace("/m.so", "m.so"), '[keys.a]\ntoken = "a"', "[other]"):
+        assert not validator.is_valid(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[keys", "is not valid TOML"),
+        (f"[server]\npin = '{PIN}'", "can only have sections"),
+        ("keys = 1", "can only have sections"),
+        ("[keys.Seal]", "invalid section keys.Seal"),
+        ("keys.seal = 1", "invalid section keys.seal"),
+        ("[keys.seal]", "does not name the provider of keys.seal"),
+        ("[keys.seal]\nprovider = 1", "does not name the provider"),
+        ('[keys.seal]\nprovider = "local"', "does not name the provider"),
+        ('[keys.seal]\nprovider = "pkcs11"\ntoken = "seal"', "seal are not valid: .* field `module`"),
+        (SECTION.replace('"/m.so"', "1"), "Expected `str`, got `int` - at `\\$.module`"),
+        (SECTION.replace("/m.so", "m.so"), "at `\\$.module`"),
+        (SECTION + f"pin = '{PIN}'", "unknown field `pin`"),
+        (SECTION + f"secrets.pin = '{PIN}'", "must set each secret of keys.seal"),
+        (SECTION + "secrets.pin = {}", "must set each secret"),
+        (SECTION + "secrets.pin = {file = '/a', credential = 'b'}", "must set each secret"),
+        (SECTION + f"secrets.pin = {{value = '{PIN}'}}", "must set each secret"),
+        (SECTION + "secrets.pin = {credential = '../b'}", "must set each secret"),
+        ("#" * (64 * 1024 + 1), "more than 65536 bytes"),
+    ],
+)
+def test_invalid_settings_are_explained(paths: WorkspacePaths, text: str, message: str) -> None:
+    with pytest.raises(KeyProviderError, match=message):
+        load(paths, text)
+    load_error(paths, text)
+
+
+def test_options_of_other_packages_are_passed_on(paths: WorkspacePaths) -> None:
+    (section,) = load(paths, '[keys.cloud]\nprovider = "acme"\nregion = "eu"\nretries = 3\n')
+    assert (section.settings.provider, section.settings.options) == ("acme", {"region": "eu", "retries": 3})
+
+
+def test_variable_names_another_file(paths: WorkspacePaths, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    environ = {"SEALYARD_WORKER_SETTINGS": str(other)}
+    with pytest.raises(KeyProviderError, match="cannot be read"):
+        load_worker_settings(paths, environ)
+    other.write_text(SECTION)
+    assert [section.settings.name for section in load_worker_settings(paths, environ)] == ["seal"]
+    assert load_worker_settings(paths, environ, tenant="acme") == ()
+
+
+def test_secrets_come_from_files_and_credentials(paths: WorkspacePaths, tmp_path: Path) -> None:
+    pin_file = tmp_path / "pin"
+    pin_file.write_text(f"{PIN}\n")
+    pin_file.chmod(0o600)
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    for source in (f"file = '{pin_file}'", "credential = 'pin'"):
+        (section,) = load(paths, f"{SECTION}secrets.pin = {{{source}}}")
+        secrets = section.read_secrets(environ)
+        assert secrets.require("pin", section.settings) == PIN.encode()
+        assert PIN not in repr(secrets)
+        assert PIN not in repr(section)
+
+
+def test_unusable_secrets_are_explained(paths: WorkspacePaths, tmp_path: Path) -> None:
+    pin_file = tmp_path / "pin"
+    (section,) = load(paths, f"{SECTION}secrets.pin = {{file = '{pin_file}'}}")
+    with pytest.raises(KeyProviderError, match="secret pin of the key provider seal: cannot read"):
+        section.read_secrets({})
+    pin_file.write_text(PIN)
+    pin_file.chmod(0o640)
+    with pytest.raises(KeyProviderError, match="other users can read") as caught:
+        section.read_secrets({})
+    assert PIN not in str(caught.value)
+    pin_file.write_text("\n")
+    pin_file.chmod(0o600)
+    with pytest.raises(KeyProviderError, match="is empty"):
+        section.read_secrets({})
+    (section,) = load(paths, f"{SECTION}secrets.pin = {{credential = 'pin'}}")
+    with pytest.raises(KeyProviderError, match="cannot read"):
+        section.read_secrets({})

@@ -1,0 +1,58 @@
+"""A provider process and its connections, as the key holder starts it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from sealyard.jobs.environment import select_environment
+from sealyard.keys.local import MASTER_KEY_NAME
+from sealyard.model.provider_messages import ConnectWorker, FromProvider, OpenProvider
+from sealyard.model.provider_settings import ProviderSettings, Secrets
+
+MASTER_KEY = bytes(range(32))
+EXIT_TIMEOUT = 30.0
+
+_decoder: msgspec.json.Decoder[FromProvider] = msgspec.json.Decoder(FromProvider)
+
+
+def local_settings(folder: Path) -> OpenProvider:
+    """Return the settings of a provider of local keys, which has no device and needs no other program."""
+    settings = ProviderSettings(name="test", provider="local", options={"folder": str(folder)})
+    return OpenProvider(settings=settings, secrets=Secrets(values={MASTER_KEY_NAME: MASTER_KEY}))
+
+
+class ProviderProcess:
+    def __init__(self) -> None:
+        self.control, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with child_end:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "sealyard.provider", str(child_end.fileno())],
+                env=select_environment(os.environ),
+                pass_fds=[child_end.fileno()],
+            )
+
+    def open(self, request: OpenProvider) -> FromProvider:
+        self.control.send(msgspec.json.encode(request))
+        return _decoder.decode(self.control.recv(64 * 1024))
+
+    def connect(self, provider_end: socket.socket) -> None:
+        """Give the process its end of the connection of a worker."""
+        socket.send_fds(self.control, [msgspec.json.encode(ConnectWorker())], [provider_end.fileno()])
+
+    def close(self) -> int:
+        """Close the control socket, and return the exit code."""
+        self.control.close()
+        return self.wait()
+
+    def wait(self) -> int:
+        try:
+            return self.process.wait(EXIT_TIMEOUT)
+        finally:
+            self.process.kill()
+            self.process.wait()
