@@ -1,0 +1,32 @@
+"""Keys as the token or key service that holds them describes them."""
+
+from __future__ import annotations
+
+from sealyard.model.algorithms import KeyType
+from sealyard.model.base import FrozenStruct
+from sealyard.model.keys import KeyCapabilities
+
+
+class BackendKey(FrozenStruct, frozen=True, kw_only=True):
+    """One version of a key. ``public_key`` (PEM) is set only for signing keys.
+
+    ``native_id``: the identifier of this version in its token or service: the version number of Vault, the key ARN of
+    AWS KMS, the hexadecimal CKA_ID of PKCS#11.
+
+    ``certificate``: the certificate (PEM) that the token stores with the key.
+    """
+
+    native_id: str
+    kind: KeyType
+    public_key: str | None = None
+    certificate: str | None = None
+    capabilities: KeyCapabilities
+
+
+class ListedKey(FrozenStruct, frozen=True, kw_only=True):
+    """A key that can be registered. ``name``: its canonical name without the scheme."""
+
+    name: str
+    kind: KeyType
+    label: str = ""
+    """The name that people gave the key, such as an alias or the label of the object."""
