@@ -10,8 +10,8 @@ import traceback
 
 import msgspec
 
-from sealyard.jobs.packets import PacketReader, PacketWriter
-from sealyard.keys.provider import KeyProvider
+from sealyard.jobs.packets import MAX_MESSAGE_BYTES, PacketReader, PacketWriter
+from sealyard.keys.backend import KeyBackend
 from sealyard.model.errors import InvalidInputError, KeyProviderError, SealyardError
 from sealyard.model.provider_messages import ProviderRequest, ProviderResponse, ProviderStarted
 from sealyard.provider.commands import execute
@@ -25,9 +25,9 @@ class WorkerConnection:
     A request that is not valid ends the connection: a worker sends none.
     """
 
-    def __init__(self, fd: int, provider: KeyProvider) -> None:
+    def __init__(self, fd: int, backend: KeyBackend) -> None:
         self._fd = fd
-        self._provider = provider
+        self._backend = backend
         self._writer = PacketWriter(fd)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -61,7 +61,7 @@ class WorkerConnection:
 
     async def _execute(self, request: ProviderRequest) -> None:
         try:
-            response = await execute(self._provider, request.request_id, request.command)
+            response = await execute(self._backend, request.request_id, request.command)
         except SealyardError as error:
             response = ProviderResponse(request_id=request.request_id, error=error.to_info())
         except Exception as error:
@@ -82,7 +82,18 @@ def to_provider_error(error: Exception) -> KeyProviderError:
 
 def _encode(response: ProviderResponse) -> bytes:
     try:
-        return msgspec.json.encode(response)
+        message = msgspec.json.encode(response)
     except UnicodeEncodeError:
-        error = InvalidInputError("A name in the response is not valid Unicode.")
-        return msgspec.json.encode(ProviderResponse(request_id=response.request_id, error=error.to_info()))
+        return _encode_error(response, InvalidInputError("A name in the response is not valid Unicode."))
+    if len(message) > MAX_MESSAGE_BYTES:
+        return _encode_error(
+            response,
+            KeyProviderError(
+                "The answer of the key provider is too long.", "Name a key by its URI instead of listing all."
+            ),
+        )
+    return message
+
+
+def _encode_error(response: ProviderResponse, error: SealyardError) -> bytes:
+    return msgspec.json.encode(ProviderResponse(request_id=response.request_id, error=error.to_info()))

@@ -1,4 +1,4 @@
-"""The provider process's main loop: open the provider, then serve the connections of workers."""
+"""The provider process's main loop: open the backend, then serve the connections of workers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import traceback
 
 import msgspec
 
-from sealyard.keys.provider import KeyProvider
-from sealyard.keys.registry import load_provider
+from sealyard.keys.backend import KeyBackend
+from sealyard.keys.registry import load_backend
 from sealyard.model.errors import SealyardError
 from sealyard.model.provider_messages import (
     ConnectWorker,
@@ -32,7 +32,7 @@ _decoder: msgspec.json.Decoder[ToProvider] = msgspec.json.Decoder(ToProvider)
 def serve(control: socket.socket) -> int:
     """Run until the key holder closes its end of ``control``, which ends the process.
 
-    Returns the exit code if the provider could not be opened: 2 if the first message is not :class:`OpenProvider`.
+    Returns the exit code if the backend could not be opened: 2 if the first message is not :class:`OpenProvider`.
     """
     message, _ = _receive(control)
     if not isinstance(message, OpenProvider):
@@ -44,25 +44,25 @@ def serve(control: socket.socket) -> int:
 
 async def _serve(control: socket.socket, request: OpenProvider) -> None:
     try:
-        provider = await load_provider(request.settings.provider).open(request.settings, request.secrets)
+        backend = await load_backend(request.settings.provider).open(request.settings, request.secrets)
     except Exception as error:
         reported_error = error if isinstance(error, SealyardError) else to_provider_error(error)
         _send(control, ProviderFailed(error=reported_error.to_info()))
         return
     _send(control, ProviderReady())
     loop = asyncio.get_running_loop()
-    threading.Thread(target=_accept, args=(control, provider, loop), name="key-holder", daemon=True).start()
+    threading.Thread(target=_accept, args=(control, backend, loop), name="key-holder", daemon=True).start()
     await asyncio.Event().wait()
 
 
-def _accept(control: socket.socket, provider: KeyProvider, loop: asyncio.AbstractEventLoop) -> None:
+def _accept(control: socket.socket, backend: KeyBackend, loop: asyncio.AbstractEventLoop) -> None:
     """Add a connection for each file descriptor of the key holder."""
     try:
         while True:
             message, fds = _receive(control)
             if not isinstance(message, ConnectWorker) or len(fds) != 1:
                 break
-            loop.call_soon_threadsafe(WorkerConnection(fds[0], provider).start)
+            loop.call_soon_threadsafe(WorkerConnection(fds[0], backend).start)
     except (OSError, ValueError):
         traceback.print_exc()
     finally:
