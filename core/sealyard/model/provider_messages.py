@@ -12,23 +12,32 @@ from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.backend_keys import BackendKey, ListedKey
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import ErrorInfo
-from sealyard.model.provider_settings import ProviderSettings, Secrets
+from sealyard.model.provider_settings import ProcessSettings, ProviderSettings, Secrets
 
 # ---- messages from the key holder
 
 
 class OpenProvider(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    """The first message: opens the backend. The answer is :class:`ProviderReady` or :class:`ProviderFailed`."""
+    """The first message: opens the backend. The answer is :class:`ProviderReady` or :class:`ProviderFailed`.
+
+    ``readable_paths``: files and folders that the process can read besides those of ``process``.
+    """
 
     settings: ProviderSettings
     secrets: Secrets
+    process: ProcessSettings = ProcessSettings()
+    readable_paths: tuple[str, ...] = ()
 
 
 class ConnectWorker(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     """Adds the connection of a worker: the file descriptor that accompanies the message."""
 
 
-ToProvider = OpenProvider | ConnectWorker
+class PingProvider(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+    """The answer is :class:`ProviderAlive`."""
+
+
+ToProvider = OpenProvider | ConnectWorker | PingProvider
 
 
 # ---- messages to the key holder
@@ -44,7 +53,13 @@ class ProviderFailed(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_u
     error: ErrorInfo
 
 
-FromProvider = ProviderReady | ProviderFailed
+class ProviderAlive(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+    """The event loop of the process works. ``oldest_request_seconds``: how long its oldest request has been running."""
+
+    oldest_request_seconds: float
+
+
+FromProvider = ProviderReady | ProviderFailed | ProviderAlive
 
 
 # ---- requests of a worker; ``name`` is the canonical name of a key without the scheme
@@ -126,6 +141,15 @@ class ProviderStarted(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_
     """The first message of a process on a connection. Requests before it may have been lost with another process."""
 
 
+class ProviderUnavailable(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+    """Sent by the key holder while no process uses the connection: the answer to all requests until the next one does.
+
+    The error is permanent if no other process follows.
+    """
+
+    error: ErrorInfo
+
+
 class ProviderResponse(SecretStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     """The result of a request, or its error. ``data``: a signature, or a wrapped or unwrapped secret.
 
@@ -142,4 +166,4 @@ class ProviderResponse(SecretStruct, frozen=True, kw_only=True, tag=True, forbid
     error: ErrorInfo | None = None
 
 
-ProviderToWorker = ProviderStarted | ProviderResponse
+ProviderToWorker = ProviderStarted | ProviderUnavailable | ProviderResponse

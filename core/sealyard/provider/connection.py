@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 import traceback
 
 import msgspec
@@ -29,7 +30,14 @@ class WorkerConnection:
         self._fd = fd
         self._backend = backend
         self._writer = PacketWriter(fd)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], float] = {}
+        """The requests that are being executed, with the times of their start."""
+        self.is_closed = False
+
+    @property
+    def oldest_request_seconds(self) -> float:
+        """How long the oldest request has been running; 0 if there is none."""
+        return time.monotonic() - min(self._tasks.values()) if self._tasks else 0.0
 
     def start(self) -> None:
         """Start the reader thread. Must be called on the event loop that executes the requests."""
@@ -53,11 +61,12 @@ class WorkerConnection:
             next(iter(self._tasks)).add_done_callback(lambda _: self._close())
             return
         os.close(self._fd)
+        self.is_closed = True
 
     def _dispatch(self, request: ProviderRequest) -> None:
         task = asyncio.create_task(self._execute(request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = time.monotonic()
+        task.add_done_callback(self._tasks.pop)
 
     async def _execute(self, request: ProviderRequest) -> None:
         try:
@@ -86,12 +95,8 @@ def _encode(response: ProviderResponse) -> bytes:
     except UnicodeEncodeError:
         return _encode_error(response, InvalidInputError("A name in the response is not valid Unicode."))
     if len(message) > MAX_MESSAGE_BYTES:
-        return _encode_error(
-            response,
-            KeyProviderError(
-                "The answer of the key provider is too long.", "Name a key by its URI instead of listing all."
-            ),
-        )
+        error = KeyProviderError("The answer of the key provider is too long.", "Name a key by its URI.")
+        return _encode_error(response, error)
     return message
 
 

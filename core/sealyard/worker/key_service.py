@@ -45,8 +45,13 @@ from sealyard.worker.key_probe import probe_audit_signer, probe_cipher, probe_si
 class KeyService:
     """Access to the keys of one workspace: its key providers, opened with the master key, and its audit key."""
 
-    def __init__(self, request: OpenKeys, holder: HolderChannel | None = None) -> None:
-        """Open the keys. ``holder``: records checkpoints before they are signed; without it, none can be signed."""
+    def __init__(
+        self, request: OpenKeys, holder: HolderChannel | None = None, provider_fds: Sequence[int] = ()
+    ) -> None:
+        """Open the keys. ``holder``: records checkpoints before they are signed; without it, none can be signed.
+
+        ``provider_fds``: a socket for each provider of ``request``, in the same order.
+        """
         self._holder = holder
         self._workspace_id = request.workspace_id
         self._origin = f"sealyard/{request.workspace_id}"

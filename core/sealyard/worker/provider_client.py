@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import threading
 import traceback
 from typing import TypeVar
@@ -13,7 +14,7 @@ import msgspec
 from sealyard.jobs.packets import PacketReader, PacketWriter
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.backend_keys import BackendKey, ListedKey
-from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError, error_from_info
+from sealyard.model.errors import ErrorInfo, KeyProviderError, KeyProviderUnavailableError, error_from_info
 from sealyard.model.provider_messages import (
     BackendCommand,
     DescribeBackendKey,
@@ -24,6 +25,7 @@ from sealyard.model.provider_messages import (
     ProviderResponse,
     ProviderStarted,
     ProviderToWorker,
+    ProviderUnavailable,
     ResolveKeyName,
     RotateBackendKey,
     SignData,
@@ -45,7 +47,8 @@ class ProviderClient:
     Used on one event loop only.
 
     The socket stays open when the process is replaced by another one. Requests that are lost then raise
-    :class:`KeyProviderUnavailableError`, as do requests without an answer; they can be repeated.
+    :class:`KeyProviderUnavailableError`, as do requests without an answer and while no process runs; they can be
+    repeated. If the key holder starts no other process, requests raise the error that it reports.
     """
 
     def __init__(self, fd: int, name: str) -> None:
@@ -54,14 +57,20 @@ class ProviderClient:
         self._writer = PacketWriter(fd)
         self._name = name
         self._is_started = False
-        self._is_closed = False
+        self._error: ErrorInfo | None = None
+        """Why no process uses the other end of the socket; None if one does, or will soon for the first time."""
         self._last_request_id = 0
+        self._requests: queue.SimpleQueue[ProviderRequest | None] = queue.SimpleQueue()
         self._futures: dict[int, asyncio.Future[ProviderResponse]] = {}
 
     def start(self) -> None:
-        """Start the reader thread. Must be called on the event loop that sends the requests."""
+        """Start the threads. Must be called on the event loop that sends the requests.
+
+        The threads are not those of the event loop, because a provider that hangs does not read.
+        """
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._read, args=(loop,), name=f"provider-{self._name}", daemon=True).start()
+        threading.Thread(target=self._write, name=f"provider-{self._name}-requests", daemon=True).start()
 
     async def close(self) -> None:
         """Fail all requests, and send no more."""
@@ -101,21 +110,18 @@ class ProviderClient:
         return self._require((await self._request(command)).data)
 
     async def _request(self, command: BackendCommand) -> ProviderResponse:
-        if self._is_closed:
-            raise self._unavailable_error("has ended")
+        if self._error is not None:
+            raise error_from_info(self._error)
         self._last_request_id += 1
         request = ProviderRequest(request_id=self._last_request_id, command=command)
         future: asyncio.Future[ProviderResponse] = asyncio.get_running_loop().create_future()
         self._futures[request.request_id] = future
+        self._requests.put(request)
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                # In a thread, because a provider that hangs does not read.
-                await asyncio.to_thread(self._writer.send, msgspec.json.encode(request))
                 response = await future
         except TimeoutError:
             raise self._unavailable_error("does not answer") from None
-        except OSError as error:
-            raise self._unavailable_error("has ended") from error
         finally:
             del self._futures[request.request_id]
         if response.error is not None:
@@ -123,19 +129,30 @@ class ProviderClient:
         return response
 
     def _dispatch(self, message: ProviderToWorker) -> None:
-        if isinstance(message, ProviderStarted):
-            if self._is_started:
-                self._fail_requests()
-            self._is_started = True
-            return
-        future = self._futures.get(message.request_id)
-        if future is not None and not future.done():
-            future.set_result(message)
+        match message:
+            case ProviderStarted():
+                if self._is_started:
+                    self._fail_requests(self._unavailable_error("has ended").to_info())
+                self._is_started, self._error = True, None
+            case ProviderUnavailable(error=error):
+                self._fail_requests(error)
+                self._error = error
+            case ProviderResponse(request_id=request_id):
+                future = self._futures.get(request_id)
+                if future is not None and not future.done():
+                    future.set_result(message)
 
-    def _fail_requests(self) -> None:
+    def _fail_requests(self, error: ErrorInfo) -> None:
         for future in self._futures.values():
             if not future.done():
-                future.set_exception(self._unavailable_error("has ended"))
+                future.set_exception(error_from_info(error))
+
+    def _write(self) -> None:
+        """Send the requests that are still wanted. The reader thread notices if the connection is closed."""
+        with contextlib.suppress(OSError):
+            while (request := self._requests.get()) is not None:
+                if request.request_id in self._futures:
+                    self._writer.send(msgspec.json.encode(request))
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -148,8 +165,9 @@ class ProviderClient:
             loop.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
-        self._is_closed = True
-        self._fail_requests()
+        self._error = self._unavailable_error("has ended").to_info()
+        self._fail_requests(self._error)
+        self._requests.put(None)
 
     def _require(self, value: Value | None) -> Value:
         if value is None:
