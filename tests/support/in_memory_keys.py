@@ -121,7 +121,8 @@ class InMemoryKeys:
                 names = [f"{section.scheme}:{key.name}" for section in self.provider_keys for key in section.keys]
                 if uri not in names:
                     raise NotFoundError(f"There is no key {uri}.")
-                return KeyResponse(request_id=0, key=self._create(uri, kind, purpose, "registered"))
+                key = self.infos.get(uri) or self._create(uri, kind, purpose, "registered")
+                return KeyResponse(request_id=0, key=key)
             case ListBackendKeys(section=name):
                 sections = tuple(section for section in self.provider_keys if name in ("", section.section))
                 return KeyResponse(request_id=0, provider_keys=sections)
