@@ -28,7 +28,7 @@ from sealyard.model.requests import (
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.model.worker_messages import GenerateKey, KeyCommand, KeyResponse, ProbeEncryptionKey
 from tests.support.limits import TIMEOUT
-from tests.support.processes import find_key_holder, find_providers
+from tests.support.processes import find_key_holder, find_providers, wait_for_exit
 from tests.support.provider_process import BACKEND_PYTHONPATH, PIN, store_file_key
 from tests.support.workspace_files import ADMIN, DEVELOPER, OWNER, create_workspace_with_device, open_engine
 
@@ -200,6 +200,15 @@ async def test_provider_ends_with_the_engine(token: Token) -> None:
         pid = await kill_provider(signal.SIGSTOP)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_provider_ends_with_a_killed_key_holder(token: Token) -> None:
+    async with open_with_device(token):
+        pid = await kill_provider(signal.SIGSTOP)
+        key_holder = find_key_holder(os.getpid())
+        assert key_holder is not None
+        os.kill(key_holder, signal.SIGKILL)
+        assert not await asyncio.to_thread(wait_for_exit, {pid}, TIMEOUT)
 
 
 async def test_wrong_pin_is_tried_once_and_leaves_no_key(token: Token) -> None:
