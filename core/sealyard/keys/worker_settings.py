@@ -52,7 +52,27 @@ class Pkcs11Options(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fiel
     token: Annotated[str, Meta(min_length=1, max_length=32, description="Label of the token.")]
 
 
-OPTION_TYPES: Mapping[str, type[FrozenStruct]] = MappingProxyType({"pkcs11": Pkcs11Options})
+class VaultOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """Options of the provider ``vault``: keys in one Transit secrets engine of HashiCorp Vault or OpenBao.
+
+    Its secret is named ``secret_id`` if ``role_id`` is set (AppRole), otherwise ``token``.
+    """
+
+    address: Annotated[str, Meta(pattern="^https?://[!-~]+$", description="URL of the server; http only on loopback.")]
+    mount: Annotated[
+        str, Meta(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", description="Path of the Transit secrets engine.")
+    ] = "transit"
+    namespace: Annotated[str, Meta(pattern=r"^[\w./-]*$", description="Namespace of the secrets engine.")] = ""
+    role_id: Annotated[str, Meta(pattern="^[!-~]*$", description="Role for the login by AppRole.")] = ""
+    auth_mount: Annotated[
+        str, Meta(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", description="Path of the AppRole auth method.")
+    ] = "approle"
+    ca_file: Annotated[
+        str, Meta(pattern="^(/.*)?$", description="PEM file of the CA of the server; default: those of the system.")
+    ] = ""
+
+
+OPTION_TYPES: Mapping[str, type[FrozenStruct]] = MappingProxyType({"pkcs11": Pkcs11Options, "vault": VaultOptions})
 """The options of the providers of Sealyard, by scheme. Providers of other packages check their own options."""
 
 
