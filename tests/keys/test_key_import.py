@@ -127,7 +127,7 @@ def test_symmetric_key_with_certificate_is_rejected(tmp_path: Path) -> None:
 
 def load_renewed(data: bytes) -> str:
     """Return the common name of the certificate of KEY in ``data``."""
-    parsed = x509.load_pem_x509_certificate(load_certificate_of(KEY, data))
+    parsed = x509.load_pem_x509_certificate(load_certificate_of(KEY.public_key(), data))
     return str(parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
 
 

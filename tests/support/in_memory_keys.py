@@ -154,7 +154,7 @@ class InMemoryKeys:
         info, key = self.infos[uri], self.private.get((uri, version))
         if key is None:
             raise InvalidKeyError("A symmetric key has no certificate.")
-        renewed = describe(key, info.current.version + 1, "renewed", load_certificate_of(key, content))
+        renewed = describe(key, info.current.version + 1, "renewed", load_certificate_of(key.public_key(), content))
         if renewed.certificate == info.current.certificate:
             return info.current
         self.private[uri, renewed.version] = key

@@ -69,7 +69,7 @@ class RemoteKeyProcess:
 
     def import_certificate(self, request: Request) -> KeyVersion:
         info, key = self.info(request), self._private_key(request)
-        certificate = load_certificate_of(key, base64.b64decode(request["content"]))
+        certificate = load_certificate_of(key.public_key(), base64.b64decode(request["content"]))
         version = describe(key, len(info.versions) + 1, "renewed", certificate)
         if version.certificate == info.current.certificate:
             return info.current

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from sealyard.crypto.algorithms import SYMMETRIC_KEY_LENGTHS
@@ -48,16 +48,16 @@ def load_key(
     certificates = key_file.certificates if certificate is None else _load_certificates(certificate)
     key = _select_key(_keys_of_type(key_file, kind), kind, certificates, identified=certificate is not None)
     # A self-signed certificate instead of one of another key would not be noticed before devices reject the packages.
-    return key, _find_certificate(key, certificates) if certificates else None
+    return key, _find_certificate(key.public_key(), certificates) if certificates else None
 
 
-def load_certificate_of(key: PrivateKey, content: bytes) -> bytes:
-    """Load the certificate (PEM) that belongs to ``key``: PEM, DER or PKCS#7, a chain in any order.
+def load_certificate_of(public_key: PublicKeyTypes, content: bytes) -> bytes:
+    """Load the certificate (PEM) that belongs to ``public_key``: PEM, DER or PKCS#7, a chain in any order.
 
     Private keys in ``content`` are ignored. Raises :class:`InvalidKeyError` if it contains no certificate, or only
     certificates of other keys.
     """
-    return _find_certificate(key, _load_certificates(content))
+    return _find_certificate(public_key, _load_certificates(content))
 
 
 def _keys_of_type(key_file: KeyFile, kind: KeyType) -> tuple[PrivateKey, ...]:
@@ -102,7 +102,7 @@ def _select_key(
     """
     if len(keys) == 1:
         return keys[0]
-    matches = [key for key in keys if _certificates_of(key, certificates)]
+    matches = [key for key in keys if _certificates_of(key.public_key(), certificates)]
     if identified and len(matches) == 1:
         return matches[0]
     descriptions = "; ".join(_describe_key(key, certificates) for key in keys)
@@ -114,16 +114,16 @@ def _select_key(
 
 def _describe_key(key: PrivateKey, certificates: tuple[x509.Certificate, ...]) -> str:
     fingerprint = compute_fingerprint(key.public_key())[:16]
-    subjects = [format_name(certificate.subject) for certificate in _certificates_of(key, certificates)]
+    subjects = [format_name(certificate.subject) for certificate in _certificates_of(key.public_key(), certificates)]
     return f"{fingerprint} ({escape_text(subjects[0], 80) if subjects else 'without certificate'})"
 
 
-def _find_certificate(key: PrivateKey, certificates: tuple[x509.Certificate, ...]) -> bytes:
-    """Return the certificate (PEM) that belongs to ``key``; if there are several, the one that expires last.
+def _find_certificate(public_key: PublicKeyTypes, certificates: tuple[x509.Certificate, ...]) -> bytes:
+    """Return the certificate (PEM) that belongs to ``public_key``; if there are several, the one that expires last.
 
     Raises :class:`InvalidKeyError` if none belongs to it.
     """
-    matches = _certificates_of(key, certificates)
+    matches = _certificates_of(public_key, certificates)
     if not matches:
         count = len(certificates)
         raise InvalidKeyError(
@@ -135,8 +135,8 @@ def _find_certificate(key: PrivateKey, certificates: tuple[x509.Certificate, ...
     return max(matches, key=lambda certificate: certificate.not_valid_after_utc).public_bytes(Encoding.PEM)
 
 
-def _certificates_of(key: PrivateKey, certificates: Iterable[x509.Certificate]) -> list[x509.Certificate]:
-    fingerprint = compute_fingerprint(key.public_key())
+def _certificates_of(public_key: PublicKeyTypes, certificates: Iterable[x509.Certificate]) -> list[x509.Certificate]:
+    fingerprint = compute_fingerprint(public_key)
     return [certificate for certificate in certificates if _fingerprint_of(certificate) == fingerprint]
 
 

@@ -213,7 +213,7 @@ class LocalKeyProvider:
         with self._lock():
             info = self._read_info(name)
             key = self._load_private_key(info, version_number)
-            version = describe(key, info.current.version + 1, "renewed", load_certificate_of(key, content))
+            version = describe(key, info.current.version + 1, "renewed", load_certificate_of(key.public_key(), content))
             if version.certificate == info.current.certificate:
                 return info.current
             self._save(msgspec.structs.replace(info, versions=(*info.versions, version)), key)

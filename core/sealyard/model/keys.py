@@ -20,10 +20,14 @@ MAX_KEY_FILE_BYTES = 1024 * 1024
 class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     """A version of a key. ``public_key`` and ``certificate`` (both PEM) are set only for signing keys.
 
-    ``origin``: "generated", "imported", or "renewed" for the key of an earlier version with a renewed certificate.
+    ``origin``: "generated", "imported", "registered" for a key that its token or service had already, or "renewed" for
+    the key of an earlier version with a renewed certificate.
 
     ``fingerprint``: the SHA-256 (hex) of the DER SubjectPublicKeyInfo; for a symmetric key, the first 8 bytes (hex) of
-    HMAC-SHA256(key, "sealyard key check"), which only serve to distinguish versions.
+    HMAC-SHA256(key, "sealyard key check"), which only serve to distinguish versions. If the key is in a token or
+    service, its URI and ``native_id`` take the place of the unknown key.
+
+    ``native_id``: the identifier of this version in its token or service; unset for local keys.
 
     ``certificate_valid_from`` is unset in versions that were stored before it was recorded, and for symmetric keys. It
     is omitted from JSON then, because the JSON of a version is authenticated together with its key.
@@ -37,6 +41,7 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     certificate: str | None = None
     certificate_expires_at: datetime | None = None
     certificate_valid_from: datetime | UnsetType = UNSET
+    native_id: str | UnsetType = UNSET
 
     @property
     def is_generated(self) -> bool:
