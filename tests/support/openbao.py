@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,9 @@ class OpenBao:
     ``certificate`` and ``key``: the files for TLS; without them, the server uses http.
     """
 
-    def __init__(self, folder: Path, port: int, cluster_port: int, certificate: Path | None = None, key: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int, cluster_port: int, certificate: Path | None = None, key: Path | None = None
+    ) -> None:
         self.folder = folder
         self.certificate = certificate
         self.url = f"http{'s' if certificate else ''}://127.0.0.1:{port}"
@@ -63,7 +66,10 @@ class OpenBao:
         }
         (folder / "config.json").write_text(json.dumps(config))
         self._http = httpx.Client(
-            base_url=f"{self.url}/v1/", verify=str(certificate) if certificate else True, trust_env=False, timeout=TIMEOUT
+            base_url=f"{self.url}/v1/",
+            verify=ssl.create_default_context(cafile=certificate),
+            trust_env=False,
+            timeout=TIMEOUT,
         )
 
     def start(self) -> None:

@@ -175,8 +175,8 @@ class VaultBackend:
         response = await self._send("POST", path, body)
         if response.status == HTTPStatus.BAD_REQUEST and _NO_KEY not in response.reason:
             raise InvalidKeyError(
-                f"A secret cannot be decrypted with version {native_id} of {key.uri}: it was changed, or encrypted with "
-                f"another key, version or purpose ({response.reason}).",
+                f"A secret cannot be decrypted with version {native_id} of {key.uri}: it was changed, or encrypted "
+                f"with another key, version or purpose ({response.reason}).",
                 "Restore the workspace from a backup, or the key from a backup of the server.",
             )
         answer = self._require_success(response, "decrypt with", key.uri, "update", path)
@@ -269,7 +269,8 @@ class VaultBackend:
 def _require_wrapping_key(key: TransitKey) -> None:
     if key.kind is not KeyType.AES_256:
         raise InvalidKeyError(
-            f"The key {key.uri} has the type {key.kind}, which cannot wrap secrets.", f"Use a key of type {KeyType.AES_256}."
+            f"The key {key.uri} has the type {key.kind}, which cannot wrap secrets.",
+            f"Use a key of type {KeyType.AES_256}.",
         )
 
 

@@ -27,6 +27,9 @@ _STANDBY_STATUS = frozenset({429, 472, 473, HTTPStatus.TEMPORARY_REDIRECT, HTTPS
 _STALE_STATUS = 412
 """The status of a server that has not yet received a change that the client knows."""
 
+_VERSION_REFUSED = "requested version"
+"""Part of the error of an older version that must not be used any more. Its status is 500 for signatures."""
+
 
 class Authentication(msgspec.Struct, frozen=True):
     """The result of a login or renewal."""
@@ -94,21 +97,16 @@ class VaultClient:
             response = self._http.request(method, path, content=content, headers=headers)
         except httpx.HTTPError as error:
             raise self._to_transport_error(error) from None
-        self._check_status(response)
-        if not response.content:
-            return VaultResponse(status=response.status_code)
-        try:
-            return msgspec.structs.replace(
-                msgspec.json.decode(response.content, type=VaultResponse), status=response.status_code
-            )
-        except msgspec.MsgspecError:
+        answer = _decode(response)
+        self._check_status(response.status_code, answer)
+        if answer is None:
             raise KeyProviderError(
                 f"{capitalize(self.service)} does not answer like a Vault or OpenBao server.",
                 "Correct the option address.",
-            ) from None
+            )
+        return answer
 
-    def _check_status(self, response: httpx.Response) -> None:
-        status = response.status_code
+    def _check_status(self, status: int, answer: VaultResponse | None) -> None:
         if status in _STANDBY_STATUS:
             raise KeyProviderUnavailableError(
                 f"{capitalize(self.service)} is a standby or limits the rate of requests (status {status}).",
@@ -116,8 +114,10 @@ class VaultClient:
             )
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise KeyProviderUnavailableError(
-                f"{capitalize(self.service)} is sealed or not ready.", "Unseal it; the operation is then possible again."
+                f"{capitalize(self.service)} is sealed or not ready.", "Unseal it and try again."
             )
+        if answer is not None and _VERSION_REFUSED in answer.reason:
+            return
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == _STALE_STATUS:
             raise KeyProviderUnavailableError(
                 f"{capitalize(self.service)} failed (status {status}).", "See its log, and try again."
@@ -129,7 +129,7 @@ class VaultClient:
         if cause is not None:
             return KeyProviderError(
                 f"The certificate of {self.service} is not trusted: {escape_text(cause.verify_message, 200)}.",
-                "Set the option ca_file to the certificate of its CA, and the option address to a name of its certificate.",
+                "Set ca_file to the certificate of its CA, and address to a name in its certificate.",
             )
         if isinstance(error, httpx.TimeoutException):
             problem = "does not answer in time"
@@ -138,13 +138,25 @@ class VaultClient:
         else:
             problem = "closed the connection"
         return KeyProviderUnavailableError(
-            f"{capitalize(self.service)} {problem}.", "Check that it is running and that the network permits connections."
+            f"{capitalize(self.service)} {problem}.",
+            "Check that it is running and that the network permits connections.",
         )
 
 
 def capitalize(text: str) -> str:
     """Return ``text`` as the start of a sentence."""
     return text[:1].upper() + text[1:]
+
+
+def _decode(response: httpx.Response) -> VaultResponse | None:
+    """Return the response, or None if it is not one of Vault."""
+    if not response.content:
+        return VaultResponse(status=response.status_code)
+    try:
+        answer = msgspec.json.decode(response.content, type=VaultResponse)
+    except msgspec.MsgspecError:
+        return None
+    return msgspec.structs.replace(answer, status=response.status_code)
 
 
 def _check_address(settings: ProviderSettings, address: str) -> None:

@@ -103,7 +103,7 @@ class VaultSession:
             response = self._client.send("POST", f"auth/{self._options.auth_mount}/login", "", body)
             if response.auth is None:
                 self._login_error = KeyProviderError(
-                    f"{capitalize(self._client.service)} rejected the login with the role_id and secret_id of its settings.",
+                    f"{capitalize(self._client.service)} rejected the login with role_id and secret_id.",
                     "Create a new secret_id for the role, and store it where the worker settings name it.",
                 )
                 self._login_allowed_at = time.monotonic() + LOGIN_PAUSE_SECONDS
@@ -150,7 +150,8 @@ class VaultSession:
 
     def _token_error(self) -> KeyProviderError:
         return KeyProviderError(
-            f"{capitalize(self._client.service)} does not accept the token of its settings: it has expired, was revoked, or is wrong.",
+            f"{capitalize(self._client.service)} does not accept the token of its settings: it has expired, "
+            "was revoked, or is wrong.",
             "Create a new token, store it where the worker settings name it, and restart. A login by AppRole (role_id) "
             "does not need this.",
         )

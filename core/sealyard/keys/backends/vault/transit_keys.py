@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from sealyard.crypto.algorithms import SIGNATURES, SignatureScheme, SignatureSpec
@@ -36,12 +37,14 @@ TRANSIT_TYPES: Mapping[KeyType, str] = MappingProxyType(
 """The types of keys that can be used, by the names of Transit. Vault's edition of ML-DSA has other names."""
 
 _KEY_TYPES = {name: kind for kind, name in TRANSIT_TYPES.items()}
-_RAW_PUBLIC_KEYS = {
-    KeyType.ED25519: ed25519.Ed25519PublicKey,
-    KeyType.ML_DSA_44: mldsa.MLDSA44PublicKey,
-    KeyType.ML_DSA_65: mldsa.MLDSA65PublicKey,
-    KeyType.ML_DSA_87: mldsa.MLDSA87PublicKey,
-}
+_RAW_KEY_LOADERS: Mapping[KeyType, Callable[[bytes], PublicKeyTypes]] = MappingProxyType(
+    {
+        KeyType.ED25519: ed25519.Ed25519PublicKey.from_public_bytes,
+        KeyType.ML_DSA_44: mldsa.MLDSA44PublicKey.from_public_bytes,
+        KeyType.ML_DSA_65: mldsa.MLDSA65PublicKey.from_public_bytes,
+        KeyType.ML_DSA_87: mldsa.MLDSA87PublicKey.from_public_bytes,
+    }
+)
 _HASHES = {HashName.SHA256: "sha2-256", HashName.SHA512: "sha2-512"}
 _VERSIONED_VALUE = re.compile(r"vault:v(\d+):([A-Za-z0-9+/]*={0,2})")
 
@@ -149,8 +152,8 @@ def _describe_capabilities(kind: KeyType) -> KeyCapabilities:
 
 def _read_public_key(kind: KeyType, values: Any) -> str:
     text: str = values["public_key"]
-    raw_key = _RAW_PUBLIC_KEYS.get(kind)
-    key = load_pem_public_key(text.encode()) if raw_key is None else raw_key.from_public_bytes(base64.b64decode(text))
+    load_raw_key = _RAW_KEY_LOADERS.get(kind)
+    key = load_pem_public_key(text.encode()) if load_raw_key is None else load_raw_key(base64.b64decode(text))
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
