@@ -17,6 +17,13 @@ MAX_KEY_FILE_BYTES = 1024 * 1024
 """Maximum size of a file with keys or certificates."""
 
 
+class WrappingKey(FrozenStruct, frozen=True, kw_only=True):
+    """A version of a key in a token or key service that wraps other keys."""
+
+    uri: str
+    version: int
+
+
 class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     """A version of a key. ``public_key`` and ``certificate`` (both PEM) are set only for signing keys.
 
@@ -28,6 +35,8 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     service, its URI and ``native_id`` take the place of the unknown key.
 
     ``native_id``: the identifier of this version in its token or service; unset for local keys.
+
+    ``wrapped_by``: the key in a token or service without which this local key cannot be used; unset if there is none.
 
     ``certificate_valid_from`` is unset in versions that were stored before it was recorded, and for symmetric keys. It
     is omitted from JSON then, because the JSON of a version is authenticated together with its key.
@@ -42,6 +51,7 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     certificate_expires_at: datetime | None = None
     certificate_valid_from: datetime | UnsetType = UNSET
     native_id: str | UnsetType = UNSET
+    wrapped_by: WrappingKey | UnsetType = UNSET
 
     @property
     def is_generated(self) -> bool:
