@@ -72,7 +72,28 @@ class VaultOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_field
     ] = ""
 
 
-OPTION_TYPES: Mapping[str, type[FrozenStruct]] = MappingProxyType({"pkcs11": Pkcs11Options, "vault": VaultOptions})
+class AwsKmsOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """Options of the provider ``awskms``: keys in one region of AWS KMS.
+
+    Its secrets are named ``access_key_id`` and ``secret_access_key``. Without them, the credentials are those that the
+    AWS SDK finds: environment, shared files, container or instance role.
+    """
+
+    region: Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="Region of the keys.")]
+    account: Annotated[
+        str, Meta(pattern=r"^(\d{12})?$", description="Account of the keys; default: any that permits the use.")
+    ] = ""
+    endpoint: Annotated[
+        str, Meta(pattern="^(https?://[!-~]+)?$", description="URL of a VPC endpoint; default: that of the region.")
+    ] = ""
+    signatures_per_second: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="Limit for this process; default: none.")
+    ] = None
+
+
+OPTION_TYPES: Mapping[str, type[FrozenStruct]] = MappingProxyType(
+    {"pkcs11": Pkcs11Options, "vault": VaultOptions, "awskms": AwsKmsOptions}
+)
 """The options of the providers of Sealyard, by scheme. Providers of other packages check their own options."""
 
 

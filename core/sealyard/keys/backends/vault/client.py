@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from sealyard.keys.backends.endpoints import check_endpoint
 from sealyard.keys.worker_settings import VaultOptions
 from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError
 from sealyard.model.provider_settings import ProviderSettings
@@ -66,7 +65,7 @@ class VaultClient:
     """
 
     def __init__(self, settings: ProviderSettings, options: VaultOptions) -> None:
-        _check_address(settings, options.address)
+        check_endpoint(settings, "address", options.address)
         self.service = f"the Vault server {options.address} of the key provider {settings.name}"
         self._http = httpx.Client(
             base_url=f"{options.address.rstrip('/')}/v1/",
@@ -157,33 +156,6 @@ def _decode(response: httpx.Response) -> VaultResponse | None:
     except msgspec.MsgspecError:
         return None
     return msgspec.structs.replace(answer, status=response.status_code)
-
-
-def _check_address(settings: ProviderSettings, address: str) -> None:
-    """Raise :class:`KeyProviderError` if tokens would be sent unencrypted to another machine."""
-    try:
-        parts = urlsplit(address)
-        is_base_url = not ("@" in parts.netloc or parts.query or parts.fragment) and parts.port != 0
-        host = parts.hostname if is_base_url else None
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("https", "http"):
-        raise KeyProviderError(
-            f"The address of the key provider {settings.name} is not the URL of a server.",
-            "Use an address like https://vault.example:8200.",
-        )
-    if parts.scheme == "http" and not _is_loopback(host):
-        raise KeyProviderError(
-            f"The connection of the key provider {settings.name} is not encrypted: tokens could be intercepted.",
-            "Use https; http is allowed only for a server on this machine.",
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _create_ssl_context(settings: ProviderSettings, options: VaultOptions) -> ssl.SSLContext:
