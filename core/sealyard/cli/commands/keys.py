@@ -11,10 +11,11 @@ from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_table
 from sealyard.keys.pkcs12 import is_pkcs12
 from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.certificate_validity import certificate_warnings
 from sealyard.model.errors import InvalidInputError, NotFoundError
 from sealyard.model.formatting import format_time
 from sealyard.model.hints import Hint, HintCode
-from sealyard.model.keys import KeyInfo, KeyVersion, certificate_warning
+from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import KeyImport
 from sealyard.model.safe_text import escape_text
 
@@ -160,7 +161,7 @@ def _print_key(ctx: Context, key: KeyInfo) -> None:
     if key.current.certificate_expires_at is not None:
         lines.append(f"certificate expires {format_time(key.current.certificate_expires_at)}")
     ctx.out.result(key, lines)
-    if warning := certificate_warning(key, key.current, datetime.now(UTC)):
+    for warning in certificate_warnings(key, key.current, datetime.now(UTC)):
         ctx.out.warn(f"warning: {warning}")
 
 

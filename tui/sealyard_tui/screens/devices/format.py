@@ -9,9 +9,10 @@ from textual.content import Content
 
 from sealyard.model.access import Action, Permission, ResourceType, device_resource, is_allowed, resource_type_uri
 from sealyard.model.base import FrozenStruct
+from sealyard.model.certificate_validity import CertificateStatus, certificate_status, certificate_warnings
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
 from sealyard.model.formatting import format_count, format_duration, format_time
-from sealyard.model.keys import CertificateStatus, KeyInfo, KeyVersion, certificate_status
+from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import AccessControlList, DeviceUpdate
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import SubjectNames, format_subject
@@ -173,7 +174,7 @@ def format_certificate_expiry(version: KeyVersion, now: datetime, keys: Mapping[
 def format_warning_count(device: DeviceConfig, context: DeviceContext, now: datetime) -> Content:
     """Return the number of warnings of a configuration; empty if there are none.
 
-    The number has the error color if the certificate of a signing key is not valid or expires soon.
+    The number has the error color if a certificate of a signing key is not valid or expires soon.
     """
     if not device.warnings:
         return Content("")
@@ -184,7 +185,7 @@ def format_warning_count(device: DeviceConfig, context: DeviceContext, now: date
 def _needs_attention(key: SigningKey, context: DeviceContext, now: datetime) -> bool:
     info = context.find_key(key.uri)
     version = info.version(key.version) if info is not None else None
-    return version is not None and certificate_status(version, now) is not CertificateStatus.VALID
+    return info is not None and version is not None and bool(certificate_warnings(info, version, now))
 
 
 def _build_permission_fields(device: DeviceConfig, context: DeviceContext) -> list[Field]:
