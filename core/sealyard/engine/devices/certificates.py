@@ -1,16 +1,18 @@
-"""Warnings for tasks and configurations: about certificates that are not valid or expire soon, and failing keys."""
+"""Certificates of configurations, and warnings about those that are not valid or expire soon, and failing keys."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import msgspec
 
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEVICE_VERSIONS, KEY_FAILURES, KEYS, version_id
 from sealyard.model.certificate_validity import certificate_warnings
-from sealyard.model.device_configs import DeviceConfig, SigningKey
+from sealyard.model.device_configs import CertificateSummary, DeviceConfig, EncryptionKey, KeyChain, SigningKey
+from sealyard.model.keys import KeyVersion
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
 
 
@@ -29,14 +31,44 @@ def key_warnings(repository: Repository, keys: Iterable[SigningKey], needed_unti
     return warnings
 
 
-def add_device_warnings(repository: Repository, device: DeviceConfig) -> DeviceConfig:
-    """Return the configuration with warnings about its certificates and about keys that failed their last check."""
+def add_certificate_state(repository: Repository, device: DeviceConfig) -> DeviceConfig:
+    """Return the configuration with its chains, and warnings about them and about keys that failed their last check."""
     warnings = key_warnings(repository, device.signing_keys)
     used_keys = {(key.uri, key.version) for key in device.keys}
     for failure in repository.list_all(KEY_FAILURES):
         if (failure.uri, failure.version) in used_keys and failure.error not in warnings:
             warnings.append(failure.warning)
-    return msgspec.structs.replace(device, warnings=(*warnings, *device.warnings)) if warnings else device
+    chains = tuple(filter(None, (_find_chain(repository, key) for key in device.signing_keys)))
+    return msgspec.structs.replace(device, warnings=(*warnings, *device.warnings), chains=chains)
+
+
+def _find_chain(repository: Repository, key: SigningKey) -> KeyChain | None:
+    version = find_version(repository, key)
+    if version is None or version.certificate is None:
+        return None
+    issuers = (
+        CertificateSummary(
+            subject=each.subject, issuer=each.issuer, valid_from=each.valid_from, expires_at=each.expires_at
+        )
+        for each in version.issuer_certificates
+    )
+    return KeyChain(uri=key.uri, version=key.version, certificates=(_summarize(version.certificate), *issuers))
+
+
+@lru_cache(maxsize=1000)
+def _summarize(pem: str) -> CertificateSummary:
+    from sealyard.crypto.certificates import describe_certificate  # imported here, so that commands start faster
+
+    details = describe_certificate(pem)
+    return CertificateSummary(
+        subject=details.subject, issuer=details.issuer, valid_from=details.valid_from, expires_at=details.expires_at
+    )
+
+
+def find_version(repository: Repository, key: EncryptionKey | SigningKey) -> KeyVersion | None:
+    """Return the version of a configuration's key; None if the workspace does not have it."""
+    info = repository.get(KEYS, key.uri)
+    return info.version(key.version) if info is not None else None
 
 
 def add_task_warnings(repository: Repository, task: Task) -> Task:

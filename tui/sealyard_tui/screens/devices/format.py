@@ -11,7 +11,7 @@ from sealyard.model.access import Action, Permission, ResourceType, device_resou
 from sealyard.model.base import FrozenStruct
 from sealyard.model.certificate_validity import CertificateStatus, certificate_status, certificate_warnings
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
-from sealyard.model.formatting import format_count, format_duration, format_time
+from sealyard.model.formatting import format_chain, format_count, format_duration, format_issuer, format_time
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import AccessControlList, DeviceUpdate
 from sealyard.model.safe_text import escape_text
@@ -77,10 +77,11 @@ def format_detail(
     is_latest = device.version == latest_version
     for index, encryption in enumerate(device.encryption_keys):
         label = "encryption (if named)" if index else "encryption"
-        fields += _build_key_fields("encryption", label, encryption, context, now, keys, is_latest=is_latest)
+        fields += _build_key_fields("encryption", label, encryption, context, keys, is_latest=is_latest)
     for index, signing in enumerate(device.signing_keys):
         label = "signing (not used)" if index else "signing"
-        fields += _build_key_fields("signing", label, signing, context, now, keys, is_latest=is_latest)
+        fields += _build_key_fields("signing", label, signing, context, keys, is_latest=is_latest)
+        fields += _build_certificate_fields(device, signing, context, now, keys)
     fields += [
         ("", " "),
         *_build_permission_fields(device, context),
@@ -106,7 +107,6 @@ def _build_key_fields(
     label: str,
     key: EncryptionKey | SigningKey,
     context: DeviceContext,
-    now: datetime,
     keys: Mapping[str, str],
     *,
     is_latest: bool,
@@ -121,8 +121,25 @@ def _build_key_fields(
     ]
     if version is not None:
         fields.append(("fingerprint", version.fingerprint))
-        fields.append(("certificate expires", format_certificate_expiry(version, now, keys)))
     return fields
+
+
+def _build_certificate_fields(
+    device: DeviceConfig, key: SigningKey, context: DeviceContext, now: datetime, keys: Mapping[str, str]
+) -> list[Field]:
+    chain = device.find_chain(key)
+    info = context.find_key(key.uri)
+    version = info.version(key.version) if info is not None else None
+    if version is None:
+        return [("certificate", format_chain(chain.certificates))] if chain is not None else []
+    expiry = format_certificate_expiry(version, now, keys)
+    if chain is None:
+        return [("certificate expires", expiry)]
+    subject = escape_text(chain.certificates[0].subject)
+    return [
+        ("certificate", f"{subject}, {format_issuer(chain.certificates)}"),
+        ("certificate expires", expiry),
+    ]
 
 
 def _format_key(
