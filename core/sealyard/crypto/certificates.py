@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import (
     CertificateIssuerPrivateKeyTypes,
+    CertificatePublicKeyTypes,
     PrivateKeyTypes,
     PublicKeyTypes,
 )
@@ -116,9 +117,13 @@ def create_certificate_request(private_key: CertificateIssuerPrivateKeyTypes, ce
 
     It has the subject of ``certificate`` (PEM), the present certificate of the key.
     """
-    subject = x509.load_pem_x509_certificate(certificate.encode()).subject
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(load_subject(certificate))
     return builder.sign(private_key, _hash_algorithm(private_key)).public_bytes(Encoding.PEM).decode()
+
+
+def load_subject(certificate: str) -> x509.Name:
+    """Return the subject of a certificate (PEM) that :func:`load_certificate` accepted before."""
+    return x509.load_pem_x509_certificate(certificate.encode()).subject
 
 
 def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: datetime, years: int = 20) -> bytes:
@@ -129,25 +134,30 @@ def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: date
     Raises :class:`InvalidKeyError` if the key type is not in the catalogue, or ``common_name`` does not have 1 to 64
     characters.
     """
-    public_key = private_key.public_key()
-    key_type_of(public_key)
     if not isinstance(private_key, PrivateKey):
+        key_type_of(private_key.public_key())
         raise AssertionError("the key type was checked")
+    builder = build_self_signed(private_key.public_key(), common_name, now, years)
+    return builder.sign(private_key, _hash_algorithm(private_key)).public_bytes(Encoding.PEM)
+
+
+def build_self_signed(
+    public_key: CertificatePublicKeyTypes, common_name: str, now: datetime, years: int = 20
+) -> x509.CertificateBuilder:
+    """Return the unsigned certificate that :func:`create_self_signed` signs. Raises the same exceptions."""
     name = _create_x509_name(common_name)
-    not_before = now - timedelta(days=1)
-    builder = (
+    return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
-        .public_key(private_key.public_key())
+        .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(not_before)
+        .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=years * 365 + years // 4))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private_key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(_DIGITAL_SIGNATURE_USAGE, critical=True)
     )
-    return builder.sign(private_key, _hash_algorithm(private_key)).public_bytes(Encoding.PEM)
 
 
 def compute_fingerprint(public_key: PublicKeyTypes) -> str:

@@ -5,6 +5,9 @@ per version (``<name>/v1.key``, ``v2.key``, …): a format line, a random nonce 
 tag (NIST SP 800-38D). The associated data is the canonical JSON (RFC 8785) of the URI, kind and purpose of the key and
 of the metadata of the version. If either file is modified, this is therefore detected when the key is used. A version
 with a renewed certificate has a file of its own, with the same private key.
+
+A symmetric key can also be wrapped with a key in a token or key service (:class:`sealyard.keys.provider.KeyWrapper`).
+What is encrypted with the master key then is the wrapped key: using it takes both.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Self
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import UNSET
 
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput
 from sealyard.crypto.certificates import COMMON_NAME_LIMIT, create_certificate_request, load_certificate
@@ -32,7 +36,7 @@ from sealyard.keys.capabilities import describe_capabilities
 from sealyard.keys.key_import import load_certificate_of, load_key
 from sealyard.keys.master_key import verify_master_key
 from sealyard.keys.material import Material, create_certificate, describe, from_bytes, generate_key, to_bytes
-from sealyard.keys.provider import Signer
+from sealyard.keys.provider import KeyWrapper, Signer
 from sealyard.keys.wrapping import unwrap_secret, wrap_secret
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.base import JSON_ERRORS, FrozenStruct
@@ -74,7 +78,8 @@ class LocalKeyProvider:
     ``key.json`` lists is missing.
     """
 
-    def __init__(self, folder: Path, master_key: bytes) -> None:
+    def __init__(self, folder: Path, master_key: bytes, wrapper: KeyWrapper | None = None) -> None:
+        """Open the folder. ``wrapper``: gives access to keys that wrap local keys; without it, these are unusable."""
         try:
             make_private_dir(folder)
         except OSError as error:
@@ -82,6 +87,7 @@ class LocalKeyProvider:
         verify_master_key(folder, master_key)
         self._folder = folder
         self._aead = AESGCM(master_key)
+        self._wrapper = wrapper
 
     @classmethod
     async def open(cls, settings: ProviderSettings, secrets: Secrets) -> Self:
@@ -113,8 +119,14 @@ class LocalKeyProvider:
             await self.import_certificate(name, info.current.version, certificate)
         return self._read_info(name)
 
-    async def generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
-        return await asyncio.to_thread(self._generate, name, kind, purpose, subject)
+    async def generate(
+        self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str, wrapping_key: str = ""
+    ) -> KeyInfo:
+        """Generate version 1 of a new key. ``wrapping_key``: the URI of the key that wraps it, if it is symmetric."""
+        self._require_unused_name(name)
+        material = await asyncio.to_thread(generate_key, kind)
+        version = describe(material, 1, "generated", create_certificate(material, subject))
+        return await self._create_key(name, kind, purpose, version, material, wrapping_key)
 
     async def import_key(
         self,
@@ -124,11 +136,23 @@ class LocalKeyProvider:
         purpose: KeyPurpose,
         password: str | None,
         certificate: bytes | None,
+        wrapping_key: str = "",
     ) -> KeyInfo:
-        return await asyncio.to_thread(self._import, name, content, kind, purpose, password, certificate)
+        """Import version 1 of a new key. ``wrapping_key``: as for :meth:`generate`."""
+        self._require_unused_name(name)
+        material, certificate_data = await asyncio.to_thread(load_key, content, kind, password, certificate)
+        version = describe(material, 1, "imported", certificate_data or create_certificate(material, name))
+        return await self._create_key(name, kind, purpose, version, material, wrapping_key)
 
     async def rotate(self, name: str) -> KeyVersion:
-        return await asyncio.to_thread(self._rotate, name)
+        info = self._read_info(name)
+        material = await asyncio.to_thread(generate_key, info.kind)
+        certificate = create_certificate(material, _certificate_subject(info))
+        version = describe(material, 1, "generated", certificate)
+        wrapping_key = info.current.wrapped_by
+        if wrapping_key is not UNSET:
+            version, material = await self._wrap(info.uri, version, material, wrapping_key.uri)
+        return await asyncio.to_thread(self._add_version, name, version, material)
 
     async def import_certificate(self, name: str, version: int, content: bytes) -> KeyVersion:
         return await asyncio.to_thread(self._import_certificate, name, version, content)
@@ -158,15 +182,13 @@ class LocalKeyProvider:
                 f"{algorithm} does not support keys of type {info.kind}.",
                 f"Use a key of type {CIPHERS[algorithm].key_kind}.",
             )
-        key = self._load_material(info, version)
-        assert isinstance(key, bytes)
-        return AesCipher(algorithm, key)
+        return AesCipher(algorithm, await self._load_symmetric(info, version))
 
     async def wrap(self, name: str, version: int, secret: bytes, associated_data: bytes) -> bytes:
-        return wrap_secret(self._load_wrapping_key(name, version), secret, associated_data)
+        return wrap_secret(await self._load_wrapping_key(name, version), secret, associated_data)
 
     async def unwrap(self, name: str, version: int, wrapped: bytes, associated_data: bytes) -> bytes:
-        return unwrap_secret(self._load_wrapping_key(name, version), wrapped, associated_data)
+        return unwrap_secret(await self._load_wrapping_key(name, version), wrapped, associated_data)
 
     async def export_symmetric(self, name: str, version: int) -> bytes:
         info = self._read_info(name)
@@ -174,40 +196,45 @@ class LocalKeyProvider:
             raise InvalidKeyError(
                 f"{info.uri} is a signing key.", "Use the certificate instead; private keys cannot be exported."
             )
-        key = self._load_material(info, version)
-        assert isinstance(key, bytes)
-        return key
+        return await self._load_symmetric(info, version)
 
-    def _generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
-        self._require_unused_name(name)
-        material = generate_key(kind)
-        version = describe(material, 1, "generated", create_certificate(material, subject))
-        return self._store_version(name, kind, purpose, version, material)
-
-    def _import(
+    async def _create_key(
         self,
         name: str,
-        content: bytes,
         kind: KeyType,
         purpose: KeyPurpose,
-        password: str | None,
-        certificate: bytes | None,
+        version: KeyVersion,
+        material: Material,
+        wrapping_key: str,
     ) -> KeyInfo:
-        self._require_unused_name(name)
-        material, certificate_data = load_key(content, kind, password, certificate)
-        version = describe(material, 1, "imported", certificate_data or create_certificate(material, name))
-        return self._store_version(name, kind, purpose, version, material)
+        if wrapping_key:
+            version, material = await self._wrap(f"{SCHEME}:{name}", version, material, wrapping_key)
+        return await asyncio.to_thread(self._store_version, name, kind, purpose, version, material)
 
-    def _rotate(self, name: str) -> KeyVersion:
+    async def _wrap(
+        self, uri: str, version: KeyVersion, material: Material, wrapping_key: str
+    ) -> tuple[KeyVersion, bytes]:
+        """Return the version with its wrapping key, and the wrapped key."""
+        if not isinstance(material, bytes):
+            raise InvalidKeyError(
+                f"{uri} is a signing key, which cannot be wrapped.", "Create it in the token or service itself."
+            )
+        wrapper = self._require_wrapper(uri)
+        key, wrapped = await wrapper.wrap(wrapping_key, material, _wrapping_context(uri, version))
+        return msgspec.structs.replace(version, wrapped_by=key), wrapped
+
+    def _require_wrapper(self, uri: str) -> KeyWrapper:
+        if self._wrapper is None:
+            raise InvalidKeyError(f"{uri} needs a key in a token or service, and none can be used here.")
+        return self._wrapper
+
+    def _add_version(self, name: str, version: KeyVersion, material: Material) -> KeyVersion:
+        """Store the version with the next number."""
         with self._lock():
             info = self._read_info(name)
-            material = generate_key(info.kind)
-            version_number = info.current.version + 1
-            version = describe(
-                material, version_number, "generated", create_certificate(material, _certificate_subject(info))
-            )
-            self._save(msgspec.structs.replace(info, versions=(*info.versions, version)), material)
-            return version
+            next_version = msgspec.structs.replace(version, version=info.current.version + 1)
+            self._save(msgspec.structs.replace(info, versions=(*info.versions, next_version)), material)
+            return next_version
 
     def _import_certificate(self, name: str, version_number: int, content: bytes) -> KeyVersion:
         with self._lock():
@@ -275,13 +302,20 @@ class LocalKeyProvider:
         assert isinstance(key, PrivateKey)
         return key
 
-    def _load_wrapping_key(self, name: str, version: int) -> bytes:
+    async def _load_wrapping_key(self, name: str, version: int) -> bytes:
         info = self._read_info(name)
         if info.kind is not KeyType.AES_256:
             raise InvalidKeyError(f"{info.uri} cannot wrap secrets.", f"Use a key of type {KeyType.AES_256}.")
-        key = self._load_material(info, version)
+        return await self._load_symmetric(info, version)
+
+    async def _load_symmetric(self, info: KeyInfo, version_number: int) -> bytes:
+        key = self._load_material(info, version_number)
         assert isinstance(key, bytes)
-        return key
+        version = _get_version(info, version_number)
+        if version.wrapped_by is UNSET:
+            return key
+        wrapper = self._require_wrapper(info.uri)
+        return await wrapper.unwrap(version.wrapped_by, key, _wrapping_context(info.uri, version))
 
     def _read_info(self, name: str) -> KeyInfo:
         path = self._key_dir(name) / _INFO_FILE
@@ -329,6 +363,11 @@ def _get_version(info: KeyInfo, version_number: int) -> KeyVersion:
 
 def _associated_data(info: KeyInfo, version: KeyVersion) -> bytes:
     return canonical_json({"uri": info.uri, "kind": info.kind, "purpose": info.purpose, "version": version})
+
+
+def _wrapping_context(uri: str, version: KeyVersion) -> bytes:
+    """Return the associated data of a wrapped key: it cannot be used as another key or version."""
+    return f"{uri}|{version.fingerprint}|device key".encode()
 
 
 def _certificate_subject(info: KeyInfo) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -83,13 +84,19 @@ def describe(material: Material, version_number: int, origin: str, certificate: 
 
     Raises :class:`InvalidKeyError` if the certificate is invalid or belongs to another key.
     """
-    now = datetime.now(UTC)
     if isinstance(material, bytes):
         fingerprint = hmac.digest(material, b"sealyard key check", "sha256")[:8].hex()
-        return KeyVersion(version=version_number, created_at=now, origin=origin, fingerprint=fingerprint)
+        return KeyVersion(version=version_number, created_at=datetime.now(UTC), origin=origin, fingerprint=fingerprint)
     assert certificate is not None
+    return describe_public_key(material.public_key(), version_number, origin, certificate)
+
+
+def describe_public_key(public_key: PublicKeyTypes, version_number: int, origin: str, certificate: bytes) -> KeyVersion:
+    """Return the public metadata of a signing key as version ``version_number`` of its key.
+
+    Raises :class:`InvalidKeyError` if the certificate (PEM or DER) is invalid or belongs to another key.
+    """
     parsed_certificate = load_certificate(certificate)
-    public_key = material.public_key()
     fingerprint = compute_fingerprint(public_key)
     if compute_fingerprint(parsed_certificate.public_key) != fingerprint:
         raise InvalidKeyError(
@@ -97,7 +104,7 @@ def describe(material: Material, version_number: int, origin: str, certificate: 
         )
     return KeyVersion(
         version=version_number,
-        created_at=now,
+        created_at=datetime.now(UTC),
         origin=origin,
         fingerprint=fingerprint,
         public_key=public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),

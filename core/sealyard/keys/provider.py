@@ -6,7 +6,7 @@ from typing import Protocol
 
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
-from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
+from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion, WrappingKey
 from sealyard.model.provider_settings import ProviderSettings, Secrets
 
 MAX_WRAPPED_SECRET_BYTES = 4096
@@ -22,6 +22,16 @@ class Signer(Protocol):
     """
 
     async def sign(self, data: bytes) -> bytes: ...
+
+
+class KeyWrapper(Protocol):
+    """Wraps local keys with keys in a token or key service. Both methods raise the errors of :class:`KeyProvider`."""
+
+    async def wrap(self, uri: str, secret: bytes, associated_data: bytes) -> tuple[WrappingKey, bytes]:
+        """Wrap ``secret`` with the current version of the key ``uri``, and return this version and the result."""
+        ...
+
+    async def unwrap(self, key: WrappingKey, wrapped: bytes, associated_data: bytes) -> bytes: ...
 
 
 class KeyProvider(Protocol):

@@ -26,13 +26,26 @@ class IssuerCertificate(FrozenStruct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
+class WrappingKey(FrozenStruct, frozen=True, kw_only=True):
+    """A version of a key in a token or key service that wraps other keys."""
+
+    uri: str
+    version: int
+
+
 class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     """A version of a key. ``public_key`` and ``certificate`` (both PEM) are set only for signing keys.
 
-    ``origin``: "generated", "imported", or "renewed" for the key of an earlier version with a renewed certificate.
+    ``origin``: "generated", "imported", "registered" for a key that its token or service had already, or "renewed" for
+    the key of an earlier version with a renewed certificate.
 
     ``fingerprint``: the SHA-256 (hex) of the DER SubjectPublicKeyInfo; for a symmetric key, the first 8 bytes (hex) of
-    HMAC-SHA256(key, "sealyard key check"), which only serve to distinguish versions.
+    HMAC-SHA256(key, "sealyard key check"), which only serve to distinguish versions. If the key is in a token or
+    service, its URI and ``native_id`` take the place of the unknown key.
+
+    ``native_id``: the identifier of this version in its token or service; unset for local keys.
+
+    ``wrapped_by``: the key in a token or service without which this local key cannot be used; unset if there is none.
 
     ``certificate_valid_from`` is unset in versions that were stored before it was recorded, and for symmetric keys. It
     is omitted from JSON then, because the JSON of a version is authenticated together with its key.
@@ -50,6 +63,8 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     certificate_expires_at: datetime | None = None
     certificate_valid_from: datetime | UnsetType = UNSET
     issuers: tuple[IssuerCertificate, ...] | UnsetType = UNSET
+    native_id: str | UnsetType = UNSET
+    wrapped_by: WrappingKey | UnsetType = UNSET
 
     @property
     def is_generated(self) -> bool:
