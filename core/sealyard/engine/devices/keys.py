@@ -33,7 +33,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_checks import KeyCheck
-from sealyard.model.key_uris import parse_key_uri
+from sealyard.model.key_uris import parse_certificate_reference, parse_key_uri
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent, KeyRegistration
 from sealyard.model.worker_messages import (
@@ -79,6 +79,24 @@ class KeyRegistry:
         if not self._may_see(subject, key.uri):
             raise _key_not_found(uri, hidden=True)
         return key
+
+    def resolve(self, subject: str, reference: str) -> str:
+        """Return the URI of the key to which ``reference`` refers: itself, or that of the key of a certificate.
+
+        Raises :class:`NotFoundError` if it refers to a certificate, and no key that ``subject`` may see has it now.
+        """
+        fingerprint = parse_certificate_reference(reference)
+        if fingerprint is None:
+            return reference
+        keys = [key for key in self._repository.list_all(KEYS) if _has_certificate(key.current, fingerprint)]
+        key = next((key for key in keys if self._may_see(subject, key.uri)), None)
+        if key is None:
+            raise NotFoundError(
+                "No key has the certificate with this fingerprint.",
+                "Import the certificate for its key first, or name the key by its URI.",
+                hidden=bool(keys),
+            )
+        return key.uri
 
     def get_uncommitted(self, unit_of_work: UnitOfWork, uri: str) -> KeyInfo:
         """Return the key as it will be once ``unit_of_work`` is committed."""
@@ -331,6 +349,10 @@ def _find_pending(unit_of_work: UnitOfWork, uri: str) -> KeyInfo | None:
         if (table, identity) == (KEYS.name, uri):
             return msgspec.json.decode(document, type=KeyInfo)
     return None
+
+
+def _has_certificate(version: KeyVersion, fingerprint: str) -> bool:
+    return version.certificate is not None and _describe_certificate(version.certificate)["fingerprint"] == fingerprint
 
 
 def _describe_certificate(pem: str) -> Any:
