@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,11 @@ class SoftHsm:
     def create_token(self, label: str = TOKEN, pin: str = PIN) -> None:
         arguments = ["--init-token", "--free", "--label", label, "--so-pin", OFFICER_PIN, "--pin", pin]
         self._run("softhsm2-util", *arguments)
+
+    def create_token_without_pin(self, label: str) -> None:
+        """Create a token that has the PIN of its security officer only. It must be the second one."""
+        arguments = ["--init-token", "--slot-index", "1", "--label", label, "--so-pin", OFFICER_PIN]
+        self._run(require("pkcs11-tool"), "--module", self.module, *arguments)
 
     def run_tool(self, *arguments: str, token: str = TOKEN, pin: str = PIN) -> bytes:
         """Run ``pkcs11-tool`` of OpenSC and return its output."""
@@ -107,10 +112,10 @@ def softhsm(shared_softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> SoftHsm
 
 
 @pytest.fixture
-def own_softhsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoftHsm]:
+def own_softhsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
     """SoftHSM with one token, which the test may change or remove."""
     require_softhsm()
     hsm = SoftHsm(tmp_path)
     hsm.create_token()
     set_environment(monkeypatch, hsm.environment)
-    yield hsm
+    return hsm
