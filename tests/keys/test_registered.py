@@ -120,7 +120,7 @@ def test_long_message_for_ed25519_names_an_alternative(provider: RegisteredKeyPr
         await provider.generate("gateway", KeyType.ED25519, PACKAGE, "name")
         signer = await provider.signer("gateway", 1, SigningAlgorithm.ED25519)
         await signer.sign(bytes(MAX_MESSAGE_BYTES))
-        with pytest.raises(InvalidKeyError, match="at most 4096 bytes") as caught:
+        with pytest.raises(InvalidKeyError, match="at most 4,096 bytes") as caught:
             await signer.sign(bytes(MAX_MESSAGE_BYTES + 1))
         assert "EC_P256" in caught.value.hint
 

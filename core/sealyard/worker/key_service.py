@@ -11,9 +11,8 @@ from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.audit.reader import AuditReader
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.keys.audit_key import AUDIT_KEY_NAME, open_audit_provider
-from sealyard.keys.local import MASTER_KEY_NAME
+from sealyard.keys.local import MASTER_KEY_NAME, LocalKeyProvider
 from sealyard.keys.provider import KeyProvider, Signer
-from sealyard.keys.registry import load_provider
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import Checkpoint
 from sealyard.model.device_configs import EncryptionKey, SigningKey
@@ -46,8 +45,13 @@ from sealyard.worker.key_probe import probe_audit_signer, probe_cipher, probe_si
 class KeyService:
     """Access to the keys of one workspace: its key providers, opened with the master key, and its audit key."""
 
-    def __init__(self, request: OpenKeys, holder: HolderChannel | None = None) -> None:
-        """Open the keys. ``holder``: records checkpoints before they are signed; without it, none can be signed."""
+    def __init__(
+        self, request: OpenKeys, holder: HolderChannel | None = None, provider_fds: Sequence[int] = ()
+    ) -> None:
+        """Open the keys. ``holder``: records checkpoints before they are signed; without it, none can be signed.
+
+        ``provider_fds``: a socket for each provider of ``request``, in the same order.
+        """
         self._holder = holder
         self._workspace_id = request.workspace_id
         self._origin = f"sealyard/{request.workspace_id}"
@@ -121,7 +125,7 @@ class KeyService:
         """Open the provider of ``scheme``, which stores its files in a folder of this name."""
         options = {"folder": str(self._folder / scheme)}
         settings = ProviderSettings(name=scheme, provider=scheme, options=options)
-        return await load_provider(scheme).open(settings, self._secrets)
+        return await LocalKeyProvider.open(settings, self._secrets)
 
     async def _generate(self, request_id: int, command: GenerateKey) -> KeyResponse:
         provider, name = await self._find_provider(command.uri)
