@@ -151,6 +151,7 @@ def _decode_pin(pin: bytes, settings: ProviderSettings) -> str:
 
 def _search_nothing(session: TokenSession) -> None:
     """Make the token answer, without reading its keys."""
+    session.check_presence()
     search_keys(session, ObjectClass.PRIVATE_KEY, label=_PROBE_LABEL)
 
 

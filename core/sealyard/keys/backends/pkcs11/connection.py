@@ -15,6 +15,7 @@ from pkcs11.attributes import AttributeMapper, handle_bytes, handle_ulong
 from sealyard.keys.backends.pkcs11.errors import (
     LOST_OBJECT_ERRORS,
     PIN_ERRORS,
+    TokenMissingError,
     describe_error,
     is_lost_token,
     pin_error,
@@ -40,6 +41,15 @@ class TokenSession:
         self.pin = login.pin
         self.session = session
         self.cache: dict[object, Any] = {}
+
+    def check_presence(self) -> None:
+        """Raise :class:`TokenMissingError` if the token was removed.
+
+        Searches do not notice it in all modules: they find nothing.
+        """
+        present_token = self.token.slot.get_token()
+        if (present_token.label, present_token.serial) != (self.token.label, self.token.serial):
+            raise TokenMissingError((present_token.label,) if present_token.label else ())
 
     def close(self) -> None:
         with suppress(pkcs11.PKCS11Error):
@@ -94,29 +104,27 @@ class TokenConnection:
         await asyncio.to_thread(self._close)
 
     def _run(self, action: str, operation: Callable[[TokenSession], T], writes: bool) -> T:
-        generation = self._module.generation
-        try:
-            return self._run_once(operation, writes)
-        except pkcs11.PKCS11Error as error:
-            self._recover(action, error, generation)
-        try:
-            return self._run_once(operation, writes)
-        except pkcs11.PKCS11Error as error:
-            self._check_pin_error(error)
-            raise describe_error(self._label, action, error) from error
+        was_restarted = was_reopened = False
+        while True:
+            generation = self._module.generation
+            try:
+                return self._run_once(operation, writes)
+            except pkcs11.PKCS11Error as error:
+                self._check_pin_error(error)
+                if isinstance(error, LOST_OBJECT_ERRORS) and not was_reopened:
+                    was_reopened = True
+                    self._close_session()
+                elif is_lost_token(error) and not was_restarted:
+                    was_restarted = True
+                    self._restart(action, generation)
+                else:
+                    raise describe_error(self._label, action, error) from error
 
-    def _recover(self, action: str, error: pkcs11.PKCS11Error, generation: int) -> None:
-        """Prepare to repeat an operation. Raises an error for users if that cannot help."""
-        self._check_pin_error(error)
+    def _restart(self, action: str, generation: int) -> None:
         try:
-            if isinstance(error, LOST_OBJECT_ERRORS):
-                self._close_session()
-            elif is_lost_token(error):
-                self._module.restart(generation)
-            else:
-                raise error
-        except pkcs11.PKCS11Error as final_error:
-            raise describe_error(self._label, action, final_error) from final_error
+            self._module.restart(generation)
+        except pkcs11.PKCS11Error as error:
+            raise describe_error(self._label, action, error) from error
 
     def _check_pin_error(self, error: pkcs11.PKCS11Error) -> None:
         if isinstance(error, PIN_ERRORS):

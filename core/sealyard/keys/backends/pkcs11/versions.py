@@ -55,7 +55,7 @@ def find_versions(session: TokenSession, text: str) -> list[KeyObject]:
     name = parse_name(session, text)
     keys = _search(session, name)
     if not keys:
-        raise not_found(session, text)
+        raise _not_found(session, text)
     uri, token = format_uri(text), session.token.label
     if any(not key.identifier for key in keys):
         raise InvalidKeyError(
@@ -79,7 +79,7 @@ def find_version(session: TokenSession, text: str, native_id: str) -> KeyObject:
         return cached_key
     versions = [key for key in find_versions(session, text) if key.native_id == native_id]
     if not versions:
-        raise not_found(session, f"{text} with the CKA_ID {native_id}")
+        raise _not_found(session, f"{text} with the CKA_ID {native_id}")
     session.cache[text, native_id] = versions[0]
     return versions[0]
 
@@ -92,6 +92,7 @@ def canonical_name(session: TokenSession, text: str, key: KeyObject) -> str:
 
 def list_key_groups(session: TokenSession) -> list[tuple[str, list[KeyObject]]]:
     """Return all keys of the token by their names: those that are versions of each other have one name."""
+    session.check_presence()
     groups: dict[str, list[KeyObject]] = defaultdict(list)
     for object_class in _KEY_CLASSES:
         for key in search_keys(session, object_class):
@@ -130,19 +131,20 @@ def is_used(session: TokenSession, identifier: bytes) -> bool:
     return any(search_keys(session, object_class, identifier=identifier) for object_class in classes)
 
 
-def not_found(session: TokenSession, text: str) -> NotFoundError:
-    return NotFoundError(
-        f"Key {format_uri(text)} not found in the token {session.token.label}.",
-        "Check its label and id. The public key alone is not enough: the private key must be in the token.",
-    )
-
-
 def _search(session: TokenSession, name: Pkcs11Name) -> list[KeyObject]:
     return [
         key
         for object_class in _KEY_CLASSES
         for key in search_keys(session, object_class, label=name.object, identifier=name.id)
     ]
+
+
+def _not_found(session: TokenSession, text: str) -> NotFoundError:
+    session.check_presence()
+    return NotFoundError(
+        f"Key {format_uri(text)} not found in the token {session.token.label}.",
+        "Check its label and id. The public key alone is not enough: the private key must be in the token.",
+    )
 
 
 def _are_versions(keys: Iterable[KeyObject]) -> bool:
