@@ -96,7 +96,7 @@ PATH_ARGUMENTS: tuple[tuple[object, ...], ...] = (
     ("key", "import", "local:new", "--kind", "AES_256", "--file"),
     ("key", "import", "local:new", "--kind", "AES_256", "--file", "small.bin", "--certificate"),
     ("key", "import", "local:new", "--kind", "AES_256", "--file", "small.bin", "--password-file"),
-    ("key", "import-certificate", "local:new", "--file"),
+    ("key", "certificate", "local:new", "--chain"),
     ("audit", "verify", "--checkpoint"),
     ("login", "https://seal.example", "--ca"),
     ("serve", "--config"),

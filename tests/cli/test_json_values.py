@@ -27,7 +27,7 @@ COMMANDS = [
     ("admin", "device", "update", "gateway", "--description", "for the lab"),
     ("admin", "key", "list"),
     ("admin", "key", "show", "local:gateway-signing"),
-    ("admin", "key", "certificate-request", "local:gateway-signing"),
+    ("admin", "key", "csr", "local:gateway-signing"),
     ("admin", "key", "rotate", "local:gateway-encryption"),
     ("auditor", "audit", "list"),
     ("auditor", "audit", "verify"),

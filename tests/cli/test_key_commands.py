@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509 import load_pem_x509_csr
 
 from sealyard.cli.output import UNVERIFIED_NOTE
+from tests.support.authority import Authority, encode_chain
 from tests.support.cli_runner import CliWorkspace
 from tests.support.key_files import certificate_for, write_pem
 
@@ -185,42 +186,55 @@ def test_certificate_is_renewed_in_place(workspace: CliWorkspace, tmp_path: Path
         *("admin", "device", "create", "bought", "--encryption", "AES256_CBC_PKCS7_PAD", "--signing", "ECC_NIST_P256"),
         *("--signing-key", "local:bought", "--use", "USER:developer", "--approve", "USER:owner"),
     )
-    request = workspace.run("admin", "key", "certificate-request", "local:bought").out
+    request = workspace.run("admin", "key", "csr", "local:bought").out
+    assert workspace.run("admin", "key", "certificate-request", "local:bought").code == 0
     assert load_pem_x509_csr(request.encode()).public_key() == key.public_key()
 
-    certificate = certificate_for(key, days=400, start=start, name="new").public_bytes(Encoding.PEM)
-    renewed.write_bytes(certificate_for(generate_private_key(SECP256R1()), name="CA").public_bytes(Encoding.PEM))
-    arguments = ("key", "import-certificate", "local:bought", "--file", renewed)
+    root = Authority("root", start=start)
+    issuer = Authority("issuer", root, start=start)
+    certificate = issuer.issue(key.public_key(), "new", days=400, start=start)
+    renewed.write_bytes(encode_chain(root.certificate, issuer.certificate))
+    arguments = ("key", "certificate", "local:bought", "--chain", renewed)
     assert "different key" in workspace.run("admin", *arguments).err
-    renewed.write_bytes(renewed.read_bytes() + certificate)
+    renewed.write_bytes(encode_chain(root.certificate, certificate))
+    assert 'The chain has a gap: the certificate of "issuer", which issued' in workspace.run("admin", *arguments).err
+    renewed.write_bytes(encode_chain(root.certificate, certificate, issuer.certificate))
     assert workspace.run("owner", *arguments).code == 3
     result = workspace.run("admin", *arguments)
     assert (result.code, result.err) == (0, "")
     assert "local:bought version 2: EC_P256, renewed" in result.out
+    assert "issuer CN=issuer expires" in result.out
+    arguments = ("key", "import-certificate", "local:bought", "--file", renewed)
     assert "already has this certificate" in workspace.run("admin", *arguments).err
 
     lines = workspace.run("admin", "key", "show", "local:bought").out.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["1", "imported"], ["2", "renewed"]]
-    assert ["CN=old" in lines[1], "CN=new" in lines[2]] == [True, True]
+    assert [["CN=old" in lines[1], "CN=issuer" in lines[2]], lines[2].split()[-1]] == [[True, True], "2"]
     assert workspace.run("admin", "key", "list").err == f"{UNVERIFIED_NOTE}\n"
     assert not any("expire" in each for each in workspace.value("developer", "device", "show", "bought")["warnings"])
     task = workspace.value("developer", "package", "--device", "bought", "--firmware", firmware)["id"]
     assert workspace.run("owner", "approve", task).code == 0
     (used,) = workspace.value("developer", "device", "certificates", "bought")
-    assert (used["version"], used["certificate"].encode()) == (2, certificate)
+    assert (used["version"], used["certificate"].encode()) == (2, encode_chain(certificate))
+    assert [each["subject"] for each in used["issuers"]] == ["CN=issuer"]
+    text = workspace.run("developer", "device", "certificates", "bought").out
+    assert text.encode() == encode_chain(certificate, issuer.certificate)
+    text = workspace.run("developer", "device", "show", "bought").out
+    expiry = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+    assert f"CN=new, issued by CN=issuer (chain of 2 certificates); expires {expiry}" in text
+    (chain,) = workspace.value("developer", "device", "show", "bought")["chains"]
+    assert [each["subject"] for each in chain["certificates"]] == ["CN=new", "CN=issuer"]
     assert "self-signed certificate" in workspace.run("admin", "key", "rotate", "local:bought").err
 
 
-def test_expired_certificate_is_imported_with_warning(workspace: CliWorkspace, tmp_path: Path) -> None:
+def test_expired_certificate_is_not_imported(workspace: CliWorkspace, tmp_path: Path) -> None:
     key = generate_private_key(SECP256R1())
     pem, expired = write_pem(tmp_path / "key.pem", key), tmp_path / "expired.der"
     expired.write_bytes(certificate_for(key, days=1).public_bytes(Encoding.DER))
     workspace.value("admin", "key", "import", "local:bought", "--file", pem, "--kind", "EC_P256")
     result = workspace.run("admin", "key", "import-certificate", "local:bought", "--file", expired)
-    assert result.code == 0
-    assert (
-        "warning: The certificate of local:bought version 2 expired on 2026-01-02 UTC. Import a renewed" in result.err
-    )
+    assert result.code == 1
+    assert 'The certificate of "company PKI" expired on 2026-01-02 UTC.' in result.err
 
 
 def test_import_of_ambiguous_file_lists_its_keys(workspace: CliWorkspace, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from sealyard.keys.der import OCTET_STRING, SEQUENCE, encode_element, read_eleme
 from sealyard.keys.key_import import load_certificate_of, load_key
 from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import InvalidKeyError
+from tests.support.authority import Authority, encode_chain
 from tests.support.key_files import certificate_for, private_key, write_pkcs12
 
 KEY = ec.derive_private_key(1001, ec.SECP256R1())
@@ -124,36 +125,63 @@ def test_symmetric_key_with_certificate_is_rejected(tmp_path: Path) -> None:
 
 # Renewed certificates
 
+ROOT = Authority("root")
+AUTHORITY = Authority("authority", ROOT)
+ISSUED = AUTHORITY.issue(KEY.public_key(), "leaf")
+CHAIN = encode_chain(ISSUED, AUTHORITY.certificate)
+"""The certificate of KEY and its issuer, without the root."""
 
-def load_renewed(data: bytes) -> str:
-    """Return the common name of the certificate of KEY in ``data``."""
-    parsed = x509.load_pem_x509_certificate(load_certificate_of(KEY.public_key(), data))
-    return str(parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
+
+def load_renewed(data: bytes) -> bytes:
+    """Return the certificates of KEY and its issuers in ``data``."""
+    return load_certificate_of(KEY.public_key(), data)
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "expected"),
     [
-        LEAF,
-        LEAF + CA,
-        CA + LEAF,
-        key_pem(KEY) + LEAF,
-        key_pem(OTHER_KEY) + CA + LEAF,
-        certificate_pem(KEY, "older", days=10) + LEAF,
-        LEAF + certificate_pem(KEY, "older", days=10),
-        certificate_for(KEY, name="leaf").public_bytes(Encoding.DER),
-        pkcs7.serialize_certificates([x509.load_pem_x509_certificate(pem) for pem in (CA, LEAF)], Encoding.DER),
+        (LEAF, LEAF),
+        (encode_chain(ISSUED), encode_chain(ISSUED)),
+        (CHAIN, CHAIN),
+        (encode_chain(ROOT.certificate, AUTHORITY.certificate, ISSUED), CHAIN),
+        (key_pem(KEY) + CHAIN, CHAIN),
+        (key_pem(OTHER_KEY) + encode_chain(AUTHORITY.certificate, ISSUED), CHAIN),
+        (ISSUED.public_bytes(Encoding.DER), encode_chain(ISSUED)),
+        (pkcs7.serialize_certificates([AUTHORITY.certificate, ISSUED], Encoding.DER), CHAIN),
+        (pkcs7.serialize_certificates([ROOT.certificate, AUTHORITY.certificate, ISSUED], Encoding.PEM), CHAIN),
     ],
 )
-def test_renewed_certificate_is_the_one_of_the_key(tmp_path: Path, data: bytes) -> None:
-    assert load_renewed(data) == "leaf"
+def test_renewed_chain_is_ordered_and_without_root(data: bytes, expected: bytes) -> None:
+    assert load_renewed(data) == expected
 
 
-@pytest.mark.parametrize("days", [1, 5000])
-def test_renewed_certificate_may_be_invalid_now(tmp_path: Path, days: int) -> None:
-    start = datetime.now(UTC) + timedelta(days=days - 2500)
-    certificate = certificate_for(KEY, name="leaf", days=100, start=start)
-    assert load_renewed(certificate.public_bytes(Encoding.PEM)) == "leaf"
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (certificate_pem(KEY, "leaf", days=1), "expired on"),
+        (LEAF + CA, 'does not need: "CA"'),
+        (LEAF + certificate_pem(KEY, "older", days=10), "2 certificates of the key"),
+        (encode_chain(ISSUED, ROOT.certificate), "has a gap"),
+    ],
+)
+def test_renewed_chain_is_checked(data: bytes, message: str) -> None:
+    with pytest.raises(InvalidKeyError, match=message):
+        load_renewed(data)
+
+
+def test_renewed_chain_is_checked_at_the_given_time() -> None:
+    expired = certificate_pem(KEY, "leaf", days=1)
+    valid_at = x509.load_pem_x509_certificate(expired).not_valid_after_utc
+    assert load_certificate_of(KEY.public_key(), expired, valid_at) == expired
+
+
+def test_key_is_imported_with_its_chain() -> None:
+    _, certificate = load_key(
+        key_pem(KEY) + encode_chain(ROOT.certificate, AUTHORITY.certificate, ISSUED), EC_P256, None
+    )
+    assert certificate == CHAIN
+    _, certificate = load_key(key_pem(KEY), EC_P256, None, CA + CHAIN)
+    assert certificate == CHAIN
 
 
 @pytest.mark.parametrize(

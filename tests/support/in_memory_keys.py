@@ -182,8 +182,9 @@ class InMemoryKeys:
         info, key = self.infos[uri], self.private.get((uri, version))
         if key is None:
             raise InvalidKeyError("A symmetric key has no certificate.")
-        renewed = describe(key, info.current.version + 1, "renewed", load_certificate_of(key.public_key(), content))
-        if renewed.certificate == info.current.certificate:
+        certificates = load_certificate_of(key.public_key(), content, self._clock.now())
+        renewed = describe(key, info.current.version + 1, "renewed", certificates)
+        if renewed.certificate_chain == info.current.certificate_chain:
             return info.current
         self.private[uri, renewed.version] = key
         self.infos[uri] = msgspec.structs.replace(info, versions=(*info.versions, renewed))

@@ -71,7 +71,7 @@ class RemoteKeyProcess:
         info, key = self.info(request), self._private_key(request)
         certificate = load_certificate_of(key.public_key(), base64.b64decode(request["content"]))
         version = describe(key, len(info.versions) + 1, "renewed", certificate)
-        if version.certificate == info.current.certificate:
+        if version.certificate_chain == info.current.certificate_chain:
             return info.current
         self._infos[request["name"]] = msgspec.structs.replace(info, versions=(*info.versions, version))
         self._materials[request["name"], version.version] = key

@@ -80,7 +80,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard key import local:corporate --file corporate.p12 --kind EC_P256 --password-file password.txt",
         "sealyard key import local:gateway-aes --file gateway.key --kind AES_256",
     ),
-    "key import-certificate": ("sealyard key import-certificate local:gateway-sign --file renewed.pem",),
+    "key csr": ("sealyard key csr local:gateway-sign > gateway.csr",),
+    "key certificate": ("sealyard key certificate local:gateway-sign --chain chain.pem",),
     "package": (
         "sealyard package --device gateway --firmware boot.bin app.bin --metadata release.json",
         "sealyard package --device gateway --firmware app.bin --dry-run",

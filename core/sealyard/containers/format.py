@@ -70,6 +70,10 @@ class ContainerFormat(Protocol):
         """
         ...
 
+    def signed_length(self, layout: PackageLayout) -> int:
+        """Return how many bytes of the container are signed."""
+        ...
+
     def encrypt_segment(
         self,
         layout: PackageLayout,

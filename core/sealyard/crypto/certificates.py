@@ -21,9 +21,13 @@ from sealyard.crypto.signatures import PrivateKey, key_type_of
 from sealyard.model.algorithms import KeyType
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidKeyError
+from sealyard.model.keys import IssuerCertificate
 
 COMMON_NAME_LIMIT = 64
 """Maximum number of characters in a common name (RFC 5280, ``ub-common-name``)."""
+
+
+_PEM_START = b"-----BEGIN"
 
 
 class Certificate(FrozenStruct, frozen=True, kw_only=True):
@@ -92,6 +96,22 @@ def describe_certificate(pem: str) -> CertificateDetails:
     )
 
 
+def describe_issuers(chain: bytes) -> tuple[IssuerCertificate, ...]:
+    """Return the issuers in a chain: the certificates that follow the first one, if ``chain`` is PEM."""
+    if _PEM_START not in chain:
+        return ()
+    return tuple(
+        IssuerCertificate(
+            certificate=issuer.public_bytes(Encoding.PEM).decode(),
+            subject=issuer.subject.rfc4514_string(),
+            issuer=issuer.issuer.rfc4514_string(),
+            valid_from=issuer.not_valid_before_utc,
+            expires_at=issuer.not_valid_after_utc,
+        )
+        for issuer in x509.load_pem_x509_certificates(chain)[1:]
+    )
+
+
 def create_certificate_request(private_key: CertificateIssuerPrivateKeyTypes, certificate: str) -> str:
     """Create a PKCS#10 certificate request (PEM, RFC 2986) for ``private_key``.
 
@@ -114,8 +134,8 @@ def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: date
     Raises :class:`InvalidKeyError` if the key type is not in the catalogue, or ``common_name`` does not have 1 to 64
     characters.
     """
+    key_type_of(private_key.public_key())
     if not isinstance(private_key, PrivateKey):
-        key_type_of(private_key.public_key())
         raise AssertionError("the key type was checked")
     builder = build_self_signed(private_key.public_key(), common_name, now, years)
     return builder.sign(private_key, _hash_algorithm(private_key)).public_bytes(Encoding.PEM)
@@ -170,7 +190,7 @@ _DIGITAL_SIGNATURE_USAGE = x509.KeyUsage(
 
 
 def _parse_certificate(data: bytes) -> x509.Certificate:
-    if b"-----BEGIN" in data:
+    if _PEM_START in data:
         return x509.load_pem_x509_certificate(data)
     return x509.load_der_x509_certificate(data)
 

@@ -24,10 +24,10 @@ from sealyard.engine.state.tables import (
     TASKS,
 )
 from sealyard.jobs.bus import JobBus
+from sealyard.model.certificate_validity import certificate_warnings
 from sealyard.model.errors import SealyardError
 from sealyard.model.health import Health, HealthCheck, WorkspaceStats
 from sealyard.model.key_checks import KeyCheck, KeyUse
-from sealyard.model.keys import certificate_warning
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.worker_messages import AuditPublicKey
 from sealyard.storage.documents import DocumentStore
@@ -141,7 +141,7 @@ class HealthMonitor:
         version = info.version(check.version) if info is not None else None
         if info is None or version is None:
             return ""
-        return certificate_warning(info, version, self._repository.clock.now())
+        return " ".join(certificate_warnings(info, version, self._repository.clock.now()))
 
     def _build_health(self, checks: Iterable[HealthCheck]) -> Health:
         results = tuple(checks)

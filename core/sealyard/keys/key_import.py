@@ -6,14 +6,22 @@ Parsing is strict, except for the length of EC keys (see :mod:`sealyard.keys.ec_
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from sealyard.crypto.algorithms import SYMMETRIC_KEY_LENGTHS
+from sealyard.crypto.certificate_chains import (
+    MAX_CHAIN_LENGTH,
+    Chain,
+    build_chain,
+    certificates_of,
+    order_chain,
+    require_certificate_of,
+    without_root,
+)
 from sealyard.crypto.certificates import compute_fingerprint, format_name
 from sealyard.crypto.signatures import PrivateKey, key_type_of
 from sealyard.keys.key_files import ACCEPTED_FILES_HINT, KeyFile, parse_certificates, parse_key_file
@@ -33,8 +41,8 @@ def load_key(
     """Load a key of the type ``kind`` and its certificate (PEM), which is None if there is none.
 
     ``content`` and ``certificate`` are contents of files. The certificate is the one that belongs to the key, wherever
-    it is in ``certificate``, or in ``content`` if ``certificate`` is None. If ``content`` contains several keys, the
-    certificate must identify one of them.
+    it is in ``certificate``, or in ``content`` if ``certificate`` is None; its issuers in the same file follow it. If
+    ``content`` contains several keys, the certificate must identify one of them.
 
     Raises :class:`InvalidKeyError` if ``content`` needs a password that is missing or wrong, or does not contain such a
     key; if several keys match; or if there are certificates, but none belongs to the key.
@@ -48,16 +56,17 @@ def load_key(
     certificates = key_file.certificates if certificate is None else _load_certificates(certificate)
     key = _select_key(_keys_of_type(key_file, kind), kind, certificates, identified=certificate is not None)
     # A self-signed certificate instead of one of another key would not be noticed before devices reject the packages.
-    return key, _find_certificate(key.public_key(), certificates) if certificates else None
+    return key, _find_chain(key.public_key(), certificates) if certificates else None
 
 
-def load_certificate_of(public_key: PublicKeyTypes, content: bytes) -> bytes:
-    """Load the certificate (PEM) that belongs to ``public_key``: PEM, DER or PKCS#7, a chain in any order.
+def load_certificate_of(public_key: PublicKeyTypes, content: bytes, now: datetime | None = None) -> bytes:
+    """Load the certificate of ``public_key`` and its issuers (PEM, in this order): PEM, DER or PKCS#7, in any order.
 
-    Private keys in ``content`` are ignored. Raises :class:`InvalidKeyError` if it contains no certificate, or only
-    certificates of other keys.
+    Private keys in ``content`` and the certificate of the root are omitted. ``now``: when the certificates must be
+    valid, by default the current time. Raises :class:`InvalidKeyError` if ``content`` is not a chain that
+    :func:`sealyard.crypto.certificate_chains.build_chain` accepts.
     """
-    return _find_certificate(public_key, _load_certificates(content))
+    return _to_pem(build_chain(public_key, _load_certificates(content), now or datetime.now(UTC)))
 
 
 def _keys_of_type(key_file: KeyFile, kind: KeyType) -> tuple[PrivateKey, ...]:
@@ -102,7 +111,7 @@ def _select_key(
     """
     if len(keys) == 1:
         return keys[0]
-    matches = [key for key in keys if _certificates_of(key.public_key(), certificates)]
+    matches = [key for key in keys if certificates_of(key.public_key(), certificates)]
     if identified and len(matches) == 1:
         return matches[0]
     descriptions = "; ".join(_describe_key(key, certificates) for key in keys)
@@ -114,38 +123,23 @@ def _select_key(
 
 def _describe_key(key: PrivateKey, certificates: tuple[x509.Certificate, ...]) -> str:
     fingerprint = compute_fingerprint(key.public_key())[:16]
-    subjects = [format_name(certificate.subject) for certificate in _certificates_of(key.public_key(), certificates)]
+    subjects = [format_name(certificate.subject) for certificate in certificates_of(key.public_key(), certificates)]
     return f"{fingerprint} ({escape_text(subjects[0], 80) if subjects else 'without certificate'})"
 
 
-def _find_certificate(public_key: PublicKeyTypes, certificates: tuple[x509.Certificate, ...]) -> bytes:
-    """Return the certificate (PEM) that belongs to ``public_key``; if there are several, the one that expires last.
+def _find_chain(public_key: PublicKeyTypes, certificates: tuple[x509.Certificate, ...]) -> bytes:
+    """Return the certificate that belongs to ``public_key``, and its issuers (PEM).
 
-    Raises :class:`InvalidKeyError` if none belongs to it.
+    If there are several, the one that expires last is used. The certificates need not be valid now: a key is imported
+    with the certificate that it has. Raises :class:`InvalidKeyError` if none belongs to it.
     """
-    matches = _certificates_of(public_key, certificates)
-    if not matches:
-        count = len(certificates)
-        raise InvalidKeyError(
-            "The certificate belongs to a different key."
-            if count == 1
-            else f"Each of the {count} certificates belongs to a different key.",
-            "Use the certificate that was issued for this key.",
-        )
-    return max(matches, key=lambda certificate: certificate.not_valid_after_utc).public_bytes(Encoding.PEM)
+    matches = require_certificate_of(public_key, certificates)
+    return _to_pem(order_chain(max(matches, key=lambda match: match.not_valid_after_utc), certificates))
 
 
-def _certificates_of(public_key: PublicKeyTypes, certificates: Iterable[x509.Certificate]) -> list[x509.Certificate]:
-    fingerprint = compute_fingerprint(public_key)
-    return [certificate for certificate in certificates if _fingerprint_of(certificate) == fingerprint]
-
-
-def _fingerprint_of(certificate: x509.Certificate) -> str:
-    """Return the fingerprint of the certificate's key; empty if the type of the key is unknown."""
-    try:
-        return compute_fingerprint(certificate.public_key())
-    except (ValueError, UnsupportedAlgorithm):
-        return ""
+def _to_pem(chain: Chain) -> bytes:
+    certificates = without_root(chain)[:MAX_CHAIN_LENGTH]
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
 
 
 # ---- contents of files

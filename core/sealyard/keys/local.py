@@ -226,7 +226,7 @@ class LocalKeyProvider:
             info = self._read_info(name)
             key = self._load_private_key(info, version_number)
             version = describe(key, info.current.version + 1, "renewed", load_certificate_of(key.public_key(), content))
-            if version.certificate == info.current.certificate:
+            if version.certificate_chain == info.current.certificate_chain:
                 return info.current
             self._save(msgspec.structs.replace(info, versions=(*info.versions, version)), key)
             return version

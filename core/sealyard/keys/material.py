@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 from cryptography.x509 import load_der_x509_certificate
+from msgspec import UNSET
 
 from sealyard.crypto.algorithms import SYMMETRIC_KEY_LENGTHS
-from sealyard.crypto.certificates import compute_fingerprint, create_self_signed, load_certificate
+from sealyard.crypto.certificates import compute_fingerprint, create_self_signed, describe_issuers, load_certificate
 from sealyard.crypto.signatures import PrivateKey
 from sealyard.crypto.signatures import key_type_of as public_key_type
 from sealyard.model.algorithms import KeyType
@@ -78,8 +79,8 @@ def from_bytes(kind: KeyType, data: bytes) -> Material:
 def describe(material: Material, version_number: int, origin: str, certificate: bytes | None) -> KeyVersion:
     """Return the public metadata of ``material`` as version ``version_number`` of its key.
 
-    ``certificate`` (PEM or DER) is required for a private key and must be None for a symmetric key. The fingerprint of
-    a symmetric key is a truncated HMAC with the key.
+    ``certificate`` (PEM or DER) is required for a private key and must be None for a symmetric key. In PEM, it may be
+    followed by its issuers. The fingerprint of a symmetric key is a truncated HMAC with the key.
 
     Raises :class:`InvalidKeyError` if the certificate is invalid or belongs to another key.
     """
@@ -110,6 +111,7 @@ def describe_public_key(public_key: PublicKeyTypes, version_number: int, origin:
         certificate=_to_pem(parsed_certificate.der),
         certificate_expires_at=parsed_certificate.not_after,
         certificate_valid_from=parsed_certificate.not_before,
+        issuers=describe_issuers(certificate) or UNSET,
     )
 
 

@@ -93,11 +93,12 @@ class KeyProvider(Protocol):
     async def import_certificate(self, name: str, version: int, content: bytes) -> KeyVersion:
         """Create the next version of the key: the private key of ``version`` with a certificate.
 
-        ``content``: that of a certificate file.
+        ``content``: that of a certificate file, with the issuers of the certificate in any order.
 
-        The origin of the new version is "renewed". If the newest version has this certificate already, returns that
-        version, so that an interrupted call can be repeated. Raises :class:`InvalidKeyError` if ``content`` has no
-        certificate of this private key, or if the key is symmetric.
+        The origin of the new version is "renewed". If the newest version has this chain already, returns that version,
+        so that an interrupted call can be repeated. Raises :class:`InvalidKeyError` if ``content`` is not a chain for
+        this private key that :func:`sealyard.crypto.certificate_chains.build_chain` accepts, or if the key is
+        symmetric.
         """
         ...
 

@@ -106,7 +106,7 @@ class RegisteredKeyProvider:
             assert record is not None
             current = record.info.current
             renewed = describe_public_key(public_key, current.version + 1, "renewed", certificate)
-            if renewed.certificate == current.certificate:
+            if renewed.certificate_chain == current.certificate_chain:
                 return record
             native_id = record.info.versions[version - 1].native_id
             return _with_version(record, msgspec.structs.replace(renewed, native_id=native_id))

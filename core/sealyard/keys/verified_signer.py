@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sealyard.crypto.algorithms import SIGNATURES, SigningInput
+from sealyard.crypto.message_limits import check_message_limit
 from sealyard.crypto.signatures import key_type_of, verify
 from sealyard.keys.backend import KeyBackend
 from sealyard.model.algorithms import HashName, SigningAlgorithm
@@ -64,14 +65,11 @@ class VerifiedSigner:
             if len(data) != length:
                 raise InvalidInputError(f"A digest of {self._hash.upper()} has {length} bytes, not {len(data)}.")
             return data, self._hash
-        limit = self._key.capabilities.max_message_bytes
-        if limit is None or len(data) <= limit:
+        capabilities = self._key.capabilities
+        check_message_limit(self._uri, capabilities, self._algorithm, len(data), "message")
+        limit = capabilities.max_message_bytes
+        if self._hash is None or limit is None or len(data) <= limit:
             return data, None
-        if self._hash is None or self._hash not in self._key.capabilities.digests:
-            raise InvalidKeyError(
-                f"{self._uri} can sign at most {limit} bytes with {self._algorithm}; the message has {len(data)}.",
-                "Use a key of another type, for example EC_P256, which signs a digest of the message.",
-            )
         return hashlib.new(self._hash, data).digest(), self._hash
 
     def _check_algorithm(self) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from msgspec import UNSET, UnsetType
+
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
+from sealyard.model.keys import IssuerCertificate
 from sealyard.model.safe_text import escape_text
 
 DEFAULT_FORMAT = "se-1"
@@ -51,7 +54,10 @@ class KeyRole(StrEnum):
 
 
 class DeviceCertificate(FrozenStruct, frozen=True, kw_only=True):
-    """The certificate (PEM) of a key of a device configuration. ``version`` is that of the key at ``uri``."""
+    """The certificate (PEM) of a key of a device configuration. ``version`` is that of the key at ``uri``.
+
+    ``issuers``: the chain above the certificate without its root, the issuer of the certificate first.
+    """
 
     kind: KeyRole
     name: str
@@ -59,10 +65,34 @@ class DeviceCertificate(FrozenStruct, frozen=True, kw_only=True):
     version: int
     algorithm: str
     certificate: str
+    issuers: tuple[IssuerCertificate, ...] = ()
 
     @property
     def label(self) -> str:
         return f"{self.uri} v{self.version}"
+
+    @property
+    def pem(self) -> str:
+        """The certificate and its issuers."""
+        certificates = (self.certificate, *(issuer.certificate for issuer in self.issuers))
+        return "".join(text if text.endswith("\n") else f"{text}\n" for text in certificates)
+
+
+class CertificateSummary(FrozenStruct, frozen=True, kw_only=True):
+    """A certificate, for display. ``subject`` and ``issuer``: distinguished names (RFC 4514)."""
+
+    subject: str
+    issuer: str
+    valid_from: datetime
+    expires_at: datetime
+
+
+class KeyChain(FrozenStruct, frozen=True, kw_only=True):
+    """The certificate of a signing key of a device configuration and its issuers without the root, in this order."""
+
+    uri: str
+    version: int
+    certificates: tuple[CertificateSummary, ...]
 
 
 class DeviceConfig(FrozenStruct, frozen=True, kw_only=True):
@@ -71,7 +101,8 @@ class DeviceConfig(FrozenStruct, frozen=True, kw_only=True):
     A task uses the first key of each list, but an encryption task may name another encryption key.
 
     ``link_ttl_seconds``: lifetime of a result's link. ``retention_seconds``: how long the artifact is stored after the
-    task is DONE. ``warnings``: caveats of the chosen algorithms and key purposes, for display.
+    task is DONE. ``warnings``: caveats of the chosen algorithms and key purposes, for display. ``chains``: the
+    certificates of the signing keys, for display; never stored.
     """
 
     id: str
@@ -87,6 +118,12 @@ class DeviceConfig(FrozenStruct, frozen=True, kw_only=True):
     created_at: datetime
     description: str = ""
     warnings: tuple[str, ...] = ()
+    chains: tuple[KeyChain, ...] | UnsetType = UNSET
+
+    def find_chain(self, key: EncryptionKey | SigningKey) -> KeyChain | None:
+        """Return the chain of the certificate of ``key``; None if it has no certificate, or if it is not known."""
+        chains = () if self.chains is UNSET else self.chains
+        return next((chain for chain in chains if (chain.uri, chain.version) == (key.uri, key.version)), None)
 
     @property
     def encryption(self) -> EncryptionKey:

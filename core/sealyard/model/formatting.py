@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
+from sealyard.model.device_configs import CertificateSummary
 from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
@@ -19,6 +21,21 @@ _SECONDS_BY_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 def format_count(count: int, noun: str, plural: str = "") -> str:
     """Format a number with its noun: ``1 task``, ``2 tasks``. ``plural`` is the noun with an s unless it is given."""
     return f"1 {noun}" if count == 1 else f"{count:,} {plural or noun + 's'}"
+
+
+def format_chain(certificates: Sequence[CertificateSummary]) -> str:
+    """Format the subject, issuer, expiry and length of a chain, which begins with the certificate of a key."""
+    expiry = format_time(certificates[0].expires_at)
+    return f"{escape_text(certificates[0].subject)}, {format_issuer(certificates)}; expires {expiry}"
+
+
+def format_issuer(certificates: Sequence[CertificateSummary]) -> str:
+    """Format the issuer of the first certificate of a chain, and the length of the chain."""
+    certificate = certificates[0]
+    if certificate.issuer == certificate.subject:
+        return "self-signed"
+    length = f"chain of {len(certificates)} certificates" if len(certificates) > 1 else "without chain"
+    return f"issued by {escape_text(certificate.issuer)} ({length})"
 
 
 def shorten_middle(text: str, limit: int) -> str:

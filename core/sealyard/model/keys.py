@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 
 from msgspec import UNSET, UnsetType
 
 from sealyard.model.algorithms import HashName, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
 
-CERTIFICATE_EXPIRY_WARNING = timedelta(days=30)
-"""How long before the expiry of a certificate users are warned."""
-
 MAX_KEY_FILE_BYTES = 1024 * 1024
 """Maximum size of a file with keys or certificates."""
+
+
+class IssuerCertificate(FrozenStruct, frozen=True, kw_only=True):
+    """A certificate (PEM) between that of a key and the root: the issuer of the key's certificate, or of its issuer.
+
+    ``subject`` and ``issuer``: distinguished names (RFC 4514).
+    """
+
+    certificate: str
+    subject: str
+    issuer: str
+    valid_from: datetime
+    expires_at: datetime
 
 
 class WrappingKey(FrozenStruct, frozen=True, kw_only=True):
@@ -40,6 +49,9 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
 
     ``certificate_valid_from`` is unset in versions that were stored before it was recorded, and for symmetric keys. It
     is omitted from JSON then, because the JSON of a version is authenticated together with its key.
+
+    ``issuers``: the chain above the certificate without its root, the issuer of the certificate first. It is unset, and
+    omitted from JSON, if the certificate was imported without a chain.
     """
 
     version: int
@@ -50,6 +62,7 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     certificate: str | None = None
     certificate_expires_at: datetime | None = None
     certificate_valid_from: datetime | UnsetType = UNSET
+    issuers: tuple[IssuerCertificate, ...] | UnsetType = UNSET
     native_id: str | UnsetType = UNSET
     wrapped_by: WrappingKey | UnsetType = UNSET
 
@@ -57,6 +70,17 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     def is_generated(self) -> bool:
         """Whether the workspace generated the key and its certificate. Otherwise devices may rely on the issuer."""
         return self.origin == "generated"
+
+    @property
+    def issuer_certificates(self) -> tuple[IssuerCertificate, ...]:
+        """The issuers; empty if the certificate has no chain."""
+        return () if self.issuers is UNSET else self.issuers
+
+    @property
+    def certificate_chain(self) -> tuple[str, ...]:
+        """The certificate and its issuers (PEM, without the root); empty for symmetric keys."""
+        certificates = () if self.certificate is None else (self.certificate,)
+        return (*certificates, *(issuer.certificate for issuer in self.issuer_certificates))
 
 
 class KeyCapabilities(FrozenStruct, frozen=True, kw_only=True):
@@ -101,43 +125,3 @@ class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
     def version(self, version: int) -> KeyVersion | None:
         """Return the version with this number, or None if the key has no such version."""
         return next((candidate for candidate in self.versions if candidate.version == version), None)
-
-
-class CertificateStatus(StrEnum):
-    """Whether a certificate is valid, and will be for the next 30 days."""
-
-    VALID = "valid"
-    NOT_YET_VALID = "not yet valid"
-    EXPIRING = "expiring"
-    EXPIRED = "expired"
-
-
-def certificate_status(version: KeyVersion, now: datetime) -> CertificateStatus:
-    """Return the status of the version's certificate at ``now``; VALID if the version has no certificate.
-
-    EXPIRING means that the certificate expires within :data:`CERTIFICATE_EXPIRY_WARNING`.
-    """
-    valid_from, expires_at = version.certificate_valid_from, version.certificate_expires_at
-    if valid_from is not UNSET and now < valid_from:
-        return CertificateStatus.NOT_YET_VALID
-    if expires_at is None or expires_at > now + CERTIFICATE_EXPIRY_WARNING:
-        return CertificateStatus.VALID
-    return CertificateStatus.EXPIRED if now > expires_at else CertificateStatus.EXPIRING
-
-
-def certificate_warning(info: KeyInfo, version: KeyVersion, now: datetime) -> str:
-    """Return a warning unless the certificate of ``version`` is valid for the next 30 days; otherwise an empty string.
-
-    A warning about the current version ends with advice. An imported or renewed certificate is from elsewhere: rotating
-    the key would replace both by a self-signed certificate, which devices do not know.
-    """
-    status = certificate_status(version, now)
-    if status is CertificateStatus.VALID:
-        return ""
-    subject = f"The certificate of {info.uri} version {version.version}"
-    if status is CertificateStatus.NOT_YET_VALID:
-        return f"{subject} is not valid before {version.certificate_valid_from:%Y-%m-%d %H:%M} UTC."
-    verb = "expired" if status is CertificateStatus.EXPIRED else "expires"
-    advice = "Rotate the key." if version.is_generated else "Import a renewed certificate."
-    statement = f"{subject} {verb} on {version.certificate_expires_at:%Y-%m-%d} UTC."
-    return f"{statement} {advice}" if version == info.current else statement

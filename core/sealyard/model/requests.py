@@ -94,7 +94,11 @@ class EncryptionKeyRequest(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SigningKeyRequest(FrozenStruct, frozen=True, kw_only=True):
-    """Requests a signing key of a configuration. ``uri``: an existing key; if it is None, a key is generated."""
+    """Requests a signing key of a configuration.
+
+    ``uri``: an existing key, or ``x509:`` and the SHA-256 fingerprint of its certificate; if it is None, a key is
+    generated.
+    """
 
     algorithm: SigningAlgorithm
     uri: str | None = None

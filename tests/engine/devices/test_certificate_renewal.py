@@ -19,6 +19,7 @@ from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError,
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import CertificateContent
 from sealyard.model.worker_messages import ImportCertificate
+from tests.support.authority import Authority, encode_chain
 from tests.support.clock import START
 from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, EngineHarness
 from tests.support.key_files import certificate_for
@@ -110,15 +111,51 @@ async def test_renewal_ends_the_warning(harness: EngineHarness, certificate: Pat
 
 
 @pytest.mark.parametrize(("start", "words"), [(-10, "expired on"), (5, "is not valid before")])
-async def test_certificate_that_is_not_valid_is_imported_with_warning(
+async def test_certificate_that_is_not_valid_is_refused(
     harness: EngineHarness, tmp_path: Path, start: int, words: str
 ) -> None:
     key = harness.shelf.private[SIGNING, 1]
     invalid = certificate_for(key, start=START + timedelta(days=start), days=9)
     (tmp_path / "invalid").write_bytes(invalid.public_bytes(Encoding.DER))
-    await import_certificate(harness, tmp_path / "invalid")
-    (warning,) = (each for each in harness.engine.devices.get(DEV, GATEWAY).warnings if SIGNING in each)
-    assert f"version 2 {words}" in warning
+    with pytest.raises(InvalidKeyError, match=words):
+        await import_certificate(harness, tmp_path / "invalid")
+    assert read_key(harness).current.version == 1
+
+
+async def test_chain_is_recorded_audited_and_returned(harness: EngineHarness, tmp_path: Path) -> None:
+    root = Authority("root", start=START, days=1000)
+    issuer = Authority("issuer", root, start=START, days=500)
+    leaf = issuer.issue(harness.shelf.private[SIGNING, 1].public_key(), start=START, days=400)
+    path = tmp_path / "chain"
+    path.write_bytes(encode_chain(root.certificate, issuer.certificate, leaf))
+    version = (await import_certificate(harness, path)).current
+    assert version.certificate_chain == (encode_chain(leaf).decode(), encode_chain(issuer.certificate).decode())
+    (recorded,) = version.issuer_certificates
+    assert (recorded.subject, recorded.issuer) == ("CN=issuer", "CN=root")
+    assert recorded.expires_at == START.replace(microsecond=0) + timedelta(days=500)
+    (entry,) = await harness.audit_entries(AuditAction.UPDATED, f"KEY:{SIGNING}")
+    assert entry.new_value is not None
+    assert [each["subject"] for each in entry.new_value["issuers"]] == ["CN=issuer"]
+    with pytest.raises(ConflictError, match="already has this certificate"):
+        await import_certificate(harness, path)
+    path.write_bytes(encode_chain(leaf))
+    assert (await import_certificate(harness, path)).current.certificate_chain == version.certificate_chain[:1]
+
+
+async def test_issuer_that_expires_is_named_in_warnings(harness: EngineHarness, tmp_path: Path) -> None:
+    issuer = Authority("issuer", Authority("root", start=START), start=START, days=100)
+    leaf = issuer.issue(harness.shelf.private[SIGNING, 1].public_key(), start=START, days=400)
+    (tmp_path / "chain").write_bytes(encode_chain(leaf, issuer.certificate))
+    await import_certificate(harness, tmp_path / "chain")
+    task = await harness.package()
+    assert not any("issuer" in warning for warning in task.warnings)
+    await harness.advance_clock(days=80)
+    label = f"The issuer certificate CN=issuer of {SIGNING} version 2"
+    warning = f"{label} expires on {START + timedelta(days=100):%Y-%m-%d} UTC. Import a renewed chain."
+    assert warning in harness.engine.devices.get(DEV, GATEWAY).warnings
+    assert warning in harness.engine.queries.get(DEV, task.id).warnings
+    assert warning in (await harness.engine.reviews.review(OWNER, task.id)).task.warnings
+    assert warning in harness.engine.keys.warnings(ADMIN, harness.clock.now())
 
 
 async def test_certificate_of_another_key_is_refused(harness: EngineHarness, tmp_path: Path) -> None:

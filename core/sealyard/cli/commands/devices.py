@@ -21,7 +21,7 @@ from sealyard.model.device_configs import (
     SigningKey,
 )
 from sealyard.model.errors import UsageError
-from sealyard.model.formatting import format_duration, format_time
+from sealyard.model.formatting import format_chain, format_duration, format_time
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.safe_text import escape_text
 
@@ -48,7 +48,12 @@ def add_commands(commands: Commands) -> None:
     show_parser = _add_name_argument(add_command(subcommands, "show", _show, "Show a device configuration"))
     show_parser.add_argument("--version", metavar="N", type=int, help="version to show; by default the newest")
     certificates_parser = _add_name_argument(
-        add_command(subcommands, "certificates", _print_certificates, "Print the certificates of a device's keys (PEM)")
+        add_command(
+            subcommands,
+            "certificates",
+            _print_certificates,
+            "Print the certificates of a device's keys, with chains (PEM)",
+        )
     )
     certificates_parser.add_argument(
         "--version", metavar="N", type=int, help="version of the device configuration; by default the newest"
@@ -232,7 +237,7 @@ def format_device(device: DeviceConfig) -> list[str]:
             ("version", f"{device.version}, by {device.created_by} at {format_time(device.created_at)}"),
             ("description", device.description),
             *(("encryption", _format_config_key(key)) for key in device.encryption_keys),
-            *(("signing", _format_config_key(key)) for key in device.signing_keys),
+            *(field for key in device.signing_keys for field in _signing_fields(device, key)),
             ("format", device.format),
             ("approvals", device.approvals_required),
             ("link expires after", format_duration(device.link_ttl_seconds)),
@@ -240,6 +245,12 @@ def format_device(device: DeviceConfig) -> list[str]:
         )
     )
     return [*lines, *(f"warning: {warning}" for warning in device.warnings)]
+
+
+def _signing_fields(device: DeviceConfig, key: SigningKey) -> list[tuple[str, object]]:
+    chain = device.find_chain(key)
+    fields: list[tuple[str, object]] = [("signing", _format_config_key(key))]
+    return [*fields, ("certificate", format_chain(chain.certificates))] if chain is not None else fields
 
 
 def _format_config_key(key: EncryptionKey | SigningKey) -> str:
@@ -255,8 +266,7 @@ async def _print_certificates(ctx: Context) -> int:
         return ExitCode.OK
     for certificate in certificates:
         ctx.out.warn(f"{certificate.label} {certificate.kind} {certificate.algorithm} {certificate.name}".rstrip())
-        pem = certificate.certificate
-        ctx.out.document(pem if pem.endswith("\n") else f"{pem}\n")
+        ctx.out.document(certificate.pem)
     return ExitCode.OK
 
 

@@ -11,10 +11,11 @@ from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_table
 from sealyard.keys.pkcs12 import is_pkcs12
 from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.certificate_validity import certificate_warnings
 from sealyard.model.errors import InvalidInputError, NotFoundError
 from sealyard.model.formatting import format_time
 from sealyard.model.hints import Hint, HintCode
-from sealyard.model.keys import KeyInfo, KeyVersion, certificate_warning
+from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import KeyImport
 from sealyard.model.safe_text import escape_text
 
@@ -49,23 +50,28 @@ def add_commands(commands: Commands) -> None:
     )
     rotate_parser.add_argument("uri", metavar="URI", help=_URI_HELP)
     certificate_parser = add_command(
-        subcommands, "import-certificate", _import_certificate, "Create a version of a key with a renewed certificate"
+        subcommands,
+        "certificate",
+        _import_certificate,
+        "Create a version of a key with the certificate that an authority issued for it",
+        aliases=("import-certificate",),
     )
-    certificate_parser.add_argument("uri", metavar="URI", help=_URI_HELP)
+    certificate_parser.add_argument("uri", metavar="KEY", help=_URI_HELP)
     certificate_parser.add_argument(
-        "--file",
+        *("--chain", "--file"),
         metavar="FILE",
         type=input_path,
         required=True,
-        help="certificate of the same private key (PEM, DER or PKCS#7, a chain in any order)",
+        help="the certificate and its issuers in any order, with or without the root (PEM, DER or PKCS#7)",
     )
     request_parser = add_command(
         subcommands,
-        "certificate-request",
+        "csr",
         _print_certificate_request,
-        "Print a request (PKCS#10) for a renewed certificate of a key",
+        "Print a request (PKCS#10) to a certificate authority for a certificate of a key",
+        aliases=("certificate-request",),
     )
-    request_parser.add_argument("uri", metavar="URI", help=_URI_HELP)
+    request_parser.add_argument("uri", metavar="KEY", help=_URI_HELP)
 
 
 async def _list_keys(ctx: Context) -> int:
@@ -96,7 +102,7 @@ async def _show(ctx: Context) -> int:
         key = next((key for key in await client.keys() if key.uri == uri), None)
     if key is None:
         raise NotFoundError(f"Key {escape_text(uri, 100)} not found.", Hint.of(HintCode.LIST_KEYS))
-    headers = ("VERSION", "ORIGIN", "KEY FINGERPRINT", "ISSUER", "SERIAL NUMBER", "VALID FROM", "EXPIRES")
+    headers = ("VERSION", "ORIGIN", "KEY FINGERPRINT", "ISSUER", "SERIAL NUMBER", "VALID FROM", "EXPIRES", "CHAIN")
     ctx.out.result(key, format_table(headers, [_build_version_row(version) for version in key.versions], ""))
     return ExitCode.OK
 
@@ -106,10 +112,10 @@ def _build_version_row(version: KeyVersion) -> tuple[object, ...]:
 
     row = (version.version, version.origin, version.fingerprint[:16])
     if version.certificate is None:
-        return (*row, "", "", "", "")
+        return (*row, "", "", "", "", "")
     details = describe_certificate(version.certificate)
     validity = (format_time(details.valid_from), format_time(details.expires_at))
-    return (*row, details.issuer, details.serial_number, *validity)
+    return (*row, details.issuer, details.serial_number, *validity, len(version.certificate_chain))
 
 
 async def _import(ctx: Context) -> int:
@@ -138,14 +144,14 @@ async def _rotate(ctx: Context) -> int:
 
 
 async def _import_certificate(ctx: Context) -> int:
-    async with ctx.open_writer("key import-certificate") as client:
-        key = await client.import_certificate(ctx.args.uri, ctx.args.file)
+    async with ctx.open_writer("key certificate") as client:
+        key = await client.import_certificate(ctx.args.uri, ctx.args.chain)
     _print_key(ctx, key)
     return ExitCode.OK
 
 
 async def _print_certificate_request(ctx: Context) -> int:
-    async with ctx.open_writer("key certificate-request") as client:
+    async with ctx.open_writer("key csr") as client:
         request = await client.create_certificate_request(ctx.args.uri)
     if ctx.out.as_json:
         ctx.out.result({"certificateRequest": request}, ())
@@ -159,8 +165,12 @@ def _print_key(ctx: Context, key: KeyInfo) -> None:
     lines = [text, f"fingerprint {key.current.fingerprint}"]
     if key.current.certificate_expires_at is not None:
         lines.append(f"certificate expires {format_time(key.current.certificate_expires_at)}")
+    lines += [
+        f"issuer {escape_text(issuer.subject)} expires {format_time(issuer.expires_at)}"
+        for issuer in key.current.issuer_certificates
+    ]
     ctx.out.result(key, lines)
-    if warning := certificate_warning(key, key.current, datetime.now(UTC)):
+    for warning in certificate_warnings(key, key.current, datetime.now(UTC)):
         ctx.out.warn(f"warning: {warning}")
 
 

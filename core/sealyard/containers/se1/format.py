@@ -71,6 +71,9 @@ class SE1Format:
         _check_metadata(layout)
         return _padding_warnings(layout)
 
+    def signed_length(self, layout: PackageLayout) -> int:
+        return header_length(len(layout.firmware), _metadata_length(layout))
+
     def encrypt_segment(
         self,
         layout: PackageLayout,

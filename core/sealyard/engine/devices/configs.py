@@ -13,14 +13,14 @@ from datetime import datetime, timedelta
 import msgspec
 
 from sealyard.containers.registry import get_format
-from sealyard.engine.devices.certificates import add_device_warnings
+from sealyard.engine.devices.certificates import add_certificate_state, find_version
 from sealyard.engine.devices.config_keys import ConfigKeys, validate_key_requests
 from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import EffectivePermissions, Permissions, evaluate
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.subjects import require_active
-from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, KEYS, RULES, version_id
+from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, RULES, version_id
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import (
     ACCESS_LIST_ACTIONS,
@@ -38,7 +38,7 @@ from sealyard.model.device_configs import DeviceCertificate, DeviceConfig, Encry
 from sealyard.model.errors import AlreadyExistsError, NotFoundError, UsageError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_uris import KEY_NAME
-from sealyard.model.keys import KeyInfo
+from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import CertificateContent, DeviceRequest, DeviceUpdate, ExportedKey
 
 MAX_PERIOD = timedelta(days=3650)
@@ -58,7 +58,8 @@ class DeviceConfigs:
         """Return the newest version of every configuration that ``subject`` may see, sorted by name."""
         devices = (device for device in self._repository.list_all(DEVICES) if self._may_see(subject, device))
         return tuple(
-            add_device_warnings(self._repository, device) for device in sorted(devices, key=lambda device: device.name)
+            add_certificate_state(self._repository, device)
+            for device in sorted(devices, key=lambda device: device.name)
         )
 
     def get(self, subject: str, config: str, version: int | None = None) -> DeviceConfig:
@@ -70,7 +71,7 @@ class DeviceConfigs:
         newest_config = self._repository.device(config)
         self._permissions.require_device(subject, Action.VIEW, newest_config.id, config)
         device = newest_config if version is None else self._repository.device(newest_config.id, version)
-        return add_device_warnings(self._repository, device)
+        return add_certificate_state(self._repository, device)
 
     def access_lists(self, subject: str, config_ids: Iterable[str]) -> dict[str, AccessList]:
         """Return who may view, use and approve each of the given configurations that ``subject`` may view.
@@ -100,6 +101,7 @@ class DeviceConfigs:
         """
         self._permissions.require_type(subject, Action.CREATE, ResourceType.DEVICE_CONFIG)
         self._validate_request(request)
+        request = self._config_keys.resolve_references(subject, request)
         self._config_keys.require_access(subject, request)
         config_id = new_id()
         now = self._repository.clock.now()
@@ -135,7 +137,7 @@ class DeviceConfigs:
                 msgspec.to_builtins(rule),
             )
         await unit_of_work.commit()
-        return add_device_warnings(self._repository, device)
+        return add_certificate_state(self._repository, device)
 
     async def update(self, subject: str, request: DeviceUpdate) -> DeviceConfig:
         """Create the next version of a configuration, with the changes of the request.
@@ -158,7 +160,7 @@ class DeviceConfigs:
         unit_of_work = self._repository.begin()
         next_config = self.next_version(unit_of_work, changed_config, subject)
         await unit_of_work.commit()
-        return add_device_warnings(self._repository, next_config)
+        return add_certificate_state(self._repository, next_config)
 
     async def rotate_key(self, subject: str, uri: str) -> KeyInfo:
         """Create the next version of a key, and of every configuration whose newest version uses the key."""
@@ -211,7 +213,7 @@ class DeviceConfigs:
         return next_config
 
     def certificates(self, subject: str, config: str, version: int | None = None) -> tuple[DeviceCertificate, ...]:
-        """Return the certificates of the keys of a configuration, by default those of its newest version.
+        """Return the certificates of the keys of a configuration, by default those of its newest version, with chains.
 
         Symmetric keys have no certificate. Raises :class:`NotFoundError` if the configuration or its version does not
         exist, or if the certificate of a signing key is missing.
@@ -220,17 +222,12 @@ class DeviceConfigs:
         certificates = []
         for role, keys in ((KeyRole.ENCRYPTION, device.encryption_keys), (KeyRole.SIGNING, device.signing_keys)):
             for key in keys:
-                pem = self._find_certificate(key)
-                if pem is None and role is KeyRole.SIGNING:
+                key_version = find_version(self._repository, key)
+                if key_version is not None and key_version.certificate is not None:
+                    certificates.append(_build_certificate(role, key, key_version))
+                elif role is KeyRole.SIGNING:
                     raise NotFoundError(f"The workspace has no certificate for {key.uri}.")
-                if pem is not None:
-                    certificates.append(_build_certificate(role, key, pem))
         return tuple(certificates)
-
-    def _find_certificate(self, key: EncryptionKey | SigningKey) -> str | None:
-        key_info = self._repository.get(KEYS, key.uri)
-        key_version = key_info.version(key.version) if key_info is not None else None
-        return key_version.certificate if key_version is not None else None
 
     def configs_without_quorum(self, permissions: EffectivePermissions) -> tuple[DeviceConfig, ...]:
         """Return the configurations whose tasks could not get enough approvals with the given permissions."""
@@ -318,9 +315,16 @@ class DeviceConfigs:
         return self._permissions.is_allowed(subject, Action.VIEW, device_resource(device.id))
 
 
-def _build_certificate(role: KeyRole, key: EncryptionKey | SigningKey, pem: str) -> DeviceCertificate:
+def _build_certificate(role: KeyRole, key: EncryptionKey | SigningKey, version: KeyVersion) -> DeviceCertificate:
+    assert version.certificate is not None
     return DeviceCertificate(
-        kind=role, name=key.name, uri=key.uri, version=key.version, algorithm=key.algorithm, certificate=pem
+        kind=role,
+        name=key.name,
+        uri=key.uri,
+        version=key.version,
+        algorithm=key.algorithm,
+        certificate=version.certificate,
+        issuers=version.issuer_certificates,
     )
 
 

@@ -1,8 +1,8 @@
 """Background checks of all active keys: each key signs or encrypts a probe at intervals.
 
 Active keys are the keys of the newest version of each device configuration, and the audit key. A signing key also
-fails its check if its certificate is not valid now. A failure and the recovery from it are committed once, with an
-audit entry and an event. Failures are stored, so that neither later checks nor a restart repeat them.
+fails its check if a certificate of its chain is not valid now. A failure and the recovery from it are committed once,
+with an audit entry and an event. Failures are stored, so that neither later checks nor a restart repeat them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sealyard.jobs.bus import JobBus
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.audit import AuditAction
+from sealyard.model.certificate_validity import find_certificate_error
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import InvalidKeyError, NotFoundError, SealyardError, WorkerError
 from sealyard.model.key_checks import KeyCheck, KeyUse
-from sealyard.model.keys import CertificateStatus, certificate_status, certificate_warning
 from sealyard.model.worker_messages import ProbeAuditKey, ProbeEncryptionKey, ProbeSigningKey
 
 CHECK_INTERVAL = 600.0
@@ -155,9 +155,8 @@ class KeyMonitor:
         if key_info is None or version is None or version.certificate is None:
             raise NotFoundError("The workspace has no certificate of the key.", "Rotate the key.")
         await self._bus.request(ProbeSigningKey(key=key, certificate=version.certificate))
-        now = self._clock.now()
-        if certificate_status(version, now) in (CertificateStatus.EXPIRED, CertificateStatus.NOT_YET_VALID):
-            raise InvalidKeyError(certificate_warning(key_info, version, now))
+        if error := find_certificate_error(key_info, version, self._clock.now()):
+            raise InvalidKeyError(error)
 
     # ---- results
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
@@ -20,6 +21,7 @@ from sealyard.model.access import Action, ResourceType, device_resource, resourc
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import AuditAction
 from sealyard.model.backend_keys import ProviderKeys, ProviderStatus
+from sealyard.model.certificate_validity import certificate_warnings
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey
 from sealyard.model.errors import (
     AlreadyExistsError,
@@ -31,8 +33,8 @@ from sealyard.model.errors import (
 )
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_checks import KeyCheck
-from sealyard.model.key_uris import parse_key_uri
-from sealyard.model.keys import KeyInfo, KeyVersion, certificate_warning
+from sealyard.model.key_uris import parse_certificate_reference, parse_key_uri
+from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent, KeyRegistration
 from sealyard.model.worker_messages import (
     CreateCertificateRequest,
@@ -78,6 +80,24 @@ class KeyRegistry:
             raise _key_not_found(uri, hidden=True)
         return key
 
+    def resolve(self, subject: str, reference: str) -> str:
+        """Return the URI of the key to which ``reference`` refers: itself, or that of the key of a certificate.
+
+        Raises :class:`NotFoundError` if it refers to a certificate, and no key that ``subject`` may see has it now.
+        """
+        fingerprint = parse_certificate_reference(reference)
+        if fingerprint is None:
+            return reference
+        keys = [key for key in self._repository.list_all(KEYS) if _has_certificate(key.current, fingerprint)]
+        key = next((key for key in keys if self._may_see(subject, key.uri)), None)
+        if key is None:
+            raise NotFoundError(
+                "No key has the certificate with this fingerprint.",
+                "Import the certificate for its key first, or name the key by its URI.",
+                hidden=bool(keys),
+            )
+        return key.uri
+
     def get_uncommitted(self, unit_of_work: UnitOfWork, uri: str) -> KeyInfo:
         """Return the key as it will be once ``unit_of_work`` is committed."""
         return _find_pending(unit_of_work, uri) or self.get(uri)
@@ -90,11 +110,12 @@ class KeyRegistry:
         return tuple(sorted(visible_failures, key=lambda failure: (str(failure.since), failure.id)))
 
     def warnings(self, subject: str, now: datetime) -> tuple[str, ...]:
-        """Return a warning for each visible key whose current certificate is not valid for 30 days from ``now``."""
+        """Return a warning for each current certificate of a visible key that is not valid for 30 days from ``now``."""
         return tuple(
             warning
             for key in self._repository.list_all(KEYS)
-            if (warning := certificate_warning(key, key.current, now)) and self._may_see(subject, key.uri)
+            if (warnings := certificate_warnings(key, key.current, now)) and self._may_see(subject, key.uri)
+            for warning in warnings
         )
 
     def _may_see(self, subject: str, uri: str) -> bool:
@@ -211,8 +232,9 @@ class KeyRegistry:
         """Have a worker create the next version of a signing key: the same private key with a renewed certificate.
 
         Adds the version to ``unit_of_work`` and returns the key. Earlier versions keep their certificates. Raises
-        :class:`InvalidKeyError` if ``request`` contains no certificate of the current version's private key, and
-        :class:`ConflictError` if the current version has this certificate, or another version was created meanwhile.
+        :class:`InvalidKeyError` if ``request`` contains no chain for the current version's private key that is
+        accepted, and :class:`ConflictError` if the current version has this chain, or another version was created
+        meanwhile.
         """
         self._permissions.require_type(subject, Action.UPDATE, ResourceType.KEY)
         key = self.get(request.uri)
@@ -228,10 +250,12 @@ class KeyRegistry:
         new_value = {
             "fingerprint": version.fingerprint,
             "certificate": _describe_certificate(version.certificate),
+            **_describe_issuers(version),
         }
         old_value = {
             "fingerprint": key.current.fingerprint,
             "certificate": _describe_certificate(key.current.certificate),
+            **_describe_issuers(key.current),
         }
         return self._add_version(unit_of_work, subject, key, version, message, new_value, old_value)
 
@@ -327,10 +351,20 @@ def _find_pending(unit_of_work: UnitOfWork, uri: str) -> KeyInfo | None:
     return None
 
 
+def _has_certificate(version: KeyVersion, fingerprint: str) -> bool:
+    return version.certificate is not None and _describe_certificate(version.certificate)["fingerprint"] == fingerprint
+
+
 def _describe_certificate(pem: str) -> Any:
     from sealyard.crypto.certificates import describe_certificate  # imported here, so that commands start faster
 
     return msgspec.to_builtins(describe_certificate(pem))
+
+
+def _describe_issuers(version: KeyVersion) -> dict[str, Any]:
+    if version.issuers is UNSET:
+        return {}
+    return {"issuers": [_describe_certificate(issuer.certificate) for issuer in version.issuer_certificates]}
 
 
 def _key_not_found(uri: str, *, hidden: bool = False) -> NotFoundError:

@@ -13,6 +13,7 @@ from sealyard.containers.format import PackageLayout
 from sealyard.containers.registry import get_format, reject_container_start
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput, check_signing_input
 from sealyard.crypto.key_purposes import check_key_purpose
+from sealyard.crypto.message_limits import check_message_limit
 from sealyard.engine.devices.certificates import add_task_warnings
 from sealyard.engine.devices.config_keys import build_warnings
 from sealyard.engine.inputs.store import InputStore, check_name_length
@@ -105,7 +106,11 @@ class TaskCreation:
         container_format = get_format(device.format)
         container_format.check_signing_algorithm(device.signing.algorithm)
         signing_key = self._get_signing_key(TaskKind.PACKAGING, device)
-        format_warnings = container_format.check(_build_package_layout(device, request, signing_key.kind))
+        layout = _build_package_layout(device, request, signing_key.kind)
+        format_warnings = container_format.check(layout)
+        check_message_limit(
+            signing_key.uri, signing_key.capabilities, layout.signing, container_format.signed_length(layout), "header"
+        )
         key_warnings = build_warnings((device.encryption,), (device.signing,), signing_key.purpose)
         task = self._build_task(
             subject,
@@ -244,7 +249,8 @@ class TaskCreation:
         if request.is_digest and not takes_digest:
             raise UsageError(f"{algorithm} signs a message, not a digest.", Hint.of(HintCode.SUBMIT_MESSAGE))
         check_signing_input(algorithm, request.message)
-        self._get_signing_key(TaskKind.SIGNING, device)
+        key = self._get_signing_key(TaskKind.SIGNING, device)
+        check_message_limit(key.uri, key.capabilities, algorithm, len(request.message), "message")
         if not takes_digest:
             reject_container_start(request.message)
 

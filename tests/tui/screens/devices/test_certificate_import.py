@@ -20,7 +20,7 @@ async def test_renewed_certificate_makes_key_version(workspace: TuiWorkspace, tm
     app = make_app(workspace, "administrator", start_screen="devices")
     async with run_app(app, size=(100, 40)) as pilot:
         await open_form(pilot, "I")
-        await assert_visible(pilot, "Renewed certificate of local:gateway-signing", "uses it: gateway")
+        await assert_visible(pilot, "Certificate of local:gateway-signing", "uses it: gateway")
         type_text(app, str(tmp_path / "missing.pem"))
         await pilot.press("ctrl+s")
         await assert_visible(pilot, "✗ Cannot read the file")
@@ -44,4 +44,4 @@ async def test_certificate_import_offers_several_signing_keys(workspace: TuiWork
         await pilot.press("I")
         await assert_visible(pilot, "Choose the key of the certificate", "2 local:aaa-signing-2  aaa")
         await pilot.press("2")
-        await assert_visible(pilot, "Renewed certificate of local:aaa-signing-2")
+        await assert_visible(pilot, "Certificate of local:aaa-signing-2")

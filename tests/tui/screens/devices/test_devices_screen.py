@@ -82,9 +82,10 @@ async def test_version_keys_show_older_versions(workspace: TuiWorkspace) -> None
 
 async def test_unprivileged_user_sees_detail_without_keys(workspace: TuiWorkspace) -> None:
     app = make_devices_app(workspace, "developer")
-    async with run_app(app) as pilot:
+    async with run_app(app, size=(120, 44)) as pilot:
         text = screen_text(app)
         assert "local:gateway-signing version 1" in text
+        assert "CN=gateway, self-signed; expires " in text
         assert "your permissions  USE" in text
         assert "fingerprint" not in text
         for key in ("n", "e", "E", "R"):

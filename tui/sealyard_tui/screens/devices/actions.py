@@ -124,7 +124,7 @@ class DeviceActions:
             (path_field("folder", "Folder", self._get_default_folder()),),
             partial(self._write_certificates, device),
             draft=self._drafts["certificates"],
-            about="Writes the signing certificates as PEM files for verifying packages; existing files are kept.",
+            about="Writes the signing certificates with their chains as PEM files; existing files are kept.",
             submit_label="Export",
             busy_label="Reading the certificates",
         )
@@ -138,7 +138,7 @@ class DeviceActions:
                 write_unique,
                 folder,
                 build_certificate_file_name(certificate.label),
-                certificate.certificate.encode(),
+                certificate.pem.encode(),
             )
             for certificate in certificates
         ]
@@ -224,13 +224,13 @@ class DeviceActions:
         if uri is None:
             return
         form = FormDialog(
-            f"Renewed certificate of {uri}",
+            f"Certificate of {uri}",
             (
                 TextField(
                     name="file",
                     label="Certificate file",
                     required=True,
-                    hint="PEM, DER or PKCS#7, also a chain; ~ stands for your home folder",
+                    hint="with its issuers in any order (PEM, DER or PKCS#7); ~ stands for your home folder",
                 ),
             ),
             partial(self._submit_certificate, uri),

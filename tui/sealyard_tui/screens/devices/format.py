@@ -9,9 +9,10 @@ from textual.content import Content
 
 from sealyard.model.access import Action, Permission, ResourceType, device_resource, is_allowed, resource_type_uri
 from sealyard.model.base import FrozenStruct
+from sealyard.model.certificate_validity import CertificateStatus, certificate_status, certificate_warnings
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
-from sealyard.model.formatting import format_count, format_duration, format_time
-from sealyard.model.keys import CertificateStatus, KeyInfo, KeyVersion, certificate_status
+from sealyard.model.formatting import format_chain, format_count, format_duration, format_issuer, format_time
+from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import AccessControlList, DeviceUpdate
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import SubjectNames, format_subject
@@ -76,10 +77,11 @@ def format_detail(
     is_latest = device.version == latest_version
     for index, encryption in enumerate(device.encryption_keys):
         label = "encryption (if named)" if index else "encryption"
-        fields += _build_key_fields("encryption", label, encryption, context, now, keys, is_latest=is_latest)
+        fields += _build_key_fields("encryption", label, encryption, context, keys, is_latest=is_latest)
     for index, signing in enumerate(device.signing_keys):
         label = "signing (not used)" if index else "signing"
-        fields += _build_key_fields("signing", label, signing, context, now, keys, is_latest=is_latest)
+        fields += _build_key_fields("signing", label, signing, context, keys, is_latest=is_latest)
+        fields += _build_certificate_fields(device, signing, context, now, keys)
     fields += [
         ("", " "),
         *_build_permission_fields(device, context),
@@ -105,7 +107,6 @@ def _build_key_fields(
     label: str,
     key: EncryptionKey | SigningKey,
     context: DeviceContext,
-    now: datetime,
     keys: Mapping[str, str],
     *,
     is_latest: bool,
@@ -120,8 +121,25 @@ def _build_key_fields(
     ]
     if version is not None:
         fields.append(("fingerprint", version.fingerprint))
-        fields.append(("certificate expires", format_certificate_expiry(version, now, keys)))
     return fields
+
+
+def _build_certificate_fields(
+    device: DeviceConfig, key: SigningKey, context: DeviceContext, now: datetime, keys: Mapping[str, str]
+) -> list[Field]:
+    chain = device.find_chain(key)
+    info = context.find_key(key.uri)
+    version = info.version(key.version) if info is not None else None
+    if version is None:
+        return [("certificate", format_chain(chain.certificates))] if chain is not None else []
+    expiry = format_certificate_expiry(version, now, keys)
+    if chain is None:
+        return [("certificate expires", expiry)]
+    subject = escape_text(chain.certificates[0].subject)
+    return [
+        ("certificate", f"{subject}, {format_issuer(chain.certificates)}"),
+        ("certificate expires", expiry),
+    ]
 
 
 def _format_key(
@@ -173,7 +191,7 @@ def format_certificate_expiry(version: KeyVersion, now: datetime, keys: Mapping[
 def format_warning_count(device: DeviceConfig, context: DeviceContext, now: datetime) -> Content:
     """Return the number of warnings of a configuration; empty if there are none.
 
-    The number has the error color if the certificate of a signing key is not valid or expires soon.
+    The number has the error color if a certificate of a signing key is not valid or expires soon.
     """
     if not device.warnings:
         return Content("")
@@ -184,7 +202,7 @@ def format_warning_count(device: DeviceConfig, context: DeviceContext, now: date
 def _needs_attention(key: SigningKey, context: DeviceContext, now: datetime) -> bool:
     info = context.find_key(key.uri)
     version = info.version(key.version) if info is not None else None
-    return version is not None and certificate_status(version, now) is not CertificateStatus.VALID
+    return info is not None and version is not None and bool(certificate_warnings(info, version, now))
 
 
 def _build_permission_fields(device: DeviceConfig, context: DeviceContext) -> list[Field]:
