@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from sealyard.keyholder.provider_supervisor import ProviderSupervisor
 from sealyard.keys.worker_settings import ProviderSection, load_worker_settings
 from sealyard.model.errors import ErrorInfo, KeyProviderError
-from sealyard.model.provider_routes import ProviderRoute
 from sealyard.model.workspace import WorkspacePaths
 
 
@@ -24,7 +23,7 @@ class ProviderGroup:
         self, sections: Sequence[ProviderSection], paths: WorkspacePaths, error: ErrorInfo | None = None
     ) -> None:
         self.error = error
-        self.routes = tuple(ProviderRoute.of(section.settings) for section in sections)
+        self.routes = tuple(section.route for section in sections)
         self._supervisors = [ProviderSupervisor(section, paths.root, paths.worker_log) for section in sections]
 
     @classmethod

@@ -23,7 +23,10 @@ class ProviderRoute(FrozenStruct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, settings: ProviderSettings) -> ProviderRoute:
-        """Return the route of a section. Its attributes are the options that can also be part of a key URI."""
+        """Return the route of a section. Its attributes are the options that can also be part of a key URI.
+
+        ``settings``: with the defaults of options that the section does not set.
+        """
         names = _ATTRIBUTE_NAMES.get(settings.provider, ())
         attributes = {name: value for name in names if isinstance(value := settings.options.get(name), str) and value}
         return cls(section=settings.name, scheme=settings.provider, attributes=attributes)
