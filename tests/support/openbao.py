@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from sealyard.model.provider_settings import ProviderSettings, Secrets
+from tests.support.documented_policies import read_policy
 from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
 from tests.support.programs import skip_missing
@@ -22,14 +23,7 @@ from tests.support.programs import skip_missing
 MOUNT = "transit"
 ROLE = "sealyard"
 
-POLICY = """
-path "transit/keys" { capabilities = ["list"] }
-path "transit/keys/*" { capabilities = ["create", "read", "update"] }
-path "transit/sign/*" { capabilities = ["update"] }
-path "transit/encrypt/*" { capabilities = ["update"] }
-path "transit/decrypt/*" { capabilities = ["update"] }
-"""
-"""The policy of the documentation for a role that also generates and rotates keys."""
+POLICY = read_policy("vault", "manage")
 
 
 def require_openbao() -> Path:

@@ -26,6 +26,7 @@ from sealyard.model.errors import (
     SealyardError,
 )
 from sealyard.model.provider_settings import ProviderSettings, Secrets
+from tests.support.documented_policies import read_policy
 from tests.support.ministack import ACCOUNT, REGION, ROOT, MiniStack, run_ministack
 
 ED25519 = SigningAlgorithm.ED25519
@@ -271,6 +272,46 @@ def test_missing_permission_names_key_and_action(ministack: MiniStack) -> None:
                 assert name in error.message
                 assert f"does not permit {action}" in error.message
                 assert action in error.hint
+
+    asyncio.run(scenario())
+
+
+def documented_policy(name: str, signing_key: str = "*", wrapping_key: str = "*") -> dict[str, Any]:
+    """Return a policy of the documentation for the account of the emulator and the given key ids."""
+    text = read_policy("aws_kms", name).replace("111122223333", ACCOUNT)
+    policy: dict[str, Any] = json.loads(text.replace("SIGNING-KEY", signing_key).replace("WRAPPING-KEY", wrapping_key))
+    return policy
+
+
+def test_documented_policy_permits_only_the_use_of_its_keys(ministack: MiniStack) -> None:
+    """Unlike AWS, the emulator evaluates aliases without their keys, and changes of aliases without any resource."""
+    policy = documented_policy("manage")
+    policy["Statement"] += allow("kms:CreateAlias", "kms:UpdateAlias")["Statement"]
+    manager_credentials = ministack.create_user(f"user-{token_hex(6)}", policy)
+
+    async def scenario() -> None:
+        async with opened(ministack.settings(), manager_credentials) as manager:
+            alias_name, signing_key = await manager.generate(new_alias(), KeyType.EC_P256)
+            _, wrapping_key = await manager.generate(new_alias(), KeyType.AES_256)
+            other_name, other_key = await manager.generate(new_alias(), KeyType.EC_P256)
+            assert await manager.rotate(other_name)
+            assert alias_name in [key.name for key in await manager.list_keys()]
+        signing_name, wrapping_name = signing_key.native_id, wrapping_key.native_id
+        key_ids = [key.native_id.rpartition("/")[2] for key in (signing_key, wrapping_key)]
+        credentials = ministack.create_user(f"user-{token_hex(6)}", documented_policy("use", *key_ids))
+        async with opened(ministack.settings(), credentials) as user:
+            await user.probe()
+            assert (await user.describe(signing_name)).native_id == signing_key.native_id
+            assert await user.sign(signing_name, signing_key.native_id, ECDSA, b"message", None)
+            wrapped = await user.wrap(wrapping_name, wrapping_key.native_id, SECRET, b"context")
+            assert await user.unwrap(wrapping_name, wrapping_key.native_id, wrapped, b"context") == SECRET
+            for operation in (
+                user.list_keys(),
+                user.generate(new_alias(), KeyType.EC_P256),
+                user.describe(other_name),
+                user.sign(other_key.native_id, other_key.native_id, ECDSA, b"message", None),
+            ):
+                assert "does not permit" in (await error_of(operation)).message
 
     asyncio.run(scenario())
 

@@ -28,6 +28,7 @@ from sealyard.model.errors import (
     SealyardError,
 )
 from sealyard.model.provider_settings import ProviderSettings, Secrets
+from tests.support.documented_policies import read_policy
 from tests.support.limits import TIMEOUT
 from tests.support.openbao import MOUNT, POLICY, ROLE, OpenBao, run_openbao
 from tests.support.ports import ReservedPort
@@ -217,6 +218,35 @@ def test_missing_permission_names_key_and_path(openbao: OpenBao) -> None:
     asyncio.run(scenario())
 
 
+def test_documented_policy_permits_only_the_use_of_its_keys(openbao: OpenBao) -> None:
+    openbao.write_policy(read_policy("vault", "use"), "user")
+    token = Secrets(values={"token": openbao.create_token(policies=["user"])})
+
+    async def scenario() -> None:
+        signing_name, wrapping_name = f"{MOUNT}/gateway-sign", f"{MOUNT}/device-keys"
+        async with opened(*openbao.approle()) as manager:
+            await manager.generate(signing_name, KeyType.ED25519)
+            await manager.generate(wrapping_name, KeyType.AES_256)
+            await manager.rotate(signing_name)
+            other_name, _ = await manager.generate(new_name(), KeyType.ED25519)
+        async with opened(openbao.settings(), token) as user:
+            await user.probe()
+            for native_id in ("1", "2"):
+                assert await user.sign(signing_name, native_id, ED25519, b"message", None)
+            wrapped = await user.wrap(wrapping_name, "1", b"secret", b"context")
+            assert await user.unwrap(wrapping_name, "1", wrapped, b"context") == b"secret"
+            for operation in (
+                user.list_keys(),
+                user.rotate(signing_name),
+                user.generate(new_name(), KeyType.ED25519),
+                user.describe(other_name),
+                user.sign(other_name, "1", ED25519, b"message", None),
+            ):
+                assert "does not permit" in (await error_of(operation)).message
+
+    asyncio.run(scenario())
+
+
 def test_list_omits_keys_that_cannot_be_used(openbao: OpenBao) -> None:
     derived, unsupported, usable = (new_name() for _ in range(3))
     openbao.send("POST", f"{MOUNT}/keys/{derived.rpartition('/')[2]}", {"type": "aes256-gcm96", "derived": True})
@@ -247,9 +277,7 @@ def test_name_outside_the_engine_is_not_found(openbao: OpenBao, name: str) -> No
 
 def test_wrap_does_not_create_an_unknown_key(openbao: OpenBao) -> None:
     """The server creates the key if the policy permits it."""
-    openbao.write_policy(
-        POLICY.replace('encrypt/*" { capabilities = [', 'encrypt/*" { capabilities = ["create", '), "all"
-    )
+    openbao.write_policy(POLICY + 'path "transit/encrypt/+" { capabilities = ["create", "update"] }', "all")
     token = Secrets(values={"token": openbao.create_token(policies=["all"])})
 
     async def scenario() -> None:
