@@ -51,6 +51,8 @@ class Pkcs11Options(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     module: Annotated[str, Meta(pattern="^/", description="Path of the PKCS#11 module, a shared library.")]
     token: Annotated[str, Meta(min_length=1, max_length=32, description="Label of the token.")]
+    sessions: Annotated[int, Meta(ge=1, le=64, description="Number of operations that the token runs at once.")] = 4
+    serial: Annotated[bool, Meta(description="Whether the module can only be called once at a time.")] = False
 
 
 class VaultOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
