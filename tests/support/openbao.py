@@ -8,14 +8,19 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import httpx
 
+from sealyard.keys.backend import KeyBackend
+from sealyard.keys.backends.vault.backend import VaultBackend
+from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
 from tests.support.documented_policies import read_policy
+from tests.support.key_backends import opened_backend, opening_error
 from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
 from tests.support.programs import skip_missing
@@ -141,6 +146,19 @@ class OpenBao:
                 assert time.monotonic() < deadline, "OpenBao did not start"
                 continue
             return
+
+
+def opened_vault(settings: ProviderSettings, secrets: Secrets) -> AbstractAsyncContextManager[KeyBackend]:
+    return opened_backend(VaultBackend, settings, secrets)
+
+
+def vault_error(settings: ProviderSettings, secrets: Secrets) -> KeyProviderError:
+    """Return the error of opening the backend."""
+    return opening_error(VaultBackend, settings, secrets)
+
+
+def new_name() -> str:
+    return f"{MOUNT}/test-{token_hex(6)}"
 
 
 @contextmanager
