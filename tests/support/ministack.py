@@ -144,11 +144,10 @@ def allow(*actions: str) -> dict[str, Any]:
 @contextmanager
 def run_ministack(folder: Path) -> Iterator[MiniStack]:
     require_ministack()
-    # The program refuses a reserved port, so the port is free for a moment.
     with ReservedPort() as port:
         server = MiniStack(folder, port.number)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

@@ -165,12 +165,11 @@ def new_name() -> str:
 def run_openbao(folder: Path, certificate: Path | None = None, key: Path | None = None) -> Iterator[OpenBao]:
     """Run a server whose Transit engine is empty."""
     require_openbao()
-    # The program does not bind a reserved port, so the ports are free for a moment.
     with ReservedPort() as port, ReservedPort() as cluster_port:
         server = OpenBao(folder, port.number, cluster_port.number, certificate, key)
-    try:
-        server.start()
-        server.enable()
-        yield server
-    finally:
-        server.close()
+        try:
+            server.start()
+            server.enable()
+            yield server
+        finally:
+            server.close()
