@@ -9,8 +9,13 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from sealyard.keys import worker_settings
-from sealyard.keys.worker_settings import ProviderSection, load_worker_settings, worker_settings_schema
+from sealyard.keys.worker_settings import (
+    ProviderSection,
+    load_worker_settings,
+    worker_settings_schema,
+)
 from sealyard.model.errors import KeyProviderError
+from sealyard.model.provider_settings import ProcessSettings
 from sealyard.model.workspace import WorkspacePaths
 
 FOLDER = Path(worker_settings.__file__).parent
@@ -44,10 +49,12 @@ def test_workspace_without_settings_has_no_sections(paths: WorkspacePaths) -> No
 
 
 def test_example_is_valid(paths: WorkspacePaths) -> None:
-    (section,) = load(paths, EXAMPLE.read_text())
-    assert (section.settings.name, section.settings.provider) == ("seal", "pkcs11")
-    assert section.settings.options == {"module": "/usr/lib/softhsm/libsofthsm2.so", "token": "seal"}
-    assert {name: source.credential for name, source in section.secret_sources.items()} == {"pin": "seal-pin"}
+    seal, corp, cloud = load(paths, EXAMPLE.read_text())
+    assert (seal.settings.name, seal.settings.provider) == ("seal", "pkcs11")
+    assert seal.settings.options == {"module": "/usr/lib/softhsm/libsofthsm2.so", "token": "seal"}
+    assert {name: source.credential for name, source in seal.secret_sources.items()} == {"pin": "seal-pin"}
+    assert (corp.settings.provider, list(corp.secret_sources)) == ("vault", ["secret_id"])
+    assert (cloud.settings.provider, list(cloud.secret_sources)) == ("awskms", ["access_key_id", "secret_access_key"])
 
 
 def test_schema_file_is_current() -> None:
@@ -85,6 +92,12 @@ def test_schema_accepts_and_rejects_like_the_loader() -> None:
         (SECTION + "secrets.pin = {file = '/a', credential = 'b'}", "must set each secret"),
         (SECTION + f"secrets.pin = {{value = '{PIN}'}}", "must set each secret"),
         (SECTION + "secrets.pin = {credential = '../b'}", "must set each secret"),
+        ('[keys.corp]\nprovider = "vault"\naddress = "vault:8200"', "at `\\$.address`"),
+        ('[keys.corp]\nprovider = "vault"\naddress = "https://v"\nmount = "a/../b"', "at `\\$.mount`"),
+        ('[keys.cloud]\nprovider = "awskms"\nregion = "Frankfurt"', "at `\\$.region`"),
+        ('[keys.cloud]\nprovider = "awskms"\nregion = "eu-central-1"\nsignatures_per_second = 0', "per_second`"),
+        (SECTION + "paths = ['tokens']", "seal are not valid: .* `\\$.paths"),
+        (SECTION + "environment.A = 1", "Expected `str`, got `int`"),
         ("#" * (64 * 1024 + 1), "more than 65536 bytes"),
     ],
 )
@@ -92,6 +105,47 @@ def test_invalid_settings_are_explained(paths: WorkspacePaths, text: str, messag
     with pytest.raises(KeyProviderError, match=message):
         load(paths, text)
     load_error(paths, text)
+
+
+def test_process_of_a_provider_is_set_up(paths: WorkspacePaths) -> None:
+    (section,) = load(
+        paths, SECTION + "paths = ['/var/lib/tokens']\nenvironment.SOFTHSM2_CONF = '/etc/s.conf'\nunix_sockets = true"
+    )
+    assert section.process == ProcessSettings(
+        paths=("/var/lib/tokens",), environment={"SOFTHSM2_CONF": "/etc/s.conf"}, network=False, unix_sockets=True
+    )
+    assert section.settings.options == {"module": "/m.so", "token": "seal"}
+
+
+def test_key_services_use_the_network_unless_it_is_forbidden(
+    paths: WorkspacePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[keys.a]\nprovider = "{}"\n{}\n'
+    monkeypatch.setattr(worker_settings, "NETWORK_PROVIDERS", frozenset({"cloud"}))
+    for provider, line, expected in (
+        ("acme", "", False),
+        ("acme", "network = true", True),
+        ("cloud", "", True),
+        ("cloud", "network = false", False),
+    ):
+        (section,) = load(paths, text.format(provider, line))
+        assert section.process.network is expected
+
+
+def test_folder_of_a_library_is_readable(paths: WorkspacePaths) -> None:
+    (section,) = load(paths, SECTION.replace("/m.so", "/opt/vendor/m.so.2"))
+    assert section.find_option_paths(paths.root) == (Path("/opt/vendor"),)
+    (section,) = load(paths, SECTION)
+    assert section.find_option_paths(paths.root) == (Path("/m.so"),)
+
+
+def test_no_provider_reaches_the_workspace(paths: WorkspacePaths) -> None:
+    for path in (paths.root, paths.root.parent, paths.keys, paths.root / "x" / ".." / "keys"):
+        message = load_error(paths, f"{SECTION}paths = ['{path}']")
+        assert "gives keys.seal access to the workspace" in message
+    link = paths.root.parent / "link"
+    link.symlink_to(paths.root)
+    assert "access to the workspace" in load_error(paths, f"{SECTION}paths = ['{link}']")
 
 
 def test_options_of_other_packages_are_passed_on(paths: WorkspacePaths) -> None:

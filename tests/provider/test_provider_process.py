@@ -7,21 +7,24 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import msgspec
 import pytest
 
 from sealyard.concurrency.loop_thread import LoopThread, proxy_to_thread
 from sealyard.jobs.packets import PacketReader, PacketWriter
-from sealyard.keys.provider import KeyProvider, Signer
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
-from sealyard.model.errors import InvalidKeyError, KeyProviderError, KeyProviderUnavailableError
+from sealyard.keys.backend import KeyBackend
+from sealyard.model.algorithms import KeyType, SigningAlgorithm
+from sealyard.model.errors import (
+    KeyProviderError,
+    KeyProviderUnavailableError,
+)
 from sealyard.model.provider_messages import (
-    GetKeyInfo,
+    DescribeBackendKey,
     ProviderFailed,
     ProviderReady,
     ProviderRequest,
@@ -32,19 +35,16 @@ from sealyard.model.provider_messages import (
 from sealyard.model.provider_settings import Secrets
 from sealyard.worker import provider_client
 from sealyard.worker.provider_client import ProviderClient
-from tests.keys.capability_contract import CapabilityContract
-from tests.keys.provider_contract import PACKAGE, ProviderContract
-from tests.support.provider_process import MASTER_KEY, ProviderProcess, local_settings
+from tests.keys.backend_contract import BackendContract
+from tests.support.provider_process import PIN, ProviderProcess, file_backend_settings
 
 pytestmark = pytest.mark.anyio
-
-PIN = "canary-1234"
 
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[ProviderProcess]:
     process = ProviderProcess()
-    assert isinstance(process.open(local_settings(tmp_path / "keys")), ProviderReady)
+    assert isinstance(process.open(file_backend_settings(tmp_path / "keys")), ProviderReady)
     yield process
     process.close()
 
@@ -57,29 +57,13 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield worker_end, provider_end
 
 
-class ClientThread:
-    """Runs the client on a loop of its own, because the contract starts a new loop for every step."""
-
-    def __init__(self, client: ProviderClient, thread: LoopThread) -> None:
-        self._client = client
-        self._thread = thread
-        self._proxy = proxy_to_thread(client, thread)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._proxy, name)
-
-    async def signer(self, name: str, version: int, algorithm: SigningAlgorithm, *, prehashed: bool = False) -> Signer:
-        signer = await self._thread.call(self._client.signer(name, version, algorithm, prehashed=prehashed))
-        return proxy_to_thread(signer, self._thread)
-
-
 @pytest.fixture
-def provider(process: ProviderProcess, ends: tuple[socket.socket, socket.socket]) -> Iterator[KeyProvider]:
+def backend(process: ProviderProcess, ends: tuple[socket.socket, socket.socket]) -> Iterator[KeyBackend]:
     process.connect(ends[1])
     thread = LoopThread("client")
     client = ProviderClient(ends[0].fileno(), "test")
     asyncio.run(thread.call(start(client)))
-    yield cast(KeyProvider, ClientThread(client, thread))
+    yield proxy_to_thread(client, thread)
     thread.stop()
 
 
@@ -87,17 +71,42 @@ async def start(client: ProviderClient) -> None:
     client.start()
 
 
-class TestProviderProcess(ProviderContract, CapabilityContract):
-    pass
+class TestProviderProcess(BackendContract):
+    SIGNING_KINDS = tuple(kind for kind in KeyType if not kind.symmetric)
+
+    @pytest.fixture(autouse=True)
+    def open_process(self, process: ProviderProcess) -> Iterator[None]:
+        self.process = process
+        with ExitStack() as self.worker_ends:
+            yield
+
+    @asynccontextmanager
+    async def open_backend(self) -> AsyncIterator[KeyBackend]:
+        worker_end, provider_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.worker_ends.enter_context(worker_end)
+        with provider_end:
+            self.process.connect(provider_end)
+        client = ProviderClient(worker_end.fileno(), "test")
+        client.start()
+        yield client
+        worker_end.shutdown(socket.SHUT_RDWR)
+
+    def name_key(self, label: str) -> str:
+        return label
 
 
-def test_content_is_not_encrypted_by_the_process(provider: KeyProvider) -> None:
-    async def scenario() -> None:
-        await provider.generate("encrypts", KeyType.AES_256, PACKAGE, "")
-        with pytest.raises(InvalidKeyError, match="cannot encrypt"):
-            await provider.cipher("encrypts", 1, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
-
-    asyncio.run(scenario())
+async def test_response_that_is_too_long_is_an_error(ends: tuple[socket.socket, socket.socket], tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    key = msgspec.json.encode({"kind": KeyType.AES_256, "versions": [bytes(32)]})
+    for number in range(20_000):
+        (tmp_path / "keys" / f"{'k' * 200}{number}.json").write_bytes(key)
+    with second_process(tmp_path / "keys") as process:
+        process.connect(ends[1])
+        client = ProviderClient(ends[0].fileno(), "test")
+        client.start()
+        with pytest.raises(KeyProviderError, match="too long"):
+            await client.list_keys()
+        await client.probe()
 
 
 # ---- processes that end
@@ -107,32 +116,31 @@ def test_content_is_not_encrypted_by_the_process(provider: KeyProvider) -> None:
 def second_process(folder: Path) -> Iterator[ProviderProcess]:
     process = ProviderProcess()
     try:
-        assert isinstance(process.open(local_settings(folder)), ProviderReady)
+        assert isinstance(process.open(file_backend_settings(folder)), ProviderReady)
         yield process
     finally:
         process.close()
 
 
-def test_next_process_takes_over_the_connection(
-    process: ProviderProcess, provider: KeyProvider, ends: tuple[socket.socket, socket.socket], tmp_path: Path
+async def test_next_process_takes_over_the_connection(
+    process: ProviderProcess, backend: KeyBackend, ends: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
-    async def scenario() -> None:
-        info = await provider.generate("generated-key", KeyType.ED25519, PACKAGE, "name")
-        signer = await provider.signer("generated-key", 1, SigningAlgorithm.ED25519)
-        signature = await signer.sign(b"message")
-        os.kill(process.process.pid, signal.SIGSTOP)
-        request = asyncio.create_task(cast(Coroutine[None, None, bytes], signer.sign(b"message")))
-        await asyncio.to_thread(wait_until_readable, ends[1])
-        process.process.kill()
-        process.process.wait()
-        with second_process(tmp_path / "keys") as successor:
-            successor.connect(ends[1])
-            with pytest.raises(KeyProviderUnavailableError, match="key provider test has ended"):
-                await request
-            assert await signer.sign(b"message") == signature
-            assert await provider.get_info("generated-key") == info
+    def sign() -> Coroutine[None, None, bytes]:
+        return backend.sign("key", "1", SigningAlgorithm.ED25519, b"message", None)
 
-    asyncio.run(scenario())
+    _, key = await backend.generate("key", KeyType.ED25519)
+    signature = await sign()
+    os.kill(process.process.pid, signal.SIGSTOP)
+    request = asyncio.create_task(sign())
+    await asyncio.to_thread(wait_until_readable, ends[1])
+    process.process.kill()
+    process.process.wait()
+    with second_process(tmp_path / "keys") as successor:
+        successor.connect(ends[1])
+        with pytest.raises(KeyProviderUnavailableError, match="key provider test has ended"):
+            await request
+        assert await sign() == signature
+        assert await backend.describe("key") == key
 
 
 def wait_until_readable(connection: socket.socket) -> None:
@@ -163,7 +171,7 @@ async def test_closed_connection_fails_requests(ends: tuple[socket.socket, socke
 async def test_response_without_result_is_an_error(ends: tuple[socket.socket, socket.socket]) -> None:
     client = ProviderClient(ends[0].fileno(), "test")
     client.start()
-    request = asyncio.create_task(client.get_info("a"))
+    request = asyncio.create_task(client.describe("a"))
     await asyncio.to_thread(PacketReader(ends[1].fileno()).read)
     PacketWriter(ends[1].fileno()).send(msgspec.json.encode(ProviderResponse(request_id=1)))
     with pytest.raises(KeyProviderError, match="did not return a result"):
@@ -184,15 +192,17 @@ def test_process_exits_after_invalid_first_message() -> None:
 
 
 def test_invalid_settings_are_reported_without_secrets(tmp_path: Path) -> None:
-    request = local_settings(tmp_path / "keys")
-    secrets = Secrets(values={"pin": PIN.encode()})
-    for settings, message in (
-        (msgspec.structs.replace(request.settings, options={"pin": PIN}), "unknown field `pin`"),
-        (request.settings, "no secret named master-key"),
-        (msgspec.structs.replace(request.settings, provider="unknown"), "Unknown key scheme"),
+    request = file_backend_settings(tmp_path / "keys")
+    pin, wrong_pin = ({"pin": value.encode()} for value in (PIN, f"{PIN}5"))
+    for settings, secrets, message in (
+        (msgspec.structs.replace(request.settings, options={"pin": PIN}), pin, "unknown field `pin`"),
+        (request.settings, {}, "no secret named pin"),
+        (request.settings, wrong_pin, "PIN of test is wrong"),
+        (msgspec.structs.replace(request.settings, provider="unknown"), pin, "no key provider unknown"),
     ):
         process = ProviderProcess()
-        answer = process.open(msgspec.structs.replace(request, settings=settings, secrets=secrets))
+        changes: dict[str, Any] = {"settings": settings, "secrets": Secrets(values=secrets)}
+        answer = process.open(msgspec.structs.replace(request, **changes))
         assert isinstance(answer, ProviderFailed)
         assert message in answer.error.message
         assert PIN not in repr(answer)
@@ -201,7 +211,7 @@ def test_invalid_settings_are_reported_without_secrets(tmp_path: Path) -> None:
 
 def test_secrets_are_not_in_arguments_and_environment(process: ProviderProcess) -> None:
     folder = Path(f"/proc/{process.process.pid}")
-    assert MASTER_KEY.hex().encode() not in (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+    assert PIN.encode() not in (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
     assert len((folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")) == 5
 
 
@@ -209,7 +219,7 @@ def test_secrets_are_not_in_arguments_and_environment(process: ProviderProcess) 
     "request_bytes", [b"{}", b"a", b'{"type":"ProviderRequest","requestId":1,"command":{"type":"x"}}']
 )
 def test_invalid_request_ends_its_connection_only(
-    process: ProviderProcess, provider: KeyProvider, request_bytes: bytes
+    process: ProviderProcess, backend: KeyBackend, request_bytes: bytes
 ) -> None:
     worker_end, provider_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with worker_end:
@@ -217,13 +227,13 @@ def test_invalid_request_ends_its_connection_only(
             process.connect(provider_end)
         reader, writer = PacketReader(worker_end.fileno()), PacketWriter(worker_end.fileno())
         assert decode(reader.read()) == ProviderStarted()
-        writer.send(msgspec.json.encode(ProviderRequest(request_id=7, command=GetKeyInfo(name="unknown"))))
+        writer.send(msgspec.json.encode(ProviderRequest(request_id=7, command=DescribeBackendKey(name="unknown"))))
         response = decode(reader.read())
         assert isinstance(response, ProviderResponse)
         assert (response.request_id, response.error and response.error.code) == (7, "not-found")
         writer.send(request_bytes)
         assert reader.read() is None
-    asyncio.run(provider.probe())
+    asyncio.run(backend.probe())
 
 
 _decoder: msgspec.json.Decoder[ProviderToWorker] = msgspec.json.Decoder(ProviderToWorker)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from sealyard.confinement import landlock, namespaces, process, seccomp
 from sealyard.confinement.paths import ReachablePaths
 from sealyard.confinement.process_memory import forbid_core_dumps, forbid_memory_access
+from sealyard.confinement.seccomp import SocketAccess
 from sealyard.model.worker_messages import RefusedMeasure
 
 
@@ -39,15 +40,19 @@ class Confinement:
         self._apply("user-namespace", namespaces.enter_user_namespace)
         self._apply("not-dumpable", forbid_memory_access)
 
-    def restrict(self, paths: ReachablePaths) -> None:
-        """Remove access to the network, to files outside ``paths`` and to the system calls that the worker never uses.
+    def restrict(self, paths: ReachablePaths, sockets: SocketAccess = SocketAccess.NONE) -> None:
+        """Remove access to the network, to files outside ``paths`` and to system calls that the process never uses.
 
         Must be called by the only thread, after the event loop was created, which needs a pair of sockets.
         """
-        self._apply("network-namespace", namespaces.leave_network)
+        permits_network = sockets is SocketAccess.ANY
+        if permits_network:
+            self._apply("host-namespaces", namespaces.leave_host)
+        else:
+            self._apply("network-namespace", namespaces.leave_network)
         self._apply("capabilities", process.drop_capabilities)
-        self._apply("landlock", lambda: landlock.restrict_files(paths))
-        self._apply("seccomp", seccomp.install_filter)
+        self._apply("landlock", lambda: landlock.restrict_files(paths, permits_network=permits_network))
+        self._apply("seccomp", lambda: seccomp.install_filter(sockets))
 
     def _apply(self, name: str, measure: Callable[[], None]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Namespaces of the worker: its own users, network, System V IPC and host name."""
+"""Namespaces of a confined process: its own users, network, System V IPC and host name."""
 
 from __future__ import annotations
 
@@ -46,3 +46,8 @@ def _create_user_namespace() -> None:
 def leave_network() -> None:
     """Move the process to network, IPC and UTS namespaces of its own, which have no devices, objects and host name."""
     syscalls.unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
+
+
+def leave_host() -> None:
+    """Like :func:`leave_network`, for a process that uses the network."""
+    syscalls.unshare(CLONE_NEWIPC | CLONE_NEWUTS)

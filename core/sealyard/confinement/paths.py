@@ -1,7 +1,8 @@
-"""The files and directories that a confined worker can reach."""
+"""The files and directories that a confined process can reach."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,12 +27,37 @@ The rest of ``/etc`` is left out, because it can contain secrets of other servic
 """
 
 
-class ReachablePaths:
-    """``readable``: files and directories with read access. ``writable``: directories with full access."""
+PROVIDER_SYSTEM_PATHS = (
+    *SYSTEM_PATHS,
+    "/etc/ca-certificates",
+    "/etc/gai.conf",
+    "/etc/group",
+    "/etc/host.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/opensc",
+    "/etc/passwd",
+    "/etc/pkcs11",
+    "/etc/protocols",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/softhsm",
+    "/etc/softhsm2.conf",
+    "/dev/random",
+)
+"""Paths of the system that modules of tokens and clients of key services read: configuration, host names, users."""
 
-    def __init__(self, readable: Iterable[Path], writable: Iterable[Path]) -> None:
+
+class ReachablePaths:
+    """``readable``: files and directories with read access. ``writable``: directories with full access.
+
+    ``devices``: device files that can also be controlled by ioctl(2).
+    """
+
+    def __init__(self, readable: Iterable[Path], writable: Iterable[Path], devices: Iterable[Path] = ()) -> None:
         self.readable = tuple(dict.fromkeys(path for path in readable if path.exists()))
         self.writable = tuple(dict.fromkeys(path for path in writable if path.exists()))
+        self.devices = tuple(dict.fromkeys(path for path in devices if path.exists()))
 
 
 def worker_paths(workspace: WorkspacePaths) -> ReachablePaths:
@@ -39,6 +65,19 @@ def worker_paths(workspace: WorkspacePaths) -> ReachablePaths:
     return ReachablePaths(
         readable=(workspace.artifacts / "inputs", workspace.audit, *_python_paths(), *map(Path, SYSTEM_PATHS)),
         writable=(workspace.artifacts / "work", workspace.keys),
+    )
+
+
+def provider_paths(readable: Iterable[Path], reachable: Iterable[Path]) -> ReachablePaths:
+    """Return the paths that a key provider needs besides ``readable`` and ``reachable``, which it can also change.
+
+    No workspace is among them. Paths that do not exist are left out.
+    """
+    devices = tuple(path for path in reachable if path.is_relative_to("/dev"))
+    return ReachablePaths(
+        readable=(*readable, *_python_paths(), *map(Path, PROVIDER_SYSTEM_PATHS)),
+        writable=(path for path in reachable if path not in devices),
+        devices=(Path(os.devnull), *devices),
     )
 
 

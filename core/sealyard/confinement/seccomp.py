@@ -1,7 +1,7 @@
-"""A seccomp filter that denies the system calls that the worker never needs, see seccomp(2).
+"""A seccomp filter that denies the system calls that a confined process never needs, see seccomp(2).
 
 The filter is a deny list: a new version of Python or of the C library may need a call that is not on any list of
-today, and the worker must not fail with it. What matters is denied explicitly: sockets, programs, other processes,
+today, and the process must not fail with it. What matters is denied explicitly: sockets, programs, other processes,
 mounts, keyrings, and interfaces of the kernel with a history of vulnerabilities.
 """
 
@@ -12,6 +12,7 @@ import errno
 import os
 import struct
 from collections.abc import Iterable
+from enum import Enum
 
 from sealyard.confinement import syscalls
 
@@ -114,12 +115,30 @@ DENIED_CALLS: dict[str, tuple[int | None, int | None]] = {
     "syslog": (103, 116),
     "vhangup": (153, 58),
 }
+
+
+class SocketAccess(Enum):
+    """Which new sockets a process can open. It accepts no connections in any case.
+
+    ``NONE``: none. ``UNIX``: only Unix sockets. ``ANY``: all.
+    """
+
+    NONE = frozenset[str]()
+    UNIX = frozenset({"connect", "socket", "socketpair"})
+    ANY = frozenset({"bind", "connect", "socket", "socketpair"})
+
+    @property
+    def permitted_calls(self) -> frozenset[str]:
+        return self.value
+
+
 CLONE = {"x86_64": 56, "aarch64": 220}
 CLONE3 = 435
 TGKILL = {"x86_64": 234, "aarch64": 131}
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
+_AF_UNIX = 1
 _CLONE_THREAD = 0x00010000
 _X32_BIT = 0x40000000
 
@@ -137,7 +156,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def install_filter() -> None:
+def install_filter(sockets: SocketAccess = SocketAccess.NONE) -> None:
     """Install the filter for all threads, irrevocably. Denied calls fail with EPERM.
 
     Raises ``OSError`` if the kernel refuses it, and ``ValueError`` on an architecture without a list of calls.
@@ -145,17 +164,17 @@ def install_filter() -> None:
     machine = syscalls.machine()
     if machine not in _AUDIT_ARCH:
         raise ValueError(f"not supported on {machine}")
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in build_filter(machine, os.getpid()))
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in build_filter(machine, os.getpid(), sockets))
     program = _Program(len(code) // 8, code)
     # A positive result is the number of a thread that could not be included.
     if syscalls.call(_SECCOMP[machine], _SET_MODE_FILTER, _FLAG_TSYNC, ctypes.byref(program)) > 0:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
-def build_filter(machine: str, pid: int) -> list[_Instruction]:
+def build_filter(machine: str, pid: int, sockets: SocketAccess = SocketAccess.NONE) -> list[_Instruction]:
     """Return the BPF program for an architecture. ``pid``: the only process to which signals can be sent."""
     column = 0 if machine == "x86_64" else 1
-    denied = (numbers[column] for numbers in DENIED_CALLS.values())
+    denied = (numbers[column] for name, numbers in DENIED_CALLS.items() if name not in sockets.permitted_calls)
     return [
         (_LOAD_WORD, 0, 0, _ARCHITECTURE),
         (_JUMP_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
@@ -164,6 +183,7 @@ def build_filter(machine: str, pid: int) -> list[_Instruction]:
         # The x32 variant of a call has another number, which would pass the list.
         *([(_JUMP_ANY_BIT, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL_PROCESS)] if machine == "x86_64" else []),
         *_deny(number for number in denied if number is not None),
+        *(_permit_unix_sockets_only(DENIED_CALLS["socket"][column]) if sockets is SocketAccess.UNIX else []),
         # The flags of clone3 are in memory, which a filter cannot read. With ENOSYS the C library uses clone.
         (_JUMP_EQUAL, 0, 1, CLONE3),
         (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
@@ -177,6 +197,17 @@ def build_filter(machine: str, pid: int) -> list[_Instruction]:
         (_JUMP_EQUAL, 0, 3, TGKILL[machine]),
         (_LOAD_WORD, 0, 0, _FIRST_ARGUMENT),
         (_JUMP_EQUAL, 1, 0, pid),
+        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+
+
+def _permit_unix_sockets_only(socket_call: int | None) -> list[_Instruction]:
+    assert socket_call is not None
+    return [
+        (_JUMP_EQUAL, 0, 4, socket_call),
+        (_LOAD_WORD, 0, 0, _FIRST_ARGUMENT),
+        (_JUMP_EQUAL, 1, 0, _AF_UNIX),
         (_RETURN, 0, 0, _ERRNO | errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
     ]

@@ -134,8 +134,8 @@ def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: date
     Raises :class:`InvalidKeyError` if the key type is not in the catalogue, or ``common_name`` does not have 1 to 64
     characters.
     """
+    key_type_of(private_key.public_key())
     if not isinstance(private_key, PrivateKey):
-        key_type_of(private_key.public_key())
         raise AssertionError("the key type was checked")
     builder = build_self_signed(private_key.public_key(), common_name, now, years)
     return builder.sign(private_key, _hash_algorithm(private_key)).public_bytes(Encoding.PEM)

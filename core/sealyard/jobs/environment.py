@@ -16,6 +16,7 @@ ALLOWED_VARIABLES = frozenset(
         "LOGNAME",
         "PATH",
         "SEALYARD_ANCHORS",
+        "SEALYARD_WORKER_SETTINGS",
         "SEALYARD_WORKSPACE",
         "TMPDIR",
         "TZ",

@@ -12,6 +12,7 @@ import msgspec
 from sealyard.fs.private import open_log
 from sealyard.keyholder.connection import ParentConnection
 from sealyard.keyholder.prompt import TerminalPrompt
+from sealyard.keyholder.providers import ProviderGroup
 from sealyard.keyholder.state_access import WorkerStateAccess
 from sealyard.keyholder.state_inspector import StateInspector
 from sealyard.keyholder.state_queue import StateQueue
@@ -55,7 +56,8 @@ def serve(connection: socket.socket, passphrase_fd: int | None) -> int:
         if not isinstance(request, OpenKeyHolder):
             return 2
         paths = WorkspacePaths(Path(request.location.workspace))
-        workers = WorkerGroup(parent, paths.worker_log)
+        providers = ProviderGroup.load(paths, request.tenant)
+        workers = WorkerGroup(parent, paths.worker_log, providers)
         key_store = _open(parent, request, passphrase_fd)
         _leave_terminal(paths)
         parent.send(TerminalReleased())
@@ -64,10 +66,11 @@ def serve(connection: socket.socket, passphrase_fd: int | None) -> int:
             return 0
         access = WorkerStateAccess(request.location, key_store)
         state = StateQueue(access.open)
-        _open_workers(workers, request.location, key_store, state)
+        workers.open(_build_open_keys(request.location, key_store, providers), state)
         store_generations = StoreGenerations(parent, state)
         inspector = StateInspector(parent, access, may_recover=request.may_recover)
         _handle_requests(requests, workers, store_generations, inspector)
+        providers.close()
         store_generations.release()
         state.flush()
     return 0
@@ -88,13 +91,14 @@ def _open(parent: ParentConnection, request: OpenKeyHolder, passphrase_fd: int |
     return key_store
 
 
-def _open_workers(
-    workers: WorkerGroup, location: KeyStoreLocation, key_store: OpenedKeyStore, state: StateQueue
-) -> None:
-    open_keys = OpenKeys(
-        workspace=location.workspace, workspace_id=location.workspace_id, master_key=key_store.master_key
+def _build_open_keys(location: KeyStoreLocation, key_store: OpenedKeyStore, providers: ProviderGroup) -> OpenKeys:
+    return OpenKeys(
+        workspace=location.workspace,
+        workspace_id=location.workspace_id,
+        master_key=key_store.master_key,
+        providers=providers.routes,
+        providers_error=providers.error,
     )
-    workers.open(open_keys, state)
 
 
 def _leave_terminal(paths: WorkspacePaths) -> None:

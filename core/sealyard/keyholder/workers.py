@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from sealyard.keyholder.connection import ParentConnection
+from sealyard.keyholder.providers import ProviderGroup
 from sealyard.keyholder.state_queue import StateQueue
 from sealyard.keyholder.waiting_worker import WaitingWorker
 from sealyard.keyholder.worker_channel import WorkerChannel
@@ -21,11 +22,14 @@ STANDBY_SECONDS = 10.0
 class WorkerGroup:
     """Starts workers, gives them the master key, passes their pipes to the parent process, and reports their exit.
 
+    Workers use the key providers of ``providers``.
+
     The first worker is started at once: it loads its modules while the key store is opened.
     """
 
-    def __init__(self, parent: ParentConnection, log_path: Path) -> None:
+    def __init__(self, parent: ParentConnection, log_path: Path, providers: ProviderGroup) -> None:
         self._parent = parent
+        self._providers = providers
         self._log_path = log_path
         self._open_keys: OpenKeys
         self._state: StateQueue
@@ -34,7 +38,7 @@ class WorkerGroup:
         self._standby: WaitingWorker | None = None
         # If the process cannot be started, start() reports it.
         with contextlib.suppress(OSError):
-            self._standby = WaitingWorker.start(log_path)
+            self._standby = self._spawn_worker()
 
     def open(self, open_keys: OpenKeys, state: StateQueue) -> None:
         """Set what the workers use. Must be called before :meth:`start`."""
@@ -73,7 +77,7 @@ class WorkerGroup:
         with self._lock:
             self._state.open()
             try:
-                worker = self._take_standby() or WaitingWorker.start(self._log_path)
+                worker = self._take_standby() or self._spawn_worker()
             except OSError as error:
                 self._state.close()
                 raise WorkerError(
@@ -81,6 +85,9 @@ class WorkerGroup:
                 ) from error
             self._processes[worker.process.pid] = worker.process
         return worker
+
+    def _spawn_worker(self) -> WaitingWorker:
+        return WaitingWorker.start(self._log_path, len(self._providers.routes))
 
     def _take_standby(self) -> WaitingWorker | None:
         standby, self._standby = self._standby, None
@@ -91,10 +98,12 @@ class WorkerGroup:
 
     def _serve(self, worker: WaitingWorker) -> None:
         """Handle the requests of the worker, and wait until it exits."""
+        self._providers.connect(worker.provider_ends)
         channel = WorkerChannel(worker.channel, self._state)
         channel.serve(self._open_keys)
         channel.close()
         worker.process.wait()
+        self._providers.disconnect(worker.provider_ends)
         with self._lock:
             del self._processes[worker.process.pid]
         # After the last worker, another process may own the workspace.

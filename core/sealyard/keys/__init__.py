@@ -1,1 +1,1 @@
-"""Key providers, selected by the scheme of a key's URI (entry point group ``sealyard.keys``)."""
+"""Local keys, and key backends by the scheme of a key's URI (entry point group ``sealyard.key_backends``)."""

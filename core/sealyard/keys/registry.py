@@ -1,22 +1,31 @@
-"""Load key providers by the scheme of a key's URI. Third-party packages can add providers."""
+"""Load key backends by the scheme of a key's URI. Third-party packages can add backends."""
 
 from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from sealyard.keys.provider import KeyProviderFactory
-from sealyard.model.errors import InvalidKeyError
+from sealyard.keys.backend import KeyBackendFactory
+from sealyard.model.errors import KeyProviderError
 
-ENTRY_POINT_GROUP = "sealyard.keys"
+ENTRY_POINT_GROUP = "sealyard.key_backends"
 
 
-def load_provider(scheme: str) -> KeyProviderFactory:
-    """Return the class of the provider of ``scheme``: the entry point of the group ``sealyard.keys`` with this name.
+def load_backend(scheme: str) -> KeyBackendFactory:
+    """Return the class of the backend of ``scheme``: the entry point of this name in the group.
 
-    Raises :class:`InvalidKeyError` if there is no provider for the scheme.
+    Raises :class:`KeyProviderError` if there is no such backend, or if its module cannot be imported.
     """
-    providers = entry_points(group=ENTRY_POINT_GROUP)
-    if scheme not in providers.names:
-        raise InvalidKeyError(f"Unknown key scheme {scheme!r}.", f"Use one of: {', '.join(sorted(providers.names))}.")
-    provider: KeyProviderFactory = providers[scheme].load()
-    return provider
+    backends = entry_points(group=ENTRY_POINT_GROUP)
+    if scheme not in backends.names:
+        names = ", ".join(sorted(backends.names)) or "none"
+        raise KeyProviderError(
+            f"There is no key provider {scheme}.", f"Install the package that adds it. Installed providers: {names}."
+        )
+    try:
+        backend: KeyBackendFactory = backends[scheme].load()
+    except ImportError as error:
+        raise KeyProviderError(
+            f"The key provider {scheme} cannot be loaded: the Python module {error.name or scheme} is missing.",
+            "Install Sealyard with the extra of this provider, for example sealyard[pkcs11] or sealyard[aws].",
+        ) from error
+    return backend

@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import KeyProviderError
-from sealyard.model.provider_settings import ProviderSettings, Secrets
+from sealyard.model.provider_settings import ProcessSettings, ProviderSettings, Secrets
 from sealyard.model.workspace import WorkspacePaths
 
 MAX_FILE_BYTES = 64 * 1024
@@ -29,6 +29,7 @@ SETTINGS_VARIABLE = "SEALYARD_WORKER_SETTINGS"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 
 _SECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_LIBRARY = re.compile(r"\.(so[0-9.]*|dylib)$")
 _OTHER_USERS = 0o077
 
 
@@ -50,17 +51,75 @@ class Pkcs11Options(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     module: Annotated[str, Meta(pattern="^/", description="Path of the PKCS#11 module, a shared library.")]
     token: Annotated[str, Meta(min_length=1, max_length=32, description="Label of the token.")]
+    sessions: Annotated[int, Meta(ge=1, le=64, description="Number of operations that the token runs at once.")] = 4
+    serial: Annotated[bool, Meta(description="Whether the module can only be called once at a time.")] = False
 
 
-OPTION_TYPES: Mapping[str, type[FrozenStruct]] = MappingProxyType({"pkcs11": Pkcs11Options})
+class VaultOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """Options of the provider ``vault``: keys in one Transit secrets engine of HashiCorp Vault or OpenBao.
+
+    Its secret is named ``secret_id`` if ``role_id`` is set (AppRole), otherwise ``token``.
+    """
+
+    address: Annotated[str, Meta(pattern="^https?://[!-~]+$", description="URL of the server; http only on loopback.")]
+    mount: Annotated[
+        str, Meta(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", description="Path of the Transit secrets engine.")
+    ] = "transit"
+    namespace: Annotated[str, Meta(pattern=r"^[\w./-]*$", description="Namespace of the secrets engine.")] = ""
+    role_id: Annotated[str, Meta(pattern="^[!-~]*$", description="Role for the login by AppRole.")] = ""
+    auth_mount: Annotated[
+        str, Meta(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", description="Path of the AppRole auth method.")
+    ] = "approle"
+    ca_file: Annotated[
+        str, Meta(pattern="^(/.*)?$", description="PEM file of the CA of the server; default: those of the system.")
+    ] = ""
+
+
+class AwsKmsOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """Options of the provider ``awskms``: keys in one region of AWS KMS.
+
+    Its secrets are named ``access_key_id`` and ``secret_access_key``. Without them, the credentials are those that the
+    AWS SDK finds: environment, shared files, container or instance role.
+    """
+
+    region: Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="Region of the keys.")]
+    account: Annotated[
+        str, Meta(pattern=r"^(\d{12})?$", description="Account of the keys; default: any that permits the use.")
+    ] = ""
+    endpoint: Annotated[
+        str, Meta(pattern="^(https?://[!-~]+)?$", description="URL of a VPC endpoint; default: that of the region.")
+    ] = ""
+    signatures_per_second: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="Limit for this process; default: none.")
+    ] = None
+
+
+OPTION_TYPES: Mapping[str, type[FrozenStruct]] = MappingProxyType(
+    {"pkcs11": Pkcs11Options, "vault": VaultOptions, "awskms": AwsKmsOptions}
+)
 """The options of the providers of Sealyard, by scheme. Providers of other packages check their own options."""
 
 
+NETWORK_PROVIDERS = frozenset({"awskms", "vault"})
+"""The providers of Sealyard that use the network unless their section forbids it."""
+
+_PROCESS_KEYS = tuple(ProcessSettings.__struct_fields__)
+
+
 class ProviderSection(FrozenStruct, frozen=True, kw_only=True):
-    """A section of the file: the settings of a provider, and where its secrets are stored."""
+    """A section of the file: the settings of a provider and its process, and where its secrets are stored."""
 
     settings: ProviderSettings
+    process: ProcessSettings
     secret_sources: Mapping[str, SecretSource]
+
+    def find_option_paths(self, workspace: Path) -> tuple[Path, ...]:
+        """Return the paths in the options, which the provider must read.
+
+        A shared library needs others of its folder, which is therefore returned unless ``workspace`` is in it.
+        """
+        values = (value for value in self.settings.options.values() if isinstance(value, str) and value.startswith("/"))
+        return tuple(_find_library_folder(Path(value), workspace.resolve()) for value in values)
 
     def read_secrets(self, environ: Mapping[str, str]) -> Secrets:
         """Return the secrets without a final line feed.
@@ -103,14 +162,17 @@ def load_worker_settings(
         path = Path(environ[SETTINGS_VARIABLE])
     elif not path.exists():
         return ()
-    return tuple(_parse_section(path, name, section) for name, section in _read_sections(path).items())
+    sections = tuple(_parse_section(path, name, section) for name, section in _read_sections(path).items())
+    for section in sections:
+        _check_paths(path, section, workspace.root.resolve())
+    return sections
 
 
 def worker_settings_schema() -> dict[str, Any]:
     """Return the JSON Schema of the settings file."""
     provider = {"type": "string", "description": "Scheme of the key URIs, for example pkcs11."}
     secrets = {"type": "object", "additionalProperties": _struct_schema(SecretSource)}
-    common = {"provider": provider, "secrets": secrets}
+    common = {"provider": provider, "secrets": secrets, **_struct_schema(ProcessSettings)["properties"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Worker settings of Sealyard",
@@ -174,12 +236,30 @@ def _parse_section(path: Path, name: str, section: Any) -> ProviderSection:
         raise _settings_error(path, f"has the invalid section keys.{name[:40]}")
     options = dict(section)
     provider, sources = options.pop("provider", None), options.pop("secrets", {})
+    process_options = {key: options.pop(key) for key in _PROCESS_KEYS if key in options}
     if not isinstance(provider, str) or provider == "local":
         raise _settings_error(path, f"does not name the provider of keys.{name}, for example pkcs11")
     settings = ProviderSettings(name=name, provider=provider, options=options)
     if provider in OPTION_TYPES:
         settings.parse_options(OPTION_TYPES[provider])
-    return ProviderSection(settings=settings, secret_sources=_parse_sources(path, name, sources))
+    process = ProviderSettings(name=name, provider=provider, options=process_options).parse_options(ProcessSettings)
+    if process.network is None:
+        process = msgspec.structs.replace(process, network=provider in NETWORK_PROVIDERS)
+    return ProviderSection(settings=settings, process=process, secret_sources=_parse_sources(path, name, sources))
+
+
+def _find_library_folder(path: Path, workspace: Path) -> Path:
+    """Return the folder of a shared library, or ``path`` if it is none or ``workspace`` is in that folder."""
+    folder = path.resolve().parent
+    return folder if _LIBRARY.search(path.name) and not workspace.is_relative_to(folder) else path
+
+
+def _check_paths(path: Path, section: ProviderSection, workspace: Path) -> None:
+    """Raise :class:`KeyProviderError` if the provider could reach the workspace, which holds keys and documents."""
+    for reachable in (*map(Path, section.process.paths), *section.find_option_paths(workspace)):
+        resolved = reachable.resolve()
+        if resolved.is_relative_to(workspace) or workspace.is_relative_to(resolved):
+            raise _settings_error(path, f"gives keys.{section.settings.name} access to the workspace by {reachable}")
 
 
 def _parse_sources(path: Path, name: str, table: Any) -> dict[str, SecretSource]:

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import ErrorInfo
+from sealyard.model.provider_routes import ProviderRoute
 
 NO_ANCHOR = "none"
 """As the folder of the freshness anchors: keep none."""
@@ -250,13 +251,19 @@ FromKeyHolder = (
 
 
 class OpenKeys(SecretStruct, frozen=True, kw_only=True, tag=True):
-    """The first message to a worker: its workspace and the master key."""
+    """The first message to a worker: its workspace, the master key, and the key providers of the worker settings.
+
+    The worker inherits a socket for each of ``providers``, in the same order. ``providers_error``: why the worker
+    settings cannot be used.
+    """
 
     REPR_FIELDS: ClassVar[tuple[str, ...]] = ("workspace",)
 
     workspace: str
     workspace_id: str
     master_key: bytes
+    providers: tuple[ProviderRoute, ...] = ()
+    providers_error: ErrorInfo | None = None
 
 
 class RecoveryDetails(FrozenStruct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Messages of a provider process: plain values, each encoded as JSON.
 
-A provider process serves one key provider. The key holder opens it with :class:`OpenProvider`; crypto workers send
+A provider process serves one key backend. The key holder opens it with :class:`OpenProvider`; crypto workers send
 :class:`ProviderRequest` over a connection of their own. Messages with secrets are subclasses of :class:`SecretStruct`.
 """
 
@@ -8,149 +8,122 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
+from sealyard.model.backend_keys import BackendKey, ListedKey
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import ErrorInfo
-from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
-from sealyard.model.provider_settings import ProviderSettings, Secrets
+from sealyard.model.provider_settings import ProcessSettings, ProviderSettings, Secrets
 
 # ---- messages from the key holder
 
 
 class OpenProvider(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    """The first message: opens the provider. The answer is :class:`ProviderReady` or :class:`ProviderFailed`."""
+    """The first message: opens the backend. The answer is :class:`ProviderReady` or :class:`ProviderFailed`.
+
+    ``readable_paths``: files and folders that the process can read besides those of ``process``.
+    """
 
     settings: ProviderSettings
     secrets: Secrets
+    process: ProcessSettings = ProcessSettings()
+    readable_paths: tuple[str, ...] = ()
 
 
 class ConnectWorker(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     """Adds the connection of a worker: the file descriptor that accompanies the message."""
 
 
-ToProvider = OpenProvider | ConnectWorker
+class PingProvider(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+    """The answer is :class:`ProviderAlive`."""
+
+
+ToProvider = OpenProvider | ConnectWorker | PingProvider
 
 
 # ---- messages to the key holder
 
 
 class ProviderReady(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    """The provider is open."""
+    """The backend is open."""
 
 
 class ProviderFailed(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    """The provider cannot be opened. The process exits."""
+    """The backend cannot be opened. The process exits."""
 
     error: ErrorInfo
 
 
-FromProvider = ProviderReady | ProviderFailed
+class ProviderAlive(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+    """The event loop of the process works. ``oldest_request_seconds``: how long its oldest request has been running."""
+
+    oldest_request_seconds: float
 
 
-# ---- requests of a worker; ``name`` is the name of a key without the scheme
+FromProvider = ProviderReady | ProviderFailed | ProviderAlive
 
 
-class ProbeProvider(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+# ---- requests of a worker; ``name`` is the canonical name of a key without the scheme
+
+
+class ProbeBackend(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     pass
 
 
-class GetKeyCapabilities(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+class ListKeys(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+    pass
+
+
+class ResolveKeyName(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     name: str
 
 
-class GetKeyInfo(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+class DescribeBackendKey(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     name: str
 
 
-class RegisterProviderKey(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    name: str
-    kind: KeyType
-    purpose: KeyPurpose
-    certificate: bytes | None
-
-
-class GenerateProviderKey(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+class GenerateBackendKey(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     name: str
     kind: KeyType
-    purpose: KeyPurpose
-    subject: str
 
 
-class ImportProviderKey(SecretStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("name",)
-
-    name: str
-    content: bytes
-    kind: KeyType
-    purpose: KeyPurpose
-    password: str | None
-    certificate: bytes | None
-
-
-class RotateProviderKey(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+class RotateBackendKey(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     name: str
 
 
-class ImportProviderCertificate(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+class SignData(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     name: str
-    version: int
-    content: bytes
-
-
-class CreateProviderCertificateRequest(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    name: str
-    version: int
-
-
-class CheckSigner(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    """Checks that a key can sign with an algorithm, without signing."""
-
-    name: str
-    version: int
+    native_id: str
     algorithm: SigningAlgorithm
-    prehashed: bool
-
-
-class SignData(CheckSigner, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     data: bytes
+    digest: HashName | None
 
 
 class WrapSecret(SecretStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("name", "version")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("name", "native_id")
 
     name: str
-    version: int
+    native_id: str
     secret: bytes
     associated_data: bytes
 
 
 class UnwrapSecret(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
     name: str
-    version: int
+    native_id: str
     wrapped: bytes
     associated_data: bytes
 
 
-class ExportProviderKey(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    name: str
-    version: int
-
-
-ProviderCommand = (
-    ProbeProvider
-    | GetKeyCapabilities
-    | GetKeyInfo
-    | RegisterProviderKey
-    | GenerateProviderKey
-    | ImportProviderKey
-    | RotateProviderKey
-    | ImportProviderCertificate
-    | CreateProviderCertificateRequest
-    | CheckSigner
+BackendCommand = (
+    ProbeBackend
+    | ListKeys
+    | ResolveKeyName
+    | DescribeBackendKey
+    | GenerateBackendKey
+    | RotateBackendKey
     | SignData
     | WrapSecret
     | UnwrapSecret
-    | ExportProviderKey
 )
 
 
@@ -158,7 +131,7 @@ class ProviderRequest(SecretStruct, frozen=True, kw_only=True, tag=True, forbid_
     REPR_FIELDS: ClassVar[tuple[str, ...]] = ("request_id", "command")
 
     request_id: int
-    command: ProviderCommand
+    command: BackendCommand
 
 
 # ---- messages to a worker
@@ -168,18 +141,29 @@ class ProviderStarted(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_
     """The first message of a process on a connection. Requests before it may have been lost with another process."""
 
 
+class ProviderUnavailable(FrozenStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
+    """Sent by the key holder while no process uses the connection: the answer to all requests until the next one does.
+
+    The error is permanent if no other process follows.
+    """
+
+    error: ErrorInfo
+
+
 class ProviderResponse(SecretStruct, frozen=True, kw_only=True, tag=True, forbid_unknown_fields=True):
-    """The result of a request, or its error. ``data``: a signature, or a wrapped, unwrapped or exported secret."""
+    """The result of a request, or its error. ``data``: a signature, or a wrapped or unwrapped secret.
+
+    ``name``: the canonical name of a resolved or generated key.
+    """
 
     REPR_FIELDS: ClassVar[tuple[str, ...]] = ("request_id", "error")
 
     request_id: int
-    key: KeyInfo | None = None
-    version: KeyVersion | None = None
-    capabilities: KeyCapabilities | None = None
-    text: str | None = None
+    keys: tuple[ListedKey, ...] | None = None
+    name: str | None = None
+    key: BackendKey | None = None
     data: bytes | None = None
     error: ErrorInfo | None = None
 
 
-ProviderToWorker = ProviderStarted | ProviderResponse
+ProviderToWorker = ProviderStarted | ProviderUnavailable | ProviderResponse

@@ -1,11 +1,12 @@
-"""Settings and secrets of one key provider."""
+"""Settings and secrets of one key provider, and of its process."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import KeyProviderError
@@ -32,6 +33,24 @@ class ProviderSettings(FrozenStruct, frozen=True, kw_only=True):
                 f"The settings of the key provider {self.name} are not valid: {error}.",
                 "Correct its section in the worker settings.",
             ) from None
+
+
+class ProcessSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """What the process of a key provider can reach besides the libraries of the system."""
+
+    paths: Annotated[
+        tuple[Annotated[str, Meta(pattern="^/")], ...],
+        Meta(description="Files and folders that the provider reads and writes, such as the folder of a token."),
+    ] = ()
+    environment: Annotated[
+        Mapping[str, str], Meta(description="Environment variables of the provider, such as SOFTHSM2_CONF. No secrets.")
+    ] = {}
+    network: Annotated[
+        bool | None, Meta(description="Whether the provider uses the network. By default only key services do.")
+    ] = None
+    unix_sockets: Annotated[
+        bool, Meta(description="Whether the provider connects to local services, such as p11-kit server or pcscd.")
+    ] = False
 
 
 class Secrets(SecretStruct, frozen=True, kw_only=True):

@@ -174,6 +174,19 @@ class KeyContent(SecretStruct, frozen=True, kw_only=True):
     certificate: bytes | None = None
 
 
+class KeyRegistration(FrozenStruct, frozen=True, kw_only=True):
+    """A key to register that its token or key service has already.
+
+    ``certificate``: content of a file with its certificate. Without it, a signing key keeps the certificate that the
+    token stores, or gets a self-signed one.
+    """
+
+    uri: str
+    kind: KeyType
+    purpose: KeyPurpose = KeyPurpose.BOTH
+    certificate: bytes | None = None
+
+
 class CertificateContent(SecretStruct, frozen=True, kw_only=True):
     """The content of a certificate file for a key. The file may also contain private keys."""
 

@@ -20,11 +20,9 @@ def main() -> int:
     os.umask(0o077)
     confinement = Confinement()
     confinement.protect_memory()
-    for measure in confinement.refused:
-        sys.stderr.write(f"The kernel refused {measure.name} for a key provider: {measure.reason}\n")
     control = socket.socket(fileno=arguments.control_fd)
     control.set_inheritable(False)
-    return serve(control)
+    return serve(control, confinement)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,10 @@ NICE_INCREMENT = 10
 def main() -> int:
     parser = argparse.ArgumentParser(prog="sealyard.worker")
     parser.add_argument("holder_fd", type=int, help="private channel to the key holder")
+    parser.add_argument("provider_fds", type=int, nargs="*", help="sockets to the processes of the key providers")
     arguments = parser.parse_args()
-    os.set_inheritable(arguments.holder_fd, False)
+    for fd in (arguments.holder_fd, *arguments.provider_fds):
+        os.set_inheritable(fd, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o077)
     os.nice(NICE_INCREMENT)
@@ -33,7 +35,7 @@ def main() -> int:
     os.dup2(2, 1)
     confinement = Confinement()
     confinement.protect_memory()
-    return run(Channel(0, message_fd), HolderChannel(arguments.holder_fd), confinement)
+    return run(Channel(0, message_fd), HolderChannel(arguments.holder_fd), arguments.provider_fds, confinement)
 
 
 if __name__ == "__main__":

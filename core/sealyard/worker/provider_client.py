@@ -1,50 +1,40 @@
-"""A key provider in a provider process, as the worker uses it."""
+"""The key backend of a provider process, as the worker uses it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import threading
 import traceback
 from typing import TypeVar
 
 import msgspec
 
-from sealyard.crypto.protocols import ContentCipher
 from sealyard.jobs.packets import PacketReader, PacketWriter
-from sealyard.keys.provider import Signer
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
-from sealyard.model.errors import (
-    InvalidKeyError,
-    KeyProviderError,
-    KeyProviderUnavailableError,
-    NotFoundError,
-    error_from_info,
-)
-from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
+from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
+from sealyard.model.backend_keys import BackendKey, ListedKey
+from sealyard.model.errors import ErrorInfo, KeyProviderError, KeyProviderUnavailableError, error_from_info
 from sealyard.model.provider_messages import (
-    CheckSigner,
-    CreateProviderCertificateRequest,
-    ExportProviderKey,
-    GenerateProviderKey,
-    GetKeyCapabilities,
-    GetKeyInfo,
-    ImportProviderCertificate,
-    ImportProviderKey,
-    ProbeProvider,
-    ProviderCommand,
+    BackendCommand,
+    DescribeBackendKey,
+    GenerateBackendKey,
+    ListKeys,
+    ProbeBackend,
     ProviderRequest,
     ProviderResponse,
     ProviderStarted,
     ProviderToWorker,
-    RegisterProviderKey,
-    RotateProviderKey,
+    ProviderUnavailable,
+    ResolveKeyName,
+    RotateBackendKey,
     SignData,
     UnwrapSecret,
     WrapSecret,
 )
 
-REQUEST_TIMEOUT = 60.0  # seconds
+REQUEST_TIMEOUT = 45.0
+"""Time in seconds that a provider process has to answer: less than a worker has to answer the engine."""
 
 _decoder: msgspec.json.Decoder[ProviderToWorker] = msgspec.json.Decoder(ProviderToWorker)
 
@@ -52,10 +42,13 @@ Value = TypeVar("Value")
 
 
 class ProviderClient:
-    """Sends requests to a provider process over a socket of the type SEQPACKET. Used on one event loop only.
+    """Implements :class:`sealyard.keys.backend.KeyBackend` over a socket of the type SEQPACKET to a provider process.
+
+    Used on one event loop only.
 
     The socket stays open when the process is replaced by another one. Requests that are lost then raise
-    :class:`KeyProviderUnavailableError`, as do requests without an answer; they can be repeated.
+    :class:`KeyProviderUnavailableError`, as do requests without an answer and while no process runs; they can be
+    repeated. If the key holder starts no other process, requests raise the error that it reports.
     """
 
     def __init__(self, fd: int, name: str) -> None:
@@ -64,107 +57,71 @@ class ProviderClient:
         self._writer = PacketWriter(fd)
         self._name = name
         self._is_started = False
-        self._is_closed = False
+        self._error: ErrorInfo | None = None
+        """Why no process uses the other end of the socket; None if one does, or will soon for the first time."""
         self._last_request_id = 0
+        self._requests: queue.SimpleQueue[ProviderRequest | None] = queue.SimpleQueue()
         self._futures: dict[int, asyncio.Future[ProviderResponse]] = {}
 
     def start(self) -> None:
-        """Start the reader thread. Must be called on the event loop that sends the requests."""
+        """Start the threads. Must be called on the event loop that sends the requests.
+
+        The threads are not those of the event loop, because a provider that hangs does not read.
+        """
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._read, args=(loop,), name=f"provider-{self._name}", daemon=True).start()
+        threading.Thread(target=self._write, name=f"provider-{self._name}-requests", daemon=True).start()
 
     async def close(self) -> None:
         """Fail all requests, and send no more."""
         self._end()
 
     async def probe(self) -> None:
-        await self._request(ProbeProvider())
+        await self._request(ProbeBackend())
 
-    async def get_capabilities(self, name: str) -> KeyCapabilities:
-        return self._require((await self._request(GetKeyCapabilities(name=name))).capabilities)
+    async def list_keys(self) -> tuple[ListedKey, ...]:
+        return self._require((await self._request(ListKeys())).keys)
 
-    async def get_info(self, name: str) -> KeyInfo:
-        return self._require((await self._request(GetKeyInfo(name=name))).key)
+    async def resolve(self, name: str) -> str:
+        return self._require((await self._request(ResolveKeyName(name=name))).name)
 
-    async def register(self, name: str, kind: KeyType, purpose: KeyPurpose, certificate: bytes | None) -> KeyInfo:
-        command = RegisterProviderKey(name=name, kind=kind, purpose=purpose, certificate=certificate)
-        return self._require((await self._request(command)).key)
+    async def describe(self, name: str) -> BackendKey:
+        return self._require((await self._request(DescribeBackendKey(name=name))).key)
 
-    async def generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
-        command = GenerateProviderKey(name=name, kind=kind, purpose=purpose, subject=subject)
-        return self._require((await self._request(command)).key)
+    async def generate(self, name: str, kind: KeyType) -> tuple[str, BackendKey]:
+        response = await self._request(GenerateBackendKey(name=name, kind=kind))
+        return self._require(response.name), self._require(response.key)
 
-    async def import_key(
-        self,
-        name: str,
-        content: bytes,
-        kind: KeyType,
-        purpose: KeyPurpose,
-        password: str | None,
-        certificate: bytes | None,
-    ) -> KeyInfo:
-        command = ImportProviderKey(
-            name=name, content=content, kind=kind, purpose=purpose, password=password, certificate=certificate
-        )
-        return self._require((await self._request(command)).key)
+    async def rotate(self, name: str) -> BackendKey:
+        return self._require((await self._request(RotateBackendKey(name=name))).key)
 
-    async def rotate(self, name: str) -> KeyVersion:
-        return self._require((await self._request(RotateProviderKey(name=name))).version)
-
-    async def import_certificate(self, name: str, version: int, content: bytes) -> KeyVersion:
-        command = ImportProviderCertificate(name=name, version=version, content=content)
-        return self._require((await self._request(command)).version)
-
-    async def create_certificate_request(self, name: str, version: int) -> str:
-        command = CreateProviderCertificateRequest(name=name, version=version)
-        return self._require((await self._request(command)).text)
-
-    async def signer(self, name: str, version: int, algorithm: SigningAlgorithm, *, prehashed: bool = False) -> Signer:
-        key = CheckSigner(name=name, version=version, algorithm=algorithm, prehashed=prehashed)
-        await self._request(key)
-        return ProviderSigner(self, key)
-
-    async def cipher(self, name: str, version: int, algorithm: EncryptionAlgorithm) -> ContentCipher:
-        """Raise an error: firmware is not sent through a provider process."""
-        info = await self.get_info(name)
-        if info.version(version) is None:
-            raise NotFoundError(f"{info.uri} has no version {version}.", "Use another version.")
-        raise InvalidKeyError(f"{info.uri} cannot encrypt with {algorithm}.", "Use a local key for encryption.")
-
-    async def wrap(self, name: str, version: int, secret: bytes, associated_data: bytes) -> bytes:
-        command = WrapSecret(name=name, version=version, secret=secret, associated_data=associated_data)
+    async def sign(
+        self, name: str, native_id: str, algorithm: SigningAlgorithm, data: bytes, digest: HashName | None
+    ) -> bytes:
+        command = SignData(name=name, native_id=native_id, algorithm=algorithm, data=data, digest=digest)
         return self._require((await self._request(command)).data)
 
-    async def unwrap(self, name: str, version: int, wrapped: bytes, associated_data: bytes) -> bytes:
-        command = UnwrapSecret(name=name, version=version, wrapped=wrapped, associated_data=associated_data)
+    async def wrap(self, name: str, native_id: str, secret: bytes, associated_data: bytes) -> bytes:
+        command = WrapSecret(name=name, native_id=native_id, secret=secret, associated_data=associated_data)
         return self._require((await self._request(command)).data)
 
-    async def export_symmetric(self, name: str, version: int) -> bytes:
-        return self._require((await self._request(ExportProviderKey(name=name, version=version))).data)
-
-    async def sign(self, key: CheckSigner, data: bytes) -> bytes:
-        """Return the signature of ``data`` by ``key``, with the algorithm that it names."""
-        command = SignData(
-            name=key.name, version=key.version, algorithm=key.algorithm, prehashed=key.prehashed, data=data
-        )
+    async def unwrap(self, name: str, native_id: str, wrapped: bytes, associated_data: bytes) -> bytes:
+        command = UnwrapSecret(name=name, native_id=native_id, wrapped=wrapped, associated_data=associated_data)
         return self._require((await self._request(command)).data)
 
-    async def _request(self, command: ProviderCommand) -> ProviderResponse:
-        if self._is_closed:
-            raise self._unavailable_error("has ended")
+    async def _request(self, command: BackendCommand) -> ProviderResponse:
+        if self._error is not None:
+            raise error_from_info(self._error)
         self._last_request_id += 1
         request = ProviderRequest(request_id=self._last_request_id, command=command)
         future: asyncio.Future[ProviderResponse] = asyncio.get_running_loop().create_future()
         self._futures[request.request_id] = future
+        self._requests.put(request)
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                # In a thread, because a provider that hangs does not read.
-                await asyncio.to_thread(self._writer.send, msgspec.json.encode(request))
                 response = await future
         except TimeoutError:
             raise self._unavailable_error("does not answer") from None
-        except OSError as error:
-            raise self._unavailable_error("has ended") from error
         finally:
             del self._futures[request.request_id]
         if response.error is not None:
@@ -172,19 +129,30 @@ class ProviderClient:
         return response
 
     def _dispatch(self, message: ProviderToWorker) -> None:
-        if isinstance(message, ProviderStarted):
-            if self._is_started:
-                self._fail_requests()
-            self._is_started = True
-            return
-        future = self._futures.get(message.request_id)
-        if future is not None and not future.done():
-            future.set_result(message)
+        match message:
+            case ProviderStarted():
+                if self._is_started:
+                    self._fail_requests(self._unavailable_error("has ended").to_info())
+                self._is_started, self._error = True, None
+            case ProviderUnavailable(error=error):
+                self._fail_requests(error)
+                self._error = error
+            case ProviderResponse(request_id=request_id):
+                future = self._futures.get(request_id)
+                if future is not None and not future.done():
+                    future.set_result(message)
 
-    def _fail_requests(self) -> None:
+    def _fail_requests(self, error: ErrorInfo) -> None:
         for future in self._futures.values():
             if not future.done():
-                future.set_exception(self._unavailable_error("has ended"))
+                future.set_exception(error_from_info(error))
+
+    def _write(self) -> None:
+        """Send the requests that are still wanted. The reader thread notices if the connection is closed."""
+        with contextlib.suppress(OSError):
+            while (request := self._requests.get()) is not None:
+                if request.request_id in self._futures:
+                    self._writer.send(msgspec.json.encode(request))
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -197,8 +165,9 @@ class ProviderClient:
             loop.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
-        self._is_closed = True
-        self._fail_requests()
+        self._error = self._unavailable_error("has ended").to_info()
+        self._fail_requests(self._error)
+        self._requests.put(None)
 
     def _require(self, value: Value | None) -> Value:
         if value is None:
@@ -209,14 +178,3 @@ class ProviderClient:
         return KeyProviderUnavailableError(
             f"The process of the key provider {self._name} {problem}.", "Try again; it is started again automatically."
         )
-
-
-class ProviderSigner:
-    """A signing key of a provider process, bound to one signature algorithm."""
-
-    def __init__(self, client: ProviderClient, key: CheckSigner) -> None:
-        self._client = client
-        self._key = key
-
-    async def sign(self, data: bytes) -> bytes:
-        return await self._client.sign(self._key, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from sealyard.confinement import Confinement
@@ -50,9 +50,10 @@ JOB_HANDLERS: dict[TaskKind, Callable[[JobContext], Awaitable[JobFinished]]] = {
 }
 
 
-def run(channel: Channel, holder: HolderChannel, confinement: Confinement) -> int:
+def run(channel: Channel, holder: HolderChannel, provider_fds: Sequence[int], confinement: Confinement) -> int:
     """Run the worker until the engine or the key holder closes its end of the connection, which ends the process.
 
+    ``provider_fds``: the sockets to the processes of the key providers, in the order of :attr:`OpenKeys.providers`.
     Opens the keys, then restricts the process, and only then starts threads and accepts jobs. Returns the exit code if
     the keys could not be opened.
     """
@@ -62,7 +63,7 @@ def run(channel: Channel, holder: HolderChannel, confinement: Confinement) -> in
         runner.get_loop()  # creates a pair of sockets, which the confinement forbids
         try:
             _check_owner(paths.root)
-            keys = KeyService(open_keys, holder)
+            keys = KeyService(open_keys, holder, provider_fds)
             service = _Service(channel, keys, holder, paths)
         except (OSError, SealyardError) as error:
             reported_error = error if isinstance(error, SealyardError) else _to_sealyard_error(error)
@@ -100,6 +101,7 @@ class _Service:
     async def serve(self, refused: tuple[RefusedMeasure, ...]) -> None:
         """Report that the worker is ready, and handle messages. ``refused``: the refused measures of confinement."""
         self._holder.start()
+        self._keys.start()
         self._channel.start()
         self._channel.send(WorkerReady(pid=os.getpid(), refused=refused))
         async with asyncio.TaskGroup() as group:

@@ -1,0 +1,54 @@
+"""The key providers of a workspace's worker settings."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+
+from sealyard.keyholder.provider_supervisor import ProviderSupervisor
+from sealyard.keys.worker_settings import ProviderSection, load_worker_settings
+from sealyard.model.errors import ErrorInfo, KeyProviderError
+from sealyard.model.provider_routes import ProviderRoute
+from sealyard.model.workspace import WorkspacePaths
+
+
+class ProviderGroup:
+    """Connects each worker with the processes of all providers.
+
+    Settings that cannot be used make no difference to the local keys: there are no providers then, and ``error`` says
+    why. ``routes``: the keys that each provider serves.
+    """
+
+    def __init__(
+        self, sections: Sequence[ProviderSection], paths: WorkspacePaths, error: ErrorInfo | None = None
+    ) -> None:
+        self.error = error
+        self.routes = tuple(ProviderRoute.of(section.settings) for section in sections)
+        self._supervisors = [ProviderSupervisor(section, paths.root, paths.worker_log) for section in sections]
+
+    @classmethod
+    def load(cls, paths: WorkspacePaths, tenant: str) -> ProviderGroup:
+        """Load the worker settings. Starts no process before a worker needs it."""
+        try:
+            return cls(load_worker_settings(paths, os.environ, tenant), paths)
+        except KeyProviderError as error:
+            return cls((), paths, error.to_info())
+
+    def connect(self, provider_ends: Sequence[socket.socket]) -> None:
+        """Serve a worker. ``provider_ends``: the other end of its socket for each provider, in the order of the routes.
+
+        The sockets belong to this object afterwards.
+        """
+        for supervisor, provider_end in zip(self._supervisors, provider_ends, strict=True):
+            supervisor.connect(provider_end)
+
+    def disconnect(self, provider_ends: Sequence[socket.socket]) -> None:
+        """Close the sockets of a worker that has ended."""
+        for supervisor, provider_end in zip(self._supervisors, provider_ends, strict=True):
+            supervisor.disconnect(provider_end)
+
+    def close(self) -> None:
+        """End all provider processes."""
+        for supervisor in self._supervisors:
+            supervisor.close()

@@ -1,0 +1,1 @@
+"""Key backends: tokens and key services that hold keys outside the workspace."""
