@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,8 +22,8 @@ from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError
 from sealyard.model.provider_settings import ProcessSettings, ProviderSettings
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.worker.provider_client import ProviderClient
-from tests.support.limits import wait_until
-from tests.support.provider_process import BACKEND_FOLDER, PIN
+from tests.support.limits import TIMEOUT
+from tests.support.provider_process import BACKEND_PYTHONPATH, PIN
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +78,7 @@ def section(tmp_path: Path, keys_folder: Path) -> ProviderSection:
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[ProviderSection], Providers]]:
-    monkeypatch.setenv("PYTHONPATH", str(BACKEND_FOLDER))
+    monkeypatch.setenv("PYTHONPATH", BACKEND_PYTHONPATH)
     started: list[Providers] = []
 
     def start(section: ProviderSection) -> Providers:
@@ -119,15 +121,15 @@ async def test_worker_that_ends_without_a_request_starts_no_process(providers: P
     await client.probe()
 
 
-async def test_killed_process_is_restarted(providers: Providers) -> None:
+async def test_killed_process_is_restarted(providers: Providers, capsys: pytest.CaptureFixture[str]) -> None:
     client = providers.connect()
     await client.generate("signs", KeyType.ED25519)
     pid = await kill(providers, client, signal.SIGKILL)
-    await wait_until(lambda: providers.supervisor.pid not in (None, pid))
     await probe_when_available(client)
+    assert providers.supervisor.pid != pid
     assert len(await client.sign("signs", "1", SigningAlgorithm.ED25519, b"message", None)) == 64
     await providers.connect().probe()
-    assert "has ended" in providers.log.read_text()
+    assert "has ended" in capsys.readouterr().err
 
 
 async def kill(providers: Providers, client: ProviderClient, number: signal.Signals) -> int:
@@ -136,18 +138,164 @@ async def kill(providers: Providers, client: ProviderClient, number: signal.Sign
     assert pid is not None
     os.kill(pid, number)
     with pytest.raises(KeyProviderUnavailableError, match="key provider seal"):
-        while True:
-            await client.probe()
+        await probe_until_error(client)
     return pid
 
 
-async def probe_when_available(client: ProviderClient) -> None:
-    async def is_available() -> bool:
-        try:
-            await client.probe()
-        except KeyProviderUnavailableError:
-            return False
-        return True
+async def probe_until_error(client: ProviderClient) -> None:
+    while True:
+        await client.probe()
 
-    while not await is_available():
-        pass
+
+async def probe_when_available(client: ProviderClient) -> None:
+    """Probe until the next process answers."""
+    async with asyncio.timeout(TIMEOUT):
+        while True:
+            try:
+                return await client.probe()
+            except KeyProviderUnavailableError:
+                await asyncio.sleep(0)
+
+
+async def test_hanging_process_is_replaced(
+    providers: Providers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(provider_supervisor, "PING_INTERVAL", 0.05)
+    monkeypatch.setattr(provider_supervisor, "PING_TIMEOUT", 0.5)
+    client = providers.connect()
+    await client.probe()
+    pid = await kill(providers, client, signal.SIGSTOP)
+    await probe_when_available(client)
+    assert providers.supervisor.pid != pid
+    assert "does not answer" in capsys.readouterr().err
+
+
+async def test_process_with_an_endless_request_is_replaced(
+    providers: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_supervisor, "PING_INTERVAL", 0.05)
+    monkeypatch.setattr(provider_supervisor, "MAX_REQUEST_SECONDS", 0.1)
+    client = providers.connect()
+    await client.probe()
+    with pytest.raises(KeyProviderUnavailableError, match="has not finished a request in time"):
+        await client.describe("endless")
+    await probe_when_available(client)
+
+
+async def test_wrong_pin_is_tried_once(
+    start: Callable[[ProviderSection], Providers],
+    section: ProviderSection,
+    keys_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (keys_folder / "pin").write_text("another PIN")
+    providers = start(section)
+    client = providers.connect()
+    for _ in range(3):
+        with pytest.raises(KeyProviderError, match="PIN of seal is wrong") as caught:
+            await client.probe()
+        assert not isinstance(caught.value, KeyProviderUnavailableError)
+    with pytest.raises(KeyProviderError, match="PIN of seal is wrong"):
+        await providers.connect().list_keys()
+    assert (keys_folder / "logins").read_text() == "login\n"
+    assert capsys.readouterr().err == "The PIN of seal is wrong.\n"
+    assert PIN not in providers.log.read_text()
+
+
+async def test_changed_pin_is_tried_once(providers: Providers, keys_folder: Path) -> None:
+    client = providers.connect()
+    await client.probe()
+    (keys_folder / "pin").write_text("another PIN")
+    assert providers.supervisor.pid
+    os.kill(providers.supervisor.pid, signal.SIGKILL)
+    with pytest.raises(KeyProviderError, match="PIN of seal is wrong"):
+        await probe_when_available(client)
+    assert (keys_folder / "logins").read_text() == "login\n" * 2
+
+
+async def test_process_that_ends_with_a_first_pin_is_not_restarted(
+    start: Callable[[ProviderSection], Providers], section: ProviderSection, keys_folder: Path
+) -> None:
+    """The module may have ended because of the PIN."""
+    (keys_folder / "crash").touch()
+    client = start(section).connect()
+    with pytest.raises(KeyProviderError, match="ended while it was starting") as caught:
+        await client.probe()
+    assert not isinstance(caught.value, KeyProviderUnavailableError)
+    assert "restart Sealyard" in caught.value.hint
+
+
+async def test_process_without_secrets_that_ends_is_restarted(
+    start: Callable[[ProviderSection], Providers], section: ProviderSection, keys_folder: Path
+) -> None:
+    (keys_folder / "pin").unlink()
+    (keys_folder / "crash").touch()
+    client = start(msgspec.structs.replace(section, secret_sources={})).connect()
+    with pytest.raises(KeyProviderUnavailableError, match="ended while it was starting"):
+        await client.probe()
+    (keys_folder / "crash").unlink()
+    await probe_when_available(client)
+
+
+async def test_unavailable_token_is_tried_again(
+    start: Callable[[ProviderSection], Providers], section: ProviderSection, keys_folder: Path
+) -> None:
+    (keys_folder / "unavailable").touch()
+    client = start(section).connect()
+    with pytest.raises(KeyProviderUnavailableError, match=r"token in .* is unavailable"):
+        await client.probe()
+    (keys_folder / "unavailable").unlink()
+    await probe_when_available(client)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"provider": "unknown"}, "no key provider unknown"),
+        ({"options": {}}, "folder"),
+        ({"options": {"folder": "/f", "pin": PIN}}, "unknown field `pin`"),
+    ],
+)
+async def test_refused_settings_reach_the_worker(
+    start: Callable[[ProviderSection], Providers], section: ProviderSection, changes: dict[str, Any], message: str
+) -> None:
+    settings = msgspec.structs.replace(section.settings, **changes)
+    providers = start(msgspec.structs.replace(section, settings=settings))
+    with pytest.raises(KeyProviderError, match=message) as caught:
+        await providers.connect().probe()
+    assert caught.value.hint
+    assert PIN not in providers.log.read_text()
+
+
+async def test_unreadable_secret_reaches_the_worker(
+    start: Callable[[ProviderSection], Providers], section: ProviderSection, tmp_path: Path
+) -> None:
+    (tmp_path / "pin").unlink()
+    with pytest.raises(KeyProviderError, match="secret pin of the key provider seal: cannot read"):
+        await start(section).connect().probe()
+
+
+async def test_closing_ends_a_stopped_process(providers: Providers) -> None:
+    client = providers.connect()
+    await client.probe()
+    pid = providers.supervisor.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    providers.supervisor.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_settings_that_cannot_be_used_leave_no_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEALYARD_WORKER_SETTINGS", raising=False)
+    paths = WorkspacePaths(tmp_path)
+    group = ProviderGroup.load(paths, "")
+    assert (group.routes, group.error) == ((), None)
+    paths.worker_settings.write_text("[keys")
+    group = ProviderGroup.load(paths, "")
+    assert group.error is not None
+    assert "not valid TOML" in group.error.message
+    paths.worker_settings.write_text('[keys.a]\nprovider = "files"\n[keys.b]\nprovider = "other"\n')
+    group = ProviderGroup.load(paths, "")
+    assert [(route.section, route.scheme) for route in group.routes] == [("a", "files"), ("b", "other")]
+    group.close()

@@ -18,6 +18,7 @@ from sealyard.keys.provider import KeyProvider
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyError, NotFoundError, UsageError
 from sealyard.model.keys import KeyInfo
+from tests.support.authority import Authority, encode_chain
 from tests.support.key_files import ALGORITHMS, PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 
 AES_KEY = bytes(range(100, 132))
@@ -148,6 +149,41 @@ class ProviderContract:
             for number in (1, 2):
                 signature = await (await provider.signer("imported-key", number, algorithm)).sign(data)
                 assert verify(certificate.public_key, algorithm, data, signature, prehashed=prehashed)
+
+        asyncio.run(scenario())
+
+    def test_chain_is_recorded_without_its_root(self, provider: KeyProvider) -> None:
+        async def scenario() -> None:
+            key = (await provider.generate("generated-key", KeyType.EC_P256, PACKAGE, "name")).current
+            root = Authority("root")
+            issuer = Authority("issuer", root)
+            leaf = issuer.issue(load_certificate((key.certificate or "").encode()).public_key)
+            content = encode_chain(root.certificate, leaf, issuer.certificate)
+            version = await provider.import_certificate("generated-key", 1, content)
+            assert "".join(version.certificate_chain).encode() == encode_chain(leaf, issuer.certificate)
+            assert [each.subject for each in version.issuer_certificates] == ["CN=issuer"]
+            assert await provider.import_certificate("generated-key", 1, content) == version
+            signer = await provider.signer("generated-key", 2, SigningAlgorithm.SHA256_ECDSA)
+            signature = await signer.sign(b"message")
+            public_key = load_pem_public_key((key.public_key or "").encode())
+            assert verify(public_key, SigningAlgorithm.SHA256_ECDSA, b"message", signature, prehashed=False)
+            without_chain = await provider.import_certificate("generated-key", 2, encode_chain(leaf))
+            assert (without_chain.version, without_chain.issuer_certificates) == (3, ())
+            assert (await provider.get_info("generated-key")).versions == (key, version, without_chain)
+
+        asyncio.run(scenario())
+
+    def test_invalid_chain_is_not_imported(self, provider: KeyProvider) -> None:
+        async def scenario() -> None:
+            info = await provider.generate("generated-key", KeyType.EC_P256, PACKAGE, "name")
+            root = Authority("root")
+            issuer = Authority("issuer", root)
+            leaf = issuer.issue(load_certificate((info.current.certificate or "").encode()).public_key)
+            expired = issuer.issue(leaf.public_key(), days=1)
+            for certificates in ((leaf, root.certificate), (expired, issuer.certificate)):
+                with pytest.raises(InvalidKeyError):
+                    await provider.import_certificate("generated-key", 1, encode_chain(*certificates))
+            assert await provider.get_info("generated-key") == info
 
         asyncio.run(scenario())
 

@@ -1,4 +1,4 @@
-"""Tests of the local key provider: settings, probe, registered certificates and the wrapping key."""
+"""Tests of the local key provider: probe, registered certificates and the wrapping key."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import asyncio
 import shutil
 from pathlib import Path
 
-import msgspec
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sealyard.keys.local import MASTER_KEY_NAME, LocalKeyProvider
+from sealyard.keys.local import LocalKeyProvider
 from sealyard.model.algorithms import KeyType
-from sealyard.model.errors import KeyProviderError, KeyStoreCorruptedError
-from sealyard.model.provider_settings import ProviderSettings, Secrets
+from sealyard.model.errors import KeyStoreCorruptedError
 from tests.keys.provider_contract import AES_KEY, PACKAGE, import_file
 from tests.support.key_files import private_key, write_certificate, write_pem
 
@@ -24,23 +22,6 @@ MASTER_KEY = bytes(range(32))
 @pytest.fixture
 def keys(tmp_path: Path) -> LocalKeyProvider:
     return LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
-
-
-def test_open_reads_folder_and_master_key(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        settings = ProviderSettings(name="local", provider="local", options={"folder": str(tmp_path / "keys")})
-        keys = await LocalKeyProvider.open(settings, Secrets(values={MASTER_KEY_NAME: MASTER_KEY}))
-        info = await keys.generate("a", KeyType.ED25519, PACKAGE, "name")
-        await keys.close()
-        assert await LocalKeyProvider(tmp_path / "keys", MASTER_KEY).get_info("a") == info
-        with pytest.raises(KeyProviderError, match="local has no secret"):
-            await LocalKeyProvider.open(settings, Secrets())
-        with pytest.raises(KeyProviderError, match="path"):
-            await LocalKeyProvider.open(
-                msgspec.structs.replace(settings, options={**settings.options, "path": "x"}), Secrets()
-            )
-
-    asyncio.run(scenario())
 
 
 def test_probe_notices_missing_folder(keys: LocalKeyProvider, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from sealyard.model.errors import (
     NotFoundError,
 )
 from sealyard.model.keys import KeyInfo
+from tests.support.authority import Authority, encode_chain
 from tests.support.key_files import private_key, write_certificate
 from tests.support.memory_backend import MAX_MESSAGE_BYTES, MemoryBackend
 
@@ -255,6 +256,25 @@ def test_renewed_certificate_keeps_the_key(
         foreign = write_certificate(tmp_path / "crt2", private_key(KeyType.EC_P256)).read_bytes()
         with pytest.raises(InvalidKeyError):
             await provider.import_certificate("gateway", 1, foreign)
+
+    asyncio.run(scenario())
+
+
+def test_chain_is_recorded_with_registration_and_renewal(
+    provider: RegisteredKeyProvider, backend: MemoryBackend
+) -> None:
+    async def scenario() -> None:
+        key = private_key(KeyType.EC_P256)
+        backend.insert("gateway", key)
+        root = Authority("root")
+        issuer = Authority("issuer", root)
+        leaf = issuer.issue(key.public_key())
+        content = encode_chain(root.certificate, issuer.certificate, leaf)
+        info = await provider.register("gateway", KeyType.EC_P256, PACKAGE, content)
+        assert "".join(info.current.certificate_chain).encode() == encode_chain(leaf, issuer.certificate)
+        version = await provider.import_certificate("gateway", 1, encode_chain(leaf))
+        assert (version.version, version.issuer_certificates, version.native_id) == (2, (), "1")
+        assert (await provider.import_certificate("gateway", 2, content)).version == 3
 
     asyncio.run(scenario())
 

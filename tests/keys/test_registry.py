@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from sealyard.keys.backends.aws_kms.backend import AwsKmsBackend
+from sealyard.keys.backends.vault.backend import VaultBackend
 from sealyard.keys.registry import load_backend
 from sealyard.model.errors import KeyProviderError
 from tests.support.provider_process import BACKEND_FOLDER
@@ -29,3 +31,8 @@ def test_missing_module_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(KeyProviderError, match="module file_key_backend is missing") as caught:
         load_backend("files")
     assert "extra" in caught.value.hint
+
+
+def test_backends_of_sealyard_are_loaded() -> None:
+    assert load_backend("vault") is VaultBackend
+    assert load_backend("awskms") is AwsKmsBackend

@@ -49,10 +49,12 @@ def test_workspace_without_settings_has_no_sections(paths: WorkspacePaths) -> No
 
 
 def test_example_is_valid(paths: WorkspacePaths) -> None:
-    (section,) = load(paths, EXAMPLE.read_text())
-    assert (section.settings.name, section.settings.provider) == ("seal", "pkcs11")
-    assert section.settings.options == {"module": "/usr/lib/softhsm/libsofthsm2.so", "token": "seal"}
-    assert {name: source.credential for name, source in section.secret_sources.items()} == {"pin": "seal-pin"}
+    seal, corp, cloud = load(paths, EXAMPLE.read_text())
+    assert (seal.settings.name, seal.settings.provider) == ("seal", "pkcs11")
+    assert seal.settings.options == {"module": "/usr/lib/softhsm/libsofthsm2.so", "token": "seal"}
+    assert {name: source.credential for name, source in seal.secret_sources.items()} == {"pin": "seal-pin"}
+    assert (corp.settings.provider, list(corp.secret_sources)) == ("vault", ["secret_id"])
+    assert (cloud.settings.provider, list(cloud.secret_sources)) == ("awskms", ["access_key_id", "secret_access_key"])
 
 
 def test_schema_file_is_current() -> None:
@@ -90,6 +92,10 @@ def test_schema_accepts_and_rejects_like_the_loader() -> None:
         (SECTION + "secrets.pin = {file = '/a', credential = 'b'}", "must set each secret"),
         (SECTION + f"secrets.pin = {{value = '{PIN}'}}", "must set each secret"),
         (SECTION + "secrets.pin = {credential = '../b'}", "must set each secret"),
+        ('[keys.corp]\nprovider = "vault"\naddress = "vault:8200"', "at `\\$.address`"),
+        ('[keys.corp]\nprovider = "vault"\naddress = "https://v"\nmount = "a/../b"', "at `\\$.mount`"),
+        ('[keys.cloud]\nprovider = "awskms"\nregion = "Frankfurt"', "at `\\$.region`"),
+        ('[keys.cloud]\nprovider = "awskms"\nregion = "eu-central-1"\nsignatures_per_second = 0', "per_second`"),
         (SECTION + "paths = ['tokens']", "seal are not valid: .* `\\$.paths"),
         (SECTION + "environment.A = 1", "Expected `str`, got `int`"),
         ("#" * (64 * 1024 + 1), "more than 65536 bytes"),

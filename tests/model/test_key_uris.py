@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sealyard.model.errors import UsageError
-from sealyard.model.key_uris import MAX_URI_LENGTH, parse_key_uri
+from sealyard.model.key_uris import MAX_URI_LENGTH, parse_certificate_reference, parse_key_uri
 from sealyard.model.pkcs11_uris import Pkcs11Name, parse_pkcs11_name
 
 PIN = "correct-horse-1234"
@@ -136,3 +136,19 @@ def test_rejected_names_are_not_quoted(text: str) -> None:
         with pytest.raises(UsageError) as caught:
             parse_key_uri(prefix + secret)
         assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["x509:" + "ab" * 32, "x509:" + ":".join(["AB"] * 32)])
+def test_certificate_reference_has_a_fingerprint(text: str) -> None:
+    assert parse_certificate_reference(text) == "ab" * 32
+
+
+@pytest.mark.parametrize("text", ["local:gateway", "ab" * 32, ""])
+def test_other_reference_is_no_certificate(text: str) -> None:
+    assert parse_certificate_reference(text) is None
+
+
+@pytest.mark.parametrize("text", ["x509:", "x509:ab", "x509:" + "xy" * 32, "x509:" + "ab" * 33])
+def test_invalid_fingerprint_is_rejected(text: str) -> None:
+    with pytest.raises(UsageError, match="SHA-256 fingerprint"):
+        parse_certificate_reference(text)

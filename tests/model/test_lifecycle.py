@@ -23,6 +23,7 @@ from sealyard.model.triggers import (
     ExecutionTimedOut,
     Failed,
     IntentRecorded,
+    KeyProviderLost,
     LeaseExpired,
     PermissionRevoked,
     SegmentRecorded,
@@ -104,6 +105,7 @@ CELLS: list[tuple[TaskStatus, str, TaskStatus]] = [
     (S.RUNNING, "permission revoked", S.CANCELLED),
     (S.RUNNING, "lease expired", S.SCHEDULED),
     (S.RUNNING, "disk full", S.SCHEDULED),
+    (S.RUNNING, "key provider lost", S.SCHEDULED),
     (S.RUNNING, "engine restarted", S.SCHEDULED),
     *((status, "workspace recovered", S.CANCELLED) for status in S if status not in FINAL_STATUSES),
 ]
@@ -128,6 +130,7 @@ def triggers(task: Task) -> dict[str, Trigger]:
         "intent recorded": IntentRecorded(fencing_token=task.fencing_token, sha256="cc" * 32),
         "lease expired": LeaseExpired(fencing_token=task.fencing_token),
         "disk full": DiskFull(fencing_token=task.fencing_token),
+        "key provider lost": KeyProviderLost(fencing_token=task.fencing_token, reason="The token was removed."),
         "engine restarted": EngineRestarted(time_limit_at=LATER),
         "completed": Completed(fencing_token=task.fencing_token, result=RESULT),
         "failed": Failed(fencing_token=task.fencing_token, reason="no", code="worker"),

@@ -7,30 +7,24 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sealyard.concurrency.loop_thread import LoopThread, proxy_to_thread
-from sealyard.crypto.signatures import verify
 from sealyard.jobs.packets import PacketReader, PacketWriter
 from sealyard.keys.backend import KeyBackend
-from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
+from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import (
-    AlreadyExistsError,
-    InvalidKeyError,
     KeyProviderError,
     KeyProviderUnavailableError,
-    NotFoundError,
 )
 from sealyard.model.provider_messages import (
     DescribeBackendKey,
-    OpenProvider,
     ProviderFailed,
     ProviderReady,
     ProviderRequest,
@@ -41,6 +35,7 @@ from sealyard.model.provider_messages import (
 from sealyard.model.provider_settings import Secrets
 from sealyard.worker import provider_client
 from sealyard.worker.provider_client import ProviderClient
+from tests.keys.backend_contract import BackendContract
 from tests.support.provider_process import PIN, ProviderProcess, file_backend_settings
 
 pytestmark = pytest.mark.anyio
@@ -76,43 +71,42 @@ async def start(client: ProviderClient) -> None:
     client.start()
 
 
-async def test_every_command_is_executed(backend: KeyBackend) -> None:
-    await backend.probe()
-    name, key = await backend.generate("Signs", KeyType.EC_P256)
-    assert (name, await backend.resolve("SIGNS"), await backend.describe(name)) == ("signs", "signs", key)
-    signature = await backend.sign(name, "1", SigningAlgorithm.ECC_NIST_P256, bytes(32), HashName.SHA256)
-    public_key = load_pem_public_key((key.public_key or "").encode())
-    assert verify(public_key, SigningAlgorithm.ECC_NIST_P256, bytes(32), signature, prehashed=True)
-    assert (await backend.rotate(name)).native_id == "2"
-    await backend.generate("wraps", KeyType.AES_256)
-    wrapped = await backend.wrap("wraps", "1", b"secret", b"context")
-    assert await backend.unwrap("wraps", "1", wrapped, b"context") == b"secret"
-    assert [(each.name, each.kind, each.label) for each in await backend.list_keys()] == [
-        ("signs", KeyType.EC_P256, "SIGNS"),
-        ("wraps", KeyType.AES_256, "WRAPS"),
-    ]
+class TestProviderProcess(BackendContract):
+    SIGNING_KINDS = tuple(kind for kind in KeyType if not kind.symmetric)
+
+    @pytest.fixture(autouse=True)
+    def open_process(self, process: ProviderProcess) -> Iterator[None]:
+        self.process = process
+        with ExitStack() as self.worker_ends:
+            yield
+
+    @asynccontextmanager
+    async def open_backend(self) -> AsyncIterator[KeyBackend]:
+        worker_end, provider_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.worker_ends.enter_context(worker_end)
+        with provider_end:
+            self.process.connect(provider_end)
+        client = ProviderClient(worker_end.fileno(), "test")
+        client.start()
+        yield client
+        worker_end.shutdown(socket.SHUT_RDWR)
+
+    def name_key(self, label: str) -> str:
+        return label
 
 
-async def test_errors_of_the_backend_are_raised(backend: KeyBackend) -> None:
-    await backend.generate("signs", KeyType.ED25519)
-    for expected, call in (
-        (NotFoundError, backend.describe("unknown")),
-        (AlreadyExistsError, backend.generate("signs", KeyType.ED25519)),
-        (InvalidKeyError, backend.wrap("signs", "1", b"secret", b"")),
-    ):
-        with pytest.raises(expected) as caught:
-            await cast(Coroutine[None, None, object], call)
-        assert caught.value.message
-
-
-async def test_response_that_is_too_long_is_an_error(backend: KeyBackend, tmp_path: Path) -> None:
-    name, _ = await backend.generate("k", KeyType.AES_128)
-    content = (tmp_path / "keys" / f"{name}.json").read_bytes()
-    for number in range(12_000):
-        (tmp_path / "keys" / f"{'k' * 180}{number}.json").write_bytes(content)
-    with pytest.raises(KeyProviderError, match="too long"):
-        await backend.list_keys()
-    await backend.probe()
+async def test_response_that_is_too_long_is_an_error(ends: tuple[socket.socket, socket.socket], tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    key = msgspec.json.encode({"kind": KeyType.AES_256, "versions": [bytes(32)]})
+    for number in range(20_000):
+        (tmp_path / "keys" / f"{'k' * 200}{number}.json").write_bytes(key)
+    with second_process(tmp_path / "keys") as process:
+        process.connect(ends[1])
+        client = ProviderClient(ends[0].fileno(), "test")
+        client.start()
+        with pytest.raises(KeyProviderError, match="too long"):
+            await client.list_keys()
+        await client.probe()
 
 
 # ---- processes that end
@@ -207,7 +201,8 @@ def test_invalid_settings_are_reported_without_secrets(tmp_path: Path) -> None:
         (msgspec.structs.replace(request.settings, provider="unknown"), pin, "no key provider unknown"),
     ):
         process = ProviderProcess()
-        answer = process.open(OpenProvider(settings=settings, secrets=Secrets(values=secrets)))
+        changes: dict[str, Any] = {"settings": settings, "secrets": Secrets(values=secrets)}
+        answer = process.open(msgspec.structs.replace(request, **changes))
         assert isinstance(answer, ProviderFailed)
         assert message in answer.error.message
         assert PIN not in repr(answer)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from sealyard.crypto.signatures import PrivateKey
@@ -42,7 +43,7 @@ class Authority:
 
     def issue(
         self,
-        public_key: CertificatePublicKeyTypes,
+        public_key: PublicKeyTypes,
         name: str = "signer",
         *,
         extensions: Iterable[x509.ExtensionType] = (),
@@ -54,7 +55,7 @@ class Authority:
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
             .issuer_name(self.name)
-            .public_key(public_key)
+            .public_key(cast(CertificatePublicKeyTypes, public_key))
             .serial_number(x509.random_serial_number())
             .not_valid_before(start)
             .not_valid_after(start + timedelta(days=days))

@@ -20,6 +20,7 @@ from sealyard.keys.key_import import load_certificate_of
 from sealyard.keys.material import describe
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import Checkpoint
+from sealyard.model.backend_keys import ProviderKeys, ProviderStatus
 from sealyard.model.clock import Clock
 from sealyard.model.errors import AlreadyExistsError, InvalidKeyError, NotFoundError
 from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration, WorkerStateInfo
@@ -35,9 +36,12 @@ from sealyard.model.worker_messages import (
     ImportKey,
     KeyCommand,
     KeyResponse,
+    ListBackendKeys,
     ProbeAuditKey,
     ProbeEncryptionKey,
+    ProbeProviders,
     ProbeSigningKey,
+    RegisterKey,
     RotateKey,
     SignCheckpoint,
 )
@@ -70,6 +74,8 @@ class InMemoryKeys:
             secrets_key=_derive_secret(f"{origin} secrets"),
         )
         self.infos: dict[str, KeyInfo] = {}
+        self.provider_keys: tuple[ProviderKeys, ...] = ()
+        """The keys of tokens and key services."""
         self.private: dict[tuple[str, int], PrivateKey] = {}
         self.symmetric: dict[tuple[str, int], bytes] = {}
 
@@ -78,6 +84,8 @@ class InMemoryKeys:
             case GenerateKey(uri=uri, kind=kind, purpose=purpose) | ImportKey(uri=uri, kind=kind, purpose=purpose):
                 origin = "generated" if isinstance(question, GenerateKey) else "imported"
                 return KeyResponse(request_id=0, key=self._create(uri, kind, purpose, origin))
+            case RegisterKey() | ListBackendKeys() | ProbeProviders():
+                return self._use_providers(question)
             case RotateKey(uri=uri):
                 return KeyResponse(request_id=0, version=self._rotate(uri))
             case ImportCertificate(uri=uri, version=version, content=content):
@@ -97,13 +105,33 @@ class InMemoryKeys:
                 if last_note is not None:
                     verify_note(last_note, self._public())
                 return KeyResponse(request_id=0, text=self._public().decode())
-            case ProbeSigningKey(key=probed) | ProbeEncryptionKey(key=probed):
-                self._require(probed.uri, probed.version)
+            case ProbeSigningKey() | ProbeEncryptionKey() | ProbeAuditKey():
+                self._probe(question)
                 return KeyResponse(request_id=0)
-            case ProbeAuditKey(public_key=public_key):
-                if public_key.encode() != self._public():
-                    raise InvalidKeyError("A test signature of the audit key does not match.")
-                return KeyResponse(request_id=0)
+
+    def _probe(self, question: ProbeSigningKey | ProbeEncryptionKey | ProbeAuditKey) -> None:
+        if not isinstance(question, ProbeAuditKey):
+            self._require(question.key.uri, question.key.version)
+        elif question.public_key.encode() != self._public():
+            raise InvalidKeyError("A test signature of the audit key does not match.")
+
+    def _use_providers(self, question: RegisterKey | ListBackendKeys | ProbeProviders) -> KeyResponse:
+        match question:
+            case RegisterKey(uri=uri, kind=kind, purpose=purpose):
+                names = [f"{section.scheme}:{key.name}" for section in self.provider_keys for key in section.keys]
+                if uri not in names:
+                    raise NotFoundError(f"There is no key {uri}.")
+                key = self.infos.get(uri) or self._create(uri, kind, purpose, "registered")
+                return KeyResponse(request_id=0, key=key)
+            case ListBackendKeys(section=name):
+                sections = tuple(section for section in self.provider_keys if name in ("", section.section))
+                return KeyResponse(request_id=0, provider_keys=sections)
+            case ProbeProviders():
+                states = [
+                    ProviderStatus(section=section.section, scheme=section.scheme, error=section.error)
+                    for section in self.provider_keys
+                ]
+                return KeyResponse(request_id=0, providers=tuple(states))
 
     def copy(self, clock: Clock) -> InMemoryKeys:
         """Return a key store with the same keys, for a copy of the workspace."""

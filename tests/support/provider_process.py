@@ -12,11 +12,14 @@ import msgspec
 
 from sealyard.jobs.environment import select_environment
 from sealyard.model.provider_messages import ConnectWorker, FromProvider, OpenProvider
-from sealyard.model.provider_settings import ProviderSettings, Secrets
+from sealyard.model.provider_settings import ProcessSettings, ProviderSettings, Secrets
 
 PIN = "canary-1234"
 BACKEND_FOLDER = Path(__file__).with_name("file_backend")
 """A distribution with the key backend of the scheme ``files``."""
+
+BACKEND_PYTHONPATH = os.pathsep.join(map(str, (BACKEND_FOLDER, BACKEND_FOLDER.parents[2])))
+"""Adds the backend, and the modules of the tests that it needs, to a process."""
 
 EXIT_TIMEOUT = 30.0
 
@@ -27,8 +30,11 @@ def file_backend_settings(folder: Path) -> OpenProvider:
     """Return the settings of a backend that keeps its keys in ``folder``, which is created, and has a PIN."""
     folder.mkdir(exist_ok=True)
     (folder / "pin").write_text(PIN)
-    settings = ProviderSettings(name="test", provider="files", options={"folder": str(folder)})
-    return OpenProvider(settings=settings, secrets=Secrets(values={"pin": PIN.encode()}))
+    return OpenProvider(
+        settings=ProviderSettings(name="test", provider="files", options={"folder": str(folder)}),
+        secrets=Secrets(values={"pin": PIN.encode()}),
+        process=ProcessSettings(paths=(str(folder),)),
+    )
 
 
 class ProviderProcess:
@@ -37,7 +43,7 @@ class ProviderProcess:
         with child_end:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "sealyard.provider", str(child_end.fileno())],
-                env={**select_environment(os.environ), "PYTHONPATH": str(BACKEND_FOLDER)},
+                env={**select_environment(os.environ), "PYTHONPATH": BACKEND_PYTHONPATH},
                 pass_fds=[child_end.fileno()],
             )
 

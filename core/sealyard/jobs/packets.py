@@ -47,7 +47,7 @@ class PacketReader:
 
         Raises ``ValueError`` if a packet is not valid, and ``OSError`` if the socket cannot be read.
         """
-        while packet := os.read(self._fd, _HEADER.size + PACKET_BYTES):
+        while packet := self._read_packet():
             number, length, offset, content = _parse_packet(packet)
             if offset == 0:
                 self._number, self._buffer = number, bytearray()
@@ -58,6 +58,12 @@ class PacketReader:
                 self._number, message = 0, bytes(self._buffer)
                 return message
         return None
+
+    def _read_packet(self) -> bytes:
+        try:
+            return os.read(self._fd, _HEADER.size + PACKET_BYTES)
+        except ConnectionResetError:  # the other end was closed with packets that nothing has read
+            return b""
 
 
 def _parse_packet(packet: bytes) -> tuple[int, int, int, bytes]:

@@ -34,9 +34,12 @@ from sealyard.model.worker_messages import (
     KeyCommand,
     KeyRequest,
     KeyResponse,
+    ListBackendKeys,
     ProbeEncryptionKey,
+    ProbeProviders,
     ProbeSigningKey,
     RefusedMeasure,
+    RegisterKey,
     RunJob,
     SignCheckpoint,
     SigningPermitted,
@@ -59,7 +62,16 @@ REQUEST_TIMEOUT = 60.0
 STOP_TIMEOUT = 5.0
 """Time in seconds that a worker has to stop a task, or to exit after its pipe was closed, before it is killed."""
 
-IDEMPOTENT_COMMANDS = AuditPublicKey | GetSignedCheckpoint | SignCheckpoint | ProbeSigningKey | ProbeEncryptionKey
+IDEMPOTENT_COMMANDS = (
+    AuditPublicKey
+    | GetSignedCheckpoint
+    | SignCheckpoint
+    | RegisterKey
+    | ListBackendKeys
+    | ProbeProviders
+    | ProbeSigningKey
+    | ProbeEncryptionKey
+)
 """Commands that can safely be executed twice. The bus retries them once if the worker exits without a response."""
 
 _RESERVATION_TOKEN = 0

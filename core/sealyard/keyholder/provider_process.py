@@ -82,7 +82,7 @@ class ProviderProcess:
         self._send(PingProvider())
         message = self._receive(seconds)
         if not isinstance(message, ProviderAlive):
-            raise ValueError("unexpected message")  # noqa: TRY004 - the process is to blame
+            raise ValueError("unexpected message")
         return message.oldest_request_seconds
 
     def wait_exit(self, seconds: float) -> bool:

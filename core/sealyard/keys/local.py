@@ -17,7 +17,6 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Self
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -39,7 +38,7 @@ from sealyard.keys.material import Material, create_certificate, describe, from_
 from sealyard.keys.provider import KeyWrapper, Signer
 from sealyard.keys.wrapping import unwrap_secret, wrap_secret
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
-from sealyard.model.base import JSON_ERRORS, FrozenStruct
+from sealyard.model.base import JSON_ERRORS
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import (
     AlreadyExistsError,
@@ -50,24 +49,14 @@ from sealyard.model.errors import (
 )
 from sealyard.model.key_uris import KEY_NAME
 from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
-from sealyard.model.provider_settings import ProviderSettings, Secrets
 
 SCHEME = "local"
-
-MASTER_KEY_NAME = "master-key"
-"""Name of the secret that contains the master key (32 bytes)."""
 
 _FORMAT = b"sealyard key 1\n"
 _NONCE_LENGTH = 12
 _INFO_FILE = "key.json"
 _LOCK_FILE = ".lock"
 """Locked while a version is created. No key has this name."""
-
-
-class LocalOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options of the local key provider. ``folder``: where it stores its files."""
-
-    folder: str
 
 
 class LocalKeyProvider:
@@ -88,10 +77,6 @@ class LocalKeyProvider:
         self._folder = folder
         self._aead = AESGCM(master_key)
         self._wrapper = wrapper
-
-    @classmethod
-    async def open(cls, settings: ProviderSettings, secrets: Secrets) -> Self:
-        return cls(Path(settings.parse_options(LocalOptions).folder), secrets.require(MASTER_KEY_NAME, settings))
 
     async def close(self) -> None:
         """Do nothing: no file stays open."""

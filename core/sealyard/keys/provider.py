@@ -7,7 +7,6 @@ from typing import Protocol
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion, WrappingKey
-from sealyard.model.provider_settings import ProviderSettings, Secrets
 
 MAX_WRAPPED_SECRET_BYTES = 4096
 """Maximum size of a secret that can be wrapped: that of key services."""
@@ -139,16 +138,5 @@ class KeyProvider(Protocol):
         """Return the bytes of a symmetric key, to provision devices.
 
         Raises :class:`InvalidKeyError` if the key is not symmetric, or if the provider does not support export.
-        """
-        ...
-
-
-class KeyProviderFactory(Protocol):
-    """The class of a key provider, which an entry point names."""
-
-    async def open(self, settings: ProviderSettings, secrets: Secrets) -> KeyProvider:
-        """Open the provider. Connections, modules and logins are made here, not when its module is imported.
-
-        Raises :class:`KeyProviderError` if the settings are not valid.
         """
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sealyard.model.algorithms import KeyType
 from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import ErrorInfo
 from sealyard.model.keys import KeyCapabilities
 
 
@@ -30,3 +31,20 @@ class ListedKey(FrozenStruct, frozen=True, kw_only=True):
     kind: KeyType
     label: str = ""
     """The name that people gave the key, such as an alias or the label of the object."""
+
+
+class ProviderStatus(FrozenStruct, frozen=True, kw_only=True):
+    """Whether the key provider of a section of the worker settings works. ``error``: why it does not.
+
+    ``section`` is empty if the settings themselves cannot be used.
+    """
+
+    section: str
+    scheme: str
+    error: ErrorInfo | None = None
+
+
+class ProviderKeys(ProviderStatus, frozen=True, kw_only=True):
+    """The keys of a section that can be registered."""
+
+    keys: tuple[ListedKey, ...] = ()

@@ -20,6 +20,10 @@ MAX_URI_LENGTH = 512
 KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Names of local keys."""
 
+CERTIFICATE_SCHEME = "x509"
+"""The scheme of references to certificates, which identify the keys of these certificates."""
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _SCHEME = re.compile(r"[a-z][a-z0-9]*")
 _PRINTABLE_NAME = re.compile(r"[!-~]+")
 
@@ -48,6 +52,24 @@ def parse_key_uri(text: str) -> KeyUri:
     if max(len(text), len(str(uri))) > MAX_URI_LENGTH:
         raise UsageError(f"A key URI can have at most {MAX_URI_LENGTH} characters.", "Shorten the name of the key.")
     return uri
+
+
+def parse_certificate_reference(text: str) -> str | None:
+    """Return the fingerprint in a reference to a certificate, ``x509:<SHA-256 in hex>``; None for other references.
+
+    The fingerprint may have colons and upper-case letters, as OpenSSL prints it. Raises :class:`UsageError` if it is no
+    SHA-256 fingerprint.
+    """
+    scheme, _, fingerprint = text.partition(":")
+    if scheme != CERTIFICATE_SCHEME:
+        return None
+    fingerprint = fingerprint.replace(":", "").lower()
+    if not _FINGERPRINT.fullmatch(fingerprint):
+        raise UsageError(
+            "Invalid reference to a certificate: it has no SHA-256 fingerprint.",
+            "Use x509: and the fingerprint of the certificate, 64 hexadecimal digits.",
+        )
+    return fingerprint
 
 
 def _check_local_name(name: str) -> str:

@@ -13,13 +13,6 @@ MAX_KEY_FILE_BYTES = 1024 * 1024
 """Maximum size of a file with keys or certificates."""
 
 
-class WrappingKey(FrozenStruct, frozen=True, kw_only=True):
-    """A version of a key in a token or key service that wraps other keys."""
-
-    uri: str
-    version: int
-
-
 class IssuerCertificate(FrozenStruct, frozen=True, kw_only=True):
     """A certificate (PEM) between that of a key and the root: the issuer of the key's certificate, or of its issuer.
 
@@ -31,6 +24,13 @@ class IssuerCertificate(FrozenStruct, frozen=True, kw_only=True):
     issuer: str
     valid_from: datetime
     expires_at: datetime
+
+
+class WrappingKey(FrozenStruct, frozen=True, kw_only=True):
+    """A version of a key in a token or key service that wraps other keys."""
+
+    uri: str
+    version: int
 
 
 class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
@@ -62,9 +62,9 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     certificate: str | None = None
     certificate_expires_at: datetime | None = None
     certificate_valid_from: datetime | UnsetType = UNSET
+    issuers: tuple[IssuerCertificate, ...] | UnsetType = UNSET
     native_id: str | UnsetType = UNSET
     wrapped_by: WrappingKey | UnsetType = UNSET
-    issuers: tuple[IssuerCertificate, ...] | UnsetType = UNSET
 
     @property
     def is_generated(self) -> bool:

@@ -5,7 +5,7 @@
     APPROVED   -> SCHEDULED | CANCELLED (withdrawn, permission revoked, execution timeout)
     SCHEDULED  -> RUNNING | CANCELLED | FAILED (time limit)
     RUNNING    -> RUNNING (segment encrypted, intent recorded) | DONE | FAILED | CANCELLED
-                | SCHEDULED (disk full; lease expired, FAILED the third time)
+                | SCHEDULED (disk full, key provider unavailable; lease expired, FAILED the third time)
     DONE, FAILED, CANCELLED are final.
 
 Rules that hold in every transition:
@@ -33,6 +33,7 @@ from sealyard.model.errors import (
     ConflictError,
     DiskFullError,
     InvalidTransitionError,
+    KeyProviderUnavailableError,
     PermissionDeniedError,
     SealyardError,
 )
@@ -60,6 +61,7 @@ from sealyard.model.triggers import (
     ExecutionTimedOut,
     Failed,
     IntentRecorded,
+    KeyProviderLost,
     Leased,
     LeaseExpired,
     PermissionRevoked,
@@ -76,6 +78,9 @@ MAX_LEASE_LOSSES = 3
 
 DISK_FULL_NOTE = "waiting for disk space"
 """Note in the history of a task that could not be executed because the disk was full."""
+
+KEY_PROVIDER_NOTE = "waiting for a key provider"
+"""Note in the history of a task that could not be executed because a token or key service did not answer."""
 
 _S = TaskStatus
 _BEFORE_RUNNING = (_S.CREATED, _S.WAITING, _S.APPROVED, _S.SCHEDULED)
@@ -95,6 +100,7 @@ TRANSITIONS: dict[type[Any], tuple[TaskStatus, ...]] = {
     IntentRecorded: (_S.RUNNING,),
     LeaseExpired: (_S.RUNNING,),
     DiskFull: (_S.RUNNING,),
+    KeyProviderLost: (_S.RUNNING,),
     EngineRestarted: (_S.RUNNING,),
     CancellationConfirmed: (_S.RUNNING,),
     TimeLimitExceeded: (_S.SCHEDULED, _S.RUNNING),
@@ -132,6 +138,7 @@ _VERBS: dict[type[Any], str] = {
     IntentRecorded: "sign for",
     LeaseExpired: "end the lease of",
     DiskFull: "suspend",
+    KeyProviderLost: "suspend",
     EngineRestarted: "restart",
     TimeLimitExceeded: "time out",
     Completed: "complete",
@@ -290,6 +297,12 @@ def _on_disk_full(task: Task, trigger: DiskFull, now: datetime) -> Task:
     )
 
 
+def _on_key_provider_lost(task: Task, trigger: KeyProviderLost, now: datetime) -> Task:
+    _check_fencing_token(task, trigger.fencing_token)
+    reason, code = f"Waiting for a key provider: {trigger.reason}", KeyProviderUnavailableError.code
+    return _with_status(task, _S.SCHEDULED, now, KEY_PROVIDER_NOTE, worker="", reason=reason, reason_code=code)
+
+
 def _on_engine_restarted(task: Task, trigger: EngineRestarted, now: datetime) -> Task:
     note = "engine restarted"
     return _with_status(task, _S.SCHEDULED, now, note, worker="", time_limit_at=trigger.time_limit_at)
@@ -346,6 +359,7 @@ _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
     IntentRecorded: _on_intent_recorded,
     LeaseExpired: _on_lease_expired,
     DiskFull: _on_disk_full,
+    KeyProviderLost: _on_key_provider_lost,
     EngineRestarted: _on_engine_restarted,
     Completed: _on_completed,
     Failed: _on_failed,

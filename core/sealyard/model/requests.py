@@ -94,7 +94,11 @@ class EncryptionKeyRequest(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SigningKeyRequest(FrozenStruct, frozen=True, kw_only=True):
-    """Requests a signing key of a configuration. ``uri``: an existing key; if it is None, a key is generated."""
+    """Requests a signing key of a configuration.
+
+    ``uri``: an existing key, or ``x509:`` and the SHA-256 fingerprint of its certificate; if it is None, a key is
+    generated.
+    """
 
     algorithm: SigningAlgorithm
     uri: str | None = None
@@ -167,6 +171,19 @@ class KeyContent(SecretStruct, frozen=True, kw_only=True):
     kind: KeyType
     purpose: KeyPurpose = KeyPurpose.BOTH
     password: str | None = None
+    certificate: bytes | None = None
+
+
+class KeyRegistration(FrozenStruct, frozen=True, kw_only=True):
+    """A key to register that its token or key service has already.
+
+    ``certificate``: content of a file with its certificate. Without it, a signing key keeps the certificate that the
+    token stores, or gets a self-signed one.
+    """
+
+    uri: str
+    kind: KeyType
+    purpose: KeyPurpose = KeyPurpose.BOTH
     certificate: bytes | None = None
 
 

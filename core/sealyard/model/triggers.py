@@ -102,6 +102,13 @@ class DiskFull(FrozenStruct, frozen=True, kw_only=True):
     fencing_token: int
 
 
+class KeyProviderLost(FrozenStruct, frozen=True, kw_only=True):
+    """A token or key service could not be used at the moment. The task waits for it. ``reason``: the error."""
+
+    fencing_token: int
+    reason: str
+
+
 class EngineRestarted(FrozenStruct, frozen=True, kw_only=True):
     """The engine that granted the lease has stopped.
 
@@ -146,6 +153,7 @@ Trigger = (
     | IntentRecorded
     | LeaseExpired
     | DiskFull
+    | KeyProviderLost
     | EngineRestarted
     | Completed
     | Failed

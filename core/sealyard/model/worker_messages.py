@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.backend_keys import ProviderKeys, ProviderStatus
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import ErrorInfo
@@ -76,15 +77,47 @@ class StopJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class GenerateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Generates a key. ``wrapping_key``: the URI of the key that wraps a local symmetric key, or empty."""
+
     uri: str
     kind: KeyType
     purpose: KeyPurpose
     subject: str
     created_by: str
+    wrapping_key: str = ""
+
+
+class RegisterKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Registers a key that its token or key service has already. The response names it by its canonical URI.
+
+    ``certificate``: the content of a file with the certificate of its current version.
+    """
+
+    uri: str
+    kind: KeyType
+    purpose: KeyPurpose
+    created_by: str
+    certificate: bytes | None = None
+
+
+class ListBackendKeys(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Requests the keys that can be registered: those of a section of the worker settings, or of all of them.
+
+    The response has them in ``provider_keys``.
+    """
+
+    section: str = ""
+
+
+class ProbeProviders(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Tests the providers of all sections of the worker settings. The response has the results in ``providers``."""
 
 
 class ImportKey(SecretStruct, frozen=True, kw_only=True, tag=True):
-    """Imports a key from the contents of a key file and, optionally, of a certificate file."""
+    """Imports a key from the contents of a key file and, optionally, of a certificate file.
+
+    ``wrapping_key``: as for :class:`GenerateKey`.
+    """
 
     REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri",)
 
@@ -95,6 +128,7 @@ class ImportKey(SecretStruct, frozen=True, kw_only=True, tag=True):
     created_by: str
     password: str | None = None
     certificate: bytes | None = None
+    wrapping_key: str = ""
 
 
 class RotateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -178,6 +212,9 @@ class ProbeAuditKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 KeyCommand = (
     GenerateKey
+    | RegisterKey
+    | ListBackendKeys
+    | ProbeProviders
     | ImportKey
     | RotateKey
     | ImportCertificate
@@ -287,6 +324,8 @@ class KeyResponse(SecretStruct, frozen=True, kw_only=True, tag=True):
     text: str | None = None
     secret: bytes | None = None
     state: WorkerStateInfo | None = None
+    provider_keys: tuple[ProviderKeys, ...] | None = None
+    providers: tuple[ProviderStatus, ...] | None = None
     error: ErrorInfo | None = None
 
 

@@ -86,6 +86,11 @@ class WorkerConnection:
 def to_provider_error(error: Exception) -> KeyProviderError:
     """Return an error for an unexpected exception, whose message could quote a secret."""
     traceback.print_exception(error)
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return KeyProviderError(
+            f"The key provider has no access to {os.fsdecode(error.filename)}.",
+            "Add the file or its folder to the paths of its section in the worker settings.",
+        )
     return KeyProviderError(f"The key provider failed unexpectedly ({type(error).__name__}).", "See the worker log.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,16 +12,21 @@ from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.audit.reader import AuditReader
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.keys.audit_key import AUDIT_KEY_NAME, open_audit_provider
-from sealyard.keys.local import MASTER_KEY_NAME, LocalKeyProvider
+from sealyard.keys.local import SCHEME, LocalKeyProvider
 from sealyard.keys.provider import KeyProvider, Signer
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import Checkpoint
 from sealyard.model.device_configs import EncryptionKey, SigningKey
-from sealyard.model.errors import AuditVerificationError, NotFoundError, WorkerStateError
+from sealyard.model.errors import (
+    AuditVerificationError,
+    InvalidKeyError,
+    KeyProviderUnavailableError,
+    NotFoundError,
+    WorkerStateError,
+)
 from sealyard.model.key_holder_messages import OpenKeys, WorkerStateInfo
 from sealyard.model.key_uris import parse_key_uri
 from sealyard.model.keys import KeyInfo, KeyVersion
-from sealyard.model.provider_settings import ProviderSettings, Secrets
 from sealyard.model.worker_messages import (
     AuditPublicKey,
     ConfirmAudited,
@@ -32,14 +38,21 @@ from sealyard.model.worker_messages import (
     ImportKey,
     KeyCommand,
     KeyResponse,
+    ListBackendKeys,
     ProbeAuditKey,
     ProbeEncryptionKey,
+    ProbeProviders,
     ProbeSigningKey,
+    RegisterKey,
     RotateKey,
     SignCheckpoint,
 )
 from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.key_probe import probe_audit_signer, probe_cipher, probe_signer
+from sealyard.worker.key_providers import KeyProviders
+
+COMMAND_TIMEOUT = 55.0
+"""Time in seconds that a key command may take: less than a worker has to answer the engine."""
 
 
 class KeyService:
@@ -56,34 +69,52 @@ class KeyService:
         self._workspace_id = request.workspace_id
         self._origin = f"sealyard/{request.workspace_id}"
         self.workspace = Path(request.workspace)
-        self._folder = self.workspace / "keys"
-        self._secrets = Secrets(values={MASTER_KEY_NAME: request.master_key})
-        self._providers: dict[str, KeyProvider] = {}
-        self._provider_lock = asyncio.Lock()
+        self._providers = KeyProviders(request, provider_fds)
         self._audit_provider = open_audit_provider(self.workspace, request.master_key)
         self._audit_version: KeyVersion | None = None
 
+    def start(self) -> None:
+        """Start the connections to key providers. Must be called on the event loop that uses the keys."""
+        self._providers.start()
+
     async def signer(self, key: SigningKey) -> Signer:
-        provider, name = await self._find_provider(key.uri)
+        provider, name = self._providers.find(key.uri)
         return await provider.signer(name, key.version, key.algorithm)
 
     async def key_purpose(self, key: SigningKey) -> KeyPurpose:
-        provider, name = await self._find_provider(key.uri)
+        provider, name = self._providers.find(key.uri)
         return (await provider.get_info(name)).purpose
 
     async def cipher(self, key: EncryptionKey) -> ContentCipher:
-        provider, name = await self._find_provider(key.uri)
+        provider, name = self._providers.find(key.uri)
         return await provider.cipher(name, key.version, key.algorithm)
 
     async def handle(self, request_id: int, command: KeyCommand) -> KeyResponse:
-        """Execute a key command and return its response. Raises the errors of :mod:`sealyard.model.errors`."""
+        """Execute a key command and return its response. Raises the errors of :mod:`sealyard.model.errors`.
+
+        A command can take several requests to a key provider. If it takes too long, raises
+        :class:`KeyProviderUnavailableError`, before the engine gives up this worker.
+        """
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT):
+                return await self._handle(request_id, command)
+        except TimeoutError:
+            raise KeyProviderUnavailableError("The key provider did not finish in time.", "Try again.") from None
+
+    async def _handle(self, request_id: int, command: KeyCommand) -> KeyResponse:
         match command:
             case GenerateKey():
                 return await self._generate(request_id, command)
+            case RegisterKey():
+                return await self._register(request_id, command)
+            case ListBackendKeys(section=section):
+                return KeyResponse(request_id=request_id, provider_keys=await self._providers.list_keys(section))
+            case ProbeProviders():
+                return KeyResponse(request_id=request_id, providers=await self._providers.probe())
             case ImportKey():
                 return await self._import(request_id, command)
             case RotateKey():
-                provider, name = await self._find_provider(command.uri)
+                provider, name = self._providers.find(command.uri)
                 return KeyResponse(request_id=request_id, version=await provider.rotate(name))
             case ImportCertificate():
                 return await self._import_certificate(request_id, command)
@@ -91,6 +122,16 @@ class KeyService:
                 return await self._create_certificate_request(request_id, command)
             case ExportKey():
                 return await self._export(request_id, command)
+            case AuditPublicKey() | GetSignedCheckpoint() | ConfirmAudited() | SignCheckpoint():
+                return await self._handle_audit(request_id, command)
+            case ProbeSigningKey() | ProbeEncryptionKey() | ProbeAuditKey():
+                await self._probe(command)
+                return KeyResponse(request_id=request_id)
+
+    async def _handle_audit(
+        self, request_id: int, command: AuditPublicKey | GetSignedCheckpoint | ConfirmAudited | SignCheckpoint
+    ) -> KeyResponse:
+        match command:
             case AuditPublicKey(last_note=last_note):
                 return KeyResponse(request_id=request_id, text=await self._get_audit_public_key(last_note))
             case GetSignedCheckpoint():
@@ -100,9 +141,6 @@ class KeyService:
                 return KeyResponse(request_id=request_id)
             case SignCheckpoint():
                 return KeyResponse(request_id=request_id, text=await self._sign_checkpoint(command))
-            case ProbeSigningKey() | ProbeEncryptionKey() | ProbeAuditKey():
-                await self._probe(command)
-                return KeyResponse(request_id=request_id)
 
     async def _probe(self, command: ProbeSigningKey | ProbeEncryptionKey | ProbeAuditKey) -> None:
         match command:
@@ -113,49 +151,41 @@ class KeyService:
             case ProbeAuditKey(public_key=public_key):
                 await probe_audit_signer(await self._open_audit_signer(), public_key, self._workspace_id)
 
-    async def _find_provider(self, uri_text: str) -> tuple[KeyProvider, str]:
-        """Return the provider of the key with this URI, and the name of the key without the scheme."""
-        uri = parse_key_uri(uri_text)
-        async with self._provider_lock:
-            if uri.scheme not in self._providers:
-                self._providers[uri.scheme] = await self._open_provider(uri.scheme)
-        return self._providers[uri.scheme], uri.name
-
-    async def _open_provider(self, scheme: str) -> KeyProvider:
-        """Open the provider of ``scheme``, which stores its files in a folder of this name."""
-        options = {"folder": str(self._folder / scheme)}
-        settings = ProviderSettings(name=scheme, provider=scheme, options=options)
-        return await LocalKeyProvider.open(settings, self._secrets)
-
     async def _generate(self, request_id: int, command: GenerateKey) -> KeyResponse:
-        provider, name = await self._find_provider(command.uri)
-        key = await provider.generate(name, command.kind, command.purpose, command.subject)
-        return KeyResponse(request_id=request_id, key=await _add_capabilities(provider, name, key))
+        provider, name = self._providers.find(command.uri)
+        if command.wrapping_key:
+            local = _require_local(provider, command.uri)
+            key = await local.generate(name, command.kind, command.purpose, command.subject, command.wrapping_key)
+        else:
+            key = await provider.generate(name, command.kind, command.purpose, command.subject)
+        return KeyResponse(request_id=request_id, key=await _add_capabilities(provider, key))
+
+    async def _register(self, request_id: int, command: RegisterKey) -> KeyResponse:
+        provider, name = self._providers.find(command.uri)
+        key = await provider.register(name, command.kind, command.purpose, command.certificate)
+        return KeyResponse(request_id=request_id, key=await _add_capabilities(provider, key))
 
     async def _import(self, request_id: int, command: ImportKey) -> KeyResponse:
-        provider, name = await self._find_provider(command.uri)
-        key = await provider.import_key(
-            name,
-            command.content,
-            command.kind,
-            command.purpose,
-            command.password,
-            command.certificate,
-        )
-        return KeyResponse(request_id=request_id, key=await _add_capabilities(provider, name, key))
+        provider, name = self._providers.find(command.uri)
+        content = (command.content, command.kind, command.purpose, command.password, command.certificate)
+        if command.wrapping_key:
+            key = await _require_local(provider, command.uri).import_key(name, *content, command.wrapping_key)
+        else:
+            key = await provider.import_key(name, *content)
+        return KeyResponse(request_id=request_id, key=await _add_capabilities(provider, key))
 
     async def _import_certificate(self, request_id: int, command: ImportCertificate) -> KeyResponse:
-        provider, name = await self._find_provider(command.uri)
+        provider, name = self._providers.find(command.uri)
         version = await provider.import_certificate(name, command.version, command.content)
         return KeyResponse(request_id=request_id, version=version)
 
     async def _create_certificate_request(self, request_id: int, command: CreateCertificateRequest) -> KeyResponse:
-        provider, name = await self._find_provider(command.uri)
+        provider, name = self._providers.find(command.uri)
         text = await provider.create_certificate_request(name, command.version)
         return KeyResponse(request_id=request_id, text=text)
 
     async def _export(self, request_id: int, command: ExportKey) -> KeyResponse:
-        provider, name = await self._find_provider(command.uri)
+        provider, name = self._providers.find(command.uri)
         return KeyResponse(request_id=request_id, secret=await provider.export_symmetric(name, command.version))
 
     async def _load_audit_key(self) -> KeyVersion:
@@ -218,5 +248,13 @@ class KeyService:
         return self._holder
 
 
-async def _add_capabilities(provider: KeyProvider, name: str, key: KeyInfo) -> KeyInfo:
+def _require_local(provider: KeyProvider, uri: str) -> LocalKeyProvider:
+    if not isinstance(provider, LocalKeyProvider):
+        raise InvalidKeyError(f"Only local keys can be wrapped, not {uri}.", f"Use a URI that starts with {SCHEME}:.")
+    return provider
+
+
+async def _add_capabilities(provider: KeyProvider, key: KeyInfo) -> KeyInfo:
+    """Return ``key`` with its capabilities. It can have another name than in the command, for example of an alias."""
+    name = parse_key_uri(key.uri).name
     return msgspec.structs.replace(key, capabilities=await provider.get_capabilities(name))

@@ -10,8 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_csr
 
 from sealyard.model.algorithms import X509_PKI_ALGORITHMS, EncryptionAlgorithm, SigningAlgorithm
+from tests.support.authority import Authority, encode_chain
 from tests.support.multipart_builder import FORM_TYPE, Field, build_form
 from tests.support.server_harness import ADMIN, DEV, OWNER, STRANGER, ServerHarness, run_server, wait_until
 
@@ -76,6 +79,47 @@ async def test_returned_references_name_existing_keys(admin: httpx.AsyncClient) 
     copy = await create_device(admin, name="copy", **copied_keys)
     assert copy["encryptionKeys"] == device["encryptionKeys"]
     assert copy["signingKeys"] == device["signingKeys"]
+
+
+async def test_certificate_is_a_reference_to_its_key(admin: httpx.AsyncClient, developer: httpx.AsyncClient) -> None:
+    device = await create_device(admin)
+    (certificate, *_) = (await developer.get(f"{API}/deviceConfig/door/certificates")).json()
+    digest = load_pem_x509_certificate(certificate["certificate"].encode()).fingerprint(SHA256())
+    uri = device["signingKeys"][0]["uri"]
+    for number, fingerprint in enumerate((digest.hex(), digest.hex(":").upper())):
+        key = {"algorithm": RELEASE["algorithm"], "reference": f"x509:{fingerprint}"}
+        copy = await create_device(admin, name=f"copy-{number}", signingKeys=[key])
+        assert [(key["uri"], key["reference"]) for key in copy["signingKeys"]] == [(uri, uri)]
+    for reference, status in (("x509:00", 400), (f"x509:{'0' * 64}", 404)):
+        body = {"name": "other", "acl": ACL, "encryptionKeys": [CONTENT]}
+        key = {"algorithm": RELEASE["algorithm"], "reference": reference}
+        response = await admin.post(f"{API}/deviceConfig", json={**body, "signingKeys": [key]})
+        assert response.status_code == status, response.text
+
+
+async def test_chain_is_returned_with_configuration_and_key(
+    admin: httpx.AsyncClient, developer: httpx.AsyncClient
+) -> None:
+    device = await create_device(admin)
+    uri = device["signingKeys"][0]["uri"]
+    (chain, _) = device["chains"]
+    assert [(each["subject"], each["issuer"]) for each in chain["certificates"]] == [("CN=door-signing",) * 2]
+    request = (await admin.post(f"{API}/key/certificateRequest", json={"uri": uri})).json()["certificateRequest"]
+    root = Authority("root")
+    issuer = Authority("issuer", root)
+    leaf = issuer.issue(load_pem_x509_csr(request.encode()).public_key())
+    content = base64.b64encode(encode_chain(root.certificate, leaf, issuer.certificate)).decode()
+    response = await admin.post(f"{API}/key/certificate", json={"uri": uri, "content": content})
+    assert [each["subject"] for each in response.json()["versions"][1]["issuers"]] == ["CN=issuer"]
+    (chain, _) = (await developer.get(f"{API}/deviceConfig/door")).json()["chains"]
+    assert [each["subject"] for each in chain["certificates"]] == ["CN=signer", "CN=issuer"]
+    (certificate, other) = (await developer.get(f"{API}/deviceConfig/door/certificates")).json()
+    assert [each["certificate"] for each in certificate["issuers"]] == [encode_chain(issuer.certificate).decode()]
+    assert other["issuers"] == []
+    unaccepted = base64.b64encode(encode_chain(leaf, root.certificate)).decode()
+    response = await admin.post(f"{API}/key/certificate", json={"uri": uri, "content": unaccepted})
+    assert (response.status_code, response.json()["code"]) == (422, "key-refused")
+    assert "has a gap" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("member", ["encryptionKeys", "signingKeys"])

@@ -47,6 +47,17 @@ class ConfigKeys:
         """Return the configurations whose newest version uses the key."""
         return tuple(device for device in self._repository.list_all(DEVICES) if uri in device.key_uris)
 
+    def resolve_references(self, subject: str, request: DeviceRequest) -> DeviceRequest:
+        """Return the request with the URIs of the keys to whose certificates it refers.
+
+        Raises :class:`NotFoundError` if no key that ``subject`` may see has such a certificate.
+        """
+        signing_keys = tuple(
+            key if key.uri is None else msgspec.structs.replace(key, uri=self._keys.resolve(subject, key.uri))
+            for key in request.signing_keys
+        )
+        return msgspec.structs.replace(request, signing_keys=signing_keys)
+
     def require_access(self, subject: str, request: DeviceRequest) -> None:
         """Raise :class:`PermissionDeniedError` if ``subject`` may not reuse an existing key that the request names.
 

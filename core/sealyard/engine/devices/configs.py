@@ -101,6 +101,7 @@ class DeviceConfigs:
         """
         self._permissions.require_type(subject, Action.CREATE, ResourceType.DEVICE_CONFIG)
         self._validate_request(request)
+        request = self._config_keys.resolve_references(subject, request)
         self._config_keys.require_access(subject, request)
         config_id = new_id()
         now = self._repository.clock.now()

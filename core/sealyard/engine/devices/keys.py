@@ -20,6 +20,7 @@ from sealyard.jobs.bus import JobBus
 from sealyard.model.access import Action, ResourceType, device_resource, resource_type_uri
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import AuditAction
+from sealyard.model.backend_keys import ProviderKeys, ProviderStatus
 from sealyard.model.certificate_validity import certificate_warnings
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey
 from sealyard.model.errors import (
@@ -27,21 +28,27 @@ from sealyard.model.errors import (
     ConfirmationRequiredError,
     ConflictError,
     NotFoundError,
+    UsageError,
     WorkerError,
 )
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_checks import KeyCheck
-from sealyard.model.key_uris import parse_key_uri
+from sealyard.model.key_uris import parse_certificate_reference, parse_key_uri
 from sealyard.model.keys import KeyInfo, KeyVersion
-from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent
+from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent, KeyRegistration
 from sealyard.model.worker_messages import (
     CreateCertificateRequest,
     ExportKey,
     GenerateKey,
     ImportCertificate,
     ImportKey,
+    ListBackendKeys,
+    ProbeProviders,
+    RegisterKey,
     RotateKey,
 )
+
+LOCAL_SCHEME = "local"
 
 NAME_NUMBER_LIMIT = 100
 """Exclusive upper limit of the number that is appended to the name of a generated key."""
@@ -72,6 +79,24 @@ class KeyRegistry:
         if not self._may_see(subject, key.uri):
             raise _key_not_found(uri, hidden=True)
         return key
+
+    def resolve(self, subject: str, reference: str) -> str:
+        """Return the URI of the key to which ``reference`` refers: itself, or that of the key of a certificate.
+
+        Raises :class:`NotFoundError` if it refers to a certificate, and no key that ``subject`` may see has it now.
+        """
+        fingerprint = parse_certificate_reference(reference)
+        if fingerprint is None:
+            return reference
+        keys = [key for key in self._repository.list_all(KEYS) if _has_certificate(key.current, fingerprint)]
+        key = next((key for key in keys if self._may_see(subject, key.uri)), None)
+        if key is None:
+            raise NotFoundError(
+                "No key has the certificate with this fingerprint.",
+                "Import the certificate for its key first, or name the key by its URI.",
+                hidden=bool(keys),
+            )
+        return key.uri
 
     def get_uncommitted(self, unit_of_work: UnitOfWork, uri: str) -> KeyInfo:
         """Return the key as it will be once ``unit_of_work`` is committed."""
@@ -110,7 +135,7 @@ class KeyRegistry:
         not committed. Raises :class:`AlreadyExistsError` if no name is free.
         """
         for number in range(1, NAME_NUMBER_LIMIT):
-            uri = f"local:{name}" if number == 1 else f"local:{name}-{number}"
+            uri = f"{LOCAL_SCHEME}:{name}" if number == 1 else f"{LOCAL_SCHEME}:{name}-{number}"
             if self._repository.get(KEYS, uri) is not None or _find_pending(unit_of_work, uri) is not None:
                 continue
             try:
@@ -128,8 +153,7 @@ class KeyRegistry:
         """
         self._permissions.require_type(subject, Action.CREATE, ResourceType.KEY)
         uri = str(parse_key_uri(request.uri))
-        if self._repository.get(KEYS, uri) is not None:
-            raise AlreadyExistsError(f"Key {uri} already exists.", "Choose another name, or rotate the key.")
+        self._require_unused_uri(uri)
         command = ImportKey(
             uri=uri,
             content=request.content,
@@ -144,6 +168,52 @@ class KeyRegistry:
         key = self._add_record(unit_of_work, response.key, subject)
         await unit_of_work.commit()
         return key
+
+    async def register(self, subject: str, request: KeyRegistration) -> KeyInfo:
+        """Have a worker register a key of a token or key service, and save and return the key's public data.
+
+        The key is saved under its canonical URI, for example that of an alias. An interrupted registration can be
+        repeated. Raises :class:`AlreadyExistsError` if the workspace has the key already, and
+        :class:`KeyProviderError` if the settings of its provider are missing or refused.
+        """
+        self._permissions.require_type(subject, Action.CREATE, ResourceType.KEY)
+        uri = parse_key_uri(request.uri)
+        if uri.scheme == LOCAL_SCHEME:
+            raise UsageError(f"{uri} is a local key, which cannot be registered.", "Import or generate it.")
+        self._require_unused_uri(str(uri))
+        command = RegisterKey(
+            uri=str(uri),
+            kind=request.kind,
+            purpose=request.purpose,
+            created_by=subject,
+            certificate=request.certificate,
+        )
+        response = await self._bus.request(command)
+        unit_of_work = self._repository.begin()
+        if response.key is not None:
+            self._require_unused_uri(response.key.uri)
+        key = self._add_record(unit_of_work, response.key, subject)
+        await unit_of_work.commit()
+        return key
+
+    async def list_backend_keys(self, subject: str, section: str = "") -> tuple[ProviderKeys, ...]:
+        """Return the keys that can be registered: those of a section of the worker settings, or of all of them.
+
+        A section whose provider does not work has an error instead of keys. Raises :class:`NotFoundError` if there is
+        no such section, and :class:`KeyProviderError` if the worker settings cannot be used.
+        """
+        self._permissions.require_type(subject, Action.CREATE, ResourceType.KEY)
+        sections = (await self._bus.request(ListBackendKeys(section=section))).provider_keys
+        if sections is None:
+            raise WorkerError("The crypto worker did not return a list of keys.")
+        return sections
+
+    async def probe_providers(self) -> tuple[ProviderStatus, ...]:
+        """Test the key providers of the worker settings. Starts their processes if necessary."""
+        states = (await self._bus.request(ProbeProviders())).providers
+        if states is None:
+            raise WorkerError("The crypto worker did not return the state of the key providers.")
+        return states
 
     async def rotate(self, unit_of_work: UnitOfWork, subject: str, uri: str) -> KeyInfo:
         """Have a worker create the next version of a key, add it to ``unit_of_work``, and return the key."""
@@ -235,6 +305,10 @@ class KeyRegistry:
             raise WorkerError("The crypto worker did not return the key.")
         return ExportedKey(uri=key.uri, version=key.version, content=content)
 
+    def _require_unused_uri(self, uri: str) -> None:
+        if self._repository.get(KEYS, uri) is not None:
+            raise AlreadyExistsError(f"Key {uri} already exists.", "Choose another name, or rotate the key.")
+
     def _add_version(
         self,
         unit_of_work: UnitOfWork,
@@ -275,6 +349,10 @@ def _find_pending(unit_of_work: UnitOfWork, uri: str) -> KeyInfo | None:
         if (table, identity) == (KEYS.name, uri):
             return msgspec.json.decode(document, type=KeyInfo)
     return None
+
+
+def _has_certificate(version: KeyVersion, fingerprint: str) -> bool:
+    return version.certificate is not None and _describe_certificate(version.certificate)["fingerprint"] == fingerprint
 
 
 def _describe_certificate(pem: str) -> Any:

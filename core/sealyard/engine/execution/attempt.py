@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import msgspec
 
+from sealyard.concurrency.backoff import RetryDelays
 from sealyard.engine.execution.progress import ProgressEstimator
 from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.state.clock_guard import ClockGuard
@@ -21,14 +22,22 @@ from sealyard.model.access import SYSTEM_SUBJECT, Action, device_resource
 from sealyard.model.approval import valid_approvers
 from sealyard.model.audit import AuditAction
 from sealyard.model.deadlines import expired_deadline
-from sealyard.model.errors import DiskFullError, IntegrityError, InvalidTransitionError, SealyardError, StorageError
-from sealyard.model.lifecycle import DISK_FULL_NOTE
+from sealyard.model.errors import (
+    DiskFullError,
+    IntegrityError,
+    InvalidTransitionError,
+    KeyProviderUnavailableError,
+    SealyardError,
+    StorageError,
+)
+from sealyard.model.lifecycle import DISK_FULL_NOTE, KEY_PROVIDER_NOTE
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.triggers import (
     CancellationConfirmed,
     DiskFull,
     Failed,
     IntentRecorded,
+    KeyProviderLost,
     Leased,
     LeaseExpired,
     PermissionRevoked,
@@ -48,8 +57,11 @@ from sealyard.model.worker_messages import (
 
 RETRY_SECONDS = 1.0
 
-MIN_DISK_FULL_DELAY, MAX_DISK_FULL_DELAY = 2.0, 300.0
-"""Seconds before the next attempt after the first and after many attempts that found a full disk."""
+DISK_FULL_DELAYS = RetryDelays.exponential(2.0, 300.0)
+"""Seconds before the next attempt after attempts that found a full disk."""
+
+KEY_PROVIDER_DELAYS = RetryDelays.exponential(1.0, 60.0)
+"""Seconds before the next attempt after attempts for which a key provider was unavailable."""
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +188,10 @@ class Attempt:
             case JobFinished():
                 await self._on_finished(task, report)
             case JobFailed() if report.error.code == DiskFullError.code:
-                await self._on_disk_full(task)
+                await self._suspend(task, DiskFull(fencing_token=task.fencing_token), DISK_FULL_NOTE, DISK_FULL_DELAYS)
+            case JobFailed() if report.error.code == KeyProviderUnavailableError.code:
+                trigger = KeyProviderLost(fencing_token=task.fencing_token, reason=_format_failure_reason(report))
+                await self._suspend(task, trigger, KEY_PROVIDER_NOTE, KEY_PROVIDER_DELAYS)
             case JobFailed():
                 failure_trigger = Failed(
                     fencing_token=task.fencing_token, reason=_format_failure_reason(report), code=report.error.code
@@ -246,16 +261,14 @@ class Attempt:
             trigger = Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code)
         await self._advance(trigger)
 
-    async def _on_disk_full(self, task: Task) -> None:
-        """Reschedule the task, and wait before it is queued again: longer after each attempt that found a full disk.
+    async def _suspend(self, task: Task, trigger: Trigger, note: str, delays: RetryDelays) -> None:
+        """Reschedule the task, and wait before it is queued again: longer after each attempt that ended with ``note``.
 
         The task's time limit bounds the retries.
         """
-        await self._advance(self._stop_trigger or DiskFull(fencing_token=task.fencing_token))
-        attempt_count = sum(change.note == DISK_FULL_NOTE for change in task.history)
-        await self._repository.clock.sleep(
-            min(MIN_DISK_FULL_DELAY * 2.0 ** min(attempt_count, 10), MAX_DISK_FULL_DELAY)
-        )
+        await self._advance(self._stop_trigger or trigger)
+        attempt_count = sum(change.note == note for change in task.history)
+        await self._repository.clock.sleep(delays.delay_after(attempt_count + 1))
 
     def _set_stop_trigger(self, trigger: Trigger) -> Trigger:
         """Set the trigger that ends the task, unless one is already set; return the one that is set."""

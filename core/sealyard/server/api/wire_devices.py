@@ -23,7 +23,8 @@ from sealyard.server.api.wire_access import SubjectReference, SubjectResponse, s
 class KeyReference(FrozenStruct, frozen=True, kw_only=True):
     """A key for a new device configuration.
 
-    ``reference``: URI of an existing key; if omitted, a new key is generated. To use an existing key, the caller needs
+    ``reference``: URI of an existing key, or for a signing key ``x509:`` and the SHA-256 fingerprint (hex) of its
+    certificate; if omitted, a new key is generated. To use an existing key, the caller needs
     permission to UPDATE keys, or to UPDATE every configuration that already uses the key, or must have imported the key
     if no configuration uses it yet. ``name`` and ``description``: texts to show to users.
     """

@@ -25,8 +25,8 @@ from sealyard.server.auth.caller import Caller, CallerDependency
 
 KEY_REFERENCE = "URI of an existing key, for example local:gateway; without it a key is generated"
 PKI_REFERENCE = (
-    "URI of a key that was imported with a certificate of your public key infrastructure (PKI); without it a key with a"
-    " self-signed certificate is generated"
+    "URI of a key with a certificate of your public key infrastructure (PKI), or x509: and the SHA-256 fingerprint of"
+    " the certificate; without it a key with a self-signed certificate is generated"
 )
 
 ConfigVersion = Annotated[
