@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 
-from tests.benchmarks import application, growth, memory, rates, server, throughput, verification
+from tests.benchmarks import application, growth, memory, rates, server, throughput, tokens, verification
 
 MEASUREMENTS = {
     "throughput": throughput.rows,
@@ -16,6 +16,7 @@ MEASUREMENTS = {
     "growth": growth.rows,
     "application": application.rows,
     "server": server.rows,
+    "tokens": tokens.rows,
 }
 
 

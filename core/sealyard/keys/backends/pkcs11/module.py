@@ -144,7 +144,7 @@ class Pkcs11Module:
         except pkcs11.PKCS11Error as error:
             raise KeyProviderError(
                 f"The PKCS#11 module {self.path} cannot be initialized ({type(error).__name__}).",
-                "Check its configuration, for example the files and environment variables that it needs.",
+                "Set its files and environment variables by the options paths and environment in the worker settings.",
             ) from error
 
     def _load(self) -> Library:
