@@ -138,6 +138,40 @@ def test_unrelated_keys_with_one_label_are_ambiguous(own_softhsm: SoftHsm) -> No
     use_backend(scenario)
 
 
+def test_version_is_used_despite_other_keys_with_its_label(own_softhsm: SoftHsm) -> None:
+    async def scenario(backend: Pkcs11Backend) -> None:
+        _, key = await backend.generate(NAME, KeyType.EC_P256)
+        arguments = ["--keypairgen", "--key-type", "EC:prime256v1", "--label", "gateway-sign", "--id", "01"]
+        own_softhsm.run_tool(*arguments)
+        for native_id in (key.native_id, "01"):
+            assert await backend.sign(NAME, native_id, ECDSA, b"message", None)
+        for native_id in ("", "02", "not hexadecimal"):
+            with pytest.raises(NotFoundError):
+                await backend.sign(NAME, native_id, ECDSA, b"message", None)
+        with pytest.raises(InvalidKeyError, match="ambiguous"):
+            await backend.describe(NAME)
+
+    use_backend(scenario)
+
+
+def test_keys_with_one_label_and_identifier_are_ambiguous(own_softhsm: SoftHsm) -> None:
+    for _ in range(2):
+        arguments = ["--keypairgen", "--key-type", "EC:prime256v1", "--label", "gateway-sign", "--id", "01"]
+        own_softhsm.run_tool(*arguments)
+
+    async def scenario(backend: Pkcs11Backend) -> None:
+        assert await backend.list_keys() == ()
+        for operation in (
+            backend.describe(NAME),
+            backend.describe(f"{NAME};id=%01"),
+            backend.sign(NAME, "01", ECDSA, b"message", None),
+        ):
+            with pytest.raises(InvalidKeyError, match="ambiguous"):
+                await operation
+
+    use_backend(scenario)
+
+
 def test_keys_of_other_tools_are_rotated(own_softhsm: SoftHsm) -> None:
     own_softhsm.run_tool("--keypairgen", "--key-type", "EC:prime256v1", "--label", "gateway-sign", "--id", "fe")
     own_softhsm.run_tool("--keypairgen", "--key-type", "EC:prime256v1", "--label", "other", "--id", "01")
@@ -198,6 +232,28 @@ def test_unsupported_keys_are_not_listed(own_softhsm: SoftHsm) -> None:
                 await backend.describe(f"{NAME};id=%0{number}")
         key = await backend.describe(f"{NAME};id=%03")
         assert (key.kind, key.capabilities.can_wrap) == (KeyType.AES_128, False)
+
+    use_backend(scenario)
+
+
+@pytest.mark.parametrize("label", ["güteprüfung", "a\u00a0b", "a;b=c%20d"])
+def test_labels_of_other_characters_are_encoded(own_softhsm: SoftHsm, label: str) -> None:
+    own_softhsm.run_tool("--keypairgen", "--key-type", "EC:prime256v1", "--label", label, "--id", "01")
+
+    async def scenario(backend: Pkcs11Backend) -> None:
+        (listed,) = await backend.list_keys()
+        assert listed.label == label
+        assert await backend.resolve(listed.name) == listed.name
+
+    use_backend(scenario)
+
+
+def test_label_that_is_not_text_is_omitted(own_softhsm: SoftHsm) -> None:
+    async def scenario(backend: Pkcs11Backend) -> None:
+        await change_token(backend, lambda session: generate_p256(session, label="a\nb"))
+        (listed,) = await backend.list_keys()
+        assert (listed.name, listed.label) == (f"token={TOKEN};id=%01", "")
+        assert await backend.resolve(listed.name) == listed.name
 
     use_backend(scenario)
 

@@ -19,7 +19,7 @@ from sealyard.keys.backends.pkcs11.errors import TokenMissingError
 from sealyard.model.errors import KeyProviderError
 
 _OK = 0
-_NEEDS_THREADS, _CANNOT_LOCK = 0x9, 0xA
+_NEEDS_THREADS, _CANNOT_LOCK, _ALREADY_INITIALIZED = 0x9, 0xA, 0x191
 _OS_LOCKING = 0x2
 
 _INSTALL_HINT = "Install the module of the token's manufacturer, or correct the option module in the worker settings."
@@ -57,7 +57,7 @@ class _ThreadedLibrary(Library):
         code = _get_functions(self.so).contents.initialize(ctypes.byref(arguments))
         if code in (_NEEDS_THREADS, _CANNOT_LOCK):
             raise _LockingUnsupportedError
-        if code != _OK:
+        if code not in (_OK, _ALREADY_INITIALIZED):
             raise pkcs11.GeneralError(f"C_Initialize returned {code:#x}")
 
     def finalize(self) -> None:
