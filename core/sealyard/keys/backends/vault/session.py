@@ -16,7 +16,7 @@ from sealyard.model.provider_settings import ProviderSettings, Secrets
 RENEWAL_SHARE = 2 / 3
 """A token is renewed after this share of its lifetime."""
 
-RETRY_SECONDS = 5.0
+RETRY_SECONDS = 15.0
 """Time between two attempts to renew a token."""
 
 LOGIN_PAUSE_SECONDS = 30.0
@@ -152,8 +152,8 @@ class VaultSession:
         return KeyProviderError(
             f"{capitalize(self._client.service)} does not accept the token of its settings: it has expired, "
             "was revoked, or is wrong.",
-            "Create a new token, store it where the worker settings name it, and restart. A login by AppRole (role_id) "
-            "does not need this.",
+            "Create a new token, store it where the worker settings name it, and restart Sealyard. A login by AppRole "
+            "(role_id) does not need this.",
         )
 
 
