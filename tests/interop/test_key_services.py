@@ -1,8 +1,9 @@
-"""Test that packages made with keys in a key service are opened by OpenSSL, and that tasks survive a lost service."""
+"""Test an engine whose keys are in OpenBao or in an emulator of AWS KMS: other programs accept what it makes."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import mldsa
 
 from sealyard.client.engine_handle import EngineHandle
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.device_configs import EncryptionKey
 from sealyard.model.errors import KeyProviderUnavailableError
+from sealyard.model.keys import KeyInfo, WrappingKey
 from sealyard.model.provider_settings import ProviderSettings, Secrets
 from sealyard.model.requests import (
     DeviceRequest,
@@ -25,6 +30,7 @@ from sealyard.model.requests import (
     SigningRequest,
 )
 from sealyard.model.tasks import Task, TaskStatus, Verdict
+from sealyard.model.worker_messages import GenerateKey, ProbeEncryptionKey
 from tests.interop.test_openssl_opens_se1 import check_signature, decrypt, split_container
 from tests.support.limits import TIMEOUT
 from tests.support.ministack import ROOT, MiniStack, opened_kms, run_ministack
@@ -40,6 +46,11 @@ ALGORITHMS = {
     KeyType.RSA_3072: SigningAlgorithm.RSA_3072,
     KeyType.EC_P256: SigningAlgorithm.ECC_NIST_P256,
     KeyType.ED25519: SigningAlgorithm.ED25519,
+}
+ML_DSA = {
+    KeyType.ML_DSA_44: SigningAlgorithm.ML_DSA_44,
+    KeyType.ML_DSA_65: SigningAlgorithm.ML_DSA_65,
+    KeyType.ML_DSA_87: SigningAlgorithm.ML_DSA_87,
 }
 
 
@@ -96,15 +107,23 @@ async def opened_workspace(service: Service, workspace: Path) -> AsyncIterator[E
         yield engine
 
 
-async def create_device(engine: EngineHandle, service: Service, kind: KeyType) -> str:
+async def register_key(
+    engine: EngineHandle, service: Service, label: str, kind: KeyType, purpose: KeyPurpose = KeyPurpose.BOTH
+) -> KeyInfo:
+    """Generate a key in the service, and register it."""
+    request = KeyRegistration(uri=await service.generate(label, kind), kind=kind, purpose=purpose)
+    return await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.keys.register(ADMIN, request)))
+
+
+async def create_device(
+    engine: EngineHandle, service: Service, kind: KeyType, purpose: KeyPurpose = KeyPurpose.BOTH
+) -> str:
     """Create a device configuration whose signing key is in the service; return the name of the configuration."""
-    uri = await service.generate(f"sign-{kind.lower().replace('_', '-')}", kind)
-    registration = KeyRegistration(uri=uri, kind=kind)
-    key = await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.keys.register(ADMIN, registration)))
+    key = await register_key(engine, service, f"sign-{kind.lower().replace('_', '-')}", kind, purpose)
     request = DeviceRequest(
         name=f"{DEVICE}-{kind.lower().replace('_', '-')}",
         encryption_keys=(EncryptionKeyRequest(algorithm=CIPHER),),
-        signing_keys=(SigningKeyRequest(algorithm=ALGORITHMS[kind], uri=key.uri),),
+        signing_keys=(SigningKeyRequest(algorithm=(ALGORITHMS | ML_DSA)[kind], uri=key.uri),),
         use=(DEVELOPER,),
         approve=(OWNER,),
     )
@@ -160,6 +179,45 @@ async def test_tasks_wait_for_a_killed_service(service: Service, tmp_path: Path)
         for task in (*tasks, late_task):
             final_task = await wait_for(engine, task, is_done)
             assert final_task.lease_losses == 0
+
+
+@pytest.mark.parametrize("service", ["vault"], indirect=True)  # the emulator of AWS KMS has no ML-DSA keys
+async def test_ml_dsa_signature_is_verified_by_cryptography(service: Service, tmp_path: Path) -> None:
+    async with opened_workspace(service, tmp_path / "workspace") as engine:
+        for kind in ML_DSA:
+            device = await create_device(engine, service, kind, KeyPurpose.DATA)
+            task = await approve_signing(engine, device, 1)
+            result = (await wait_for(engine, task, is_done)).result
+            assert result is not None
+            assert result.signature is not None
+            certificate = x509.load_pem_x509_certificate((await engine.client(DEVELOPER).certificate(task.id)).encode())
+            public_key = certificate.public_key()
+            assert isinstance(public_key, mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey)
+            public_key.verify(base64.b64decode(result.signature), b"message 1")
+
+
+async def test_device_key_is_wrapped_by_the_service(service: Service, tmp_path: Path) -> None:
+    async with opened_workspace(service, tmp_path / "workspace") as engine:
+        wrapping_key = await register_key(engine, service, "device-keys", KeyType.AES_256)
+        await service.save()
+        command = GenerateKey(
+            uri="local:device",
+            kind=KeyType.AES_256,
+            purpose=KeyPurpose.BOTH,
+            subject="",
+            created_by=ADMIN,
+            wrapping_key=wrapping_key.uri,
+        )
+        key = (await engine.run(engine.engine.bus.request(command))).key
+        assert key is not None
+        assert key.current.wrapped_by == WrappingKey(uri=wrapping_key.uri, version=1)
+        probe = ProbeEncryptionKey(key=EncryptionKey(algorithm=CIPHER, uri="local:device", version=1))
+        await engine.run(engine.engine.bus.request(probe))
+        await asyncio.to_thread(service.server.kill)
+        with pytest.raises(KeyProviderUnavailableError):
+            await engine.run(engine.engine.bus.request(probe))
+        await asyncio.to_thread(service.server.start)
+        await engine.run(engine.engine.bus.request(probe))
 
 
 async def approve_signing(engine: EngineHandle, device: str, number: int) -> Task:
