@@ -6,7 +6,17 @@ import os
 import sys
 import tempfile
 
-from tests.benchmarks import application, growth, key_services, memory, rates, server, throughput, verification
+from tests.benchmarks import (
+    application,
+    growth,
+    key_services,
+    memory,
+    rates,
+    server,
+    throughput,
+    tokens,
+    verification,
+)
 
 MEASUREMENTS = {
     "throughput": throughput.rows,
@@ -17,6 +27,7 @@ MEASUREMENTS = {
     "application": application.rows,
     "server": server.rows,
     "key_services": key_services.rows,
+    "tokens": tokens.rows,
 }
 
 

@@ -15,6 +15,7 @@ from sealyard.keys.worker_settings import (
     worker_settings_schema,
 )
 from sealyard.model.errors import KeyProviderError
+from sealyard.model.provider_routes import ProviderRoute
 from sealyard.model.provider_settings import ProcessSettings
 from sealyard.model.workspace import WorkspacePaths
 
@@ -130,6 +131,13 @@ def test_key_services_use_the_network_unless_it_is_forbidden(
     ):
         (section,) = load(paths, text.format(provider, line))
         assert section.process.network is expected
+
+
+def test_route_uses_the_defaults_of_options(paths: WorkspacePaths) -> None:
+    (section,) = load(paths, '[keys.corp]\nprovider = "vault"\naddress = "https://vault.example"\n')
+    assert section.route == ProviderRoute(section="corp", scheme="vault", attributes={"mount": "transit"})
+    (section,) = load(paths, '[keys.cloud]\nprovider = "acme"\nmount = "a"\n')
+    assert section.route == ProviderRoute(section="cloud", scheme="acme")
 
 
 def test_folder_of_a_library_is_readable(paths: WorkspacePaths) -> None:

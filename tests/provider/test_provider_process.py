@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import select
 import signal
@@ -36,6 +37,7 @@ from sealyard.model.provider_settings import Secrets
 from sealyard.worker import provider_client
 from sealyard.worker.provider_client import ProviderClient
 from tests.keys.backend_contract import BackendContract
+from tests.support.key_backends.file_key_backend import StoredKey
 from tests.support.provider_process import PIN, ProviderProcess, file_backend_settings
 
 pytestmark = pytest.mark.anyio
@@ -107,6 +109,33 @@ async def test_response_that_is_too_long_is_an_error(ends: tuple[socket.socket, 
         with pytest.raises(KeyProviderError, match="too long"):
             await client.list_keys()
         await client.probe()
+
+
+class MessageRecorder:
+    def __init__(self) -> None:
+        self.received = b""
+
+    def decode(self, message: bytes) -> ProviderToWorker:
+        self.received += message
+        return _decoder.decode(message)
+
+
+async def test_connection_carries_no_private_key(
+    backend: KeyBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = MessageRecorder()
+    monkeypatch.setattr(provider_client, "_decoder", recorder)
+    await backend.generate("signs", KeyType.ED25519)
+    await backend.sign("signs", "1", SigningAlgorithm.ED25519, b"message", None)
+    await backend.generate("wraps", KeyType.AES_256)
+    await backend.wrap("wraps", "1", b"secret", b"context")
+    await backend.list_keys()
+    assert b"signs" in recorder.received
+    for path in (tmp_path / "keys").glob("*.json"):
+        (key,) = msgspec.json.decode(path.read_bytes(), type=StoredKey).versions
+        secret = key[-32:]
+        for encoded in (secret.hex().encode(), base64.b64encode(secret), base64.b64encode(key)):
+            assert encoded[:40] not in recorder.received
 
 
 # ---- processes that end

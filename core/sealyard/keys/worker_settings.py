@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import KeyProviderError
+from sealyard.model.provider_routes import ProviderRoute
 from sealyard.model.provider_settings import ProcessSettings, ProviderSettings, Secrets
 from sealyard.model.workspace import WorkspacePaths
 
@@ -112,6 +113,15 @@ class ProviderSection(FrozenStruct, frozen=True, kw_only=True):
     settings: ProviderSettings
     process: ProcessSettings
     secret_sources: Mapping[str, SecretSource]
+
+    @property
+    def route(self) -> ProviderRoute:
+        """The keys that the section serves."""
+        options_type = OPTION_TYPES.get(self.settings.provider)
+        if options_type is None:
+            return ProviderRoute.of(self.settings)
+        options = msgspec.structs.asdict(self.settings.parse_options(options_type))
+        return ProviderRoute.of(msgspec.structs.replace(self.settings, options=options))
 
     def find_option_paths(self, workspace: Path) -> tuple[Path, ...]:
         """Return the paths in the options, which the provider must read.
