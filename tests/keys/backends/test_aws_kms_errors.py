@@ -11,6 +11,7 @@ import pytest
 
 from sealyard.keys.backends.aws_kms.backend import AwsKmsBackend
 from sealyard.keys.backends.aws_kms.rate_limit import SignatureLimiter
+from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import (
     AlreadyExistsError,
     InvalidKeyError,
@@ -20,7 +21,7 @@ from sealyard.model.errors import (
     SealyardError,
 )
 from sealyard.model.provider_settings import ProviderSettings, Secrets
-from tests.support.key_backends import opening_error
+from tests.support.backend_access import opening_error
 from tests.support.ports import ReservedPort
 from tests.support.programs import require_module
 from tests.support.scripted_service import ScriptedResponse, ScriptedService, kms_failure, run_scripted_service
@@ -95,6 +96,53 @@ def test_key_that_is_not_a_key_is_refused() -> None:
     metadata = {"Arn": "arn:aws:kms:eu-central-1:000000000000:key/1", "KeySpec": "SM2", "KeyUsage": "SIGN_VERIFY"}
     with run_scripted_service(SUCCESS, ScriptedResponse(200, json.dumps({"KeyMetadata": metadata}))) as script:
         assert "type or usage" in asyncio.run(describe_with(script)).message
+
+
+NEW_KEY = {
+    "Arn": "arn:aws:kms:eu-central-1:111122223333:key/new",
+    "KeySpec": "SYMMETRIC_DEFAULT",
+    "KeyUsage": "ENCRYPT_DECRYPT",
+    "KeyState": "Enabled",
+}
+ALIAS_ARN = f"arn:aws:kms:eu-central-1:111122223333:{ALIAS}"
+
+
+async def generate_with(script: ScriptedService) -> str:
+    backend = await AwsKmsBackend.open(settings_for(script.url), CREDENTIALS)
+    try:
+        return (await backend.generate(ALIAS, KeyType.AES_256))[0]
+    finally:
+        await backend.close()
+
+
+def respond_with_key(arn: str) -> ScriptedResponse:
+    return ScriptedResponse(200, json.dumps({"KeyMetadata": {**NEW_KEY, "Arn": arn}}))
+
+
+def test_alias_whose_response_was_lost_is_accepted() -> None:
+    """The SDK sends the request to create the alias again, and the service refuses the second one."""
+    not_found, exists = kms_failure(400, "NotFoundException"), kms_failure(400, "AlreadyExistsException")
+    key = respond_with_key(NEW_KEY["Arn"])
+    with run_scripted_service(SUCCESS, not_found, key, exists, key) as script:
+        assert asyncio.run(generate_with(script)) == ALIAS_ARN
+        assert script.requests[-2:] == ["CreateAlias", "DescribeKey"]
+
+
+def test_key_is_deleted_if_another_one_gets_its_alias() -> None:
+    not_found, exists = kms_failure(400, "NotFoundException"), kms_failure(400, "AlreadyExistsException")
+    key, other_key = respond_with_key(NEW_KEY["Arn"]), respond_with_key("arn:aws:kms:eu-central-1:111122223333:key/1")
+    with run_scripted_service(SUCCESS, not_found, key, exists, other_key, SUCCESS) as script:
+        with pytest.raises(AlreadyExistsError):
+            asyncio.run(generate_with(script))
+        assert script.requests[-1] == "ScheduleKeyDeletion"
+
+
+def test_key_whose_alias_is_uncertain_is_kept_and_named() -> None:
+    not_found, failure = kms_failure(400, "NotFoundException"), kms_failure(500, "KMSInternalException")
+    with run_scripted_service(SUCCESS, not_found, respond_with_key(NEW_KEY["Arn"]), failure) as script:
+        with pytest.raises(KeyProviderUnavailableError, match=r"The new key .*key/new may have no alias"):
+            asyncio.run(generate_with(script))
+        assert "ScheduleKeyDeletion" not in script.requests
 
 
 def open_error(settings: ProviderSettings) -> KeyProviderError:

@@ -41,7 +41,6 @@ class VaultSession:
         self._token = ""
         self._renew_at: float | None = None
         self._lifetime = 0.0
-        self._login_error: KeyProviderError | None = None
         self._login_allowed_at = 0.0
         self._is_closed = False
         self._changed = threading.Event()
@@ -97,18 +96,13 @@ class VaultSession:
         with self._lock:
             if self._token != lost_token:
                 return
-            if self._login_error is not None and time.monotonic() < self._login_allowed_at:
-                raise self._login_error
+            if time.monotonic() < self._login_allowed_at:
+                raise self._login_error()
             body = {"role_id": self._options.role_id, "secret_id": self._secret}
             response = self._client.send("POST", f"auth/{self._options.auth_mount}/login", "", body)
             if response.auth is None:
-                self._login_error = KeyProviderError(
-                    f"{capitalize(self._client.service)} rejected the login with role_id and secret_id.",
-                    "Create a new secret_id for the role, and store it where the worker settings name it.",
-                )
                 self._login_allowed_at = time.monotonic() + LOGIN_PAUSE_SECONDS
-                raise self._login_error
-            self._login_error = None
+                raise self._login_error()
             self._store(response.auth)
 
     def _store(self, auth: Authentication) -> None:
@@ -121,7 +115,8 @@ class VaultSession:
 
     def _keep_renewing(self) -> None:
         while True:
-            self._changed.wait(None if self._renew_at is None else max(0.0, self._renew_at - time.monotonic()))
+            renew_at = self._renew_at
+            self._changed.wait(None if renew_at is None else max(0.0, renew_at - time.monotonic()))
             if self._is_closed:
                 return
             if self._changed.is_set():
@@ -145,8 +140,17 @@ class VaultSession:
                         self._store(auth)
             elif self._options.role_id:
                 self._log_in(token)
-        except SealyardError:
+        except (
+            SealyardError,
+            RuntimeError,
+        ):  # the HTTP library raises RuntimeError if the session was closed meanwhile
             return
+
+    def _login_error(self) -> KeyProviderError:
+        return KeyProviderError(
+            f"{capitalize(self._client.service)} rejected the login with role_id and secret_id.",
+            "Create a new secret_id for the role, and check the options role_id and auth_mount.",
+        )
 
     def _token_error(self) -> KeyProviderError:
         return KeyProviderError(
