@@ -11,8 +11,9 @@ import pytest
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.crypto.algorithms import SIGNATURES
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
-from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.device_configs import EncryptionKey
+from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError, SealyardError
 from sealyard.model.requests import (
     DeviceRequest,
     EncryptionKeyRequest,
@@ -21,6 +22,7 @@ from sealyard.model.requests import (
     SigningKeyRequest,
 )
 from sealyard.model.tasks import Task, TaskStatus, Verdict
+from sealyard.model.worker_messages import GenerateKey, ProbeEncryptionKey
 from tests.interop.test_openssl_opens_se1 import FIRMWARE, check_signature, decrypt, openssl, split_container
 from tests.support.extent import IS_FULL
 from tests.support.factories.containers import SE1_SIGNATURES
@@ -212,6 +214,28 @@ async def test_changed_pin_fails_package_with_its_reason(
         assert current.status is TaskStatus.FAILED
         assert "The token seal refused the PIN" in current.reason
         assert PIN not in current.reason
+
+
+async def test_key_of_other_tool_wraps_device_key(workspace: TokenWorkspace, own_softhsm: SoftHsm) -> None:
+    own_softhsm.run_tool("--keygen", "--key-type", "AES:32", "--label", "wraps", "--id", "02", "--usage-decrypt")
+    uri = f"pkcs11:token={TOKEN};object=wraps"
+    async with open_engine(workspace.path) as engine:
+        request = KeyRegistration(uri=uri, kind=KeyType.AES_256)
+        await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.keys.register(ADMIN, request)))
+        command = GenerateKey(
+            uri="local:device",
+            kind=KeyType.AES_256,
+            purpose=KeyPurpose.BOTH,
+            subject="",
+            created_by=ADMIN,
+            wrapping_key=uri,
+        )
+        await engine.run(engine.engine.bus.request(command))
+        key = EncryptionKey(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, uri="local:device", version=1)
+        await engine.run(engine.engine.bus.request(ProbeEncryptionKey(key=key)))
+        own_softhsm.run_tool("--delete-object", "--type", "secrkey", "--label", "wraps")
+        with pytest.raises(SealyardError, match="object=wraps"):
+            await engine.run(engine.engine.bus.request(ProbeEncryptionKey(key=key)))
 
 
 async def test_wrong_pin_refuses_registration(workspace: TokenWorkspace, own_softhsm: SoftHsm) -> None:
