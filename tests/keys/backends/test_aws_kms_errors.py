@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
+from sealyard.keys.backends.aws_kms import client
 from sealyard.keys.backends.aws_kms.backend import AwsKmsBackend
 from sealyard.keys.backends.aws_kms.rate_limit import SignatureLimiter
 from sealyard.model.algorithms import KeyType
@@ -154,6 +156,14 @@ def test_unreachable_service_is_unavailable() -> None:
         error = open_error(settings_for(f"http://127.0.0.1:{port.number}"))
     assert isinstance(error, KeyProviderUnavailableError)
     assert "is not reachable" in error.message
+
+
+def test_service_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        error = open_error(settings_for(f"http://127.0.0.1:{server.getsockname()[1]}"))
+    assert isinstance(error, KeyProviderUnavailableError)
+    assert "does not answer in time" in error.message
 
 
 def test_untrusted_certificate_is_explained(tmp_path: Path) -> None:
