@@ -147,6 +147,22 @@ def test_key_whose_alias_is_uncertain_is_kept_and_named() -> None:
         assert "ScheduleKeyDeletion" not in script.requests
 
 
+def test_list_has_the_keys_of_all_pages() -> None:
+    arns = [f"arn:aws:kms:eu-central-1:111122223333:key/{number}" for number in range(2)]
+    pages = [
+        ScriptedResponse(200, json.dumps({"Keys": [{"KeyId": arns[0][-1], "KeyArn": arns[0]}], "NextMarker": "more"})),
+        ScriptedResponse(200, json.dumps({"Keys": [{"KeyId": arns[1][-1], "KeyArn": arns[1]}]})),
+    ]
+
+    async def list_names(script: ScriptedService) -> list[str]:
+        backend = await AwsKmsBackend.open(settings_for(script.url), CREDENTIALS)
+        return [key.name for key in await backend.list_keys()]
+
+    with run_scripted_service(SUCCESS, SUCCESS, *pages, respond_with_key(arns[0])) as script:
+        assert asyncio.run(list_names(script)) == arns
+        assert script.requests[1:4] == ["ListAliases", "ListKeys", "ListKeys"]
+
+
 def open_error(settings: ProviderSettings) -> KeyProviderError:
     return opening_error(AwsKmsBackend, settings, CREDENTIALS)
 
