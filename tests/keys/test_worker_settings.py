@@ -171,6 +171,15 @@ def test_variable_names_another_file(paths: WorkspacePaths, tmp_path: Path) -> N
     assert load_worker_settings(paths, environ, tenant="acme") == ()
 
 
+def test_settings_that_others_can_write_are_refused(paths: WorkspacePaths) -> None:
+    load(paths, SECTION)
+    for mode in (0o620, 0o602):
+        paths.worker_settings.chmod(mode)
+        with pytest.raises(KeyProviderError, match="Other users can write") as caught:
+            load_worker_settings(paths, {})
+        assert "chmod go-w" in caught.value.hint
+
+
 def test_secrets_come_from_files_and_credentials(paths: WorkspacePaths, tmp_path: Path) -> None:
     pin_file = tmp_path / "pin"
     pin_file.write_text(f"{PIN}\n")

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from sealyard.model.provider_messages import OpenProvider, ProviderReady
+from sealyard.model.provider_messages import OpenProvider, ProviderFailed, ProviderReady
 from sealyard.model.provider_settings import ProcessSettings, ProviderSettings, Secrets
 from sealyard.worker.provider_client import ProviderClient
 from tests.support.confined_worker import call_number
-from tests.support.provider_process import ProviderProcess
+from tests.support.provider_process import ProviderProcess, file_backend_settings
 from tests.support.worker_fixtures import workspace, workspace_template
 from tests.support.worker_harness import WorkerWorkspace
 
@@ -167,6 +168,18 @@ async def test_provider_with_network_connects_but_does_not_serve(
         ProcessSettings(network=True),
     )
     assert outcomes == {"service": "done", "names": "done", "serve": "EPERM", "workspace": "EACCES"}
+
+
+def test_missing_path_is_named_by_the_error(tmp_path: Path) -> None:
+    request = file_backend_settings(tmp_path / "keys")
+    process = ProviderProcess()
+    try:
+        answer = process.open(msgspec.structs.replace(request, process=ProcessSettings()))
+        assert isinstance(answer, ProviderFailed)
+        assert answer.error.message == f"The key provider has no access to {tmp_path / 'keys' / 'logins'}."
+        assert "paths of its section" in answer.error.hint
+    finally:
+        process.close()
 
 
 @pytest.mark.parametrize("network", [False, True])

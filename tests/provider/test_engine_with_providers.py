@@ -251,6 +251,14 @@ async def test_invalid_settings_leave_the_local_keys_usable(token: Token) -> Non
         assert status.error is not None
 
 
+async def test_settings_outside_the_workspace_are_used(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = token.workspace.parent / "worker.toml"
+    (token.workspace / "worker.toml").rename(path)
+    monkeypatch.setenv("SEALYARD_WORKER_SETTINGS", str(path))
+    async with open_engine(token.workspace) as engine:
+        assert (await register(engine)).uri == "files:signs"
+
+
 async def test_keys_of_the_token_are_listed(token: Token) -> None:
     async with open_engine(token.workspace) as engine:
         (section,) = await engine.run(engine.engine.keys.list_backend_keys(ADMIN))

@@ -23,7 +23,7 @@ from sealyard.keys.backend import KeyBackend
 from sealyard.keys.backends.aws_kms.backend import AwsKmsBackend
 from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
-from tests.support.key_backends import opened_backend, opening_error
+from tests.support.backend_access import opened_backend, opening_error
 from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
 from tests.support.programs import require_module, skip_missing

@@ -19,8 +19,8 @@ from sealyard.keys.backend import KeyBackend
 from sealyard.keys.backends.vault.backend import VaultBackend
 from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
+from tests.support.backend_access import opened_backend, opening_error
 from tests.support.documented_policies import read_policy
-from tests.support.key_backends import opened_backend, opening_error
 from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
 from tests.support.programs import skip_missing

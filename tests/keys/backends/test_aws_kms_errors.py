@@ -23,7 +23,7 @@ from sealyard.model.errors import (
     SealyardError,
 )
 from sealyard.model.provider_settings import ProviderSettings, Secrets
-from tests.support.key_backends import opening_error
+from tests.support.backend_access import opening_error
 from tests.support.ports import ReservedPort
 from tests.support.programs import require_module
 from tests.support.scripted_service import ScriptedResponse, ScriptedService, kms_failure, run_scripted_service

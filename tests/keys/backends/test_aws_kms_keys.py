@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from sealyard.crypto.signatures import verify
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidInputError, InvalidKeyError, KeyProviderUnavailableError, NotFoundError
-from tests.support.key_backends import error_of
+from tests.support.backend_access import error_of
 from tests.support.ministack import ACCOUNT, REGION, MiniStack, allow, new_alias, opened_kms, run_ministack
 
 ED25519 = SigningAlgorithm.ED25519

@@ -14,8 +14,8 @@ import pytest
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidKeyError, KeyProviderUnavailableError
 from sealyard.model.provider_settings import Secrets
+from tests.support.backend_access import error_of
 from tests.support.documented_policies import read_policy
-from tests.support.key_backends import error_of
 from tests.support.ministack import ACCOUNT, REGION, MiniStack, allow, kms_error, new_alias, opened_kms
 
 ED25519 = SigningAlgorithm.ED25519

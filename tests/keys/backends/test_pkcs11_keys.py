@@ -83,6 +83,18 @@ def test_versions_are_ordered_by_identifier(own_softhsm: SoftHsm) -> None:
     use_backend(scenario)
 
 
+def test_concurrent_changes_make_separate_versions(own_softhsm: SoftHsm) -> None:
+    async def scenario(backend: Pkcs11Backend) -> None:
+        results = await asyncio.gather(
+            *(backend.generate(NAME, KeyType.EC_P256) for _ in range(3)), return_exceptions=True
+        )
+        assert sorted(type(result).__name__ for result in results) == ["AlreadyExistsError"] * 2 + ["tuple"]
+        versions = await asyncio.gather(*(backend.rotate(NAME) for _ in range(6)))
+        assert sorted(int(version.native_id[-4:], 16) for version in versions) == [2, 3, 4, 5, 6, 7]
+
+    use_backend(scenario)
+
+
 def test_identifier_names_one_version(own_softhsm: SoftHsm) -> None:
     async def scenario(backend: Pkcs11Backend) -> None:
         _, first = await backend.generate(NAME, KeyType.EC_P256)

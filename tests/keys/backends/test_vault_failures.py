@@ -15,7 +15,7 @@ from sealyard.keys.backends.vault import client
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
-from tests.support.key_backends import error_of, wait_until
+from tests.support.backend_access import error_of, wait_until
 from tests.support.openbao import OpenBao, new_name, opened_vault, run_openbao, vault_error
 from tests.support.ports import ReservedPort
 from tests.support.scripted_service import ScriptedResponse, run_scripted_service

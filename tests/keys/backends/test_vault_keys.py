@@ -15,8 +15,8 @@ from sealyard.crypto.signatures import verify
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidInputError, InvalidKeyError, NotFoundError
 from sealyard.model.provider_settings import Secrets
+from tests.support.backend_access import error_of
 from tests.support.documented_policies import read_policy
-from tests.support.key_backends import error_of
 from tests.support.openbao import MOUNT, POLICY, OpenBao, new_name, opened_vault, vault_error
 
 ED25519 = SigningAlgorithm.ED25519

@@ -10,7 +10,7 @@ from sealyard.keys.backends.vault import session
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_settings import Secrets
-from tests.support.key_backends import error_of, wait_until
+from tests.support.backend_access import error_of, wait_until
 from tests.support.openbao import ROLE, OpenBao, new_name, opened_vault, vault_error
 
 ED25519 = SigningAlgorithm.ED25519

@@ -87,6 +87,7 @@ class TokenConnection:
         self._pin = pin
         self._executor = ThreadPoolExecutor(session_count, thread_name_prefix="pkcs11")
         self._lock = threading.Lock()
+        self._write_lock = threading.Lock()
         self._login: Login | None = None
         self._refusal: ErrorInfo | None = None
         self._sessions: dict[int, TokenSession] = {}
@@ -94,22 +95,28 @@ class TokenConnection:
     async def run(self, action: str, operation: Callable[[TokenSession], T], *, writes: bool = False) -> T:
         """Run ``operation`` in a thread with a session, which can write to the token if ``writes`` is true.
 
-        ``action``: what it does, for messages, for example ``sign with the key …``. An operation is repeated once after
-        the token was lost. Raises :class:`KeyProviderUnavailableError` if it is lost again, and the other errors of
+        ``action``: what it does, for messages, for example ``sign with the key …``. Operations that write run one at a
+        time, so that none changes what another one has read. An operation is repeated once after the token was lost.
+        Raises :class:`KeyProviderUnavailableError` if it is lost again, and the other errors of
         :class:`sealyard.keys.backend.KeyBackend`.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._run, action, operation, writes)
+        run = self._run_writing if writes else self._run
+        return await loop.run_in_executor(self._executor, run, action, operation)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._close)
 
-    def _run(self, action: str, operation: Callable[[TokenSession], T], writes: bool) -> T:
+    def _run_writing(self, action: str, operation: Callable[[TokenSession], T]) -> T:
+        with self._write_lock:
+            return self._run(action, operation, writes=True)
+
+    def _run(self, action: str, operation: Callable[[TokenSession], T], *, writes: bool = False) -> T:
         was_restarted = was_reopened = False
         while True:
             generation = self._module.generation
             try:
-                return self._run_once(operation, writes)
+                return self._run_once(operation, writes=writes)
             except pkcs11.PKCS11Error as error:
                 self._check_pin_error(error)
                 if isinstance(error, LOST_OBJECT_ERRORS) and not was_reopened:
@@ -136,7 +143,7 @@ class TokenConnection:
         self._refusal = error.to_info()
         return error
 
-    def _run_once(self, operation: Callable[[TokenSession], T], writes: bool) -> T:
+    def _run_once(self, operation: Callable[[TokenSession], T], *, writes: bool) -> T:
         with self._module.call():
             login = self._get_login()
             try:
