@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from sealyard.keyholder import provider_supervisor
+from sealyard.keyholder.provider_process import ProviderProcess
 from sealyard.keyholder.provider_supervisor import ProviderSupervisor
 from sealyard.keyholder.providers import ProviderGroup
 from sealyard.keys.worker_settings import ProviderSection, SecretSource
@@ -273,6 +274,18 @@ async def test_unreadable_secret_reaches_the_worker(
     (tmp_path / "pin").unlink()
     with pytest.raises(KeyProviderError, match="secret pin of the key provider seal: cannot read"):
         await start(section).connect().probe()
+
+
+async def test_failure_of_the_key_holder_reaches_the_worker(
+    start: Callable[[ProviderSection], Providers], section: ProviderSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(PIN)
+
+    monkeypatch.setattr(ProviderProcess, "start", fail)
+    with pytest.raises(KeyProviderError, match=r"failed to run the key provider seal \(RuntimeError\)") as caught:
+        await start(section).connect().probe()
+    assert not isinstance(caught.value, KeyProviderUnavailableError)
 
 
 async def test_closing_ends_a_stopped_process(providers: Providers) -> None:

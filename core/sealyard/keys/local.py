@@ -34,7 +34,15 @@ from sealyard.fs.private import make_private_dir
 from sealyard.keys.capabilities import describe_capabilities
 from sealyard.keys.key_import import load_certificate_of, load_key
 from sealyard.keys.master_key import verify_master_key
-from sealyard.keys.material import Material, create_certificate, describe, from_bytes, generate_key, to_bytes
+from sealyard.keys.material import (
+    Material,
+    compute_symmetric_fingerprint,
+    create_certificate,
+    describe,
+    from_bytes,
+    generate_key,
+    to_bytes,
+)
 from sealyard.keys.provider import KeyWrapper, Signer
 from sealyard.keys.wrapping import unwrap_secret, wrap_secret
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
@@ -300,7 +308,14 @@ class LocalKeyProvider:
         if version.wrapped_by is UNSET:
             return key
         wrapper = self._require_wrapper(info.uri)
-        return await wrapper.unwrap(version.wrapped_by, key, _wrapping_context(info.uri, version))
+        unwrapped_key = await wrapper.unwrap(version.wrapped_by, key, _wrapping_context(info.uri, version))
+        if compute_symmetric_fingerprint(unwrapped_key) != version.fingerprint:
+            # A breached key service could otherwise have firmware encrypted with a key of its own.
+            raise InvalidKeyError(
+                f"{version.wrapped_by.uri} returned another key than {info.uri} version {version_number}.",
+                "Check the token or service before you use its keys again.",
+            )
+        return unwrapped_key
 
     def _read_info(self, name: str) -> KeyInfo:
         path = self._key_dir(name) / _INFO_FILE

@@ -85,7 +85,7 @@ def describe(material: Material, version_number: int, origin: str, certificate: 
     Raises :class:`InvalidKeyError` if the certificate is invalid or belongs to another key.
     """
     if isinstance(material, bytes):
-        fingerprint = hmac.digest(material, b"sealyard key check", "sha256")[:8].hex()
+        fingerprint = compute_symmetric_fingerprint(material)
         return KeyVersion(version=version_number, created_at=datetime.now(UTC), origin=origin, fingerprint=fingerprint)
     assert certificate is not None
     return describe_public_key(material.public_key(), version_number, origin, certificate)
@@ -113,6 +113,11 @@ def describe_public_key(public_key: PublicKeyTypes, version_number: int, origin:
         certificate_valid_from=parsed_certificate.not_before,
         issuers=describe_issuers(certificate) or UNSET,
     )
+
+
+def compute_symmetric_fingerprint(key: bytes) -> str:
+    """Return the truncated HMAC that :attr:`KeyVersion.fingerprint` of a symmetric key is."""
+    return hmac.digest(key, b"sealyard key check", "sha256")[:8].hex()
 
 
 def create_certificate(material: Material, subject: str) -> bytes | None:
