@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,6 +17,7 @@ from sealyard.crypto.signatures import verify
 from sealyard.keys.backend import KeyBackend
 from sealyard.keys.backends.pkcs11 import backend as backend_module
 from sealyard.keys.backends.pkcs11 import generation as generation_module
+from sealyard.keys.backends.pkcs11 import module as module_module
 from sealyard.keys.backends.pkcs11.connection import TokenConnection, TokenSession
 from sealyard.keys.backends.pkcs11.errors import LOST_TOKEN_ERRORS, PIN_ERRORS, describe_error
 from sealyard.keys.backends.pkcs11.key_objects import search_keys
@@ -30,6 +32,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.provider_settings import ProviderSettings, Secrets
 from tests.support.extent import choose_count
+from tests.support.limits import TIMEOUT
 from tests.support.p11_kit import TokenServer, server_socket, token_server
 from tests.support.softhsm import (
     PIN,
@@ -118,6 +121,31 @@ def test_module_is_usable_after_failed_open(softhsm: SoftHsm) -> None:
     async def scenario() -> None:
         async with opened_backend(make_settings(), make_secrets()) as backend:
             await backend.probe()
+
+    asyncio.run(scenario())
+
+
+def test_module_that_locks_is_called_by_several_threads(softhsm: SoftHsm) -> None:
+    barrier = threading.Barrier(4)
+
+    async def scenario() -> None:
+        async with opened_backend(make_settings(), make_secrets()) as backend:
+            waits = [backend._connection.run("wait", lambda _: barrier.wait(TIMEOUT)) for _ in range(4)]
+            assert sorted(await asyncio.gather(*waits)) == [0, 1, 2, 3]
+
+    asyncio.run(scenario())
+
+
+def test_module_that_cannot_lock_is_called_by_one_thread(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
+    functions = SimpleNamespace(contents=SimpleNamespace(initialize=lambda _: 0xA))
+    monkeypatch.setattr(module_module, "_modules", {})
+    monkeypatch.setattr(module_module, "_has_one_function_list", lambda _: True)
+    monkeypatch.setattr(module_module, "_get_functions", lambda _: functions)
+
+    async def scenario() -> None:
+        async with opened_backend(make_settings(), make_secrets()) as backend:
+            assert module_module._modules[SoftHsm.module]._gate.is_serial
+            await asyncio.gather(*(backend.list_keys() for _ in range(8)))
 
     asyncio.run(scenario())
 
