@@ -84,7 +84,7 @@ class AwsKmsOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fiel
     AWS SDK finds: environment, shared files, container or instance role.
     """
 
-    region: Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="Region of the keys.")]
+    region: Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d{1,2}$", description="Region of the keys.")]
     account: Annotated[
         str, Meta(pattern=r"^(\d{12})?$", description="Account of the keys; default: any that permits the use.")
     ] = ""
