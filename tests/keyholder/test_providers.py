@@ -161,11 +161,12 @@ async def probe_when_available(client: ProviderClient) -> None:
 async def test_hanging_process_is_replaced(
     providers: Providers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(provider_supervisor, "PING_INTERVAL", 0.05)
-    monkeypatch.setattr(provider_supervisor, "PING_TIMEOUT", 0.5)
     client = providers.connect()
     await client.probe()
-    pid = await kill(providers, client, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(provider_supervisor, "PING_INTERVAL", 0.05)
+        patch.setattr(provider_supervisor, "PING_TIMEOUT", 0.5)
+        pid = await kill(providers, client, signal.SIGSTOP)
     await probe_when_available(client)
     assert providers.supervisor.pid != pid
     assert "does not answer" in capsys.readouterr().err
@@ -174,12 +175,13 @@ async def test_hanging_process_is_replaced(
 async def test_process_with_an_endless_request_is_replaced(
     providers: Providers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provider_supervisor, "PING_INTERVAL", 0.05)
-    monkeypatch.setattr(provider_supervisor, "MAX_REQUEST_SECONDS", 0.1)
     client = providers.connect()
     await client.probe()
-    with pytest.raises(KeyProviderUnavailableError, match="has not finished a request in time"):
-        await client.describe("endless")
+    with monkeypatch.context() as patch:
+        patch.setattr(provider_supervisor, "PING_INTERVAL", 0.05)
+        patch.setattr(provider_supervisor, "MAX_REQUEST_SECONDS", 0.1)
+        with pytest.raises(KeyProviderUnavailableError, match="has not finished a request in time"):
+            await client.describe("endless")
     await probe_when_available(client)
 
 
