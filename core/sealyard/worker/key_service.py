@@ -31,6 +31,7 @@ from sealyard.model.worker_messages import (
     AuditPublicKey,
     ConfirmAudited,
     CreateCertificateRequest,
+    DescribeKey,
     ExportKey,
     GenerateKey,
     GetSignedCheckpoint,
@@ -107,6 +108,8 @@ class KeyService:
                 return await self._generate(request_id, command)
             case RegisterKey():
                 return await self._register(request_id, command)
+            case DescribeKey(uri=uri):
+                return KeyResponse(request_id=request_id, described=await self._providers.describe(uri))
             case ListBackendKeys(section=section):
                 return KeyResponse(request_id=request_id, provider_keys=await self._providers.list_keys(section))
             case ProbeProviders():

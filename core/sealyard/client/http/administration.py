@@ -14,6 +14,7 @@ from sealyard.client.http.requests import ApiCalls, json_call, path_segment, que
 from sealyard.client.key_files import load_certificate_content, load_key_content, new_key_file
 from sealyard.fs.atomic import write_all
 from sealyard.model.access import AclRule, Action, Membership, Subject, SubjectState
+from sealyard.model.backend_keys import ProviderKeys, ProviderStatus
 from sealyard.model.base import FrozenStruct
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.errors import NotFoundError
@@ -24,7 +25,9 @@ from sealyard.model.requests import (
     DeviceRequest,
     DeviceUpdate,
     EncryptionKeyRequest,
+    KeyGeneration,
     KeyImport,
+    KeyRegistration,
     SigningKeyRequest,
 )
 
@@ -100,6 +103,20 @@ class KeyCalls(ApiCalls):
     async def import_key(self, request: KeyImport) -> KeyInfo:
         body = await asyncio.to_thread(load_key_content, request)
         return await self._sender.send("POST", "/key", body, KeyInfo)
+
+    async def key_providers(self) -> tuple[ProviderStatus, ...]:
+        return await self._sender.get("/keyProvider", tuple[ProviderStatus, ...])
+
+    async def provider_keys(self, provider: str = "") -> tuple[ProviderKeys, ...]:
+        return await self._sender.get(
+            "/keyProvider/keys", tuple[ProviderKeys, ...], query_params(provider=provider or None)
+        )
+
+    async def register_key(self, request: KeyRegistration) -> KeyInfo:
+        return await self._sender.send("POST", "/key/registration", request, KeyInfo)
+
+    async def generate_key(self, request: KeyGeneration) -> KeyInfo:
+        return await self._sender.send("POST", "/key/generation", request, KeyInfo)
 
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._sender.send("POST", "/key/rotation", {"uri": uri}, KeyInfo)
@@ -181,9 +198,5 @@ def _build_device_body(request: DeviceRequest) -> dict[str, Any]:
 
 
 def _build_key_reference(key: EncryptionKeyRequest | SigningKeyRequest) -> dict[str, str | None]:
-    return {
-        "algorithm": key.algorithm,
-        "name": key.name,
-        "description": key.description,
-        "reference": key.uri,
-    }
+    fields: dict[str, str | None] = msgspec.to_builtins(key)
+    return {"reference": fields.pop("uri"), **{name: value for name, value in fields.items() if value is not None}}
