@@ -6,7 +6,17 @@ import os
 import sys
 import tempfile
 
-from tests.benchmarks import application, growth, memory, rates, server, throughput, verification
+from tests.benchmarks import (
+    application,
+    growth,
+    key_services,
+    memory,
+    rates,
+    server,
+    throughput,
+    tokens,
+    verification,
+)
 
 MEASUREMENTS = {
     "throughput": throughput.rows,
@@ -16,6 +26,8 @@ MEASUREMENTS = {
     "growth": growth.rows,
     "application": application.rows,
     "server": server.rows,
+    "key_services": key_services.rows,
+    "tokens": tokens.rows,
 }
 
 

@@ -97,11 +97,11 @@ def create_container(
     return path
 
 
-def split_container(path: Path) -> tuple[int, int, list[bytes]]:
+def split_container(path: Path, firmware_count: int = len(FIRMWARE)) -> tuple[int, int, list[bytes]]:
     """Split the container into files next to it; return the cipher number, the signature number and the hashes."""
     data = path.read_bytes()
     magic, version, metadata_length, cipher, signature, count = struct.unpack_from("<8sBHHHB", data)
-    assert (magic, version, count) == (b"Bosch_SE", 1, len(FIRMWARE))
+    assert (magic, version, count) == (b"Bosch_SE", 1, firmware_count)
     lengths = struct.unpack_from(f"<{count}I", data, 16)
     hashes = [data[16 + 4 * count + 32 * index :][:32] for index in range(count)]
     end_of_table = 16 + 36 * count

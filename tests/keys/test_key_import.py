@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs7,
     pkcs12,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealyard.crypto.certificates import compute_fingerprint
@@ -173,6 +174,19 @@ def test_renewed_chain_is_checked_at_the_given_time() -> None:
     expired = certificate_pem(KEY, "leaf", days=1)
     valid_at = x509.load_pem_x509_certificate(expired).not_valid_after_utc
     assert load_certificate_of(KEY.public_key(), expired, valid_at) == expired
+
+
+DER_BUNDLE = pkcs7.serialize_certificates([ROOT.certificate, AUTHORITY.certificate, ISSUED], Encoding.DER)
+
+
+@settings(max_examples=500)
+@given(st.integers(0, len(DER_BUNDLE) - 1), st.integers(1, 255))
+def test_damaged_chain_raises_no_other_error(position: int, change: int) -> None:
+    content = bytearray(DER_BUNDLE)
+    content[position] ^= change
+    for load_damaged in (load_renewed, lambda data: load_key(key_pem(KEY), EC_P256, None, data)):
+        with suppress(InvalidKeyError):
+            load_damaged(bytes(content))
 
 
 def test_key_is_imported_with_its_chain() -> None:

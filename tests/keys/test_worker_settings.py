@@ -15,6 +15,7 @@ from sealyard.keys.worker_settings import (
     worker_settings_schema,
 )
 from sealyard.model.errors import KeyProviderError
+from sealyard.model.provider_routes import ProviderRoute
 from sealyard.model.provider_settings import ProcessSettings
 from sealyard.model.workspace import WorkspacePaths
 
@@ -132,6 +133,13 @@ def test_key_services_use_the_network_unless_it_is_forbidden(
         assert section.process.network is expected
 
 
+def test_route_uses_the_defaults_of_options(paths: WorkspacePaths) -> None:
+    (section,) = load(paths, '[keys.corp]\nprovider = "vault"\naddress = "https://vault.example"\n')
+    assert section.route == ProviderRoute(section="corp", scheme="vault", attributes={"mount": "transit"})
+    (section,) = load(paths, '[keys.cloud]\nprovider = "acme"\nmount = "a"\n')
+    assert section.route == ProviderRoute(section="cloud", scheme="acme")
+
+
 def test_folder_of_a_library_is_readable(paths: WorkspacePaths) -> None:
     (section,) = load(paths, SECTION.replace("/m.so", "/opt/vendor/m.so.2"))
     assert section.find_option_paths(paths.root) == (Path("/opt/vendor"),)
@@ -161,6 +169,15 @@ def test_variable_names_another_file(paths: WorkspacePaths, tmp_path: Path) -> N
     other.write_text(SECTION)
     assert [section.settings.name for section in load_worker_settings(paths, environ)] == ["seal"]
     assert load_worker_settings(paths, environ, tenant="acme") == ()
+
+
+def test_settings_that_others_can_write_are_refused(paths: WorkspacePaths) -> None:
+    load(paths, SECTION)
+    for mode in (0o620, 0o602):
+        paths.worker_settings.chmod(mode)
+        with pytest.raises(KeyProviderError, match="Other users can write") as caught:
+            load_worker_settings(paths, {})
+        assert "chmod go-w" in caught.value.hint
 
 
 def test_secrets_come_from_files_and_credentials(paths: WorkspacePaths, tmp_path: Path) -> None:

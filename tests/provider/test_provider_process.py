@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import select
 import signal
@@ -31,12 +32,14 @@ from sealyard.model.provider_messages import (
     ProviderResponse,
     ProviderStarted,
     ProviderToWorker,
+    ProviderUnavailable,
 )
 from sealyard.model.provider_settings import Secrets
 from sealyard.worker import provider_client
 from sealyard.worker.provider_client import ProviderClient
 from tests.keys.backend_contract import BackendContract
-from tests.support.provider_process import PIN, ProviderProcess, file_backend_settings
+from tests.support.key_backends.file_key_backend import StoredKey
+from tests.support.provider_process import EXIT_TIMEOUT, PIN, ProviderProcess, file_backend_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +112,33 @@ async def test_response_that_is_too_long_is_an_error(ends: tuple[socket.socket, 
         await client.probe()
 
 
+class MessageRecorder:
+    def __init__(self) -> None:
+        self.received = b""
+
+    def decode(self, message: bytes) -> ProviderToWorker:
+        self.received += message
+        return _decoder.decode(message)
+
+
+async def test_connection_carries_no_private_key(
+    backend: KeyBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = MessageRecorder()
+    monkeypatch.setattr(provider_client, "_decoder", recorder)
+    await backend.generate("signs", KeyType.ED25519)
+    await backend.sign("signs", "1", SigningAlgorithm.ED25519, b"message", None)
+    await backend.generate("wraps", KeyType.AES_256)
+    await backend.wrap("wraps", "1", b"secret", b"context")
+    await backend.list_keys()
+    assert b"signs" in recorder.received
+    for path in (tmp_path / "keys").glob("*.json"):
+        (key,) = msgspec.json.decode(path.read_bytes(), type=StoredKey).versions
+        secret = key[-32:]
+        for encoded in (secret.hex().encode(), base64.b64encode(secret), base64.b64encode(key)):
+            assert encoded[:40] not in recorder.received
+
+
 # ---- processes that end
 
 
@@ -176,6 +206,56 @@ async def test_response_without_result_is_an_error(ends: tuple[socket.socket, so
     PacketWriter(ends[1].fileno()).send(msgspec.json.encode(ProviderResponse(request_id=1)))
     with pytest.raises(KeyProviderError, match="did not return a result"):
         await request
+
+
+async def test_requests_fail_with_the_error_of_the_key_holder(ends: tuple[socket.socket, socket.socket]) -> None:
+    def send(message: ProviderToWorker) -> None:
+        PacketWriter(ends[1].fileno()).send(msgspec.json.encode(message))
+
+    client = ProviderClient(ends[0].fileno(), "test")
+    client.start()
+    request = asyncio.create_task(client.probe())
+    await asyncio.to_thread(PacketReader(ends[1].fileno()).read)
+    send(ProviderUnavailable(error=KeyProviderError("The PIN is wrong.", "Correct it.").to_info()))
+    for operation in (request, client.probe(), client.list_keys()):
+        with pytest.raises(KeyProviderError, match="The PIN is wrong"):
+            await operation
+    send(ProviderStarted())
+    async with asyncio.timeout(EXIT_TIMEOUT):
+        while (error := await find_error(client)) and "PIN" in error:
+            await asyncio.sleep(0)
+
+
+async def find_error(client: ProviderClient) -> str:
+    """Return the error of a request, or an empty string if the request was sent."""
+    request = asyncio.create_task(client.probe())
+    await asyncio.sleep(0)
+    if not request.done():
+        request.cancel()
+        return ""
+    return str(request.exception())
+
+
+async def test_requests_that_are_given_up_are_not_sent(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that hangs reads nothing, so that long requests fill the buffer of the socket."""
+    client = ProviderClient(ends[0].fileno(), "test")
+    client.start()
+    monkeypatch.setattr(provider_client, "REQUEST_TIMEOUT", 0.2)
+    for _ in range(3):
+        with pytest.raises(KeyProviderUnavailableError, match="does not answer"):
+            await client.sign("a", "1", SigningAlgorithm.ED25519, bytes(2**20), None)
+    monkeypatch.setattr(provider_client, "REQUEST_TIMEOUT", EXIT_TIMEOUT)
+    request = asyncio.create_task(client.probe())
+    await asyncio.sleep(0)
+    reader, received = PacketReader(ends[1].fileno()), list[int]()
+    while 4 not in received:
+        message = await asyncio.to_thread(reader.read)
+        received.append(msgspec.json.decode(message or b"", type=ProviderRequest).request_id)
+    assert received == [1, 4]
+    PacketWriter(ends[1].fileno()).send(msgspec.json.encode(ProviderResponse(request_id=4)))
+    await request
 
 
 # ---- messages of the key holder, and invalid requests

@@ -12,13 +12,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import httpx
 
+from sealyard.keys.backend import KeyBackend
+from sealyard.keys.backends.aws_kms.backend import AwsKmsBackend
+from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
+from tests.support.backend_access import opened_backend, opening_error
 from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
 from tests.support.programs import require_module, skip_missing
@@ -118,14 +123,31 @@ class MiniStack:
             self._process.wait()
 
 
+def opened_kms(settings: ProviderSettings, secrets: Secrets = ROOT) -> AbstractAsyncContextManager[KeyBackend]:
+    return opened_backend(AwsKmsBackend, settings, secrets)
+
+
+def kms_error(settings: ProviderSettings, secrets: Secrets) -> KeyProviderError:
+    """Return the error of opening the backend."""
+    return opening_error(AwsKmsBackend, settings, secrets)
+
+
+def new_alias() -> str:
+    return f"alias/test-{token_hex(6)}"
+
+
+def allow(*actions: str) -> dict[str, Any]:
+    """Return a policy that permits the actions of IAM with all keys."""
+    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}]}
+
+
 @contextmanager
 def run_ministack(folder: Path) -> Iterator[MiniStack]:
     require_ministack()
-    # The program refuses a reserved port, so the port is free for a moment.
     with ReservedPort() as port:
         server = MiniStack(folder, port.number)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

@@ -8,13 +8,19 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import httpx
 
+from sealyard.keys.backend import KeyBackend
+from sealyard.keys.backends.vault.backend import VaultBackend
+from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
+from tests.support.backend_access import opened_backend, opening_error
+from tests.support.documented_policies import read_policy
 from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
 from tests.support.programs import skip_missing
@@ -22,14 +28,7 @@ from tests.support.programs import skip_missing
 MOUNT = "transit"
 ROLE = "sealyard"
 
-POLICY = """
-path "transit/keys" { capabilities = ["list"] }
-path "transit/keys/*" { capabilities = ["create", "read", "update"] }
-path "transit/sign/*" { capabilities = ["update"] }
-path "transit/encrypt/*" { capabilities = ["update"] }
-path "transit/decrypt/*" { capabilities = ["update"] }
-"""
-"""The policy of the documentation for a role that also generates and rotates keys."""
+POLICY = read_policy("vault", "manage")
 
 
 def require_openbao() -> Path:
@@ -149,16 +148,28 @@ class OpenBao:
             return
 
 
+def opened_vault(settings: ProviderSettings, secrets: Secrets) -> AbstractAsyncContextManager[KeyBackend]:
+    return opened_backend(VaultBackend, settings, secrets)
+
+
+def vault_error(settings: ProviderSettings, secrets: Secrets) -> KeyProviderError:
+    """Return the error of opening the backend."""
+    return opening_error(VaultBackend, settings, secrets)
+
+
+def new_name() -> str:
+    return f"{MOUNT}/test-{token_hex(6)}"
+
+
 @contextmanager
 def run_openbao(folder: Path, certificate: Path | None = None, key: Path | None = None) -> Iterator[OpenBao]:
     """Run a server whose Transit engine is empty."""
     require_openbao()
-    # The program does not bind a reserved port, so the ports are free for a moment.
     with ReservedPort() as port, ReservedPort() as cluster_port:
         server = OpenBao(folder, port.number, cluster_port.number, certificate, key)
-    try:
-        server.start()
-        server.enable()
-        yield server
-    finally:
-        server.close()
+        try:
+            server.start()
+            server.enable()
+            yield server
+        finally:
+            server.close()

@@ -31,16 +31,16 @@ class TokenServer:
     def __init__(self, hsm: SoftHsm, socket: Path) -> None:
         self.module = require_client()
         self._hsm = hsm
-        self._socket = socket
+        self.socket = socket
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        return {_ADDRESS_VARIABLE: f"unix:path={self._socket}"}
+        return {_ADDRESS_VARIABLE: f"unix:path={self.socket}"}
 
     def start(self) -> None:
         """Start the server, and wait until it accepts connections."""
-        command = [require("p11-kit"), "server", "--foreground", "--name", str(self._socket)]
+        command = [require("p11-kit"), "server", "--foreground", "--name", str(self.socket)]
         command += ["--provider", self._hsm.module, f"pkcs11:token={TOKEN}"]
         self._process = subprocess.Popen(
             command,

@@ -14,6 +14,7 @@ from typing import AnyStr
 from tests.support.limits import TIMEOUT
 
 KEY_HOLDER_MODULE = "sealyard.keyholder"
+PROVIDER_MODULE = "sealyard.provider"
 
 
 def is_running(pid: int) -> bool:
@@ -58,7 +59,12 @@ def find_key_holder(owner: int) -> int | None:
 
 def find_workers(owner: int) -> set[int]:
     key_holder = find_key_holder(owner)
-    return set() if key_holder is None else children_of(key_holder)
+    return set() if key_holder is None else children_of(key_holder) - find_providers(key_holder)
+
+
+def find_providers(key_holder: int) -> set[int]:
+    """Return the provider processes that a key holder has started."""
+    return {pid for pid in children_of(key_holder) if PROVIDER_MODULE in command_line(pid)}
 
 
 def find_by_environment(mark: str) -> set[int]:

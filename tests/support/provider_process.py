@@ -11,12 +11,14 @@ from pathlib import Path
 import msgspec
 
 from sealyard.jobs.environment import select_environment
+from sealyard.keys.material import generate_key, to_bytes
+from sealyard.model.algorithms import KeyType
 from sealyard.model.provider_messages import ConnectWorker, FromProvider, OpenProvider
 from sealyard.model.provider_settings import ProcessSettings, ProviderSettings, Secrets
 
 PIN = "canary-1234"
-BACKEND_FOLDER = Path(__file__).with_name("file_backend")
-"""A distribution with the key backend of the scheme ``files``."""
+BACKEND_FOLDER = Path(__file__).with_name("key_backends")
+"""A distribution with the key backends of the schemes ``files`` and ``attacks``."""
 
 BACKEND_PYTHONPATH = os.pathsep.join(map(str, (BACKEND_FOLDER, BACKEND_FOLDER.parents[2])))
 """Adds the backend, and the modules of the tests that it needs, to a process."""
@@ -35,6 +37,12 @@ def file_backend_settings(folder: Path) -> OpenProvider:
         secrets=Secrets(values={"pin": PIN.encode()}),
         process=ProcessSettings(paths=(str(folder),)),
     )
+
+
+def store_file_key(folder: Path, name: str, kind: KeyType) -> None:
+    """Create a key of the file backend, as another program would."""
+    key = {"kind": kind, "versions": [to_bytes(generate_key(kind))]}
+    (folder / f"{name}.json").write_bytes(msgspec.json.encode(key))
 
 
 class ProviderProcess:

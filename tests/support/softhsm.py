@@ -26,15 +26,17 @@ _MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
 
 
 class SoftHsm:
-    """Tokens in ``folder``. ``mechanisms``: those that SoftHSM offers, in the syntax of ``slots.mechanisms``."""
+    """Tokens in ``folder``. ``disabled_mechanisms``: the mechanisms that they do not have."""
 
     module = str(_MODULE)
 
-    def __init__(self, folder: Path, mechanisms: str = "ALL") -> None:
+    def __init__(self, folder: Path, *disabled_mechanisms: str) -> None:
         self.folder = folder
         self.config = folder / "softhsm2.conf"
         self.tokens = folder / "tokens"
         self.tokens.mkdir()
+        # SoftHSM 2.6.1 ignores the first name after the minus sign.
+        mechanisms = ",".join(("-CKM_VENDOR_DEFINED", *disabled_mechanisms)) if disabled_mechanisms else "ALL"
         self.config.write_text(
             f"directories.tokendir = {self.tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
             f"slots.mechanisms = {mechanisms}\n"
@@ -52,6 +54,11 @@ class SoftHsm:
         """Create a token that has the PIN of its security officer only. It must be the second one."""
         arguments = ["--init-token", "--slot-index", "1", "--label", label, "--so-pin", OFFICER_PIN]
         self._run(require("pkcs11-tool"), "--module", self.module, *arguments)
+
+    def import_key(self, path: Path, label: str, identifier: str) -> None:
+        """Import a private key, and its public key, from a PKCS#8 file (PEM)."""
+        arguments = ["--import", str(path), "--token", TOKEN, "--pin", PIN, "--label", label, "--id", identifier]
+        self._run("softhsm2-util", *arguments)
 
     def run_tool(self, *arguments: str, token: str = TOKEN, pin: str = PIN) -> bytes:
         """Run ``pkcs11-tool`` of OpenSC and return its output."""

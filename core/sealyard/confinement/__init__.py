@@ -40,6 +40,10 @@ class Confinement:
         self._apply("user-namespace", namespaces.enter_user_namespace)
         self._apply("not-dumpable", forbid_memory_access)
 
+    def end_with_parent(self) -> None:
+        """Have the kernel kill the process when its parent ends. Must be called after :meth:`protect_memory`."""
+        self._apply("parent-death-signal", process.end_with_parent)
+
     def restrict(self, paths: ReachablePaths, sockets: SocketAccess = SocketAccess.NONE) -> None:
         """Remove access to the network, to files outside ``paths`` and to system calls that the process never uses.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 
 from sealyard.confinement import syscalls
 
+PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 
 _CAPSET = {"x86_64": 126, "aarch64": 91}
@@ -15,6 +17,14 @@ _CAPABILITY_VERSION_3 = 0x20080522
 def forbid_new_privileges() -> None:
     """Prevent that a program gains privileges. Landlock and seccomp require this of an ordinary user."""
     syscalls.prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill the process when its parent ends, even if it is stopped or blocked.
+
+    Must be called after the process has entered a user namespace, which resets it.
+    """
+    syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _CapabilityHeader(ctypes.Structure):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from sealyard.keyholder.provider_supervisor import ProviderSupervisor
 from sealyard.keys.worker_settings import ProviderSection, load_worker_settings
 from sealyard.model.errors import ErrorInfo, KeyProviderError
-from sealyard.model.provider_routes import ProviderRoute
 from sealyard.model.workspace import WorkspacePaths
+
+if TYPE_CHECKING:
+    from sealyard.keyholder.provider_supervisor import ProviderSupervisor
 
 
 class ProviderGroup:
@@ -24,8 +26,8 @@ class ProviderGroup:
         self, sections: Sequence[ProviderSection], paths: WorkspacePaths, error: ErrorInfo | None = None
     ) -> None:
         self.error = error
-        self.routes = tuple(ProviderRoute.of(section.settings) for section in sections)
-        self._supervisors = [ProviderSupervisor(section, paths.root, paths.worker_log) for section in sections]
+        self.routes = tuple(section.route for section in sections)
+        self._supervisors = _start_supervisors(sections, paths) if sections else []
 
     @classmethod
     def load(cls, paths: WorkspacePaths, tenant: str) -> ProviderGroup:
@@ -52,3 +54,10 @@ class ProviderGroup:
         """End all provider processes."""
         for supervisor in self._supervisors:
             supervisor.close()
+
+
+def _start_supervisors(sections: Sequence[ProviderSection], paths: WorkspacePaths) -> list[ProviderSupervisor]:
+    # Imported here, so that workspaces without providers open faster.
+    from sealyard.keyholder.provider_supervisor import ProviderSupervisor
+
+    return [ProviderSupervisor(section, paths.root, paths.worker_log) for section in sections]

@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import KeyProviderError
+from sealyard.model.provider_routes import ProviderRoute
 from sealyard.model.provider_settings import ProcessSettings, ProviderSettings, Secrets
 from sealyard.model.workspace import WorkspacePaths
 
@@ -31,6 +32,7 @@ CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 _SECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _LIBRARY = re.compile(r"\.(so[0-9.]*|dylib)$")
 _OTHER_USERS = 0o077
+_OTHER_WRITERS = 0o022
 
 
 class SecretSource(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
@@ -112,6 +114,15 @@ class ProviderSection(FrozenStruct, frozen=True, kw_only=True):
     settings: ProviderSettings
     process: ProcessSettings
     secret_sources: Mapping[str, SecretSource]
+
+    @property
+    def route(self) -> ProviderRoute:
+        """The keys that the section serves."""
+        options_type = OPTION_TYPES.get(self.settings.provider)
+        if options_type is None:
+            return ProviderRoute.of(self.settings)
+        options = msgspec.structs.asdict(self.settings.parse_options(options_type))
+        return ProviderRoute.of(msgspec.structs.replace(self.settings, options=options))
 
     def find_option_paths(self, workspace: Path) -> tuple[Path, ...]:
         """Return the paths in the options, which the provider must read.
@@ -213,9 +224,13 @@ def _options_schema(options_type: type[FrozenStruct], common_keys: tuple[str, ..
 def _read_sections(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise _settings_error(path, f"cannot be read: {error.strerror}") from error
+    if mode & _OTHER_WRITERS:
+        # They could name a module of their own, which would receive the PIN.
+        raise KeyProviderError(f"Other users can write {path}.", f"Run: chmod go-w {path}")
     import tomllib  # imported here because most workspaces have no such file
 
     if len(content) > MAX_FILE_BYTES:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.certificate_notices import CertificateNotice
 from sealyard.model.key_checks import KeyCheck
 from sealyard.model.tasks import Decision, DetailedStatus, ResultState, TaskKind, TaskStatus
 from sealyard.model.webhooks import WebhookEvent
@@ -51,17 +52,21 @@ class WorkspaceChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The device configuration, key, subject, rule or policy named by ``resource`` has changed.
 
     For the resource ``WORKSPACE``, the warnings of the workspace have changed. This event is durable. ``key_check``:
-    the check that found that a key has failed or works again; None for other changes.
+    the check that found that a key has failed or works again; None for other changes. ``certificate``: the certificate
+    of the key that expires soon or has expired, when people are notified of it; None for other changes.
     """
 
     cursor: int
     at: datetime
     resource: str
     key_check: KeyCheck | None = None
+    certificate: CertificateNotice | None = None
 
     @property
     def notification(self) -> WebhookEvent | None:
         """The event that webhooks receive for this change, if any."""
+        if self.certificate is not None:
+            return WebhookEvent.CERTIFICATE_EXPIRING
         if self.key_check is None:
             return None
         return WebhookEvent.KEY_RECOVERED if self.key_check.passed else WebhookEvent.KEY_FAILED

@@ -23,8 +23,9 @@ class NotificationEvent(StrEnum):
     """An event that targets are notified of.
 
     The targets of a person receive ``waiting`` and ``reminder`` for requests that the person may approve,
-    ``escalation`` if the person is an administrator, and ``decision`` and ``failure`` for the person's own requests.
-    The targets of a device configuration receive all events of its requests.
+    ``escalation`` if the person is an administrator, ``decision`` and ``failure`` for the person's own requests, and
+    ``certificate`` if a certificate expires soon of a device configuration for which the person may approve. The
+    targets of a device configuration receive all events of its requests and certificates.
     """
 
     WAITING = "waiting"
@@ -32,9 +33,15 @@ class NotificationEvent(StrEnum):
     ESCALATION = "escalation"
     DECISION = "decision"
     FAILURE = "failure"
+    CERTIFICATE = "certificate"
 
 
-DEFAULT_EVENTS = (NotificationEvent.WAITING, NotificationEvent.REMINDER, NotificationEvent.ESCALATION)
+DEFAULT_EVENTS = (
+    NotificationEvent.WAITING,
+    NotificationEvent.REMINDER,
+    NotificationEvent.ESCALATION,
+    NotificationEvent.CERTIFICATE,
+)
 """The events of a target if none are given."""
 
 _EVENTS = {
@@ -45,11 +52,12 @@ _EVENTS = {
     WebhookEvent.TASK_REJECTED: NotificationEvent.DECISION,
     WebhookEvent.TASK_FAILED: NotificationEvent.FAILURE,
     WebhookEvent.TASK_CANCELLED: NotificationEvent.FAILURE,
+    WebhookEvent.CERTIFICATE_EXPIRING: NotificationEvent.CERTIFICATE,
 }
 
 
 def notification_event(event: WebhookEvent | None) -> NotificationEvent | None:
-    """Return the event that targets are notified of for a change of a task; None if there is none."""
+    """Return the event that targets are notified of for a change; None if there is none."""
     return _EVENTS.get(event) if event is not None else None
 
 

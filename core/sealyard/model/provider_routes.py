@@ -12,7 +12,6 @@ from sealyard.model.pkcs11_uris import Pkcs11Name, parse_pkcs11_name
 from sealyard.model.provider_settings import ProviderSettings
 
 _ARN_PARTS = 6
-_DEFAULT_MOUNT = "transit"
 
 
 class ProviderRoute(FrozenStruct, frozen=True, kw_only=True):
@@ -24,7 +23,10 @@ class ProviderRoute(FrozenStruct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, settings: ProviderSettings) -> ProviderRoute:
-        """Return the route of a section. Its attributes are the options that can also be part of a key URI."""
+        """Return the route of a section. Its attributes are the options that can also be part of a key URI.
+
+        ``settings``: with the defaults of options that the section does not set.
+        """
         names = _ATTRIBUTE_NAMES.get(settings.provider, ())
         attributes = {name: value for name in names if isinstance(value := settings.options.get(name), str) and value}
         return cls(section=settings.name, scheme=settings.provider, attributes=attributes)
@@ -36,26 +38,29 @@ class ProviderRoute(FrozenStruct, frozen=True, kw_only=True):
         return "" if template is None else template(self.attributes)
 
     def serves(self, uri: KeyUri) -> bool:
-        if uri.scheme != self.scheme:
-            return False
         attributes = _parse_attributes(uri)
-        return all(attributes.get(name, value) == value for name, value in self.attributes.items())
+        return uri.scheme == self.scheme and all(
+            attributes.get(name, value) == value for name, value in self.attributes.items()
+        )
+
+    def count_matches(self, uri: KeyUri) -> int:
+        """Return how many attributes of the section the URI names."""
+        return len(self.attributes.keys() & _parse_attributes(uri).keys())
 
 
 def find_route(routes: Iterable[ProviderRoute], uri: KeyUri) -> ProviderRoute:
-    """Return the route of the section that serves the key: the one with the most attributes.
+    """Return the route of the section that serves the key: the one of which the URI names the most attributes.
 
     Raises :class:`KeyProviderError` if there is none, or if several serve it equally well.
     """
-    candidates = sorted(
-        (route for route in routes if route.serves(uri)), key=lambda route: len(route.attributes), reverse=True
-    )
+    candidates = [route for route in routes if route.serves(uri)]
     if not candidates:
         raise KeyProviderError(
             f"No section of worker.toml serves the key {uri}.",
             "Add a section [keys.NAME] for its token or key service; see worker.example.toml.",
         )
-    best = [route for route in candidates if len(route.attributes) == len(candidates[0].attributes)]
+    most_matches = max(route.count_matches(uri) for route in candidates)
+    best = [route for route in candidates if route.count_matches(uri) == most_matches]
     if len(best) > 1:
         sections = ", ".join(f"keys.{route.section}" for route in best)
         raise KeyProviderError(
@@ -82,9 +87,9 @@ _ATTRIBUTE_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 _KEY_PREFIXES: Mapping[str, Callable[[Mapping[str, str]], str]] = MappingProxyType(
     {
-        "pkcs11": lambda attributes: f"pkcs11:{Pkcs11Name(token=attributes.get('token', ''), object='')}",
+        "pkcs11": lambda attributes: f"pkcs11:{Pkcs11Name(token=attributes['token'], object='')}",
         "awskms": lambda _: "awskms:alias/",
-        "vault": lambda attributes: f"vault:{attributes.get('mount', _DEFAULT_MOUNT)}/",
+        "vault": lambda attributes: f"vault:{attributes['mount']}/",
     }
 )
 _PARSERS: Mapping[str, Callable[[str], Mapping[str, str]]] = MappingProxyType(

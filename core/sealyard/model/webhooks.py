@@ -25,6 +25,7 @@ class WebhookEvent(StrEnum):
     RESULT_GONE = "result.gone"
     KEY_FAILED = "key.failed"
     KEY_RECOVERED = "key.recovered"
+    CERTIFICATE_EXPIRING = "certificate.expiring"
 
 
 class Webhook(FrozenStruct, frozen=True, kw_only=True):

@@ -218,25 +218,26 @@ class ProbeAuditKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     public_key: str
 
 
-KeyCommand = (
+ProviderCommand = (
     GenerateKey
     | DescribeKey
     | RegisterKey
-    | ListBackendKeys
-    | ProbeProviders
     | ImportKey
     | RotateKey
     | ImportCertificate
     | CreateCertificateRequest
     | ExportKey
-    | SignCheckpoint
-    | GetSignedCheckpoint
-    | ConfirmAudited
-    | AuditPublicKey
+    | ListBackendKeys
+    | ProbeProviders
     | ProbeSigningKey
     | ProbeEncryptionKey
     | ProbeAuditKey
 )
+"""Commands that use a key provider, which can take long."""
+
+AuditCommand = SignCheckpoint | GetSignedCheckpoint | ConfirmAudited | AuditPublicKey
+
+KeyCommand = ProviderCommand | AuditCommand
 
 
 class KeyRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):

@@ -20,6 +20,8 @@ def main() -> int:
     os.umask(0o077)
     confinement = Confinement()
     confinement.protect_memory()
+    # A module or device can block the process, and then it does not notice that the key holder has ended.
+    confinement.end_with_parent()
     control = socket.socket(fileno=arguments.control_fd)
     control.set_inheritable(False)
     return serve(control, confinement)

@@ -28,6 +28,7 @@ from sealyard.model.key_holder_messages import OpenKeys, WorkerStateInfo
 from sealyard.model.key_uris import parse_key_uri
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.worker_messages import (
+    AuditCommand,
     AuditPublicKey,
     ConfirmAudited,
     CreateCertificateRequest,
@@ -44,6 +45,7 @@ from sealyard.model.worker_messages import (
     ProbeEncryptionKey,
     ProbeProviders,
     ProbeSigningKey,
+    ProviderCommand,
     RegisterKey,
     RotateKey,
     SignCheckpoint,
@@ -96,13 +98,15 @@ class KeyService:
         A command can take several requests to a key provider. If it takes too long, raises
         :class:`KeyProviderUnavailableError`, before the engine gives up this worker.
         """
+        if isinstance(command, AuditCommand):
+            return await self._handle_audit(request_id, command)
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT):
-                return await self._handle(request_id, command)
+                return await self._use_provider(request_id, command)
         except TimeoutError:
             raise KeyProviderUnavailableError("The key provider did not finish in time.", "Try again.") from None
 
-    async def _handle(self, request_id: int, command: KeyCommand) -> KeyResponse:
+    async def _use_provider(self, request_id: int, command: ProviderCommand) -> KeyResponse:
         match command:
             case GenerateKey():
                 return await self._generate(request_id, command)
@@ -110,10 +114,6 @@ class KeyService:
                 return await self._register(request_id, command)
             case DescribeKey(uri=uri):
                 return KeyResponse(request_id=request_id, described=await self._providers.describe(uri))
-            case ListBackendKeys(section=section):
-                return KeyResponse(request_id=request_id, provider_keys=await self._providers.list_keys(section))
-            case ProbeProviders():
-                return KeyResponse(request_id=request_id, providers=await self._providers.probe())
             case ImportKey():
                 return await self._import(request_id, command)
             case RotateKey():
@@ -125,15 +125,15 @@ class KeyService:
                 return await self._create_certificate_request(request_id, command)
             case ExportKey():
                 return await self._export(request_id, command)
-            case AuditPublicKey() | GetSignedCheckpoint() | ConfirmAudited() | SignCheckpoint():
-                return await self._handle_audit(request_id, command)
+            case ListBackendKeys(section=section):
+                return KeyResponse(request_id=request_id, provider_keys=await self._providers.list_keys(section))
+            case ProbeProviders():
+                return KeyResponse(request_id=request_id, providers=await self._providers.probe())
             case ProbeSigningKey() | ProbeEncryptionKey() | ProbeAuditKey():
                 await self._probe(command)
                 return KeyResponse(request_id=request_id)
 
-    async def _handle_audit(
-        self, request_id: int, command: AuditPublicKey | GetSignedCheckpoint | ConfirmAudited | SignCheckpoint
-    ) -> KeyResponse:
+    async def _handle_audit(self, request_id: int, command: AuditCommand) -> KeyResponse:
         match command:
             case AuditPublicKey(last_note=last_note):
                 return KeyResponse(request_id=request_id, text=await self._get_audit_public_key(last_note))

@@ -42,6 +42,7 @@ from sealyard.model.requests import (
 )
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
+from tests.support.authority import Authority, encode_chain
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, ClientHarness, ClientKind, ContractSubjects
 from tests.support.key_files import certificate_for, private_key, write_pem
 from tests.support.limits import TIMEOUT
@@ -263,6 +264,36 @@ def test_certificate_is_renewed_for_new_tasks(harness: ClientHarness, tmp_path: 
             await admin.import_certificate("local:bought", tmp_path / "no")
         with pytest.raises(InvalidKeyError, match="symmetric"):
             await admin.create_certificate_request("local:bought-encryption")
+
+    harness.run(test)
+
+
+def test_chain_is_shown_with_the_configuration(harness: ClientHarness, tmp_path: Path) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
+        uri = (await dev.device(GATEWAY)).signing.uri
+        request = load_pem_x509_csr((await admin.create_certificate_request(uri)).encode())
+        now = datetime.now(UTC)
+        root = Authority("root", start=now)
+        issuer = Authority("issuer", root, start=now)
+        leaf = issuer.issue(request.public_key(), start=now)
+        path = tmp_path / "chain"
+        path.write_bytes(encode_chain(root.certificate, leaf))
+        with pytest.raises(InvalidKeyError, match="The chain has a gap"):
+            await admin.import_certificate(uri, path)
+        path.write_bytes(encode_chain(root.certificate, leaf, issuer.certificate))
+        version = (await admin.import_certificate(uri, path)).current
+        assert [each.subject for each in version.issuer_certificates] == ["CN=issuer"]
+        device = await dev.device(GATEWAY)
+        chain = device.find_chain(device.signing)
+        assert chain is not None
+        assert [(each.subject, each.issuer) for each in chain.certificates] == [
+            ("CN=signer", "CN=issuer"),
+            ("CN=issuer", "CN=root"),
+        ]
+        assert [each.find_chain(each.signing) for each in await dev.devices()] == [chain]
+        (certificate,) = await dev.device_certificates(GATEWAY)
+        assert certificate.pem.encode() == encode_chain(leaf, issuer.certificate)
 
     harness.run(test)
 

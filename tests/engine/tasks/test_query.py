@@ -62,10 +62,10 @@ async def test_unknown_id_prefix_reads_no_tasks(harness: EngineHarness, store: C
 
 async def test_id_prefix_reads_only_matching_tasks(harness: EngineHarness, store: CountingStore) -> None:
     assert harness.engine.queries.get(DEV, "many23").id == "many23zzzz"
-    assert store.read_count == 2, "the task and its signing key"
+    assert store.read_count == 3, "the task, its signing key and its configuration"
     with pytest.raises(UsageError, match="10 task IDs start with many1"):
         harness.engine.queries.get(DEV, "many1")
-    assert store.read_count == 12
+    assert store.read_count == 13
 
 
 async def test_hidden_task_keeps_id_prefix_unique(harness: EngineHarness) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.ministack import MiniStack, run_ministack
 from tests.support.openbao import OpenBao, run_openbao
+
+if importlib.util.find_spec("pkcs11") is None and os.environ.get("SEALYARD_REQUIRE_INTEROP") != "1":
+    # These tests import python-pkcs11, an optional dependency: pip install -e '.[interop]'
+    collect_ignore_glob = ["test_pkcs11_*.py"]
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from sealyard.keys.backend import KeyBackend
-from sealyard.keys.backends.aws_kms.backend import AwsKmsBackend
 from sealyard.model.algorithms import KeyType
 from tests.keys.backend_contract import BackendContract
-from tests.support.ministack import ACCOUNT, REGION, ROOT, MiniStack
+from tests.support.ministack import ACCOUNT, REGION, MiniStack, opened_kms
 
 ML_DSA = (KeyType.ML_DSA_44, KeyType.ML_DSA_65, KeyType.ML_DSA_87)
 """Types that the emulator does not have; ``test_aws_kms_ml_dsa.py`` tests them."""
@@ -26,16 +24,7 @@ class TestAwsKmsBackend(BackendContract):
         self._server = ministack
 
     def open_backend(self) -> AbstractAsyncContextManager[KeyBackend]:
-        return _open_backend(self._server)
+        return opened_kms(self._server.settings())
 
     def name_key(self, label: str) -> str:
         return f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/{label}"
-
-
-@asynccontextmanager
-async def _open_backend(server: MiniStack) -> AsyncIterator[KeyBackend]:
-    backend = await AwsKmsBackend.open(server.settings(), ROOT)
-    try:
-        yield backend
-    finally:
-        await backend.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from sealyard.keys.backends.aws_kms.backend import AwsKmsBackend
 from sealyard.keys.backends.aws_kms.rate_limit import SignatureLimiter
+from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import (
     AlreadyExistsError,
     InvalidKeyError,
@@ -19,14 +21,15 @@ from sealyard.model.errors import (
     SealyardError,
 )
 from sealyard.model.provider_settings import ProviderSettings, Secrets
+from tests.support.backend_access import opening_error
 from tests.support.ports import ReservedPort
 from tests.support.programs import require_module
-from tests.support.scripted_kms import ScriptedAnswer, ScriptedKms, run_scripted_kms
+from tests.support.scripted_service import ScriptedResponse, ScriptedService, kms_failure, run_scripted_service
 from tests.support.tls_certificates import create_cert_pair
 
-CREDENTIALS = Secrets(values={"access_key_id": b"AKIACANARY", "secret_access_key": b"a canary among secrets"})
+CREDENTIALS = Secrets(values={"access_key_id": b"AKIA-a-canary", "secret_access_key": b"a-canary-among-secrets"})
 ALIAS = "alias/gateway-sign"
-SUCCESS = ScriptedAnswer(200)
+SUCCESS = ScriptedResponse(200)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +41,7 @@ def settings_for(url: str) -> ProviderSettings:
     return ProviderSettings(name="cloud", provider="awskms", options={"region": "eu-central-1", "endpoint": url})
 
 
-async def describe_with(script: ScriptedKms) -> SealyardError:
+async def describe_with(script: ScriptedService) -> SealyardError:
     """Open a backend and return the error of describing a key."""
     backend = await AwsKmsBackend.open(settings_for(script.url), CREDENTIALS)
     with pytest.raises(SealyardError) as caught:
@@ -48,25 +51,26 @@ async def describe_with(script: ScriptedKms) -> SealyardError:
 
 
 @pytest.mark.parametrize(
-    ("answer", "error_type", "words"),
+    ("status", "code", "error_type", "words"),
     [
-        (ScriptedAnswer(400, "ThrottlingException"), KeyProviderUnavailableError, "limits the rate"),
-        (ScriptedAnswer(400, "KeyUnavailableException"), KeyProviderUnavailableError, "not available at the moment"),
-        (ScriptedAnswer(500, "KMSInternalException"), KeyProviderUnavailableError, "not available at the moment"),
-        (ScriptedAnswer(503, "Unknown"), KeyProviderUnavailableError, "not available at the moment"),
-        (ScriptedAnswer(400, "NotFoundException"), NotFoundError, "does not exist"),
-        (ScriptedAnswer(400, "AccessDeniedException"), InvalidKeyError, "does not permit kms:DescribeKey"),
-        (ScriptedAnswer(400, "DisabledException"), InvalidKeyError, "is disabled"),
-        (ScriptedAnswer(400, "KMSInvalidStateException"), InvalidKeyError, "pending deletion"),
-        (ScriptedAnswer(400, "InvalidKeyUsageException"), InvalidKeyError, "another usage"),
-        (ScriptedAnswer(400, "AlreadyExistsException"), AlreadyExistsError, "exists already"),
-        (ScriptedAnswer(400, "ExpiredTokenException"), KeyProviderError, "does not accept the credentials"),
-        (ScriptedAnswer(400, "LimitExceededException"), KeyProviderError, "LimitExceededException"),
+        (400, "ThrottlingException", KeyProviderUnavailableError, "limits the rate"),
+        (400, "KeyUnavailableException", KeyProviderUnavailableError, "not available at the moment"),
+        (500, "KMSInternalException", KeyProviderUnavailableError, "not available at the moment"),
+        (503, "Unknown", KeyProviderUnavailableError, "not available at the moment"),
+        (400, "NotFoundException", NotFoundError, "does not exist"),
+        (400, "AccessDeniedException", InvalidKeyError, "does not permit kms:DescribeKey"),
+        (400, "DisabledException", InvalidKeyError, "is disabled"),
+        (400, "KMSInvalidStateException", InvalidKeyError, "pending deletion"),
+        (400, "InvalidKeyUsageException", InvalidKeyError, "another usage"),
+        (400, "AlreadyExistsException", AlreadyExistsError, "exists already"),
+        (400, "ExpiredTokenException", KeyProviderError, "does not accept the credentials"),
+        (400, "LimitExceededException", KeyProviderError, "LimitExceededException"),
     ],
 )
-def test_error_of_the_service_is_explained(answer: ScriptedAnswer, error_type: type[SealyardError], words: str) -> None:
-    quoted = answer._replace(message="The canonical string is: x-amz-security-token:a-canary")
-    with run_scripted_kms(SUCCESS, quoted) as script:
+def test_error_of_the_service_is_explained(status: int, code: str, error_type: type[SealyardError], words: str) -> None:
+    """The message of AWS can contain a session token, so it is not repeated."""
+    response = kms_failure(status, code, "The canonical string is: x-amz-security-token:a-canary")
+    with run_scripted_service(SUCCESS, response) as script:
         error = asyncio.run(describe_with(script))
     assert type(error) is error_type
     assert words in error.message
@@ -76,30 +80,73 @@ def test_error_of_the_service_is_explained(answer: ScriptedAnswer, error_type: t
 
 
 def test_throttled_request_is_repeated() -> None:
-    throttled = ScriptedAnswer(400, "ThrottlingException")
-    with run_scripted_kms(SUCCESS, throttled, throttled, ScriptedAnswer(400, "NotFoundException")) as script:
+    throttled = kms_failure(400, "ThrottlingException")
+    with run_scripted_service(SUCCESS, throttled, throttled, kms_failure(400, "NotFoundException")) as script:
         assert type(asyncio.run(describe_with(script))) is NotFoundError
         assert script.requests == ["ListAliases", "DescribeKey", "DescribeKey", "DescribeKey"]
 
 
 def test_denied_request_is_not_repeated() -> None:
-    with run_scripted_kms(SUCCESS, ScriptedAnswer(400, "AccessDeniedException")) as script:
+    with run_scripted_service(SUCCESS, kms_failure(400, "AccessDeniedException")) as script:
         asyncio.run(describe_with(script))
         assert script.requests == ["ListAliases", "DescribeKey"]
 
 
 def test_key_that_is_not_a_key_is_refused() -> None:
     metadata = {"Arn": "arn:aws:kms:eu-central-1:000000000000:key/1", "KeySpec": "SM2", "KeyUsage": "SIGN_VERIFY"}
-    with run_scripted_kms(SUCCESS, ScriptedAnswer(200, body={"KeyMetadata": metadata})) as script:
+    with run_scripted_service(SUCCESS, ScriptedResponse(200, json.dumps({"KeyMetadata": metadata}))) as script:
         assert "type or usage" in asyncio.run(describe_with(script)).message
 
 
-def open_error(settings: ProviderSettings, secrets: Secrets = CREDENTIALS) -> KeyProviderError:
-    with pytest.raises(KeyProviderError) as caught:
-        asyncio.run(AwsKmsBackend.open(settings, secrets))
-    assert "cloud" in caught.value.message
-    assert "canary" not in str(caught.value)
-    return caught.value
+NEW_KEY = {
+    "Arn": "arn:aws:kms:eu-central-1:111122223333:key/new",
+    "KeySpec": "SYMMETRIC_DEFAULT",
+    "KeyUsage": "ENCRYPT_DECRYPT",
+    "KeyState": "Enabled",
+}
+ALIAS_ARN = f"arn:aws:kms:eu-central-1:111122223333:{ALIAS}"
+
+
+async def generate_with(script: ScriptedService) -> str:
+    backend = await AwsKmsBackend.open(settings_for(script.url), CREDENTIALS)
+    try:
+        return (await backend.generate(ALIAS, KeyType.AES_256))[0]
+    finally:
+        await backend.close()
+
+
+def respond_with_key(arn: str) -> ScriptedResponse:
+    return ScriptedResponse(200, json.dumps({"KeyMetadata": {**NEW_KEY, "Arn": arn}}))
+
+
+def test_alias_whose_response_was_lost_is_accepted() -> None:
+    """The SDK sends the request to create the alias again, and the service refuses the second one."""
+    not_found, exists = kms_failure(400, "NotFoundException"), kms_failure(400, "AlreadyExistsException")
+    key = respond_with_key(NEW_KEY["Arn"])
+    with run_scripted_service(SUCCESS, not_found, key, exists, key) as script:
+        assert asyncio.run(generate_with(script)) == ALIAS_ARN
+        assert script.requests[-2:] == ["CreateAlias", "DescribeKey"]
+
+
+def test_key_is_deleted_if_another_one_gets_its_alias() -> None:
+    not_found, exists = kms_failure(400, "NotFoundException"), kms_failure(400, "AlreadyExistsException")
+    key, other_key = respond_with_key(NEW_KEY["Arn"]), respond_with_key("arn:aws:kms:eu-central-1:111122223333:key/1")
+    with run_scripted_service(SUCCESS, not_found, key, exists, other_key, SUCCESS) as script:
+        with pytest.raises(AlreadyExistsError):
+            asyncio.run(generate_with(script))
+        assert script.requests[-1] == "ScheduleKeyDeletion"
+
+
+def test_key_whose_alias_is_uncertain_is_kept_and_named() -> None:
+    not_found, failure = kms_failure(400, "NotFoundException"), kms_failure(500, "KMSInternalException")
+    with run_scripted_service(SUCCESS, not_found, respond_with_key(NEW_KEY["Arn"]), failure) as script:
+        with pytest.raises(KeyProviderUnavailableError, match=r"The new key .*key/new may have no alias"):
+            asyncio.run(generate_with(script))
+        assert "ScheduleKeyDeletion" not in script.requests
+
+
+def open_error(settings: ProviderSettings) -> KeyProviderError:
+    return opening_error(AwsKmsBackend, settings, CREDENTIALS)
 
 
 def test_unreachable_service_is_unavailable() -> None:
@@ -111,7 +158,7 @@ def test_unreachable_service_is_unavailable() -> None:
 
 def test_untrusted_certificate_is_explained(tmp_path: Path) -> None:
     certificate, key = create_cert_pair(tmp_path, "server")
-    with run_scripted_kms(SUCCESS, certificate=certificate, key=key) as script:
+    with run_scripted_service(SUCCESS, certificate=certificate, key=key) as script:
         error = open_error(settings_for(script.url))
     assert not isinstance(error, KeyProviderUnavailableError)
     assert "is not trusted" in error.message

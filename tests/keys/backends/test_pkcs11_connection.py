@@ -10,12 +10,14 @@ from typing import Any, cast
 import pkcs11
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from pkcs11 import exceptions
 
 from sealyard.crypto.signatures import verify
 from sealyard.keys.backend import KeyBackend
 from sealyard.keys.backends.pkcs11 import backend as backend_module
 from sealyard.keys.backends.pkcs11 import generation as generation_module
-from sealyard.keys.backends.pkcs11.connection import TokenConnection
+from sealyard.keys.backends.pkcs11.connection import TokenConnection, TokenSession
+from sealyard.keys.backends.pkcs11.errors import LOST_TOKEN_ERRORS, PIN_ERRORS, describe_error
 from sealyard.keys.backends.pkcs11.key_objects import search_keys
 from sealyard.keys.backends.pkcs11.module import Pkcs11Module
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
@@ -27,6 +29,7 @@ from sealyard.model.errors import (
     SealyardError,
 )
 from sealyard.model.provider_settings import ProviderSettings, Secrets
+from tests.support.extent import choose_count
 from tests.support.p11_kit import TokenServer, server_socket, token_server
 from tests.support.softhsm import (
     PIN,
@@ -236,6 +239,40 @@ def test_pin_is_in_no_output(own_softhsm: SoftHsm, capfd: pytest.CaptureFixture[
     assert "another canary" not in output
 
 
+def test_wrong_pin_of_one_signature_is_not_tried_again(own_softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = 0
+
+    def refuse(*_: Any) -> bytes:
+        nonlocal attempts
+        attempts += 1
+        raise pkcs11.PinIncorrect
+
+    async def scenario() -> None:
+        async with opened_backend(make_settings(), make_secrets()) as backend:
+            _, key = await backend.generate(NAME, KeyType.EC_P256)
+            monkeypatch.setattr(backend_module, "sign_data", refuse)
+            for _ in range(3):
+                with pytest.raises(KeyProviderError, match="refused the PIN") as caught:
+                    await sign(backend, key)
+                check_error(caught.value, make_secrets())
+            assert attempts == 1
+
+    asyncio.run(scenario())
+
+
+ERROR_CLASSES = [value for value in vars(exceptions).values() if isinstance(value, type)]
+
+
+@pytest.mark.parametrize("error_class", [each for each in ERROR_CLASSES if issubclass(each, pkcs11.PKCS11Error)])
+def test_all_errors_are_worded(error_class: type[pkcs11.PKCS11Error]) -> None:
+    error = describe_error("seal", "sign with the key pkcs11:token=seal;object=gateway-sign", error_class("detail"))
+    assert "The token seal" in str(error)
+    assert error.hint
+    is_lost = error_class in LOST_TOKEN_ERRORS
+    assert isinstance(error, KeyProviderUnavailableError) is is_lost
+    assert error_class in PIN_ERRORS or "sign with the key" in str(error) or error_class is pkcs11.SessionCount
+
+
 # ---- several backends
 
 
@@ -333,6 +370,34 @@ def test_connection_is_repeated_once(
     asyncio.run(scenario())
 
 
+def test_failed_operation_is_released_before_a_restart(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    restart = Pkcs11Module.restart
+
+    class Search:
+        def __del__(self) -> None:
+            events.append("released")
+
+    def fail_once(_: TokenSession) -> None:
+        search = Search()
+        if "restarted" not in events:
+            raise pkcs11.SessionHandleInvalid
+        del search
+
+    def record_restart(module: Pkcs11Module, generation: int) -> None:
+        events.append("restarted")
+        restart(module, generation)
+
+    monkeypatch.setattr(Pkcs11Module, "restart", record_restart)
+
+    async def scenario() -> None:
+        async with opened_backend(make_settings(), make_secrets()) as backend:
+            await backend._connection.run("fail", fail_once)
+
+    asyncio.run(scenario())
+    assert events == ["released", "restarted", "released"]
+
+
 def test_lost_object_is_searched_again(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch, logins: list[str]) -> None:
     errors: list[pkcs11.PKCS11Error] = []
     fail_searches(monkeypatch, errors)
@@ -378,6 +443,8 @@ def test_generation_with_lost_answer_makes_one_key(own_softhsm: SoftHsm, monkeyp
     assert own_softhsm.run_tool("--list-objects", "--type", "privkey").count(b"gateway-sign") == 2
 
 
+# python-pkcs11 reports a failed end of a search on standard error.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_killed_module_is_connected_again(token_server: TokenServer) -> None:
     async def scenario() -> None:
         async with opened_backend(make_settings(module=token_server.module), make_secrets()) as backend:
@@ -399,6 +466,38 @@ def test_killed_module_is_connected_again(token_server: TokenServer) -> None:
     asyncio.run(scenario())
 
 
+# python-pkcs11 reports a failed end of a search on standard error.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_operations_survive_repeated_kills(token_server: TokenServer) -> None:
+    unavailable = 0
+
+    async def sign_repeatedly(backend: KeyBackend, key: BackendKey) -> None:
+        nonlocal unavailable
+        for number in range(40):
+            try:
+                await sign(backend, key, b"%d" % number)
+            except KeyProviderUnavailableError:
+                unavailable += 1
+
+    async def scenario() -> None:
+        async with opened_backend(make_settings(module=token_server.module), make_secrets()) as backend:
+            _, key = await backend.generate(NAME, KeyType.EC_P256)
+            for _ in range(choose_count(share=3, full=50)):
+                tasks = [asyncio.create_task(sign_repeatedly(backend, key)) for _ in range(4)]
+                rotation = asyncio.create_task(backend.rotate(NAME))
+                await sign(backend, key)
+                await asyncio.to_thread(token_server.kill)
+                await asyncio.to_thread(token_server.start)
+                await asyncio.gather(*tasks)
+                await asyncio.gather(rotation, return_exceptions=True)
+                assert (await backend.describe(NAME)).kind is KeyType.EC_P256
+            await sign(backend, key)
+
+    asyncio.run(scenario())
+
+
+# python-pkcs11 reports a failed end of a search on standard error.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_changed_pin_is_refused_once(
     own_softhsm: SoftHsm, token_server: TokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

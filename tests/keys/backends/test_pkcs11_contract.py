@@ -53,6 +53,6 @@ class TestFewMechanisms(TestSoftHsm):
     @pytest.fixture(autouse=True)
     def _use_token(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         require_softhsm()
-        hsm = SoftHsm(tmp_path, "-CKM_AES_GCM,CKM_RSA_PKCS_PSS,CKM_RSA_PKCS")
+        hsm = SoftHsm(tmp_path, "CKM_AES_GCM", "CKM_RSA_PKCS_PSS", "CKM_RSA_PKCS")
         hsm.create_token()
         set_environment(monkeypatch, hsm.environment)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from sealyard.keys.backend import KeyBackend
-from sealyard.keys.backends.vault.backend import VaultBackend
 from sealyard.model.algorithms import KeyType
 from tests.keys.backend_contract import BackendContract
-from tests.support.openbao import MOUNT, OpenBao
+from tests.support.openbao import MOUNT, OpenBao, opened_vault
 
 
 class TestVaultBackend(BackendContract):
@@ -22,16 +20,7 @@ class TestVaultBackend(BackendContract):
         self._server = openbao
 
     def open_backend(self) -> AbstractAsyncContextManager[KeyBackend]:
-        return _open_backend(self._server)
+        return opened_vault(*self._server.approle())
 
     def name_key(self, label: str) -> str:
         return f"{MOUNT}/{label}"
-
-
-@asynccontextmanager
-async def _open_backend(server: OpenBao) -> AsyncIterator[KeyBackend]:
-    backend = await VaultBackend.open(*server.approle())
-    try:
-        yield backend
-    finally:
-        await backend.close()

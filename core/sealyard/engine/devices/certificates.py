@@ -38,11 +38,12 @@ def add_certificate_state(repository: Repository, device: DeviceConfig) -> Devic
     for failure in repository.list_all(KEY_FAILURES):
         if (failure.uri, failure.version) in used_keys and failure.error not in warnings:
             warnings.append(failure.warning)
-    chains = tuple(filter(None, (_find_chain(repository, key) for key in device.signing_keys)))
+    chains = tuple(filter(None, (find_chain(repository, key) for key in device.signing_keys)))
     return msgspec.structs.replace(device, warnings=(*warnings, *device.warnings), chains=chains)
 
 
-def _find_chain(repository: Repository, key: SigningKey) -> KeyChain | None:
+def find_chain(repository: Repository, key: SigningKey) -> KeyChain | None:
+    """Return the chain of the certificate of ``key``; None if the workspace has no certificate for it."""
     version = find_version(repository, key)
     if version is None or version.certificate is None:
         return None

@@ -2,7 +2,8 @@
 
 Active keys are the keys of the newest version of each device configuration, and the audit key. A signing key also
 fails its check if a certificate of its chain is not valid now. A failure and the recovery from it are committed once,
-with an audit entry and an event. Failures are stored, so that neither later checks nor a restart repeat them.
+with an audit entry and an event. Failures are stored, so that neither later checks nor a restart repeat them. The
+expiry of certificates is checked at the same times.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from sealyard.audit.proof import read_public_key
+from sealyard.engine.devices.certificate_monitor import CertificateMonitor
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEVICES, KEY_FAILURES, KEYS
 from sealyard.jobs.bus import JobBus
@@ -56,6 +58,7 @@ class KeyMonitor:
         self._repository = repository
         self._bus = bus
         self._audit_folder = audit_folder
+        self._certificates = CertificateMonitor(repository)
         self._clock = repository.clock
         self._results: dict[str, KeyCheck] = {}
         self._due_times: dict[str, float] = {}
@@ -68,6 +71,7 @@ class KeyMonitor:
         """Check each active key every ``interval`` seconds until cancelled, at times that are spread evenly."""
         while True:
             try:
+                await self._certificates.check()
                 await self.check_due_keys(interval)
             except SealyardError as error:
                 log.warning("could not record the check of a key: %s", error)

@@ -10,7 +10,14 @@ from typing import ClassVar
 import msgspec
 
 from sealyard.engine.notifications.recipients import Recipients
-from sealyard.engine.notifications.text import Notice, build_body, build_test_texts, build_title
+from sealyard.engine.notifications.text import (
+    ExpiryNotice,
+    Notice,
+    TaskNotice,
+    build_body,
+    build_test_texts,
+    build_title,
+)
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.outbox import Outbox, OutboxTables, build_message_id
 from sealyard.engine.state.repository import Repository
@@ -25,7 +32,7 @@ from sealyard.engine.state.tables import (
 )
 from sealyard.model.base import SecretStruct
 from sealyard.model.events import DurableEvent, TaskChanged
-from sealyard.model.notifications import MailServer, TargetKind, notification_event
+from sealyard.model.notifications import MailServer, NotificationTarget, TargetKind, notification_event
 
 COALESCING_SECONDS = 30.0
 """How long a notification waits for others, so that several requests within a short time are one message.
@@ -90,11 +97,7 @@ class NotificationOutbox(Outbox[StoredNotificationTarget, NotificationDelivery])
 
     def messages_for(self, events: Sequence[DurableEvent]) -> Iterator[tuple[Table[OutboxMessage], OutboxMessage]]:
         """Yield a message for each event and each target that is notified of it."""
-        changes = [
-            event
-            for event in events
-            if isinstance(event, TaskChanged) and notification_event(event.notification) is not None
-        ]
+        changes = [event for event in events if notification_event(event.notification) is not None]
         if not changes:
             return
         for stored_target in self._repository.list_all(NOTIFICATION_TARGETS):
@@ -153,10 +156,9 @@ class NotificationOutbox(Outbox[StoredNotificationTarget, NotificationDelivery])
         messages = [each for each in self.pending(message.receiver_id) if self._is_durable(each)][:MAX_COMBINED]
         notices: dict[str, Notice] = {}
         for each in messages:
-            change = each.change
-            task = self._recipients.find_task(receiver.target, change) if isinstance(change, TaskChanged) else None
-            if isinstance(change, TaskChanged) and task is not None:
-                notices[each.id] = Notice(change=change, task=task)
+            notice = self._build_notice(receiver.target, each.change)
+            if notice is not None:
+                notices[each.id] = notice
         if len(notices) < len(messages):
             await self._delete_messages([each for each in messages if each.id not in notices])
             return None
@@ -164,6 +166,16 @@ class NotificationOutbox(Outbox[StoredNotificationTarget, NotificationDelivery])
         title = build_title(tuple(notices.values()))
         body = build_body(tuple(notices.values()), self._workspace_name, show_names=show_names)
         return self._build_message(receiver, message.id, title, body, tuple(messages))
+
+    def _build_notice(self, target: NotificationTarget, change: DurableEvent) -> Notice | None:
+        """Return what to report of a change; None if it no longer applies."""
+        if isinstance(change, TaskChanged):
+            task = self._recipients.find_task(target, change)
+            return TaskNotice(change=change, task=task) if task is not None else None
+        names = tuple(device.name for device in self._recipients.find_configs(target, change))
+        if change.certificate is None or not names or self._recipients.is_outdated(change.certificate):
+            return None
+        return ExpiryNotice(certificate=change.certificate, config_names=names)
 
     def _build_message(
         self,

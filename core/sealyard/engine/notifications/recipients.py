@@ -1,13 +1,15 @@
-"""Which targets are notified of a change of a task, and whether a queued notification still applies."""
+"""Which targets are notified of a change, and whether a queued notification still applies."""
 
 from __future__ import annotations
 
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import TASKS
+from sealyard.engine.state.tables import CERTIFICATE_NOTICES, DEVICES, TASKS
 from sealyard.model.access import Action, ResourceType, device_resource, resource_type_uri
 from sealyard.model.approval import decision_blocker
-from sealyard.model.events import TaskChanged
+from sealyard.model.certificate_notices import CertificateNotice
+from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
 from sealyard.model.notifications import NotificationEvent, NotificationTarget, notification_event
 from sealyard.model.tasks import Task, TaskStatus
 
@@ -22,8 +24,10 @@ class Recipients:
         self._repository = repository
         self._permissions = permissions
 
-    def is_recipient(self, target: NotificationTarget, change: TaskChanged) -> bool:
+    def is_recipient(self, target: NotificationTarget, change: DurableEvent) -> bool:
         """Return whether the target is notified of the change."""
+        if isinstance(change, WorkspaceChanged):
+            return bool(self.find_configs(target, change))
         event = notification_event(change.notification)
         if event not in target.events or target.config_id not in ("", change.config_id):
             return False
@@ -35,6 +39,23 @@ class Recipients:
             case NotificationEvent.ESCALATION:
                 return self._is_administrator(target.subject)
         return target.subject == change.created_by
+
+    def find_configs(self, target: NotificationTarget, change: WorkspaceChanged) -> tuple[DeviceConfig, ...]:
+        """Return the configurations about whose certificate the target is notified."""
+        notice = change.certificate
+        if notice is None or NotificationEvent.CERTIFICATE not in target.events:
+            return ()
+        return tuple(
+            device
+            for device in self._repository.list_all(DEVICES)
+            if any(key.uri == notice.uri for key in device.signing_keys)
+            and target.config_id in ("", device.id)
+            and (not target.subject or self._may_approve(target.subject, device.id))
+        )
+
+    def is_outdated(self, notice: CertificateNotice) -> bool:
+        """Return whether the certificate was renewed after the notice."""
+        return self._repository.get(CERTIFICATE_NOTICES, notice.id) is None
 
     def find_task(self, target: NotificationTarget, change: TaskChanged) -> Task | None:
         """Return the task of a queued notification as it is now; None if the notification no longer applies.

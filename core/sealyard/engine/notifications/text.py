@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.certificate_notices import CertificateNotice
 from sealyard.model.events import TaskChanged
 from sealyard.model.formatting import format_count, format_time
 from sealyard.model.notifications import NotificationEvent, notification_event
@@ -25,7 +26,7 @@ _MARKUP = str.maketrans({"<": "‹", ">": "›", "@": "＠"})
 """Characters with which a name could mention people or insert links in a chat, and their replacements."""
 
 
-class Notice(FrozenStruct, frozen=True, kw_only=True):
+class TaskNotice(FrozenStruct, frozen=True, kw_only=True):
     """A change to report, and the task as it is now."""
 
     change: TaskChanged
@@ -38,13 +39,27 @@ class Notice(FrozenStruct, frozen=True, kw_only=True):
         return event
 
 
+class ExpiryNotice(FrozenStruct, frozen=True, kw_only=True):
+    """A certificate that expires soon, and the names of the device configurations that use its key."""
+
+    certificate: CertificateNotice
+    config_names: tuple[str, ...]
+
+
+Notice = TaskNotice | ExpiryNotice
+
+
 def build_title(notices: Sequence[Notice]) -> str:
     """Return the subject line of a message about one or more changes."""
     if len(notices) == 1:
         return _format_headline(notices[0])
-    if {notice.event for notice in notices} <= {NotificationEvent.WAITING, NotificationEvent.REMINDER}:
-        return f"{format_count(_count_tasks(notices), 'request')} waiting for approval"
-    return f"{format_count(len(notices), 'notification')} about {format_count(_count_tasks(notices), 'request')}"
+    task_notices = [notice for notice in notices if isinstance(notice, TaskNotice)]
+    task_count = len({notice.task.id for notice in task_notices})
+    if len(task_notices) < len(notices):
+        return format_count(len(notices), "notification")
+    if {notice.event for notice in task_notices} <= {NotificationEvent.WAITING, NotificationEvent.REMINDER}:
+        return f"{format_count(task_count, 'request')} waiting for approval"
+    return f"{format_count(len(notices), 'notification')} about {format_count(task_count, 'request')}"
 
 
 def build_body(notices: Sequence[Notice], workspace: str, *, show_names: bool) -> str:
@@ -64,11 +79,9 @@ def build_test_texts(workspace: str) -> tuple[str, str]:
     return "Test message", f"Notifications to this address work.\n\n{build_footer(workspace)}"
 
 
-def _count_tasks(notices: Sequence[Notice]) -> int:
-    return len({notice.task.id for notice in notices})
-
-
 def _describe(notice: Notice, *, show_names: bool) -> list[str]:
+    if isinstance(notice, ExpiryNotice):
+        return _describe_expiry(notice)
     task = notice.task
     lines = [f"{_format_headline(notice)}.", f"Task: {task.id}"]
     if show_names:
@@ -83,8 +96,20 @@ def _describe(notice: Notice, *, show_names: bool) -> list[str]:
     return lines
 
 
+def _describe_expiry(notice: ExpiryNotice) -> list[str]:
+    uri = _quote(notice.certificate.uri)
+    return [
+        f"{_format_headline(notice)}.",
+        f"Used by: {', '.join(map(_quote, notice.config_names))}",
+        f"Request another certificate: sealyard key csr {uri}",
+        f"Import it: sealyard key certificate {uri} --chain FILE",
+    ]
+
+
 def _format_headline(notice: Notice) -> str:
     """Return a sentence without its full stop."""
+    if isinstance(notice, ExpiryNotice):
+        return _quote(notice.certificate.text)
     task = notice.task
     noun = f"{_NOUNS[task.kind]} for {_quote(task.config_name)}"
     article = "An" if task.kind is TaskKind.ENCRYPTION else "A"
@@ -102,14 +127,14 @@ def _format_headline(notice: Notice) -> str:
     return f"{article} {noun} has failed"
 
 
-def _format_decision(notice: Notice) -> str:
+def _format_decision(notice: TaskNotice) -> str:
     decision = notice.change.decision
     if decision is not None and decision.verdict is Verdict.REJECTED:
         return "rejected"
     return "approved; more approvals are required" if notice.change.status is TaskStatus.WAITING else "approved"
 
 
-def _find_reason(notice: Notice) -> str:
+def _find_reason(notice: TaskNotice) -> str:
     if notice.event is NotificationEvent.DECISION:
         return notice.change.decision.reason if notice.change.decision is not None else ""
     return notice.task.reason if notice.event is NotificationEvent.FAILURE else ""

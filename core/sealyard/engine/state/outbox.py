@@ -238,14 +238,14 @@ class Outbox(ABC, Generic[R, D]):
     def _build_dead_letter(self, message: OutboxMessage, error: str) -> DeadLetter:
         change = message.change
         assert change.notification is not None
-        key_check = change.key_check if isinstance(change, WorkspaceChanged) else None
+        subject = (change.key_check or change.certificate) if isinstance(change, WorkspaceChanged) else None
         return DeadLetter(
             id=message.id,
             webhook_id=message.receiver_id,
             cursor=change.cursor,
             event=change.notification,
             task_id=change.task_id if isinstance(change, TaskChanged) else "",
-            key=key_check.uri if key_check is not None else "",
+            key=subject.uri if subject is not None else "",
             attempts=message.attempts + 1,
             failed_at=self._repository.clock.now(),
             error=error,

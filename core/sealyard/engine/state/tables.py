@@ -10,6 +10,7 @@ import msgspec
 
 from sealyard.model.access import AclRule, Membership, Subject
 from sealyard.model.base import FrozenStruct
+from sealyard.model.certificate_notices import CertificateNotice
 from sealyard.model.credentials import AccessToken, IssuerAccount
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import InvalidInputError
@@ -128,6 +129,7 @@ DEVICES = Table("devices", DeviceConfig)
 DEVICE_VERSIONS = Table("deviceVersions", DeviceConfig)
 KEYS = Table("keys", KeyInfo)
 KEY_FAILURES = Table("keyFailures", KeyCheck)
+CERTIFICATE_NOTICES = Table("certificateNotices", CertificateNotice)
 SUBJECTS = Table("subjects", Subject)
 MEMBERSHIPS = Table("memberships", Membership)
 RULES = Table("rules", AclRule)

@@ -12,6 +12,7 @@ from sealyard.engine.state.tables import ACCESS_TABLES, TASKS, Table, V, encode_
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.audit import AuditAction
 from sealyard.model.audit_changes import find_changes
+from sealyard.model.certificate_notices import CertificateNotice
 from sealyard.model.clock import Clock
 from sealyard.model.errors import InvariantError, StaleTaskError
 from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
@@ -171,9 +172,14 @@ class UnitOfWork:
             )
         )
 
-    def notify(self, resource: str, *, key_check: KeyCheck | None = None) -> None:
+    def notify(
+        self, resource: str, *, key_check: KeyCheck | None = None, certificate: CertificateNotice | None = None
+    ) -> None:
         """Add a :class:`WorkspaceChanged` event for a resource."""
-        self.events.append(WorkspaceChanged(cursor=0, at=self._clock.now(), resource=resource, key_check=key_check))
+        now = self._clock.now()
+        self.events.append(
+            WorkspaceChanged(cursor=0, at=now, resource=resource, key_check=key_check, certificate=certificate)
+        )
 
     def audit(
         self,

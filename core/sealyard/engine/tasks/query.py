@@ -187,7 +187,9 @@ class TaskQueries:
             task = self._repository.get(TASKS, event.task_id)
             return event if task is not None and self._is_visible(subject, task.created_by, task.config_id) else None
         if isinstance(event, WorkspaceChanged) and not self._may_view(subject, event.resource):
-            return msgspec.structs.replace(event, resource=event.resource.partition(":")[0], key_check=None)
+            return msgspec.structs.replace(
+                event, resource=event.resource.partition(":")[0], key_check=None, certificate=None
+            )
         return event
 
     def _may_view(self, subject: str, resource: str) -> bool:

@@ -56,12 +56,27 @@ class KeyData(FrozenStruct, frozen=True, kw_only=True):
     error: str
 
 
+class CertificateData(FrozenStruct, frozen=True, kw_only=True):
+    """A certificate of a signing key that expires within ``days``; 0 if it has expired.
+
+    ``key``: the URI of the key. ``subject``: distinguished name (RFC 4514).
+    """
+
+    workspace: str
+    cursor: int
+    key: str
+    version: int
+    subject: str
+    expires_at: datetime
+    days: int
+
+
 class WebhookPayload(FrozenStruct, frozen=True, kw_only=True):
     """The body of a webhook message. Every attempt to deliver a message sends the same bytes."""
 
     type: WebhookEvent
     timestamp: datetime
-    data: WebhookData | KeyData
+    data: WebhookData | KeyData | CertificateData
 
 
 def encode_payload(workspace_id: str, change: DurableEvent) -> bytes:
@@ -71,8 +86,18 @@ def encode_payload(workspace_id: str, change: DurableEvent) -> bytes:
     return msgspec.json.encode(WebhookPayload(type=change.notification, timestamp=change.at, data=data))
 
 
-def _key_data(workspace_id: str, change: WorkspaceChanged) -> KeyData:
-    check = change.key_check
+def _key_data(workspace_id: str, change: WorkspaceChanged) -> KeyData | CertificateData:
+    check, notice = change.key_check, change.certificate
+    if notice is not None:
+        return CertificateData(
+            workspace=workspace_id,
+            cursor=change.cursor,
+            key=notice.uri,
+            version=notice.version,
+            subject=notice.subject,
+            expires_at=notice.expires_at,
+            days=notice.days,
+        )
     assert check is not None
     return KeyData(
         workspace=workspace_id,

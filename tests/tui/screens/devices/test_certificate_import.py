@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.requests import SigningKeyRequest
+from tests.support.authority import Authority, encode_chain
 from tests.support.key_files import certificate_for
 from tests.tui.form_helpers import fill_field, open_form, type_text
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app
@@ -45,3 +46,22 @@ async def test_certificate_import_offers_several_signing_keys(workspace: TuiWork
         await assert_visible(pilot, "Choose the key of the certificate", "2 local:aaa-signing-2  aaa")
         await pilot.press("2")
         await assert_visible(pilot, "Certificate of local:aaa-signing-2")
+
+
+async def test_chain_is_checked_and_shown(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    key = workspace.shelf.private["local:gateway-signing", 1]
+    root = Authority("root")
+    issuer = Authority("issuer", root)
+    leaf = issuer.issue(key.public_key())
+    (tmp_path / "gap.pem").write_bytes(encode_chain(root.certificate, leaf))
+    (tmp_path / "chain.pem").write_bytes(encode_chain(root.certificate, issuer.certificate, leaf))
+    app = make_app(workspace, "administrator", start_screen="devices")
+    async with run_app(app, size=(120, 44)) as pilot:
+        await open_form(pilot, "I")
+        type_text(app, str(tmp_path / "gap.pem"))
+        await pilot.press("ctrl+s")
+        await assert_visible(pilot, "The chain has a gap")
+        fill_field(app, "file", str(tmp_path / "chain.pem"))
+        await pilot.press("ctrl+s")
+        await assert_visible(pilot, "Imported the certificate into local:gateway-signing version 2")
+        await assert_visible(pilot, "CN=signer, issued by CN=issuer (chain of 2 certificates)")

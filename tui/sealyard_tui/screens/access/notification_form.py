@@ -25,6 +25,7 @@ _EVENT_LABELS: Mapping[NotificationEvent, str] = {
     NotificationEvent.ESCALATION: "its approval period ends soon",
     NotificationEvent.DECISION: "a request is approved or rejected",
     NotificationEvent.FAILURE: "a task fails or is cancelled",
+    NotificationEvent.CERTIFICATE: "a signing certificate expires soon",
 }
 
 

@@ -42,6 +42,7 @@ from sealyard.model.errors import (
     InvalidInputError,
     InvalidKeyError,
     KeyProviderError,
+    KeyProviderUnavailableError,
     NotFoundError,
     SealyardError,
 )
@@ -294,13 +295,27 @@ class AwsKmsBackend:
         return key
 
     async def _assign_alias(self, operation: str, permission: str, alias: KmsName, key: KmsKey) -> None:
-        """Give the alias to a new key, which is deleted if that fails."""
+        """Give the alias to a new key, which is deleted if that is refused.
+
+        The key is kept if it is not known whether the alias refers to it.
+        """
         uri = _uri(alias.text)
         try:
             await self._client.call(operation, permission, uri, AliasName=alias.resource, TargetKeyId=key.arn)
+        except KeyProviderUnavailableError as error:
+            raise _new_key_error(error, key, "may have no alias", "Delete it in AWS KMS if it has none.") from None
         except SealyardError as error:
-            await self._delete_key(key, error)
-            raise
+            # The SDK repeats a request whose response was lost, and the second one is refused.
+            if not await self._refers_to(alias, key):
+                await self._delete_key(key, error)
+                raise
+
+    async def _refers_to(self, alias: KmsName, key: KmsKey) -> bool:
+        try:
+            answer = await self._client.call("describe_key", "kms:DescribeKey", _uri(alias.text), KeyId=alias.text)
+        except (NotFoundError, InvalidKeyError):
+            return False
+        return bool(answer["KeyMetadata"]["Arn"] == key.arn)
 
     async def _delete_key(self, key: KmsKey, cause: SealyardError) -> None:
         """Schedule the deletion of a new key. Raises ``cause`` with the ARN of the key if this is not possible."""
@@ -313,13 +328,16 @@ class AwsKmsBackend:
                 PendingWindowInDays=DELETION_DAYS,
             )
         except SealyardError:
-            raise type(cause)(
-                f"{cause.message} The new key {key.arn} has no alias.", f"Delete it in AWS KMS. {cause.hint}".strip()
-            ) from None
+            raise _new_key_error(cause, key, "has no alias", "Delete it in AWS KMS.") from None
 
 
 def _uri(name: str) -> str:
     return f"awskms:{name}"
+
+
+def _new_key_error(cause: SealyardError, key: KmsKey, state: str, hint: str) -> SealyardError:
+    """Return ``cause`` with the ARN of a key that was created in vain."""
+    return type(cause)(f"{cause.message} The new key {key.arn} {state}.", f"{hint} {cause.hint}".strip())
 
 
 def _check_message_size(uri: str, algorithm: SigningAlgorithm, data: bytes) -> None:

@@ -103,9 +103,10 @@ class KmsClient:
         while True:
             page = await self.call(operation, permission, f"keys in {self._region}", **parameters)
             items += page.get(result, ())
-            if not page.get("Truncated"):
+            marker = page.get("NextMarker")
+            if not marker:
                 return items
-            parameters = {"Marker": page["NextMarker"]}
+            parameters = {"Marker": marker}
 
     def _to_error(self, response: Mapping[str, Any], permission: str, uri: str) -> SealyardError:
         code = str(response.get("Error", {}).get("Code", ""))

@@ -33,7 +33,7 @@ from sealyard.model.provider_settings import ProviderSettings, Secrets
 PIN_NAME = "pin"
 """Name of the secret that contains the PIN of the token's user."""
 
-_PROBE_LABEL = "sealyard probe"
+_PROBE_LABEL = "health check"
 
 
 class Pkcs11Backend:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,7 +23,7 @@ from sealyard.keys.backends.pkcs11.errors import (
 )
 from sealyard.keys.backends.pkcs11.mechanisms import read_mechanisms
 from sealyard.keys.backends.pkcs11.module import Pkcs11Module
-from sealyard.model.errors import KeyProviderError
+from sealyard.model.errors import ErrorInfo, KeyProviderError, error_from_info
 
 T = TypeVar("T")
 
@@ -86,29 +87,36 @@ class TokenConnection:
         self._pin = pin
         self._executor = ThreadPoolExecutor(session_count, thread_name_prefix="pkcs11")
         self._lock = threading.Lock()
+        self._write_lock = threading.Lock()
         self._login: Login | None = None
-        self._refusal: KeyProviderError | None = None
+        self._refusal: ErrorInfo | None = None
         self._sessions: dict[int, TokenSession] = {}
 
     async def run(self, action: str, operation: Callable[[TokenSession], T], *, writes: bool = False) -> T:
         """Run ``operation`` in a thread with a session, which can write to the token if ``writes`` is true.
 
-        ``action``: what it does, for messages, for example ``sign with the key …``. An operation is repeated once after
-        the token was lost. Raises :class:`KeyProviderUnavailableError` if it is lost again, and the other errors of
+        ``action``: what it does, for messages, for example ``sign with the key …``. Operations that write run one at a
+        time, so that none changes what another one has read. An operation is repeated once after the token was lost.
+        Raises :class:`KeyProviderUnavailableError` if it is lost again, and the other errors of
         :class:`sealyard.keys.backend.KeyBackend`.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._run, action, operation, writes)
+        run = self._run_writing if writes else self._run
+        return await loop.run_in_executor(self._executor, run, action, operation)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._close)
 
-    def _run(self, action: str, operation: Callable[[TokenSession], T], writes: bool) -> T:
+    def _run_writing(self, action: str, operation: Callable[[TokenSession], T]) -> T:
+        with self._write_lock:
+            return self._run(action, operation, writes=True)
+
+    def _run(self, action: str, operation: Callable[[TokenSession], T], *, writes: bool = False) -> T:
         was_restarted = was_reopened = False
         while True:
             generation = self._module.generation
             try:
-                return self._run_once(operation, writes)
+                return self._run_once(operation, writes=writes)
             except pkcs11.PKCS11Error as error:
                 self._check_pin_error(error)
                 if isinstance(error, LOST_OBJECT_ERRORS) and not was_reopened:
@@ -128,21 +136,30 @@ class TokenConnection:
 
     def _check_pin_error(self, error: pkcs11.PKCS11Error) -> None:
         if isinstance(error, PIN_ERRORS):
-            self._refusal = pin_error(self._label, error)
-            raise self._refusal from None
+            raise self._refuse(pin_error(self._label, error)) from None
 
-    def _run_once(self, operation: Callable[[TokenSession], T], writes: bool) -> T:
+    def _refuse(self, error: KeyProviderError) -> KeyProviderError:
+        """Return ``error``, which all further operations raise as well."""
+        self._refusal = error.to_info()
+        return error
+
+    def _run_once(self, operation: Callable[[TokenSession], T], *, writes: bool) -> T:
         with self._module.call():
             login = self._get_login()
-            if writes:
-                with self._open_writing_session(login) as session:
-                    return operation(session)
-            return operation(self._get_session(login))
+            try:
+                if writes:
+                    with self._open_writing_session(login) as session:
+                        return operation(session)
+                return operation(self._get_session(login))
+            except pkcs11.PKCS11Error as error:
+                # Release the frames while the module cannot be restarted: python-pkcs11 ends a failed search when the
+                # search is released, in a session whose handle could be that of another thread by then.
+                raise error.with_traceback(None) from None
 
     def _get_login(self) -> Login:
         with self._lock:
             if self._refusal is not None:
-                raise self._refusal
+                raise error_from_info(self._refusal)
             if self._login is None or self._login.generation != self._module.generation:
                 self._login = self._log_in()
             return self._login
@@ -157,24 +174,21 @@ class TokenConnection:
             raise KeyProviderError(
                 f"Another section of the worker settings uses the token {self._label}.", "Set up a token only once."
             ) from None
-        except PIN_ERRORS as error:
-            self._refusal = pin_error(self._label, error)
-            raise self._refusal from None
         return Login(self._module.generation, token, mechanisms, session, self._pin)
 
     def _check_token(self, token: pkcs11.Token) -> None:
-        """Raise :class:`KeyProviderError` if a login cannot succeed, or if it could lock the token."""
+        """Raise an error if a login cannot succeed, or if it could lock the token."""
         if token.flags & pkcs11.TokenFlag.USER_PIN_LOCKED:
-            self._refusal = pin_error(self._label, pkcs11.PinLocked())
-        elif not token.flags & pkcs11.TokenFlag.USER_PIN_INITIALIZED:
-            self._refusal = pin_error(self._label, pkcs11.UserPinNotInitialized())
-        elif token.flags & pkcs11.TokenFlag.USER_PIN_FINAL_TRY:
-            self._refusal = KeyProviderError(
-                f"The token {self._label} would be locked by one more wrong PIN, so that none is tried.",
-                "Log in to it once with the right PIN, for example with pkcs11-tool, then start Sealyard again.",
+            raise pkcs11.PinLocked
+        if not token.flags & pkcs11.TokenFlag.USER_PIN_INITIALIZED:
+            raise pkcs11.UserPinNotInitialized
+        if token.flags & pkcs11.TokenFlag.USER_PIN_FINAL_TRY:
+            raise self._refuse(
+                KeyProviderError(
+                    f"The token {self._label} would be locked by one more wrong PIN, so that none is tried.",
+                    "Log in to it once with the right PIN, for example with pkcs11-tool, then start Sealyard again.",
+                )
             )
-        if self._refusal is not None:
-            raise self._refusal
 
     def _get_session(self, login: Login) -> TokenSession:
         thread = threading.get_ident()
@@ -226,4 +240,4 @@ def _decode_label(value: bytes) -> str:
         label = value.decode()
     except UnicodeDecodeError:
         return ""
-    return label if label.isprintable() else ""
+    return "" if any(unicodedata.category(character) == "Cc" for character in label) else label

@@ -14,6 +14,7 @@ from sealyard.keys.backends.pkcs11.key_objects import ED25519_PARAMETERS, P256_P
 from sealyard.keys.backends.pkcs11.mechanisms import GENERATORS, RSA_SIZES, has_mechanism
 from sealyard.keys.backends.pkcs11.signing import can_generate_kind
 from sealyard.keys.backends.pkcs11.versions import COUNTER_LENGTH, is_used
+from sealyard.keys.backends.pkcs11.wrapping import ENCRYPTION, WRAPPING
 from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import InvalidKeyError, KeyProviderError
 
@@ -22,8 +23,6 @@ _AES_BITS = 256
 
 _PROTECTED = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
 _SIGNING = MechanismFlag.SIGN | MechanismFlag.VERIFY
-_ENCRYPTION = MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT
-_WRAPPING = MechanismFlag.WRAP | MechanismFlag.UNWRAP
 _CURVES = {
     KeyType.EC_P256: (pkcs11.KeyType.EC, P256_PARAMETERS),
     KeyType.ED25519: (pkcs11.KeyType.EC_EDWARDS, ED25519_PARAMETERS),
@@ -68,8 +67,8 @@ def _generate_objects(session: TokenSession, kind: KeyType, label: str, identifi
     """Return the private or secret key, and the public key if there is one."""
     common: dict[str, Any] = {"id": identifier, "label": label, "store": True}
     if kind is KeyType.AES_256:
-        encrypts = has_mechanism(session.mechanisms, Mechanism.AES_GCM, _ENCRYPTION)
-        capabilities = _ENCRYPTION if encrypts else _WRAPPING
+        encrypts = has_mechanism(session.mechanisms, Mechanism.AES_GCM, ENCRYPTION)
+        capabilities = ENCRYPTION if encrypts else WRAPPING
         key = session.session.generate_key(
             pkcs11.KeyType.AES, _AES_BITS, capabilities=capabilities, template=_PROTECTED, **common
         )

@@ -19,7 +19,7 @@ from sealyard.keys.backends.pkcs11.errors import TokenMissingError
 from sealyard.model.errors import KeyProviderError
 
 _OK = 0
-_NEEDS_THREADS, _CANNOT_LOCK = 0x9, 0xA
+_NEEDS_THREADS, _CANNOT_LOCK, _ALREADY_INITIALIZED = 0x9, 0xA, 0x191
 _OS_LOCKING = 0x2
 
 _INSTALL_HINT = "Install the module of the token's manufacturer, or correct the option module in the worker settings."
@@ -57,7 +57,7 @@ class _ThreadedLibrary(Library):
         code = _get_functions(self.so).contents.initialize(ctypes.byref(arguments))
         if code in (_NEEDS_THREADS, _CANNOT_LOCK):
             raise _LockingUnsupportedError
-        if code != _OK:
+        if code not in (_OK, _ALREADY_INITIALIZED):
             raise pkcs11.GeneralError(f"C_Initialize returned {code:#x}")
 
     def finalize(self) -> None:
@@ -144,7 +144,7 @@ class Pkcs11Module:
         except pkcs11.PKCS11Error as error:
             raise KeyProviderError(
                 f"The PKCS#11 module {self.path} cannot be initialized ({type(error).__name__}).",
-                "Check its configuration, for example the files and environment variables that it needs.",
+                "Set its files and environment variables by the options paths and environment in the worker settings.",
             ) from error
 
     def _load(self) -> Library:

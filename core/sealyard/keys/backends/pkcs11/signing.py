@@ -10,8 +10,8 @@ from pkcs11 import Attribute, Mechanism, MechanismFlag, TokenFlag
 from sealyard.crypto.algorithms import SIGNATURES, SignatureScheme, SignatureSpec, SigningInput
 from sealyard.keys.backends.pkcs11.connection import TokenSession
 from sealyard.keys.backends.pkcs11.key_objects import KeyObject
-from sealyard.keys.backends.pkcs11.mechanisms import GENERATORS, find_signing_mechanisms, has_mechanism
-from sealyard.keys.backends.pkcs11.wrapping import can_wrap
+from sealyard.keys.backends.pkcs11.mechanisms import GENERATORS, RSA_SIZES, find_signing_mechanisms, has_mechanism
+from sealyard.keys.backends.pkcs11.wrapping import can_wrap, has_wrapping_mechanism
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidKeyError, KeyProviderError
 from sealyard.model.keys import KeyCapabilities
@@ -37,11 +37,11 @@ def describe_capabilities(session: TokenSession, key: KeyObject, *, names_versio
 
 
 def can_generate_kind(session: TokenSession, kind: KeyType | None) -> bool:
-    mechanism = GENERATORS.get(kind) if kind is not None else None
-    flags = MechanismFlag.GENERATE if mechanism is Mechanism.AES_KEY_GEN else MechanismFlag.GENERATE_KEY_PAIR
-    if session.token.flags & TokenFlag.WRITE_PROTECTED:
+    """Return whether the token can generate and use keys of this type."""
+    if kind is None or kind not in GENERATORS or session.token.flags & TokenFlag.WRITE_PROTECTED:
         return False
-    return has_mechanism(session.mechanisms, mechanism, flags)
+    flags = MechanismFlag.GENERATE if kind.symmetric else MechanismFlag.GENERATE_KEY_PAIR
+    return has_mechanism(session.mechanisms, GENERATORS[kind], flags, RSA_SIZES.get(kind)) and _has_use(session, kind)
 
 
 def sign_data(
@@ -65,6 +65,17 @@ def sign_data(
     pin = session.pin if key.allows(Attribute.ALWAYS_AUTHENTICATE) else None
     signature: bytes = key.pkcs11_object.sign(value, mechanism=mechanism, mechanism_param=mechanisms.parameter, pin=pin)
     return _encode_ecdsa(signature, uri) if spec.scheme is SignatureScheme.ECDSA else signature
+
+
+def _has_use(session: TokenSession, kind: KeyType) -> bool:
+    if kind.symmetric:
+        return has_wrapping_mechanism(session)
+    mechanisms = [find_signing_mechanisms(spec) for spec in SIGNATURES.values() if kind in spec.key_kinds]
+    return any(
+        has_mechanism(session.mechanisms, mechanism, MechanismFlag.SIGN)
+        for pair in mechanisms
+        for mechanism in (pair.digest, pair.message)
+    )
 
 
 def _can_use(session: TokenSession, key: KeyObject, mechanism: Mechanism | None) -> bool:

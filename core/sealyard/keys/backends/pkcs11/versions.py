@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from pkcs11 import ObjectClass
+import msgspec
+from pkcs11 import Attribute, ObjectClass
 
 from sealyard.keys.backends.pkcs11.connection import TokenSession
 from sealyard.keys.backends.pkcs11.key_objects import KeyObject, search_keys
@@ -62,26 +63,28 @@ def find_versions(session: TokenSession, text: str) -> list[KeyObject]:
             f"The key {uri} in the token {token} has no CKA_ID.", "Give the key and its public key the same CKA_ID."
         )
     if len(keys) > 1 and (name.id is not None or not _are_versions(keys)):
-        raise InvalidKeyError(
-            f"The name {uri} is ambiguous: the token {token} has {len(keys)} keys that match it.",
-            "Name one of them by its object and its id. The token's tools or the list of keys show them.",
-        )
+        raise _ambiguous(session, text, len(keys))
     return sorted(keys, key=_version_order)
 
 
 def find_version(session: TokenSession, text: str, native_id: str) -> KeyObject:
     """Return one version of the key ``text``; it is searched only once in each session.
 
-    Raises :class:`NotFoundError` if there is no such version.
+    Other keys with the same label do not matter. Raises :class:`NotFoundError` if there is no such version, and
+    :class:`InvalidKeyError` if several keys have this identifier.
     """
     cached_key = session.cache.get((text, native_id))
     if isinstance(cached_key, KeyObject):
         return cached_key
-    versions = [key for key in find_versions(session, text) if key.native_id == native_id]
-    if not versions:
+    name = parse_name(session, text)
+    identifier = _parse_native_id(native_id)
+    keys = _search(session, msgspec.structs.replace(name, id=identifier)) if name.id in (None, identifier) else []
+    if not identifier or not keys:
         raise _not_found(session, f"{text} with the CKA_ID {native_id}")
-    session.cache[text, native_id] = versions[0]
-    return versions[0]
+    if len(keys) > 1:
+        raise _ambiguous(session, text, len(keys))
+    session.cache[text, native_id] = keys[0]
+    return keys[0]
 
 
 def canonical_name(session: TokenSession, text: str, key: KeyObject) -> str:
@@ -126,9 +129,15 @@ def next_identifier(session: TokenSession, newest: KeyObject, uri: str) -> bytes
 
 
 def is_used(session: TokenSession, identifier: bytes) -> bool:
-    """Return whether an object of the token has this identifier."""
-    classes = (*_KEY_CLASSES, ObjectClass.PUBLIC_KEY)
-    return any(search_keys(session, object_class, identifier=identifier) for object_class in classes)
+    """Return whether a key or certificate of the token has this identifier."""
+    return any(
+        list(
+            session.session.get_objects(
+                {Attribute.CLASS: object_class, Attribute.TOKEN: True, Attribute.ID: identifier}
+            )
+        )
+        for object_class in (*_KEY_CLASSES, ObjectClass.PUBLIC_KEY, ObjectClass.CERTIFICATE)
+    )
 
 
 def _search(session: TokenSession, name: Pkcs11Name) -> list[KeyObject]:
@@ -145,6 +154,21 @@ def _not_found(session: TokenSession, text: str) -> NotFoundError:
         f"Key {format_uri(text)} not found in the token {session.token.label}.",
         "Check its label and id. The public key alone is not enough: the private key must be in the token.",
     )
+
+
+def _ambiguous(session: TokenSession, text: str, count: int) -> InvalidKeyError:
+    return InvalidKeyError(
+        f"The name {format_uri(text)} is ambiguous: the token {session.token.label} has {count} keys that match it.",
+        "Name one of them by its object and its id. The token's tools or the list of keys show them.",
+    )
+
+
+def _parse_native_id(native_id: str) -> bytes:
+    """Return the identifier, or no bytes if ``native_id`` is not hexadecimal."""
+    try:
+        return bytes.fromhex(native_id)
+    except ValueError:
+        return b""
 
 
 def _are_versions(keys: Iterable[KeyObject]) -> bool:

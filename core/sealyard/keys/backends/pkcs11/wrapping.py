@@ -28,6 +28,7 @@ from pkcs11 import Attribute, GCMParams, Mechanism, MechanismFlag, ObjectClass
 
 from sealyard.keys.backends.pkcs11.connection import TokenSession
 from sealyard.keys.backends.pkcs11.key_objects import KeyObject
+from sealyard.keys.backends.pkcs11.mechanisms import has_mechanism
 from sealyard.keys.provider import MAX_WRAPPED_SECRET_BYTES
 from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import InvalidInputError, InvalidKeyError, KeyProviderError
@@ -38,8 +39,8 @@ _TAG_LENGTH = 16
 _DATA_KEY_LENGTH = 32
 _WRAPPED_KEY_LENGTH = 40
 
-_ENCRYPTION = MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT
-_WRAPPING = MechanismFlag.WRAP | MechanismFlag.UNWRAP
+ENCRYPTION = MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT
+WRAPPING = MechanismFlag.WRAP | MechanismFlag.UNWRAP
 
 _REJECTIONS = (
     pkcs11.ArgumentsBad,
@@ -55,6 +56,12 @@ _REJECTIONS = (
     pkcs11.WrappedKeyLenRange,
 )
 """Errors by which tokens reject a changed value. Some of them can also mean that the token is lost."""
+
+
+def has_wrapping_mechanism(session: TokenSession) -> bool:
+    return has_mechanism(session.mechanisms, Mechanism.AES_GCM, ENCRYPTION) or has_mechanism(
+        session.mechanisms, Mechanism.AES_KEY_WRAP, WRAPPING
+    )
 
 
 def can_wrap(session: TokenSession, key: KeyObject) -> bool:
@@ -111,12 +118,12 @@ def _check_wrapping_key(session: TokenSession, key: KeyObject, uri: str) -> None
 
 def _encrypts(session: TokenSession, key: KeyObject) -> bool:
     is_permitted = key.kind is KeyType.AES_256 and key.allows(Attribute.ENCRYPT, Attribute.DECRYPT)
-    return is_permitted and key.can_use(session, Mechanism.AES_GCM, _ENCRYPTION)
+    return is_permitted and key.can_use(session, Mechanism.AES_GCM, ENCRYPTION)
 
 
 def _wraps_keys(session: TokenSession, key: KeyObject) -> bool:
     is_permitted = key.kind is KeyType.AES_256 and key.allows(Attribute.WRAP, Attribute.UNWRAP)
-    return is_permitted and key.can_use(session, Mechanism.AES_KEY_WRAP, _WRAPPING)
+    return is_permitted and key.can_use(session, Mechanism.AES_KEY_WRAP, WRAPPING)
 
 
 def _wrap_in_token(session: TokenSession, key: KeyObject, secret: bytes, associated_data: bytes) -> bytes:  # noqa: ARG001 - both forms have one signature

@@ -44,7 +44,7 @@ class VaultResponse(msgspec.Struct, frozen=True):
     status: int = 0
     data: Mapping[str, Any] | None = None
     auth: Authentication | None = None
-    errors: tuple[str, ...] = ()
+    errors: tuple[str, ...] | None = ()
 
     @property
     def is_success(self) -> bool:
@@ -53,7 +53,7 @@ class VaultResponse(msgspec.Struct, frozen=True):
     @property
     def reason(self) -> str:
         """The errors of the server as one line of printable text."""
-        words = " ".join(self.errors).removeprefix("1 error occurred:").replace("*", " ").split()
+        words = " ".join(self.errors or ()).removeprefix("1 error occurred:").replace("*", " ").split()
         return escape_text(" ".join(words), 200) or f"status {self.status}"
 
 

@@ -16,7 +16,7 @@ from sealyard.model.provider_settings import ProviderSettings, Secrets
 RENEWAL_SHARE = 2 / 3
 """A token is renewed after this share of its lifetime."""
 
-RETRY_SECONDS = 5.0
+RETRY_SECONDS = 15.0
 """Time between two attempts to renew a token."""
 
 LOGIN_PAUSE_SECONDS = 30.0
@@ -41,7 +41,6 @@ class VaultSession:
         self._token = ""
         self._renew_at: float | None = None
         self._lifetime = 0.0
-        self._login_error: KeyProviderError | None = None
         self._login_allowed_at = 0.0
         self._is_closed = False
         self._changed = threading.Event()
@@ -97,18 +96,13 @@ class VaultSession:
         with self._lock:
             if self._token != lost_token:
                 return
-            if self._login_error is not None and time.monotonic() < self._login_allowed_at:
-                raise self._login_error
+            if time.monotonic() < self._login_allowed_at:
+                raise self._login_error()
             body = {"role_id": self._options.role_id, "secret_id": self._secret}
             response = self._client.send("POST", f"auth/{self._options.auth_mount}/login", "", body)
             if response.auth is None:
-                self._login_error = KeyProviderError(
-                    f"{capitalize(self._client.service)} rejected the login with role_id and secret_id.",
-                    "Create a new secret_id for the role, and store it where the worker settings name it.",
-                )
                 self._login_allowed_at = time.monotonic() + LOGIN_PAUSE_SECONDS
-                raise self._login_error
-            self._login_error = None
+                raise self._login_error()
             self._store(response.auth)
 
     def _store(self, auth: Authentication) -> None:
@@ -121,7 +115,8 @@ class VaultSession:
 
     def _keep_renewing(self) -> None:
         while True:
-            self._changed.wait(None if self._renew_at is None else max(0.0, self._renew_at - time.monotonic()))
+            renew_at = self._renew_at
+            self._changed.wait(None if renew_at is None else max(0.0, renew_at - time.monotonic()))
             if self._is_closed:
                 return
             if self._changed.is_set():
@@ -145,15 +140,24 @@ class VaultSession:
                         self._store(auth)
             elif self._options.role_id:
                 self._log_in(token)
-        except SealyardError:
+        except (
+            SealyardError,
+            RuntimeError,
+        ):  # the HTTP library raises RuntimeError if the session was closed meanwhile
             return
+
+    def _login_error(self) -> KeyProviderError:
+        return KeyProviderError(
+            f"{capitalize(self._client.service)} rejected the login with role_id and secret_id.",
+            "Create a new secret_id for the role, and check the options role_id and auth_mount.",
+        )
 
     def _token_error(self) -> KeyProviderError:
         return KeyProviderError(
             f"{capitalize(self._client.service)} does not accept the token of its settings: it has expired, "
             "was revoked, or is wrong.",
-            "Create a new token, store it where the worker settings name it, and restart. A login by AppRole (role_id) "
-            "does not need this.",
+            "Create a new token, store it where the worker settings name it, and restart Sealyard. A login by AppRole "
+            "(role_id) does not need this.",
         )
 
 

@@ -1,12 +1,10 @@
-"""Tests of the backend ``awskms`` with an emulator: names, permissions, states of keys, and rotation."""
+"""Tests of keys in AWS KMS with an emulator: names, states, limits, rotation, and a server that is killed."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -15,73 +13,19 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sealyard.crypto.signatures import verify
-from sealyard.keys.backends.aws_kms.backend import AwsKmsBackend
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
-from sealyard.model.errors import (
-    InvalidInputError,
-    InvalidKeyError,
-    KeyProviderError,
-    KeyProviderUnavailableError,
-    NotFoundError,
-    SealyardError,
-)
-from sealyard.model.provider_settings import ProviderSettings, Secrets
-from tests.support.ministack import ACCOUNT, REGION, ROOT, MiniStack, run_ministack
+from sealyard.model.errors import InvalidInputError, InvalidKeyError, KeyProviderUnavailableError, NotFoundError
+from tests.support.backend_access import error_of
+from tests.support.ministack import ACCOUNT, REGION, MiniStack, allow, new_alias, opened_kms, run_ministack
 
 ED25519 = SigningAlgorithm.ED25519
 ECDSA = SigningAlgorithm.ECC_NIST_P256
 SECRET = b"a canary among device keys".ljust(32, b".")
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[MiniStack]:
-    """A server that the test may stop."""
-    with run_ministack(tmp_path) as server:
-        yield server
-
-
-@asynccontextmanager
-async def opened(settings: ProviderSettings, secrets: Secrets = ROOT) -> AsyncIterator[AwsKmsBackend]:
-    backend = await AwsKmsBackend.open(settings, secrets)
-    try:
-        yield backend
-    finally:
-        await backend.close()
-
-
-async def error_of(operation: Awaitable[object]) -> SealyardError:
-    with pytest.raises(SealyardError) as caught:
-        await operation
-    assert "." in caught.value.message
-    return caught.value
-
-
-def open_error(settings: ProviderSettings, secrets: Secrets) -> KeyProviderError:
-    """Return the error of opening a backend, which never contains a secret."""
-    with pytest.raises(KeyProviderError) as caught:
-        asyncio.run(AwsKmsBackend.open(settings, secrets))
-    error = caught.value
-    assert error.hint
-    assert "cloud" in error.message
-    for secret in secrets.values.values():
-        assert len(secret) < 6 or secret.decode() not in str(error)
-    return error
-
-
-def new_alias() -> str:
-    return f"alias/test-{token_hex(6)}"
-
-
-def allow(*actions: str, resource: str = "*") -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": resource}]}
-
-
-# ---- names
-
-
 def test_alias_is_resolved_to_its_arn(ministack: MiniStack) -> None:
     async def scenario() -> None:
-        async with opened(ministack.settings()) as backend:
+        async with opened_kms(ministack.settings()) as backend:
             alias = new_alias()
             name, key = await backend.generate(alias, KeyType.EC_P256)
             assert name == f"arn:aws:kms:{REGION}:{ACCOUNT}:{alias}"
@@ -100,7 +44,7 @@ def test_alias_is_resolved_to_its_arn(ministack: MiniStack) -> None:
 )
 def test_other_names_are_not_found(ministack: MiniStack, name: str) -> None:
     async def scenario() -> None:
-        async with opened(ministack.settings()) as backend:
+        async with opened_kms(ministack.settings()) as backend:
             error = await error_of(backend.resolve(name))
             assert isinstance(error, NotFoundError)
             assert "alias/gateway-sign" in error.hint
@@ -110,7 +54,7 @@ def test_other_names_are_not_found(ministack: MiniStack, name: str) -> None:
 
 def test_key_of_another_region_or_account_is_explained(ministack: MiniStack) -> None:
     async def scenario() -> None:
-        async with opened(ministack.settings(account=ACCOUNT)) as backend:
+        async with opened_kms(ministack.settings(account=ACCOUNT)) as backend:
             for region, account, expected in (
                 ("us-east-1", ACCOUNT, "is in the region us-east-1"),
                 (REGION, "111122223333", "is in the account 111122223333"),
@@ -120,7 +64,7 @@ def test_key_of_another_region_or_account_is_explained(ministack: MiniStack) -> 
                 assert expected in error.message
                 assert "worker settings" in error.hint
         other_account = ministack.settings(account="111122223333")
-        async with opened(other_account) as backend:
+        async with opened_kms(other_account) as backend:
             key = ministack.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
             alias = new_alias()
             ministack.client("kms").create_alias(AliasName=alias, TargetKeyId=key["KeyMetadata"]["KeyId"])
@@ -131,7 +75,7 @@ def test_key_of_another_region_or_account_is_explained(ministack: MiniStack) -> 
 
 def test_version_must_belong_to_the_name(ministack: MiniStack) -> None:
     async def scenario() -> None:
-        async with opened(ministack.settings()) as backend:
+        async with opened_kms(ministack.settings()) as backend:
             _, first = await backend.generate(new_alias(), KeyType.EC_P256)
             name, second = await backend.generate(new_alias(), KeyType.EC_P256)
             for key_name, native_id in (
@@ -163,7 +107,7 @@ def test_list_has_aliases_and_keys_without_alias(ministack: MiniStack) -> None:
     kms.disable_key(KeyId=disabled)
 
     async def scenario() -> None:
-        async with opened(ministack.settings()) as backend:
+        async with opened_kms(ministack.settings()) as backend:
             alias = new_alias()
             name, key = await backend.generate(alias, KeyType.AES_256)
             listed = {entry.name: entry for entry in await backend.list_keys()}
@@ -178,13 +122,10 @@ def test_list_has_aliases_and_keys_without_alias(ministack: MiniStack) -> None:
     asyncio.run(scenario())
 
 
-# ---- rotation
-
-
 def test_rotation_moves_the_alias_to_a_key_with_the_same_policy(ministack: MiniStack) -> None:
     async def scenario() -> None:
         kms = ministack.client("kms")
-        async with opened(ministack.settings()) as backend:
+        async with opened_kms(ministack.settings()) as backend:
             name, first = await backend.generate(new_alias(), KeyType.EC_P256)
             assert first.capabilities.can_rotate
             policy = json.loads(kms.get_key_policy(KeyId=first.native_id, PolicyName="default")["Policy"])
@@ -195,7 +136,7 @@ def test_rotation_moves_the_alias_to_a_key_with_the_same_policy(ministack: MiniS
             assert copied == policy
             assert kms.describe_key(KeyId=name)["KeyMetadata"]["Arn"] == second.native_id
             assert await backend.describe(name) == second
-        async with opened(ministack.settings()) as backend:
+        async with opened_kms(ministack.settings()) as backend:
             for key in (first, second):
                 assert key.public_key is not None
                 signature = await backend.sign(name, key.native_id, ECDSA, b"message", None)
@@ -207,7 +148,7 @@ def test_rotation_moves_the_alias_to_a_key_with_the_same_policy(ministack: MiniS
 
 def test_key_named_by_its_arn_is_not_rotated(ministack: MiniStack) -> None:
     async def scenario() -> None:
-        async with opened(ministack.settings()) as backend:
+        async with opened_kms(ministack.settings()) as backend:
             _, key = await backend.generate(new_alias(), KeyType.EC_P256)
             assert not (await backend.describe(key.native_id)).capabilities.can_rotate
             error = await error_of(backend.rotate(key.native_id))
@@ -231,7 +172,7 @@ def test_key_without_its_alias_is_deleted_or_named(ministack: MiniStack, can_del
         return {key["KeyArn"] for key in kms.list_keys(Limit=1000)["Keys"]}
 
     async def scenario() -> None:
-        async with opened(ministack.settings(), user) as backend:
+        async with opened_kms(ministack.settings(), user) as backend:
             known = key_arns()
             error = await error_of(backend.generate(new_alias(), KeyType.EC_P256))
             assert "does not permit kms:CreateAlias" in error.message
@@ -243,43 +184,11 @@ def test_key_without_its_alias_is_deleted_or_named(ministack: MiniStack, can_del
     asyncio.run(scenario())
 
 
-# ---- permissions, states and limits
-
-
-def test_missing_permission_names_key_and_action(ministack: MiniStack) -> None:
-    user = ministack.create_user(f"user-{token_hex(6)}", allow("kms:DescribeKey", "kms:GetPublicKey"))
-
-    async def scenario() -> None:
-        async with opened(ministack.settings()) as backend:
-            signing_name, signing_key = await backend.generate(new_alias(), KeyType.ED25519)
-            wrapping_name, wrapping_key = await backend.generate(new_alias(), KeyType.AES_256)
-            wrapped = await backend.wrap(wrapping_name, wrapping_key.native_id, SECRET, b"context")
-        async with opened(ministack.settings(), user) as reader:
-            await reader.probe()
-            await reader.describe(signing_name)
-            wrapping_id = wrapping_key.native_id
-            for operation, name, action in (
-                (reader.sign(signing_name, signing_key.native_id, ED25519, b"m", None), signing_name, "kms:Sign"),
-                (reader.rotate(signing_name), signing_name, "kms:GetKeyPolicy"),
-                (reader.wrap(wrapping_name, wrapping_id, SECRET, b""), wrapping_name, "kms:GenerateDataKey"),
-                (reader.unwrap(wrapping_name, wrapping_id, wrapped, b"context"), wrapping_name, "kms:Decrypt"),
-                (reader.list_keys(), REGION, "kms:ListAliases"),
-                (reader.generate(new_alias(), KeyType.ED25519), "alias/", "kms:CreateKey"),
-            ):
-                error = await error_of(operation)
-                assert isinstance(error, InvalidKeyError)
-                assert name in error.message
-                assert f"does not permit {action}" in error.message
-                assert action in error.hint
-
-    asyncio.run(scenario())
-
-
 def test_state_of_the_key_is_explained(ministack: MiniStack) -> None:
     kms = ministack.client("kms")
 
     async def scenario() -> None:
-        async with opened(ministack.settings()) as backend:
+        async with opened_kms(ministack.settings()) as backend:
             name, key = await backend.generate(new_alias(), KeyType.ED25519)
             for change, parameters, state in (
                 (kms.disable_key, {}, "is disabled"),
@@ -297,7 +206,7 @@ def test_state_of_the_key_is_explained(ministack: MiniStack) -> None:
 
 def test_message_above_the_limit_is_refused_with_an_alternative(ministack: MiniStack) -> None:
     async def scenario() -> None:
-        async with opened(ministack.settings()) as backend:
+        async with opened_kms(ministack.settings()) as backend:
             name, key = await backend.generate(new_alias(), KeyType.ED25519)
             assert key.capabilities.max_message_bytes == 4096
             assert key.capabilities.digests == ()
@@ -316,7 +225,7 @@ def test_message_above_the_limit_is_refused_with_an_alternative(ministack: MiniS
 
 def test_limit_of_signatures_is_reported_and_kept(ministack: MiniStack) -> None:
     async def scenario() -> None:
-        async with opened(ministack.settings(signatures_per_second=0.01)) as backend:
+        async with opened_kms(ministack.settings(signatures_per_second=0.01)) as backend:
             name, key = await backend.generate(new_alias(), KeyType.ED25519)
             assert key.capabilities.signatures_per_second == 0.01
             await backend.sign(name, key.native_id, ED25519, b"message", None)
@@ -327,56 +236,16 @@ def test_limit_of_signatures_is_reported_and_kept(ministack: MiniStack) -> None:
     asyncio.run(scenario())
 
 
-# ---- credentials
-
-
-def test_refused_credentials_are_explained(ministack: MiniStack) -> None:
-    user = ministack.create_user(f"user-{token_hex(6)}", allow("kms:*"))
-    wrong_secret = {**user.values, "secret_access_key": b"a-canary-among-secrets"}
-    unknown_key = {**user.values, "access_key_id": b"AKIACANARYCANARYCAN"}
-    for values in (wrong_secret, unknown_key):
-        error = open_error(ministack.settings(), Secrets(values=values))
-        assert not isinstance(error, KeyProviderUnavailableError)
-        assert "does not accept the credentials" in error.message
-    only_one = Secrets(values={"access_key_id": b"AKIACANARYCANARYCAN"})
-    assert "no secret named secret_access_key" in open_error(ministack.settings(), only_one).message
-
-
-def test_credentials_of_the_sdk_are_used(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    assert "no credentials" in open_error(ministack.settings(), Secrets()).message
-    (tmp_path / "credentials").write_text("[default]\naws_access_key_id = test\naws_secret_access_key = test\n")
-
-    async def scenario() -> None:
-        async with opened(ministack.settings(), Secrets()) as backend:
-            await backend.list_keys()
-
-    asyncio.run(scenario())
-
-
-def test_sdk_logs_no_secrets(ministack: MiniStack, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-
-    async def scenario() -> None:
-        async with opened(ministack.settings()) as backend:
-            name, key = await backend.generate(new_alias(), KeyType.AES_256)
-            wrapped = await backend.wrap(name, key.native_id, SECRET, b"context")
-            assert await backend.unwrap(name, key.native_id, wrapped, b"context") == SECRET
-
-    asyncio.run(scenario())
-    assert not [record for record in caplog.records if record.name.startswith(("boto", "urllib3"))]
-
-
-# ---- the emulator is stopped and started again
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[MiniStack]:
+    """A server that the test may stop."""
+    with run_ministack(tmp_path) as server:
+        yield server
 
 
 def test_work_continues_after_the_server_was_killed(own_server: MiniStack) -> None:
     async def scenario() -> None:
-        async with opened(own_server.settings()) as backend:
+        async with opened_kms(own_server.settings()) as backend:
             name, key = await backend.generate(new_alias(), KeyType.EC_P256)
             assert key.public_key is not None
             public_key = load_pem_public_key(key.public_key.encode())

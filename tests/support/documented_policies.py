@@ -1,0 +1,18 @@
+"""The policies in the documentation of the key services."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+from sealyard.keys import backends
+
+
+def read_policy(service: str, name: str) -> str:
+    """Return the block after the marker ``<!-- policy: NAME -->`` in the document of ``service``."""
+    document = (Path(backends.__file__).parent / service / "README.md").read_text()
+    pattern = rf"<!-- policy: {name} -->\n *```\w+\n(.*?)\n *```"
+    match = re.search(pattern, document, re.DOTALL)
+    assert match is not None, f"{service} has no policy {name}"
+    return textwrap.dedent(match[1])
