@@ -70,7 +70,7 @@ class DeviceCalls(ApiCalls):
         return await self._sender.send("POST", "/deviceConfig", _build_device_body(request), DeviceConfig)
 
     async def update_device(self, request: DeviceUpdate) -> DeviceConfig:
-        changes = {name: value for name, value in msgspec.to_builtins(request).items() if value is not None}
+        changes = _omit_unset(request)
         del changes["config"]
         return await self._sender.send("PATCH", f"/deviceConfig/{path_segment(request.config)}", changes, DeviceConfig)
 
@@ -101,7 +101,7 @@ class KeyCalls(ApiCalls):
         return await self._sender.get("/key", tuple[KeyInfo, ...])
 
     async def import_key(self, request: KeyImport) -> KeyInfo:
-        body = await asyncio.to_thread(load_key_content, request)
+        body = _omit_unset(await asyncio.to_thread(load_key_content, request))
         return await self._sender.send("POST", "/key", body, KeyInfo)
 
     async def key_providers(self) -> tuple[ProviderStatus, ...]:
@@ -113,10 +113,10 @@ class KeyCalls(ApiCalls):
         )
 
     async def register_key(self, request: KeyRegistration) -> KeyInfo:
-        return await self._sender.send("POST", "/key/registration", request, KeyInfo)
+        return await self._sender.send("POST", "/key/registration", _omit_unset(request), KeyInfo)
 
     async def generate_key(self, request: KeyGeneration) -> KeyInfo:
-        return await self._sender.send("POST", "/key/generation", request, KeyInfo)
+        return await self._sender.send("POST", "/key/generation", _omit_unset(request), KeyInfo)
 
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._sender.send("POST", "/key/rotation", {"uri": uri}, KeyInfo)
@@ -184,6 +184,11 @@ class AccessCalls(ApiCalls):
         return await self._sender.send("PUT", "/policy", policy, Policy)
 
 
+def _omit_unset(request: FrozenStruct) -> dict[str, Any]:
+    """Return the fields of ``request`` that are set, so that older servers, which do not know others, accept it."""
+    return {name: value for name, value in msgspec.to_builtins(request).items() if value is not None}
+
+
 def _build_device_body(request: DeviceRequest) -> dict[str, Any]:
     """Return the JSON body of ``request`` as the API expects it: permissions under ``acl``, URIs as references."""
     fields = msgspec.to_builtins(request)
@@ -198,5 +203,5 @@ def _build_device_body(request: DeviceRequest) -> dict[str, Any]:
 
 
 def _build_key_reference(key: EncryptionKeyRequest | SigningKeyRequest) -> dict[str, str | None]:
-    fields: dict[str, str | None] = msgspec.to_builtins(key)
-    return {"reference": fields.pop("uri"), **{name: value for name, value in fields.items() if value is not None}}
+    fields = _omit_unset(key)
+    return {"reference": fields.pop("uri", None), **fields}
