@@ -208,7 +208,8 @@ def test_certificate_is_renewed_in_place(workspace: CliWorkspace, tmp_path: Path
     assert "already has this certificate" in workspace.run("admin", *arguments).err
 
     lines = workspace.run("admin", "key", "show", "local:bought").out.splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [["1", "imported"], ["2", "renewed"]]
+    assert [line.split()[:2] for line in lines[1:3]] == [["1", "imported"], ["2", "renewed"]]
+    assert lines[3:] == ["signs with ECC_NIST_P256, SHA256_ECDSA"]
     assert [["CN=old" in lines[1], "CN=issuer" in lines[2]], lines[2].split()[-1]] == [[True, True], "2"]
     assert workspace.run("admin", "key", "list").err == f"{UNVERIFIED_NOTE}\n"
     assert not any("expire" in each for each in workspace.value("developer", "device", "show", "bought")["warnings"])

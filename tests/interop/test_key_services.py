@@ -112,7 +112,7 @@ async def register_key(
 ) -> KeyInfo:
     """Generate a key in the service, and register it."""
     request = KeyRegistration(uri=await service.generate(label, kind), kind=kind, purpose=purpose)
-    return await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.keys.register(ADMIN, request)))
+    return await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.external_keys.register(ADMIN, request)))
 
 
 async def create_device(

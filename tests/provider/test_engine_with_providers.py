@@ -79,7 +79,7 @@ async def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Token:
 
 async def register(engine: EngineHandle, uri: str = "files:signs", kind: KeyType = KeyType.ED25519) -> KeyInfo:
     request = KeyRegistration(uri=uri, kind=kind)
-    return await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.keys.register(ADMIN, request)))
+    return await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.external_keys.register(ADMIN, request)))
 
 
 @asynccontextmanager
@@ -221,7 +221,7 @@ async def test_wrong_pin_is_tried_once_and_leaves_no_key(token: Token) -> None:
         os.kill(worker, signal.SIGKILL)
         with pytest.raises(KeyProviderError, match="PIN of seal is wrong"):
             await register(engine)
-        (status,) = await engine.run(engine.engine.keys.probe_providers())
+        (status,) = await engine.run(engine.engine.external_keys.probe_providers())
         assert status.error is not None
         assert (status.section, status.error.hint) == ("seal", "Correct it.")
         assert token.logins == 1
@@ -236,17 +236,17 @@ async def test_key_without_a_section_names_the_settings_file(token: Token) -> No
         ):
             await register(engine, "pkcs11:object=b;token=a")
         with pytest.raises(NotFoundError, match=r"no section keys\.other"):
-            await engine.run(engine.engine.keys.list_backend_keys(ADMIN, "other"))
+            await engine.run(engine.engine.external_keys.list_keys(ADMIN, "other"))
 
 
 async def test_invalid_settings_leave_the_local_keys_usable(token: Token) -> None:
     (token.workspace / "worker.toml").write_text("[keys")
     async with open_engine(token.workspace) as engine:
         await engine.client(ADMIN).rotate_key("local:door-signing")
-        for call in (register(engine), engine.run(engine.engine.keys.list_backend_keys(ADMIN))):
+        for call in (register(engine), engine.run(engine.engine.external_keys.list_keys(ADMIN))):
             with pytest.raises(KeyProviderError, match=r"worker\.toml is not valid TOML"):
                 await call
-        (status,) = await engine.run(engine.engine.keys.probe_providers())
+        (status,) = await engine.run(engine.engine.external_keys.probe_providers())
         assert status.section == ""
         assert status.error is not None
 
@@ -261,7 +261,7 @@ async def test_settings_outside_the_workspace_are_used(token: Token, monkeypatch
 
 async def test_keys_of_the_token_are_listed(token: Token) -> None:
     async with open_engine(token.workspace) as engine:
-        (section,) = await engine.run(engine.engine.keys.list_backend_keys(ADMIN))
+        (section,) = await engine.run(engine.engine.external_keys.list_keys(ADMIN))
         assert (section.section, section.scheme, section.error) == ("seal", "files", None)
         assert {(key.name, key.kind) for key in section.keys} == {
             ("signs", KeyType.ED25519),

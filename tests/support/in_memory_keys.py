@@ -16,19 +16,21 @@ from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.crypto.certificates import compute_fingerprint, create_certificate_request, create_self_signed
 from sealyard.crypto.signatures import PrivateKey
 from sealyard.keyholder.state import SignedCheckpoint, check_checkpoint, check_store_generation
+from sealyard.keys.capabilities import describe_capabilities
 from sealyard.keys.key_import import load_certificate_of
 from sealyard.keys.material import describe
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import Checkpoint
-from sealyard.model.backend_keys import ProviderKeys, ProviderStatus
+from sealyard.model.backend_keys import DescribedKey, ProviderKeys, ProviderStatus
 from sealyard.model.clock import Clock
 from sealyard.model.errors import AlreadyExistsError, InvalidKeyError, NotFoundError
 from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration, WorkerStateInfo
-from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion, WrappingKey
 from sealyard.model.worker_messages import (
     AuditPublicKey,
     ConfirmAudited,
     CreateCertificateRequest,
+    DescribeKey,
     ExportKey,
     GenerateKey,
     GetSignedCheckpoint,
@@ -76,6 +78,8 @@ class InMemoryKeys:
         self.infos: dict[str, KeyInfo] = {}
         self.provider_keys: tuple[ProviderKeys, ...] = ()
         """The keys of tokens and key services."""
+        self.capabilities: dict[str, KeyCapabilities] = {}
+        """By name, the capabilities of keys of tokens and key services; by default, those of local keys."""
         self.private: dict[tuple[str, int], PrivateKey] = {}
         self.symmetric: dict[tuple[str, int], bytes] = {}
 
@@ -83,8 +87,9 @@ class InMemoryKeys:
         match question:
             case GenerateKey(uri=uri, kind=kind, purpose=purpose) | ImportKey(uri=uri, kind=kind, purpose=purpose):
                 origin = "generated" if isinstance(question, GenerateKey) else "imported"
-                return KeyResponse(request_id=0, key=self._create(uri, kind, purpose, origin))
-            case RegisterKey() | ListBackendKeys() | ProbeProviders():
+                created_key = self._create(uri, kind, purpose, origin, question.wrapping_key)
+                return KeyResponse(request_id=0, key=created_key)
+            case DescribeKey() | RegisterKey() | ListBackendKeys() | ProbeProviders():
                 return self._use_providers(question)
             case RotateKey(uri=uri):
                 return KeyResponse(request_id=0, version=self._rotate(uri))
@@ -115,23 +120,38 @@ class InMemoryKeys:
         elif question.public_key.encode() != self._public():
             raise InvalidKeyError("A test signature of the audit key does not match.")
 
-    def _use_providers(self, question: RegisterKey | ListBackendKeys | ProbeProviders) -> KeyResponse:
+    def _use_providers(self, question: DescribeKey | RegisterKey | ListBackendKeys | ProbeProviders) -> KeyResponse:
         match question:
+            case DescribeKey(uri=uri):
+                return KeyResponse(request_id=0, described=self._describe(uri))
             case RegisterKey(uri=uri, kind=kind, purpose=purpose):
-                names = [f"{section.scheme}:{key.name}" for section in self.provider_keys for key in section.keys]
-                if uri not in names:
-                    raise NotFoundError(f"There is no key {uri}.")
+                described = self._describe(uri)
                 key = self.infos.get(uri) or self._create(uri, kind, purpose, "registered")
+                key = msgspec.structs.replace(key, capabilities=described.capabilities)
                 return KeyResponse(request_id=0, key=key)
             case ListBackendKeys(section=name):
                 sections = tuple(section for section in self.provider_keys if name in ("", section.section))
                 return KeyResponse(request_id=0, provider_keys=sections)
             case ProbeProviders():
                 states = [
-                    ProviderStatus(section=section.section, scheme=section.scheme, error=section.error)
+                    ProviderStatus(
+                        section=section.section,
+                        scheme=section.scheme,
+                        key_prefix=section.key_prefix,
+                        error=section.error,
+                    )
                     for section in self.provider_keys
                 ]
                 return KeyResponse(request_id=0, providers=tuple(states))
+
+    def _describe(self, uri: str) -> DescribedKey:
+        """Return the key of a token or key service with this URI, or with its label as the alias."""
+        for section in self.provider_keys:
+            for key in section.keys:
+                if uri in (f"{section.scheme}:{key.name}", f"{section.scheme}:{key.label}"):
+                    capabilities = self.capabilities.get(key.name) or describe_capabilities(key.kind)
+                    return DescribedKey(uri=f"{section.scheme}:{key.name}", kind=key.kind, capabilities=capabilities)
+        raise NotFoundError(f"There is no key {uri}.")
 
     def copy(self, clock: Clock) -> InMemoryKeys:
         """Return a key store with the same keys, for a copy of the workspace."""
@@ -163,10 +183,13 @@ class InMemoryKeys:
         if (uri, version) not in self.private.keys() | self.symmetric.keys():
             raise NotFoundError(f"Key {uri} version {version} not found.")
 
-    def _create(self, uri: str, kind: KeyType, purpose: KeyPurpose, origin: str) -> KeyInfo:
+    def _create(self, uri: str, kind: KeyType, purpose: KeyPurpose, origin: str, wrapping_key: str = "") -> KeyInfo:
         if uri in self.infos:
             raise AlreadyExistsError(f"Key {uri} already exists.")
         first = self._version(uri, kind, 1, origin)
+        if wrapping_key:
+            wrapped_by = WrappingKey(uri=wrapping_key, version=self.infos[wrapping_key].current.version)
+            first = msgspec.structs.replace(first, wrapped_by=wrapped_by)
         self.infos[uri] = KeyInfo(uri=uri, kind=kind, purpose=purpose, versions=(first,))
         return self.infos[uri]
 

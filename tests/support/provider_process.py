@@ -74,3 +74,15 @@ class ProviderProcess:
         finally:
             self.process.kill()
             self.process.wait()
+
+
+def set_up_file_provider(workspace: Path, folder: Path) -> None:
+    """Set up the section ``seal`` in a workspace: keys in ``folder``, a signing key ``signs`` and an AES key ``wraps``.
+
+    ``PYTHONPATH`` has to be :data:`BACKEND_PYTHONPATH` in the process that opens the workspace.
+    """
+    folder.mkdir()
+    store_file_key(folder, "signs", KeyType.ED25519)
+    store_file_key(folder, "wraps", KeyType.AES_256)
+    section = f'[keys.seal]\nprovider = "files"\nfolder = "{folder}"\npaths = ["{folder}"]\n'
+    (workspace / "worker.toml").write_text(section)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+import re
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 
+_NAMED_URI = re.compile(r"(?:([^:]*?)=)?([a-z][a-z0-9]*:.*)")
 _PATTERN_CHARACTERS = frozenset("*?[")
 
 Handler = Callable[["Context"], int | Coroutine[Any, Any, int]]
@@ -106,6 +108,12 @@ class named(Generic[T]):  # noqa: N801 - used like the functions below
     def __call__(self, text: str) -> tuple[str, T]:
         name, _, value = text.rpartition("=")
         return name, self._value_type(value)
+
+
+def named_uri(text: str) -> tuple[str, str]:
+    """Parse ``[NAME=]URI``, and return the name (empty if omitted) and the URI, which can contain equals signs."""
+    match = _NAMED_URI.fullmatch(text)
+    return (match[1] or "", match[2]) if match is not None else ("", text)
 
 
 def folder(text: str) -> Path:

@@ -67,6 +67,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         " --use CLIENT:ci --approve GROUP:approvers --approvals 2 --link-ttl 24h --retention 30d",
         "sealyard device create door --encryption AES256_CBC_PKCS7_PAD --signing ECC_NIST_P256"
         " --signing-key local:corporate",
+        "sealyard device create vault --encryption AES256_CBC_PKCS7_PAD --signing ED25519"
+        " --signing-provider corp --wrap-with vault:transit/device-keys",
     ),
     "device update": (
         "sealyard device update gateway --approvals 2",
@@ -79,6 +81,16 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard key import local:corporate --file corporate.pem --kind EC_P256",
         "sealyard key import local:corporate --file corporate.p12 --kind EC_P256 --password-file password.txt",
         "sealyard key import local:gateway-aes --file gateway.key --kind AES_256",
+        "sealyard key import local:gateway-aes --file gateway.key --kind AES_256 --wrap-with vault:transit/device-keys",
+    ),
+    "key list": ("sealyard key list", "sealyard key list --provider corp"),
+    "key register": (
+        "sealyard key register vault:transit/gateway-sign",
+        "sealyard key register 'pkcs11:token=seal;object=gateway-sign' --purpose package --certificate chain.pem",
+    ),
+    "key generate": (
+        "sealyard key generate vault:transit/gateway-sign --kind ED25519",
+        "sealyard key generate local:gateway-aes --kind AES_256 --wrap-with vault:transit/device-keys",
     ),
     "key csr": ("sealyard key csr local:gateway-sign > gateway.csr",),
     "key certificate": ("sealyard key certificate local:gateway-sign --chain chain.pem",),

@@ -17,6 +17,7 @@ from sealyard.client.task_wait import wait_within
 from sealyard.fs.atomic import write_all
 from sealyard.model.access import AccessList
 from sealyard.model.audit import AuditFilter, AuditReport
+from sealyard.model.backend_keys import ProviderKeys, ProviderStatus
 from sealyard.model.clock import ClockConfirmation
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.errors import StorageError
@@ -31,7 +32,9 @@ from sealyard.model.requests import (
     EncryptionRequest,
     ExportedKey,
     KeyContent,
+    KeyGeneration,
     KeyImport,
+    KeyRegistration,
     PackageRequest,
     RequestCheck,
     SigningRequest,
@@ -222,6 +225,18 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
     async def import_key_content(self, request: KeyContent) -> KeyInfo:
         """Import a key from the contents of its files."""
         return await self._execute(f"KEY:{request.uri}", self._engine.keys.import_key(self._subject, request))
+
+    async def key_providers(self) -> tuple[ProviderStatus, ...]:
+        return await self._await_query("KEY", self._engine.external_keys.list_providers(self._subject))
+
+    async def provider_keys(self, provider: str = "") -> tuple[ProviderKeys, ...]:
+        return await self._await_query("KEY", self._engine.external_keys.list_keys(self._subject, provider))
+
+    async def register_key(self, request: KeyRegistration) -> KeyInfo:
+        return await self._execute(f"KEY:{request.uri}", self._engine.external_keys.register(self._subject, request))
+
+    async def generate_key(self, request: KeyGeneration) -> KeyInfo:
+        return await self._execute(f"KEY:{request.uri}", self._engine.keys.generate(self._subject, request))
 
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._execute(f"KEY:{uri}", self._engine.devices.rotate_key(self._subject, uri))

@@ -29,6 +29,7 @@ def load_key_content(request: KeyImport) -> KeyContent:
         content=read_key_file(Path(request.path)),
         password=request.password,
         certificate=read_key_file(Path(request.certificate)) if request.certificate else None,
+        wrapping_key=request.wrapping_key,
     )
 
 

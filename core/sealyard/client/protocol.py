@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from sealyard.client.key_protocol import KeyClient
 from sealyard.client.messaging_protocol import NotificationClient, WebhookClient
 from sealyard.model.access import AclRule, Action, Membership, Subject, SubjectState
 from sealyard.model.audit import AuditFilter, AuditReport
@@ -25,7 +26,6 @@ from sealyard.model.credentials import (
 )
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.events import Event
-from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
     AccessControlList,
@@ -34,7 +34,6 @@ from sealyard.model.requests import (
     DeviceRequest,
     DeviceUpdate,
     EncryptionRequest,
-    KeyImport,
     PackageRequest,
     RequestCheck,
     SigningRequest,
@@ -162,7 +161,7 @@ class ResultClient(Protocol):
 
 
 class AdministrationClient(Protocol):
-    """Operations to manage device configurations, keys, subjects, access rules and the policy."""
+    """Operations to manage device configurations, subjects, access rules and the policy."""
 
     async def devices(self) -> tuple[DeviceConfig, ...]:
         """Return the newest version of each device configuration that this subject may view."""
@@ -186,25 +185,6 @@ class AdministrationClient(Protocol):
         ``encryption_key``: name or URI of the key; by default the first one. The export is audited. Raises
         :class:`ConfirmationRequiredError` unless ``confirmed`` is set.
         """
-        ...
-
-    async def keys(self) -> tuple[KeyInfo, ...]: ...
-    async def import_key(self, request: KeyImport) -> KeyInfo: ...
-    async def rotate_key(self, uri: str) -> KeyInfo:
-        """Create the next version of a key, and a new version of every device configuration that uses the key."""
-        ...
-
-    async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
-        """Create the next version of a signing key: the same private key with the certificate in a file.
-
-        Also creates a new version of every device configuration that uses the key. ``path``: PEM, DER or PKCS#7 with
-        the certificate of the key and its issuers in any order. Raises :class:`InvalidKeyError` if these are not a
-        valid chain for signatures, and :class:`ConflictError` if the key already has this chain.
-        """
-        ...
-
-    async def create_certificate_request(self, uri: str) -> str:
-        """Return a certificate request (PKCS#10, PEM) for a signing key, to have its certificate renewed."""
         ...
 
     async def access(self) -> AccessControlList: ...
@@ -362,6 +342,7 @@ class Client(
     TaskClient,
     ResultClient,
     AdministrationClient,
+    KeyClient,
     AuditClient,
     CredentialClient,
     WebhookClient,

@@ -26,6 +26,7 @@ from sealyard.engine.audit.checkpointing import CheckpointLoop
 from sealyard.engine.audit.service import AuditService
 from sealyard.engine.audit.state_events import record_state_events
 from sealyard.engine.devices.configs import DeviceConfigs
+from sealyard.engine.devices.external_keys import ExternalKeys
 from sealyard.engine.devices.key_monitor import CHECK_INTERVAL, KeyMonitor
 from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.execution.results import ResultPublisher
@@ -99,11 +100,9 @@ class Engine:
         keys: EngineKeys | None,
     ) -> None:
         links = DownloadLinks(metadata.id, keys.link_key if keys else None)
-        self.metadata = metadata
-        self.paths = paths
+        self.metadata, self.paths = metadata, paths
         self.read_only = audit is None
-        self.store = store
-        self.bus = bus
+        self.store, self.bus = store, bus
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
         self.repository = Repository(store, audit, self.events, clock)
         self._clock_record = ClockRecord(paths.clock)
@@ -117,7 +116,8 @@ class Engine:
             self.repository, self.permissions, self.scheduler.progress_of, records_result_states=audit is not None
         )
         self.keys = KeyRegistry(self.repository, self.permissions, bus)
-        self.devices = DeviceConfigs(self.repository, self.permissions, self.keys)
+        self.external_keys = ExternalKeys(self.repository, self.permissions, bus, self.keys)
+        self.devices = DeviceConfigs(self.repository, self.permissions, self.keys, self.external_keys)
         impact = AccessImpact(self.repository, self.permissions, self.devices)
         self.access = AccessAdministration(self.repository, self.permissions, impact, demo=metadata.demo)
         self.audit = AuditService(self.repository, self.permissions, paths.audit)

@@ -25,6 +25,7 @@ from sealyard.model.errors import KeyStoreLockedError, SealyardError, WorkerErro
 from sealyard.model.key_holder_messages import EngineKeys, KeyStoreLocation, StoreGeneration
 from sealyard.model.worker_messages import (
     AuditPublicKey,
+    DescribeKey,
     FromWorker,
     GetSignedCheckpoint,
     Job,
@@ -66,6 +67,7 @@ IDEMPOTENT_COMMANDS = (
     AuditPublicKey
     | GetSignedCheckpoint
     | SignCheckpoint
+    | DescribeKey
     | RegisterKey
     | ListBackendKeys
     | ProbeProviders

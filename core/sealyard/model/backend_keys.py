@@ -25,22 +25,36 @@ class BackendKey(FrozenStruct, frozen=True, kw_only=True):
 
 
 class ListedKey(FrozenStruct, frozen=True, kw_only=True):
-    """A key that can be registered. ``name``: its canonical name without the scheme."""
+    """A key that can be registered. ``name``: its canonical name without the scheme.
+
+    ``is_registered``: whether the workspace has the key already. The engine sets it; a key provider does not know it.
+    """
 
     name: str
     kind: KeyType
     label: str = ""
     """The name that people gave the key, such as an alias or the label of the object."""
+    is_registered: bool = False
+
+
+class DescribedKey(FrozenStruct, frozen=True, kw_only=True):
+    """A key as its token or key service describes it, which need not be registered. ``uri``: its canonical URI."""
+
+    uri: str
+    kind: KeyType
+    capabilities: KeyCapabilities
 
 
 class ProviderStatus(FrozenStruct, frozen=True, kw_only=True):
     """Whether the key provider of a section of the worker settings works. ``error``: why it does not.
 
-    ``section`` is empty if the settings themselves cannot be used.
+    ``section`` is empty if the settings themselves cannot be used. ``key_prefix``: with the name of a new key appended,
+    it is the URI of the key; empty if the provider is not one of Sealyard.
     """
 
     section: str
     scheme: str
+    key_prefix: str = ""
     error: ErrorInfo | None = None
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import KeyProviderError
 from sealyard.model.key_uris import KeyUri
-from sealyard.model.pkcs11_uris import parse_pkcs11_name
+from sealyard.model.pkcs11_uris import Pkcs11Name, parse_pkcs11_name
 from sealyard.model.provider_settings import ProviderSettings
 
 _ARN_PARTS = 6
@@ -30,6 +30,12 @@ class ProviderRoute(FrozenStruct, frozen=True, kw_only=True):
         names = _ATTRIBUTE_NAMES.get(settings.provider, ())
         attributes = {name: value for name in names if isinstance(value := settings.options.get(name), str) and value}
         return cls(section=settings.name, scheme=settings.provider, attributes=attributes)
+
+    @property
+    def key_prefix(self) -> str:
+        """What the URIs of new keys of the section begin with, followed by a name; empty for unknown schemes."""
+        template = _KEY_PREFIXES.get(self.scheme)
+        return "" if template is None else template(self.attributes)
 
     def serves(self, uri: KeyUri) -> bool:
         attributes = _parse_attributes(uri)
@@ -78,6 +84,13 @@ def _parse_arn(name: str) -> Mapping[str, str]:
 
 _ATTRIBUTE_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"pkcs11": ("token",), "awskms": ("region", "account"), "vault": ("mount",)}
+)
+_KEY_PREFIXES: Mapping[str, Callable[[Mapping[str, str]], str]] = MappingProxyType(
+    {
+        "pkcs11": lambda attributes: f"pkcs11:{Pkcs11Name(token=attributes['token'], object='')}",
+        "awskms": lambda _: "awskms:alias/",
+        "vault": lambda attributes: f"vault:{attributes['mount']}/",
+    }
 )
 _PARSERS: Mapping[str, Callable[[str], Mapping[str, str]]] = MappingProxyType(
     {

@@ -85,10 +85,15 @@ class RequestCheck(FrozenStruct, frozen=True, kw_only=True):
 
 
 class EncryptionKeyRequest(FrozenStruct, frozen=True, kw_only=True):
-    """Requests an encryption key of a configuration. ``uri``: an existing key; if it is None, a key is generated."""
+    """Requests an encryption key of a configuration.
+
+    ``uri``: an existing key; if it is None, a local key is generated. ``wrapping_key``: the URI of the key in a token
+    or key service that wraps the generated key. The workspace registers the wrapping key if necessary.
+    """
 
     algorithm: EncryptionAlgorithm
     uri: str | None = None
+    wrapping_key: str | None = None
     name: str = ""
     description: str = ""
 
@@ -97,11 +102,13 @@ class SigningKeyRequest(FrozenStruct, frozen=True, kw_only=True):
     """Requests a signing key of a configuration.
 
     ``uri``: an existing key, or ``x509:`` and the SHA-256 fingerprint of its certificate; if it is None, a key is
-    generated.
+    generated. A key of a token or key service that the workspace does not have yet is registered. ``provider``: the
+    section of the worker settings in whose token or key service the key is generated; None for a local key.
     """
 
     algorithm: SigningAlgorithm
     uri: str | None = None
+    provider: str | None = None
     name: str = ""
     description: str = ""
 
@@ -111,7 +118,8 @@ class DeviceRequest(FrozenStruct, frozen=True, kw_only=True):
 
     Generated keys are named ``local:<name>-encryption`` and ``local:<name>-signing``, with a number if the name is in
     use. To name an existing key, the subject needs permission to UPDATE keys, or to UPDATE every configuration that
-    uses the key. If no configuration uses the key yet, the subject that created it may also name it.
+    uses the key. If no configuration uses the key yet, the subject that created it may also name it. To register a key
+    or to generate one in a token or key service, the subject needs permission to CREATE keys.
 
     ``view``, ``use``, ``approve``: the subjects that may perform these actions. ``purpose``: of the generated keys; by
     default DATA for an algorithm that signs digests, because signing tasks need that, and BOTH for all others.
@@ -148,7 +156,7 @@ class DeviceUpdate(FrozenStruct, frozen=True, kw_only=True):
 class KeyImport(SecretStruct, frozen=True, kw_only=True):
     """Requests the import of a key from the file ``path``: PEM, PKCS#12 or raw AES bytes.
 
-    The client opens the file. ``certificate``: path of a certificate file.
+    The client opens the file. ``certificate``: path of a certificate file. ``wrapping_key``: see :class:`KeyContent`.
     """
 
     REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri", "path")
@@ -159,10 +167,14 @@ class KeyImport(SecretStruct, frozen=True, kw_only=True):
     purpose: KeyPurpose = KeyPurpose.BOTH
     password: str | None = None
     certificate: str | None = None
+    wrapping_key: str | None = None
 
 
 class KeyContent(SecretStruct, frozen=True, kw_only=True):
-    """A key to import, as the contents of its files. ``certificate``: content of a certificate file."""
+    """A key to import, as the contents of its files. ``certificate``: content of a certificate file.
+
+    ``wrapping_key``: the URI of a registered key in a token or key service, which wraps the imported symmetric key.
+    """
 
     REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri",)
 
@@ -172,17 +184,32 @@ class KeyContent(SecretStruct, frozen=True, kw_only=True):
     purpose: KeyPurpose = KeyPurpose.BOTH
     password: str | None = None
     certificate: bytes | None = None
+    wrapping_key: str | None = None
 
 
-class KeyRegistration(FrozenStruct, frozen=True, kw_only=True):
-    """A key to register that its token or key service has already.
+class KeyGeneration(FrozenStruct, frozen=True, kw_only=True):
+    """A key to generate, in the token or key service that its URI names, or in the workspace.
+
+    ``wrapping_key``: the URI of a registered key in a token or key service, which wraps a local symmetric key.
+    """
+
+    uri: str
+    kind: KeyType
+    purpose: KeyPurpose = KeyPurpose.BOTH
+    wrapping_key: str | None = None
+
+
+class KeyRegistration(SecretStruct, frozen=True, kw_only=True):
+    """A key to register that its token or key service has already. ``kind``: its type; None for any.
 
     ``certificate``: content of a file with its certificate. Without it, a signing key keeps the certificate that the
     token stores, or gets a self-signed one.
     """
 
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri",)
+
     uri: str
-    kind: KeyType
+    kind: KeyType | None = None
     purpose: KeyPurpose = KeyPurpose.BOTH
     certificate: bytes | None = None
 

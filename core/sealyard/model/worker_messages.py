@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from sealyard.model.algorithms import KeyPurpose, KeyType
-from sealyard.model.backend_keys import ProviderKeys, ProviderStatus
+from sealyard.model.backend_keys import DescribedKey, ProviderKeys, ProviderStatus
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import ErrorInfo
@@ -87,11 +87,19 @@ class GenerateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     wrapping_key: str = ""
 
 
-class RegisterKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
+class DescribeKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Requests the description of a key in a token or key service. The response has it in ``described``."""
+
+    uri: str
+
+
+class RegisterKey(SecretStruct, frozen=True, kw_only=True, tag=True):
     """Registers a key that its token or key service has already. The response names it by its canonical URI.
 
     ``certificate``: the content of a file with the certificate of its current version.
     """
+
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri",)
 
     uri: str
     kind: KeyType
@@ -212,6 +220,7 @@ class ProbeAuditKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 ProviderCommand = (
     GenerateKey
+    | DescribeKey
     | RegisterKey
     | ImportKey
     | RotateKey
@@ -325,6 +334,7 @@ class KeyResponse(SecretStruct, frozen=True, kw_only=True, tag=True):
     text: str | None = None
     secret: bytes | None = None
     state: WorkerStateInfo | None = None
+    described: DescribedKey | None = None
     provider_keys: tuple[ProviderKeys, ...] | None = None
     providers: tuple[ProviderStatus, ...] | None = None
     error: ErrorInfo | None = None

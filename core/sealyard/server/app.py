@@ -26,7 +26,7 @@ from sealyard.server.api.routes.credentials import OtpController, TokenControlle
 from sealyard.server.api.routes.devices import AlgorithmController, DeviceController
 from sealyard.server.api.routes.docs import HANDLERS
 from sealyard.server.api.routes.events import EventController
-from sealyard.server.api.routes.keys import KeyController
+from sealyard.server.api.routes.keys import KeyController, KeyProviderController
 from sealyard.server.api.routes.links import LinkController
 from sealyard.server.api.routes.notifications import NotificationController
 from sealyard.server.api.routes.protected_resource import protected_resource
@@ -57,6 +57,7 @@ ROUTE_HANDLERS = (
     DeviceController,
     AlgorithmController,
     KeyController,
+    KeyProviderController,
     AccessController,
     PolicyController,
     AuditListController,

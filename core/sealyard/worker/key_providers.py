@@ -11,10 +11,10 @@ from sealyard.keys.key_records import KeyRecords
 from sealyard.keys.local import SCHEME, LocalKeyProvider
 from sealyard.keys.provider import KeyProvider
 from sealyard.keys.registered import RegisteredKeyProvider
-from sealyard.model.backend_keys import ProviderKeys, ProviderStatus
+from sealyard.model.backend_keys import DescribedKey, ProviderKeys, ProviderStatus
 from sealyard.model.errors import ErrorInfo, InvalidKeyError, NotFoundError, SealyardError, error_from_info
 from sealyard.model.key_holder_messages import OpenKeys
-from sealyard.model.key_uris import parse_key_uri
+from sealyard.model.key_uris import KeyUri, parse_key_uri
 from sealyard.model.keys import WrappingKey
 from sealyard.model.provider_routes import ProviderRoute, find_route
 from sealyard.worker.provider_client import ProviderClient
@@ -59,9 +59,20 @@ class KeyProviders:
         uri = parse_key_uri(uri_text)
         if uri.scheme == SCHEME:
             return self.local, uri.name
-        self._check_settings()
-        client = self._clients[find_route(self._routes, uri).section]
-        return RegisteredKeyProvider(uri.scheme, client, self._records), uri.name
+        return RegisteredKeyProvider(uri.scheme, self._find_client(uri), self._records), uri.name
+
+    async def describe(self, uri_text: str) -> DescribedKey:
+        """Return the description of a key in a token or key service, which need not be registered.
+
+        Raises the errors of :meth:`find`, and :class:`InvalidKeyError` if the key is local.
+        """
+        uri = parse_key_uri(uri_text)
+        if uri.scheme == SCHEME:
+            raise InvalidKeyError(f"{uri} is a local key.", "Use a key in a token or key service.")
+        client = self._find_client(uri)
+        name = await client.resolve(uri.name)
+        key = await client.describe(name)
+        return DescribedKey(uri=f"{uri.scheme}:{name}", kind=key.kind, capabilities=key.capabilities)
 
     async def wrap(self, uri: str, secret: bytes, associated_data: bytes) -> tuple[WrappingKey, bytes]:
         provider, name = self._find_wrapping_provider(uri)
@@ -93,11 +104,17 @@ class KeyProviders:
 
     async def _probe(self, route: ProviderRoute) -> ProviderStatus:
         _, error = await _catch_error(self._clients[route.section].probe)
-        return ProviderStatus(section=route.section, scheme=route.scheme, error=error)
+        return ProviderStatus(section=route.section, scheme=route.scheme, key_prefix=route.key_prefix, error=error)
 
     async def _list_keys(self, route: ProviderRoute) -> ProviderKeys:
         keys, error = await _catch_error(self._clients[route.section].list_keys)
-        return ProviderKeys(section=route.section, scheme=route.scheme, keys=keys or (), error=error)
+        return ProviderKeys(
+            section=route.section, scheme=route.scheme, key_prefix=route.key_prefix, keys=keys or (), error=error
+        )
+
+    def _find_client(self, uri: KeyUri) -> ProviderClient:
+        self._check_settings()
+        return self._clients[find_route(self._routes, uri).section]
 
     def _find_wrapping_provider(self, uri: str) -> tuple[KeyProvider, str]:
         if parse_key_uri(uri).scheme == SCHEME:

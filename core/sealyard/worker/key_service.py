@@ -32,6 +32,7 @@ from sealyard.model.worker_messages import (
     AuditPublicKey,
     ConfirmAudited,
     CreateCertificateRequest,
+    DescribeKey,
     ExportKey,
     GenerateKey,
     GetSignedCheckpoint,
@@ -111,6 +112,8 @@ class KeyService:
                 return await self._generate(request_id, command)
             case RegisterKey():
                 return await self._register(request_id, command)
+            case DescribeKey(uri=uri):
+                return KeyResponse(request_id=request_id, described=await self._providers.describe(uri))
             case ImportKey():
                 return await self._import(request_id, command)
             case RotateKey():

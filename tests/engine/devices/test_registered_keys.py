@@ -36,7 +36,7 @@ def _add_providers(harness: EngineHarness) -> None:
 
 async def register(harness: EngineHarness, subject: str, uri: str = URI) -> KeyInfo:
     request = KeyRegistration(uri=uri, kind=KeyType.ED25519, purpose=KeyPurpose.PACKAGE)
-    return await harness.execute(subject, harness.engine.keys.register(subject, request))
+    return await harness.execute(subject, harness.engine.external_keys.register(subject, request))
 
 
 async def test_registered_key_records_who_registered_it(harness: EngineHarness) -> None:
@@ -53,7 +53,7 @@ async def test_registering_and_listing_require_permission(harness: EngineHarness
     with pytest.raises(PermissionDeniedError):
         await register(harness, DEV)
     with pytest.raises(PermissionDeniedError):
-        await harness.execute(DEV, harness.engine.keys.list_backend_keys(DEV))
+        await harness.execute(DEV, harness.engine.external_keys.list_keys(DEV))
     with pytest.raises(NotFoundError):
         harness.engine.keys.get(URI)
 
@@ -76,16 +76,16 @@ async def test_device_uses_a_registered_key(harness: EngineHarness) -> None:
 
 
 async def test_listed_keys_and_errors_of_sections(harness: EngineHarness) -> None:
-    sections = await harness.engine.keys.list_backend_keys(ADMIN)
+    sections = await harness.engine.external_keys.list_keys(ADMIN)
     assert [(section.section, len(section.keys), section.error is None) for section in sections] == [
         ("bao", 1, True),
         ("seal", 0, False),
     ]
-    assert await harness.engine.keys.list_backend_keys(ADMIN, "bao") == sections[:1]
+    assert await harness.engine.external_keys.list_keys(ADMIN, "bao") == sections[:1]
 
 
 async def test_probe_reports_the_error_of_each_section(harness: EngineHarness) -> None:
-    states = await harness.engine.keys.probe_providers()
+    states = await harness.engine.external_keys.probe_providers()
     assert [(state.section, state.error and state.error.message) for state in states] == [
         ("bao", None),
         ("seal", "The token seal was removed."),

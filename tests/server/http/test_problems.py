@@ -19,7 +19,6 @@ SERVER_FAULTS = {
     "worker-state",
     "anchor",
     "key-store-damaged",
-    "key-provider",
     "download",
     "task-failed",
     "workspace",

@@ -140,6 +140,10 @@ class FormDialog(ActionDialog[bool]):
         for fields in self.query(_Fields):
             self.limit_height(fields, MIN_FIELDS_HEIGHT)
 
+    def update_choices(self) -> None:
+        """Update the choices and notes, after the data on which they depend have changed."""
+        self._on_answers_changed()
+
     @on(Input.Changed)
     @on(PickerLine.Changed)
     def _on_answers_changed(self) -> None:

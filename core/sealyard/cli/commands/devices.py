@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, duration, named
+from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, duration, named, named_uri
 from sealyard.cli.commands.keys import PURPOSE_HELP
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
@@ -28,8 +28,10 @@ from sealyard.model.safe_text import escape_text
 _GENERATED_PURPOSE_HELP = f"{PURPOSE_HELP}, or {KeyPurpose.DATA} if the algorithm signs digests (generated keys only)"
 _EXISTING_KEY_HELP = (
     "existing key (requires permission to UPDATE keys, or every device configuration that uses it) for the algorithm"
-    " with the same NAME; by default a new key is generated"
+    " with the same NAME; by default a new key is generated. A key of a token or key service is registered if necessary"
+    " (requires permission to CREATE keys)"
 )
+_WRAP_HELP = "key in a token or key service that wraps the new encryption key for the algorithm with the same NAME"
 _REPEATED_HELP = "repeat it for more keys, of which tasks use the first one"
 _APPROVALS_HELP = "number of approvals required (requesters cannot approve their own tasks)"
 _FORMAT_HELP = "container format"
@@ -111,8 +113,20 @@ def _add_create_command(subcommands: Commands) -> None:
     parser.add_argument("--purpose", metavar="PURPOSE", type=choice(KeyPurpose), help=_GENERATED_PURPOSE_HELP)
     for option in ("--encryption-key", "--signing-key"):
         parser.add_argument(
-            option, metavar="[NAME=]URI", type=named(str), action="append", default=[], help=_EXISTING_KEY_HELP
+            option, metavar="[NAME=]URI", type=named_uri, action="append", default=[], help=_EXISTING_KEY_HELP
         )
+    parser.add_argument(
+        "--signing-provider",
+        metavar="[NAME=]PROVIDER",
+        type=named(str),
+        action="append",
+        default=[],
+        help="token or key service in which the key for the algorithm with the same NAME is generated, see"
+        " `sealyard key providers`",
+    )
+    parser.add_argument(
+        "--wrap-with", metavar="[NAME=]URI", type=named_uri, action="append", default=[], help=_WRAP_HELP
+    )
     parser.add_argument("--description", metavar="TEXT", default="", help=_DESCRIPTION_HELP)
 
 
@@ -139,16 +153,20 @@ def _add_name_argument(parser: ArgumentParser) -> ArgumentParser:
 
 async def _create(ctx: Context) -> int:
     args = ctx.args
-    encryption_uris = _key_uris("--encryption", args.encryption, args.encryption_key)
-    signing_uris = _key_uris("--signing", args.signing, args.signing_key)
+    encryption_uris = _match_names("--encryption", args.encryption, "--encryption-key", args.encryption_key)
+    wrapping_uris = _match_names("--encryption", args.encryption, "--wrap-with", args.wrap_with)
+    signing_uris = _match_names("--signing", args.signing, "--signing-key", args.signing_key)
+    providers = _match_names("--signing", args.signing, "--signing-provider", args.signing_provider)
     request = DeviceRequest(
         name=args.name,
         encryption_keys=tuple(
-            EncryptionKeyRequest(algorithm=algorithm, uri=encryption_uris.get(name), name=name)
+            EncryptionKeyRequest(
+                algorithm=algorithm, uri=encryption_uris.get(name), wrapping_key=wrapping_uris.get(name), name=name
+            )
             for name, algorithm in args.encryption
         ),
         signing_keys=tuple(
-            SigningKeyRequest(algorithm=algorithm, uri=signing_uris.get(name), name=name)
+            SigningKeyRequest(algorithm=algorithm, uri=signing_uris.get(name), provider=providers.get(name), name=name)
             for name, algorithm in args.signing
         ),
         view=tuple(args.view),
@@ -167,20 +185,22 @@ async def _create(ctx: Context) -> int:
     return ExitCode.OK
 
 
-def _key_uris(option: str, algorithms: Sequence[tuple[str, object]], uris: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Return the pairs of key name and URI in ``uris`` as a dictionary.
+def _match_names(
+    algorithm_option: str, algorithms: Sequence[tuple[str, object]], option: str, values: Sequence[tuple[str, str]]
+) -> dict[str, str]:
+    """Return the pairs of key name and value in ``values``, those of ``option``, as a dictionary.
 
     Raises :class:`UsageError` unless each name is unique and matches exactly one of ``algorithms``, the values of
-    ``option``.
+    ``algorithm_option``.
     """
     names = [name for name, _ in algorithms]
-    for name, uri in uris:
-        if names.count(name) != 1 or [name for name, _ in uris].count(name) != 1:
+    for name, value in values:
+        if names.count(name) != 1 or [name for name, _ in values].count(name) != 1:
             raise UsageError(
-                f"{option}-key {escape_text(uri, 100)} does not belong to exactly one key.",
-                f"Give both options the same name: {option} NAME=ALGORITHM {option}-key NAME=URI.",
+                f"{option} {escape_text(value, 100)} does not belong to exactly one key.",
+                f"Give both options the same name: {algorithm_option} NAME=ALGORITHM {option} NAME=...",
             )
-    return dict(uris)
+    return dict(values)
 
 
 async def _update(ctx: Context) -> int:

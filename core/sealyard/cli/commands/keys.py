@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,17 +10,21 @@ from sealyard.cli.arguments import Commands, add_command, add_command_group, cho
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_table
+from sealyard.client.key_files import read_key_file
 from sealyard.keys.pkcs12 import is_pkcs12
 from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.backend_keys import ProviderStatus
+from sealyard.model.capability_format import format_capabilities, format_wrapping
 from sealyard.model.certificate_validity import certificate_warnings
-from sealyard.model.errors import InvalidInputError, NotFoundError
+from sealyard.model.errors import InvalidInputError, NotFoundError, error_from_info
 from sealyard.model.formatting import format_time
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo, KeyVersion
-from sealyard.model.requests import KeyImport
+from sealyard.model.requests import KeyGeneration, KeyImport, KeyRegistration
 from sealyard.model.safe_text import escape_text
 
 PURPOSE_HELP = f"what the signing key can sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"
+WRAP_HELP = "key in a token or key service that wraps the AES key, see `sealyard key list`"
 
 _MAX_PASSWORD_LENGTH = 4096
 _URI_HELP = "name of the key, see `sealyard key list`"
@@ -27,7 +32,11 @@ _URI_HELP = "name of the key, see `sealyard key list`"
 
 def add_commands(commands: Commands) -> None:
     subcommands = add_command_group(commands, "key", "Manage the keys of the workspace")
-    add_command(subcommands, "list", _list_keys, "List keys (public information only)")
+    list_parser = add_command(subcommands, "list", _list_keys, "List keys (public information only)")
+    list_parser.add_argument(
+        "--provider", metavar="NAME", help="list the keys of this token or key service instead, registered or not"
+    )
+    add_command(subcommands, "providers", _list_providers, "Test the tokens and key services that are set up")
     show_parser = add_command(subcommands, "show", _show, "Show the versions of a key and their certificates")
     show_parser.add_argument("uri", metavar="URI", help=_URI_HELP)
     import_parser = add_command(
@@ -45,6 +54,8 @@ def add_commands(commands: Commands) -> None:
     import_parser.add_argument(
         "--password-file", metavar="FILE", type=input_path, help="file whose first line is the password of the key file"
     )
+    import_parser.add_argument("--wrap-with", metavar="URI", help=WRAP_HELP)
+    _add_provider_commands(subcommands)
     rotate_parser = add_command(
         subcommands, "rotate", _rotate, "Create a new version of a key and of the device configurations that use it"
     )
@@ -74,7 +85,68 @@ def add_commands(commands: Commands) -> None:
     request_parser.add_argument("uri", metavar="KEY", help=_URI_HELP)
 
 
+def _add_provider_commands(subcommands: Commands) -> None:
+    register_parser = add_command(
+        subcommands, "register", _register, "Register a key that a token or key service has already"
+    )
+    register_parser.add_argument("uri", metavar="URI", help="name of the key, for example vault:transit/gateway-sign")
+    register_parser.add_argument("--kind", metavar="KIND", type=choice(KeyType), help="type of the key; by default any")
+    register_parser.add_argument(
+        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=PURPOSE_HELP
+    )
+    register_parser.add_argument(
+        *("--certificate", "--chain"),
+        metavar="FILE",
+        type=input_path,
+        help="certificate of the key, with its issuers in any order (PEM, DER or PKCS#7)",
+    )
+    generate_parser = add_command(
+        subcommands, "generate", _generate, "Generate a key in a token or key service, or a local key"
+    )
+    generate_parser.add_argument("uri", metavar="URI", help="name of the new key, which selects where it is generated")
+    generate_parser.add_argument(
+        *("--kind", "--type"), metavar="KIND", type=choice(KeyType), required=True, help=", ".join(KeyType)
+    )
+    generate_parser.add_argument(
+        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=PURPOSE_HELP
+    )
+    generate_parser.add_argument("--wrap-with", metavar="URI", help=WRAP_HELP)
+
+
+async def _list_providers(ctx: Context) -> int:
+    async with ctx.open_writer("key providers") as client:
+        providers = await client.key_providers()
+    rows = [(provider.section, provider.scheme, _format_state(provider)) for provider in providers]
+    ctx.out.result(providers, format_table(("PROVIDER", "SCHEME", "STATE"), rows, "No tokens or key services."))
+    for provider in providers:
+        if provider.error is not None:
+            ctx.out.warn(f"warning: {provider.section}: {error_from_info(provider.error)}")
+    return ExitCode.OK
+
+
+def _format_state(provider: ProviderStatus) -> str:
+    return "works" if provider.error is None else "does not work"
+
+
+async def _list_provider_keys(ctx: Context) -> int:
+    async with ctx.open_writer("key list") as client:
+        providers = await client.provider_keys(ctx.args.provider)
+    for provider in providers:
+        if provider.error is not None:
+            raise error_from_info(provider.error)
+    rows = [
+        (f"{provider.scheme}:{key.name}", key.kind, key.label, "yes" if key.is_registered else "no")
+        for provider in providers
+        for key in provider.keys
+    ]
+    headers = ("KEY", "KIND", "LABEL", "REGISTERED")
+    ctx.out.result(providers, format_table(headers, rows, "No keys that can be registered."))
+    return ExitCode.OK
+
+
 async def _list_keys(ctx: Context) -> int:
+    if ctx.args.provider:
+        return await _list_provider_keys(ctx)
     async with ctx.open_reader() as client:
         keys = await client.keys()
         warnings = (await client.workspace()).warnings
@@ -103,7 +175,8 @@ async def _show(ctx: Context) -> int:
     if key is None:
         raise NotFoundError(f"Key {escape_text(uri, 100)} not found.", Hint.of(HintCode.LIST_KEYS))
     headers = ("VERSION", "ORIGIN", "KEY FINGERPRINT", "ISSUER", "SERIAL NUMBER", "VALID FROM", "EXPIRES", "CHAIN")
-    ctx.out.result(key, format_table(headers, [_build_version_row(version) for version in key.versions], ""))
+    lines = format_table(headers, [_build_version_row(version) for version in key.versions], "")
+    ctx.out.result(key, (*lines, *_format_details(key)))
     return ExitCode.OK
 
 
@@ -127,9 +200,29 @@ async def _import(ctx: Context) -> int:
         purpose=args.purpose,
         password=_read_password(args.password_file, args.file),
         certificate=str(args.certificate) if args.certificate else None,
+        wrapping_key=args.wrap_with,
     )
     async with ctx.open_writer("key import") as client:
         key = await client.import_key(request)
+    _print_key(ctx, key)
+    return ExitCode.OK
+
+
+async def _register(ctx: Context) -> int:
+    args = ctx.args
+    certificate = await asyncio.to_thread(read_key_file, args.certificate) if args.certificate else None
+    request = KeyRegistration(uri=args.uri, kind=args.kind, purpose=args.purpose, certificate=certificate)
+    async with ctx.open_writer("key register") as client:
+        key = await client.register_key(request)
+    _print_key(ctx, key)
+    return ExitCode.OK
+
+
+async def _generate(ctx: Context) -> int:
+    args = ctx.args
+    request = KeyGeneration(uri=args.uri, kind=args.kind, purpose=args.purpose, wrapping_key=args.wrap_with)
+    async with ctx.open_writer("key generate") as client:
+        key = await client.generate_key(request)
     _print_key(ctx, key)
     return ExitCode.OK
 
@@ -169,9 +262,14 @@ def _print_key(ctx: Context, key: KeyInfo) -> None:
         f"issuer {escape_text(issuer.subject)} expires {format_time(issuer.expires_at)}"
         for issuer in key.current.issuer_certificates
     ]
+    lines += _format_details(key)
     ctx.out.result(key, lines)
     for warning in certificate_warnings(key, key.current, datetime.now(UTC)):
         ctx.out.warn(f"warning: {warning}")
+
+
+def _format_details(key: KeyInfo) -> list[str]:
+    return [escape_text(line) for line in (format_wrapping(key.current), *format_capabilities(key)) if line]
 
 
 def _read_password(password_file: Path | None, key_file: Path) -> str | None:

@@ -14,6 +14,7 @@ from sealyard.client.http.requests import ApiCalls, json_call, path_segment, que
 from sealyard.client.key_files import load_certificate_content, load_key_content, new_key_file
 from sealyard.fs.atomic import write_all
 from sealyard.model.access import AclRule, Action, Membership, Subject, SubjectState
+from sealyard.model.backend_keys import ProviderKeys, ProviderStatus
 from sealyard.model.base import FrozenStruct
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.errors import NotFoundError
@@ -24,7 +25,9 @@ from sealyard.model.requests import (
     DeviceRequest,
     DeviceUpdate,
     EncryptionKeyRequest,
+    KeyGeneration,
     KeyImport,
+    KeyRegistration,
     SigningKeyRequest,
 )
 
@@ -67,7 +70,7 @@ class DeviceCalls(ApiCalls):
         return await self._sender.send("POST", "/deviceConfig", _build_device_body(request), DeviceConfig)
 
     async def update_device(self, request: DeviceUpdate) -> DeviceConfig:
-        changes = {name: value for name, value in msgspec.to_builtins(request).items() if value is not None}
+        changes = _omit_unset(request)
         del changes["config"]
         return await self._sender.send("PATCH", f"/deviceConfig/{path_segment(request.config)}", changes, DeviceConfig)
 
@@ -98,8 +101,22 @@ class KeyCalls(ApiCalls):
         return await self._sender.get("/key", tuple[KeyInfo, ...])
 
     async def import_key(self, request: KeyImport) -> KeyInfo:
-        body = await asyncio.to_thread(load_key_content, request)
+        body = _omit_unset(await asyncio.to_thread(load_key_content, request))
         return await self._sender.send("POST", "/key", body, KeyInfo)
+
+    async def key_providers(self) -> tuple[ProviderStatus, ...]:
+        return await self._sender.get("/keyProvider", tuple[ProviderStatus, ...])
+
+    async def provider_keys(self, provider: str = "") -> tuple[ProviderKeys, ...]:
+        return await self._sender.get(
+            "/keyProvider/keys", tuple[ProviderKeys, ...], query_params(provider=provider or None)
+        )
+
+    async def register_key(self, request: KeyRegistration) -> KeyInfo:
+        return await self._sender.send("POST", "/key/registration", _omit_unset(request), KeyInfo)
+
+    async def generate_key(self, request: KeyGeneration) -> KeyInfo:
+        return await self._sender.send("POST", "/key/generation", _omit_unset(request), KeyInfo)
 
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._sender.send("POST", "/key/rotation", {"uri": uri}, KeyInfo)
@@ -167,6 +184,11 @@ class AccessCalls(ApiCalls):
         return await self._sender.send("PUT", "/policy", policy, Policy)
 
 
+def _omit_unset(request: FrozenStruct) -> dict[str, Any]:
+    """Return the fields of ``request`` that are set, so that older servers, which do not know others, accept it."""
+    return {name: value for name, value in msgspec.to_builtins(request).items() if value is not None}
+
+
 def _build_device_body(request: DeviceRequest) -> dict[str, Any]:
     """Return the JSON body of ``request`` as the API expects it: permissions under ``acl``, URIs as references."""
     fields = msgspec.to_builtins(request)
@@ -181,9 +203,5 @@ def _build_device_body(request: DeviceRequest) -> dict[str, Any]:
 
 
 def _build_key_reference(key: EncryptionKeyRequest | SigningKeyRequest) -> dict[str, str | None]:
-    return {
-        "algorithm": key.algorithm,
-        "name": key.name,
-        "description": key.description,
-        "reference": key.uri,
-    }
+    fields = _omit_unset(key)
+    return {"reference": fields.pop("uri", None), **fields}

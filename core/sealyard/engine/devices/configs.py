@@ -15,6 +15,7 @@ import msgspec
 from sealyard.containers.registry import get_format
 from sealyard.engine.devices.certificates import add_certificate_state, find_version
 from sealyard.engine.devices.config_keys import ConfigKeys, validate_key_requests
+from sealyard.engine.devices.external_keys import ExternalKeys
 from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import EffectivePermissions, Permissions, evaluate
@@ -48,11 +49,13 @@ MAX_PERIOD = timedelta(days=3650)
 class DeviceConfigs:
     """Creates, updates and lists device configurations, and rotates, renews and exports their keys."""
 
-    def __init__(self, repository: Repository, permissions: Permissions, keys: KeyRegistry) -> None:
+    def __init__(
+        self, repository: Repository, permissions: Permissions, keys: KeyRegistry, external_keys: ExternalKeys
+    ) -> None:
         self._repository = repository
         self._permissions = permissions
         self._keys = keys
-        self._config_keys = ConfigKeys(repository, permissions, keys)
+        self._config_keys = ConfigKeys(repository, permissions, keys, external_keys)
 
     def list_configs(self, subject: str) -> tuple[DeviceConfig, ...]:
         """Return the newest version of every configuration that ``subject`` may see, sorted by name."""
@@ -94,6 +97,8 @@ class DeviceConfigs:
     async def create(self, subject: str, request: DeviceRequest) -> DeviceConfig:
         """Create a configuration with its access rules, and generate each key for which the request names none.
 
+        Keys of tokens and key services that the workspace does not have yet are registered.
+
         Raises :class:`UsageError` if a value is out of range or the approvers cannot reach the quorum,
         :class:`AlreadyExistsError` if the name is in use, :class:`InvalidKeyError` if a key does not fit its algorithm,
         :class:`NotFoundError` if a subject or key in the request does not exist, and :class:`PermissionDeniedError` if
@@ -101,21 +106,21 @@ class DeviceConfigs:
         """
         self._permissions.require_type(subject, Action.CREATE, ResourceType.DEVICE_CONFIG)
         self._validate_request(request)
-        request = self._config_keys.resolve_references(subject, request)
-        self._config_keys.require_access(subject, request)
+        keys = await self._config_keys.check(subject, request)
         config_id = new_id()
         now = self._repository.clock.now()
         rules = self._build_rules(subject, request, config_id, now)
         self._require_quorum(config_id, request.name, request.approvals_required, rules)
         unit_of_work = self._repository.begin()
+        encryption_keys, signing_keys = await self._config_keys.resolve(unit_of_work, subject, keys)
         device = self._config_keys.with_warnings(
             unit_of_work,
             DeviceConfig(
                 id=config_id,
                 version=1,
                 name=request.name,
-                encryption_keys=await self._config_keys.resolve_encryption_keys(unit_of_work, subject, request),
-                signing_keys=await self._config_keys.resolve_signing_keys(unit_of_work, subject, request),
+                encryption_keys=encryption_keys,
+                signing_keys=signing_keys,
                 format=request.format,
                 approvals_required=request.approvals_required,
                 link_ttl_seconds=request.link_ttl_seconds,

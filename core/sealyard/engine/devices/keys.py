@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
@@ -20,35 +20,34 @@ from sealyard.jobs.bus import JobBus
 from sealyard.model.access import Action, ResourceType, device_resource, resource_type_uri
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import AuditAction
-from sealyard.model.backend_keys import ProviderKeys, ProviderStatus
 from sealyard.model.certificate_validity import certificate_warnings
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey
 from sealyard.model.errors import (
     AlreadyExistsError,
     ConfirmationRequiredError,
     ConflictError,
+    InvalidKeyError,
     NotFoundError,
-    UsageError,
     WorkerError,
 )
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_checks import KeyCheck
 from sealyard.model.key_uris import parse_certificate_reference, parse_key_uri
-from sealyard.model.keys import KeyInfo, KeyVersion
-from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent, KeyRegistration
+from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
+from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent, KeyGeneration
 from sealyard.model.worker_messages import (
     CreateCertificateRequest,
     ExportKey,
     GenerateKey,
     ImportCertificate,
     ImportKey,
-    ListBackendKeys,
-    ProbeProviders,
-    RegisterKey,
     RotateKey,
 )
 
 LOCAL_SCHEME = "local"
+
+MAX_COMMON_NAME_LENGTH = 64
+"""Maximum length of the common name in the self-signed certificate of a new key (RFC 5280)."""
 
 NAME_NUMBER_LIMIT = 100
 """Exclusive upper limit of the number that is appended to the name of a generated key."""
@@ -100,7 +99,7 @@ class KeyRegistry:
 
     def get_uncommitted(self, unit_of_work: UnitOfWork, uri: str) -> KeyInfo:
         """Return the key as it will be once ``unit_of_work`` is committed."""
-        return _find_pending(unit_of_work, uri) or self.get(uri)
+        return find_pending(unit_of_work, uri) or self.get(uri)
 
     def failures(self, subject: str) -> tuple[KeyCheck, ...]:
         """Return the failed checks of active keys that the subject may see, the longest failure first."""
@@ -125,26 +124,65 @@ class KeyRegistry:
             for device in self._repository.list_all(DEVICES)
         )
 
-    async def generate(
-        self, unit_of_work: UnitOfWork, name: str, kind: KeyType, purpose: KeyPurpose, subject: str
+    async def generate_unnamed(
+        self,
+        unit_of_work: UnitOfWork,
+        name: str,
+        kind: KeyType,
+        purpose: KeyPurpose,
+        subject: str,
+        *,
+        prefix: str = f"{LOCAL_SCHEME}:",
+        wrapping_key: str | None = None,
     ) -> KeyInfo:
-        """Have a worker generate a local key, add its public data to ``unit_of_work``, and return them.
+        """Have a worker generate a key, add its public data to ``unit_of_work``, and return them.
 
-        If ``name`` is in use, also by another key of ``unit_of_work``, appends a number. A name is also in use if a
-        worker has a key of this name that the workspace does not know, for example because an earlier unit of work was
-        not committed. Raises :class:`AlreadyExistsError` if no name is free.
+        The URI of the key is ``prefix`` and ``name``. If it is in use, also by another key of ``unit_of_work``, appends
+        a number. A name is also in use if a worker has a key of this name that the workspace does not know, for example
+        because an earlier unit of work was not committed. ``wrapping_key``: URI of the key that wraps the new one.
+        Raises :class:`AlreadyExistsError` if no name is free.
         """
         for number in range(1, NAME_NUMBER_LIMIT):
-            uri = f"{LOCAL_SCHEME}:{name}" if number == 1 else f"{LOCAL_SCHEME}:{name}-{number}"
-            if self._repository.get(KEYS, uri) is not None or _find_pending(unit_of_work, uri) is not None:
+            uri = f"{prefix}{name}" if number == 1 else f"{prefix}{name}-{number}"
+            if self._repository.get(KEYS, uri) is not None or find_pending(unit_of_work, uri) is not None:
                 continue
+            request = GenerateKey(
+                uri=uri,
+                kind=kind,
+                purpose=purpose,
+                subject=name[:MAX_COMMON_NAME_LENGTH],
+                created_by=subject,
+                wrapping_key=wrapping_key or "",
+            )
             try:
-                request = GenerateKey(uri=uri, kind=kind, purpose=purpose, subject=name[:64], created_by=subject)
                 response = await self._bus.request(request)
             except AlreadyExistsError:
                 continue
-            return self._add_record(unit_of_work, response.key, subject)
+            return self.add_record(unit_of_work, response.key, subject)
         raise AlreadyExistsError(f"All key names like {name} are in use.", "Choose another name.")
+
+    async def generate(self, subject: str, request: KeyGeneration) -> KeyInfo:
+        """Have a worker generate a key with the given URI, and save and return the key's public data.
+
+        A key in a token or key service is saved under its canonical URI. Raises :class:`AlreadyExistsError` if the URI
+        is in use.
+        """
+        self._permissions.require_type(subject, Action.CREATE, ResourceType.KEY)
+        uri = parse_key_uri(request.uri)
+        self.require_unused_uri(str(uri))
+        command = GenerateKey(
+            uri=str(uri),
+            kind=request.kind,
+            purpose=request.purpose,
+            subject=uri.name[:MAX_COMMON_NAME_LENGTH],
+            created_by=subject,
+            wrapping_key=self._find_wrapping_key(subject, request.kind, request.wrapping_key),
+        )
+        response = await self._bus.request(command)
+        unit_of_work = self._repository.begin()
+        key = self.add_record(unit_of_work, response.key, subject)
+        await unit_of_work.commit()
+        return key
 
     async def import_key(self, subject: str, request: KeyContent) -> KeyInfo:
         """Have a worker import a key, and save and return the key's public data.
@@ -153,7 +191,7 @@ class KeyRegistry:
         """
         self._permissions.require_type(subject, Action.CREATE, ResourceType.KEY)
         uri = str(parse_key_uri(request.uri))
-        self._require_unused_uri(uri)
+        self.require_unused_uri(uri)
         command = ImportKey(
             uri=uri,
             content=request.content,
@@ -162,58 +200,13 @@ class KeyRegistry:
             created_by=subject,
             password=request.password,
             certificate=request.certificate,
+            wrapping_key=self._find_wrapping_key(subject, request.kind, request.wrapping_key),
         )
         response = await self._bus.request(command)
         unit_of_work = self._repository.begin()
-        key = self._add_record(unit_of_work, response.key, subject)
+        key = self.add_record(unit_of_work, response.key, subject)
         await unit_of_work.commit()
         return key
-
-    async def register(self, subject: str, request: KeyRegistration) -> KeyInfo:
-        """Have a worker register a key of a token or key service, and save and return the key's public data.
-
-        The key is saved under its canonical URI, for example that of an alias. An interrupted registration can be
-        repeated. Raises :class:`AlreadyExistsError` if the workspace has the key already, and
-        :class:`KeyProviderError` if the settings of its provider are missing or refused.
-        """
-        self._permissions.require_type(subject, Action.CREATE, ResourceType.KEY)
-        uri = parse_key_uri(request.uri)
-        if uri.scheme == LOCAL_SCHEME:
-            raise UsageError(f"{uri} is a local key, which cannot be registered.", "Import or generate it.")
-        self._require_unused_uri(str(uri))
-        command = RegisterKey(
-            uri=str(uri),
-            kind=request.kind,
-            purpose=request.purpose,
-            created_by=subject,
-            certificate=request.certificate,
-        )
-        response = await self._bus.request(command)
-        unit_of_work = self._repository.begin()
-        if response.key is not None:
-            self._require_unused_uri(response.key.uri)
-        key = self._add_record(unit_of_work, response.key, subject)
-        await unit_of_work.commit()
-        return key
-
-    async def list_backend_keys(self, subject: str, section: str = "") -> tuple[ProviderKeys, ...]:
-        """Return the keys that can be registered: those of a section of the worker settings, or of all of them.
-
-        A section whose provider does not work has an error instead of keys. Raises :class:`NotFoundError` if there is
-        no such section, and :class:`KeyProviderError` if the worker settings cannot be used.
-        """
-        self._permissions.require_type(subject, Action.CREATE, ResourceType.KEY)
-        sections = (await self._bus.request(ListBackendKeys(section=section))).provider_keys
-        if sections is None:
-            raise WorkerError("The crypto worker did not return a list of keys.")
-        return sections
-
-    async def probe_providers(self) -> tuple[ProviderStatus, ...]:
-        """Test the key providers of the worker settings. Starts their processes if necessary."""
-        states = (await self._bus.request(ProbeProviders())).providers
-        if states is None:
-            raise WorkerError("The crypto worker did not return the state of the key providers.")
-        return states
 
     async def rotate(self, unit_of_work: UnitOfWork, subject: str, uri: str) -> KeyInfo:
         """Have a worker create the next version of a key, add it to ``unit_of_work``, and return the key."""
@@ -305,9 +298,22 @@ class KeyRegistry:
             raise WorkerError("The crypto worker did not return the key.")
         return ExportedKey(uri=key.uri, version=key.version, content=content)
 
-    def _require_unused_uri(self, uri: str) -> None:
+    def require_unused_uri(self, uri: str) -> None:
+        """Raise :class:`AlreadyExistsError` if the workspace has a key with this URI."""
         if self._repository.get(KEYS, uri) is not None:
             raise AlreadyExistsError(f"Key {uri} already exists.", "Choose another name, or rotate the key.")
+
+    def _find_wrapping_key(self, subject: str, kind: KeyType, uri: str | None) -> str:
+        """Return the URI of the key that wraps a new key of type ``kind``; empty if there is none."""
+        if uri is None:
+            return ""
+        if not kind.symmetric:
+            raise InvalidKeyError(
+                f"A key of type {kind} cannot be wrapped.", "Generate it in the token or key service itself."
+            )
+        key = self.get_visible(subject, uri)
+        require_wrapping_key(key.uri, key.capabilities)
+        return key.uri
 
     def _add_version(
         self,
@@ -327,7 +333,8 @@ class KeyRegistry:
         unit_of_work.notify(f"KEY:{key.uri}")
         return key
 
-    def _add_record(self, unit_of_work: UnitOfWork, key: KeyInfo | None, subject: str) -> KeyInfo:
+    def add_record(self, unit_of_work: UnitOfWork, key: KeyInfo | None, subject: str) -> KeyInfo:
+        """Add a key that a worker has returned to ``unit_of_work``, with an audit entry, and return it."""
         if key is None:
             raise WorkerError("The crypto worker did not return a key.")
         key = msgspec.structs.replace(key, created_by=subject)
@@ -337,13 +344,20 @@ class KeyRegistry:
             AuditAction.CREATED,
             f"KEY:{key.uri}",
             f"{key.kind}, {key.current.origin}, for {key.purpose}",
-            {"fingerprint": key.current.fingerprint, "version": key.current.version},
+            {"fingerprint": key.current.fingerprint, "version": key.current.version, **_describe_wrapping(key.current)},
         )
         unit_of_work.notify(f"KEY:{key.uri}")
         return key
 
 
-def _find_pending(unit_of_work: UnitOfWork, uri: str) -> KeyInfo | None:
+def require_wrapping_key(uri: str, capabilities: KeyCapabilities | UnsetType) -> None:
+    """Raise :class:`InvalidKeyError` if the key ``uri`` cannot wrap local keys."""
+    is_local = parse_key_uri(uri).scheme == LOCAL_SCHEME
+    if is_local or capabilities is UNSET or not capabilities.can_wrap:
+        raise InvalidKeyError(f"{uri} cannot wrap keys.", "Use an AES key in a token or key service.")
+
+
+def find_pending(unit_of_work: UnitOfWork, uri: str) -> KeyInfo | None:
     """Return the key as changed by ``unit_of_work``, or None if it does not change the key."""
     for table, identity, document in unit_of_work.puts:
         if (table, identity) == (KEYS.name, uri):
@@ -359,6 +373,10 @@ def _describe_certificate(pem: str) -> Any:
     from sealyard.crypto.certificates import describe_certificate  # imported here, so that commands start faster
 
     return msgspec.to_builtins(describe_certificate(pem))
+
+
+def _describe_wrapping(version: KeyVersion) -> dict[str, Any]:
+    return {} if version.wrapped_by is UNSET else {"wrappedBy": msgspec.to_builtins(version.wrapped_by)}
 
 
 def _describe_issuers(version: KeyVersion) -> dict[str, Any]:

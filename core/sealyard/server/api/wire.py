@@ -153,6 +153,7 @@ class KeyBody(SecretStruct, frozen=True, kw_only=True):
     """A key to import.
 
     ``content``: the key as PEM, PKCS#12 or raw AES bytes. In JSON, ``content`` and ``certificate`` are Base64-encoded.
+    ``wrapping_key``: URI of a registered key in a token or key service that wraps the imported AES key.
     """
 
     REPR_FIELDS = ("uri",)
@@ -163,6 +164,34 @@ class KeyBody(SecretStruct, frozen=True, kw_only=True):
     purpose: KeyPurpose = KeyPurpose.BOTH
     password: ShortText | None = None
     certificate: bytes | None = None
+    wrapping_key: ShortText | None = None
+
+
+class KeyRegistrationBody(SecretStruct, frozen=True, kw_only=True):
+    """A key to register that its token or key service has already.
+
+    ``kind``: its type; if omitted, any. ``certificate``: content of a file with its certificate, in JSON encoded in
+    Base64; without it, the key keeps the certificate that the token stores, or gets a self-signed one.
+    """
+
+    REPR_FIELDS = ("uri",)
+
+    uri: ShortText
+    kind: KeyType | None = None
+    purpose: KeyPurpose = KeyPurpose.BOTH
+    certificate: bytes | None = None
+
+
+class KeyGenerationBody(FrozenStruct, frozen=True, kw_only=True):
+    """A key to generate in the token or key service that its URI names, or a local key.
+
+    ``wrapping_key``: URI of a registered key in a token or key service that wraps a local AES key.
+    """
+
+    uri: ShortText
+    kind: KeyType
+    purpose: KeyPurpose = KeyPurpose.BOTH
+    wrapping_key: ShortText | None = None
 
 
 class CertificateBody(SecretStruct, frozen=True, kw_only=True):

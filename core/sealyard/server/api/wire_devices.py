@@ -26,7 +26,8 @@ class KeyReference(FrozenStruct, frozen=True, kw_only=True):
     ``reference``: URI of an existing key, or for a signing key ``x509:`` and the SHA-256 fingerprint (hex) of its
     certificate; if omitted, a new key is generated. To use an existing key, the caller needs
     permission to UPDATE keys, or to UPDATE every configuration that already uses the key, or must have imported the key
-    if no configuration uses it yet. ``name`` and ``description``: texts to show to users.
+    if no configuration uses it yet. A key of a token or key service that the workspace does not have yet is registered,
+    for which the caller needs permission to CREATE keys. ``name`` and ``description``: texts to show to users.
     """
 
     name: ShortText = ""
@@ -35,11 +36,17 @@ class KeyReference(FrozenStruct, frozen=True, kw_only=True):
 
 
 class EncryptionKeyReference(KeyReference, frozen=True, kw_only=True):
+    """An encryption key. ``wrapping_key``: URI of the key in a token or key service that wraps the generated key."""
+
     algorithm: EncryptionAlgorithm
+    wrapping_key: ShortText | None = None
 
 
 class SigningKeyReference(KeyReference, frozen=True, kw_only=True):
+    """A signing key. ``provider``: the section of the worker settings in whose token or service it is generated."""
+
     algorithm: SigningAlgorithm
+    provider: ShortText | None = None
 
 
 class DeviceBody(FrozenStruct, frozen=True, kw_only=True):
@@ -133,13 +140,21 @@ def device_request(body: DeviceBody) -> DeviceRequest:
         name=body.name,
         encryption_keys=tuple(
             EncryptionKeyRequest(
-                algorithm=key.algorithm, uri=key.reference or None, name=key.name, description=key.description
+                algorithm=key.algorithm,
+                uri=key.reference or None,
+                wrapping_key=key.wrapping_key or None,
+                name=key.name,
+                description=key.description,
             )
             for key in body.encryption_keys
         ),
         signing_keys=tuple(
             SigningKeyRequest(
-                algorithm=key.algorithm, uri=key.reference or None, name=key.name, description=key.description
+                algorithm=key.algorithm,
+                uri=key.reference or None,
+                provider=key.provider or None,
+                name=key.name,
+                description=key.description,
             )
             for key in body.signing_keys
         ),

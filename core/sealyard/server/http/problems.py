@@ -56,6 +56,7 @@ STATUS: dict[str, int] = {
     "audit": 422,
     "container": 422,
     "format-limit": 422,
+    "key-provider": 422,
     "key-refused": 422,
     "too-many-requests": 429,
     "head-too-large": 431,

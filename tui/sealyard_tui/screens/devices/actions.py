@@ -14,8 +14,9 @@ from textual.content import Content
 from sealyard.client.capabilities import Capabilities
 from sealyard.client.downloads.files import safe_file_name, write_unique
 from sealyard.client.protocol import Client
+from sealyard.model.access import Action, ResourceType, is_allowed, resource_type_uri
 from sealyard.model.device_configs import DeviceConfig
-from sealyard.model.errors import UsageError
+from sealyard.model.errors import KeyProviderError, NotFoundError, UsageError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.confirm import TypedConfirmDialog
 from sealyard_tui.dialogs.fields import Answers, TextField, path_field
@@ -30,6 +31,7 @@ from sealyard_tui.screens.devices.forms import (
     build_device_update,
     build_update_fields,
 )
+from sealyard_tui.screens.devices.key_choices import KeyChoices
 from sealyard_tui.session.pending_changes import Change
 from sealyard_tui.widgets.path_parsing import resolve_path
 
@@ -65,15 +67,32 @@ class DeviceActions:
     # ---- create
 
     async def create(self) -> None:
+        context = self._get_context()
+        keys = KeyChoices(context)
         form = FormDialog(
             "New device configuration",
-            build_create_fields(await self._load_capabilities(), self._get_context()),
+            build_create_fields(await self._load_capabilities(), context, keys),
             self._submit_device,
             draft=self._drafts["new"],
             submit_label="Create",
             busy_label="Creating the configuration and its keys",
+            notes=lambda _: keys.format_errors(),
         )
         self._screen.app.push_screen(form)
+        # Without permission, the request would be rejected, and every rejection is recorded in the audit log.
+        if is_allowed(context.permissions, Action.CREATE, resource_type_uri(ResourceType.KEY)):
+            self._screen.run_background(self._load_provider_keys(keys, form), group="provider-keys", exclusive=True)
+
+    async def _load_provider_keys(self, keys: KeyChoices, form: FormDialog) -> None:
+        """Add the keys of tokens and key services to the open form. They can take seconds to answer."""
+        try:
+            keys.providers = await (await self._screen.client()).provider_keys()
+        except NotFoundError:  # an older server
+            return
+        except KeyProviderError as error:
+            keys.error = error
+        if form.is_attached:
+            form.update_choices()
 
     async def _submit_device(self, answers: Answers) -> bool:
         request = build_device_request(answers)

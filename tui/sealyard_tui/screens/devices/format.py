@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from msgspec import UNSET
 from textual.content import Content
 
 from sealyard.model.access import Action, Permission, ResourceType, device_resource, is_allowed, resource_type_uri
 from sealyard.model.base import FrozenStruct
+from sealyard.model.capability_format import format_capabilities, format_wrapping
 from sealyard.model.certificate_validity import CertificateStatus, certificate_status, certificate_warnings
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
 from sealyard.model.formatting import format_chain, format_count, format_duration, format_issuer, format_time
@@ -36,6 +38,16 @@ class DeviceContext(FrozenStruct, frozen=True, kw_only=True):
 
     def find_key(self, uri: str) -> KeyInfo | None:
         return next((each for each in self.keys or () if each.uri == uri), None)
+
+
+def is_local(uri: str) -> bool:
+    """Return whether the key is stored in the workspace, not in a token or key service."""
+    return uri.startswith("local:")
+
+
+def can_wrap(key: KeyInfo) -> bool:
+    """Return whether the key can wrap local keys."""
+    return not is_local(key.uri) and key.capabilities is not UNSET and key.capabilities.can_wrap
 
 
 def list_keys(device: DeviceConfig) -> tuple[EncryptionKey | SigningKey, ...]:
@@ -120,7 +132,9 @@ def _build_key_fields(
         ("", safe_content(key.description)),
     ]
     if version is not None:
-        fields.append(("fingerprint", version.fingerprint))
+        fields += [("", escape_text(format_wrapping(version))), ("fingerprint", version.fingerprint)]
+    if info is not None and not is_local(info.uri):
+        fields += [("", escape_text(line)) for line in format_capabilities(info)]
     return fields
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from textual.content import Content
@@ -31,8 +31,6 @@ from sealyard.model.requests import (
     AccessControlList,
     DeviceRequest,
     DeviceUpdate,
-    EncryptionKeyRequest,
-    SigningKeyRequest,
 )
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import collect_subject_names, format_subject
@@ -47,9 +45,7 @@ from sealyard_tui.dialogs.fields import (
     Texts,
 )
 from sealyard_tui.screens.devices.format import DeviceContext
-
-NEW_KEY = ""
-"""Value of the choice that creates a new key."""
+from sealyard_tui.screens.devices.key_choices import KeyChoices, build_encryption_key, build_signing_key
 
 DEFAULT_SIGNING = SigningAlgorithm.ECC_NIST_P256
 DURATION_HINT = "Examples: 24h, 30d, 2w, 1h 30m"
@@ -67,7 +63,7 @@ _PURPOSES = {
 # ---- create
 
 
-def build_create_fields(capabilities: Capabilities, context: DeviceContext) -> tuple[Field, ...]:
+def build_create_fields(capabilities: Capabilities, context: DeviceContext, keys: KeyChoices) -> tuple[Field, ...]:
     return (
         TextField(
             name="name",
@@ -84,14 +80,16 @@ def build_create_fields(capabilities: Capabilities, context: DeviceContext) -> t
             "encryption",
             "Encryption",
             {str(algorithm): capabilities.encryption[algorithm] for algorithm in EncryptionAlgorithm},
-            context,
+            keys.list_encryption_keys,
+            keys.format_note,
             key_hint="New key or a compatible existing one",
         ),
         *_build_algorithm_fields(
             "signing",
             "Signing",
             {str(algorithm): capabilities.signing[algorithm] for algorithm in SigningAlgorithm},
-            context,
+            keys.list_signing_keys,
+            keys.format_note,
             value=DEFAULT_SIGNING,
             key_hint="New key or a compatible existing one; generating a long RSA key takes seconds",
         ),
@@ -110,7 +108,8 @@ def _build_algorithm_fields(
     name: str,
     label: str,
     algorithms: Mapping[str, AlgorithmInfo],
-    context: DeviceContext,
+    list_keys: Callable[[tuple[KeyType, ...]], Choices],
+    format_note: Callable[[str], Content],
     *,
     value: str = "",
     key_hint: str,
@@ -119,7 +118,7 @@ def _build_algorithm_fields(
 
     def key_choices(texts: Texts) -> Choices:
         info = algorithms.get(texts.get(name, ""))
-        return _build_key_choices(context, info.key_kinds if info is not None else ())
+        return list_keys(info.key_kinds if info is not None else ())
 
     return (
         ChoiceField(
@@ -130,7 +129,7 @@ def _build_algorithm_fields(
             note=lambda algorithm: _format_caveats(algorithms[algorithm]),
             hint="{key[form.previous_choice]}/{key[form.next_choice]}: change, {key[form.choose]}: choose from list",
         ),
-        ChoiceField(name=f"{name}_key", label=f"{label} key", choices=key_choices, hint=key_hint),
+        ChoiceField(name=f"{name}_key", label=f"{label} key", choices=key_choices, hint=key_hint, note=format_note),
     )
 
 
@@ -139,14 +138,8 @@ def build_device_request(answers: Answers) -> DeviceRequest:
     return DeviceRequest(
         name=texts["name"],
         description=texts["description"],
-        encryption_keys=(
-            EncryptionKeyRequest(
-                algorithm=EncryptionAlgorithm(texts["encryption"]), uri=texts["encryption_key"] or None
-            ),
-        ),
-        signing_keys=(
-            SigningKeyRequest(algorithm=SigningAlgorithm(texts["signing"]), uri=texts["signing_key"] or None),
-        ),
+        encryption_keys=(build_encryption_key(EncryptionAlgorithm(texts["encryption"]), texts["encryption_key"]),),
+        signing_keys=(build_signing_key(SigningAlgorithm(texts["signing"]), texts["signing_key"]),),
         purpose=KeyPurpose(texts["purpose"]),
         use=_parse_users("use", answers),
         approve=_parse_users("approve", answers),
@@ -168,13 +161,6 @@ def _describe_purpose(value: str) -> Content:
 
 def _build_choices(names: Iterable[str]) -> Choices:
     return tuple((str(each), str(each)) for each in names)
-
-
-def _build_key_choices(context: DeviceContext, kinds: tuple[KeyType, ...]) -> Choices:
-    new_key_label = f"a new key ({kinds[0]})" if kinds else "a new key"
-    key_labels = ((each.uri, f"{each.uri} ({each.kind}, for {each.purpose})") for each in context.keys or ())
-    compatible_uris = {each.uri for each in context.keys or () if each.kind in kinds}
-    return ((NEW_KEY, new_key_label), *((uri, label) for uri, label in key_labels if uri in compatible_uris))
 
 
 def _build_users_field(name: str, label: str, context: DeviceContext, empty_label: str) -> Field:
