@@ -153,7 +153,7 @@ class LocalKeyProvider:
     async def create_certificate_request(self, name: str, version: int) -> str:
         info = self._read_info(name)
         key = self._load_private_key(info, version)
-        return create_certificate_request(key, _get_version(info, version).certificate or "")
+        return create_certificate_request(key, info.require_version(version).certificate or "")
 
     async def signer(self, name: str, version: int, algorithm: SigningAlgorithm, *, prehashed: bool = False) -> Signer:
         info = self._read_info(name)
@@ -274,7 +274,7 @@ class LocalKeyProvider:
             raise storage_error(error, "writing the key store") from error
 
     def _load_material(self, info: KeyInfo, version_number: int) -> Material:
-        version = _get_version(info, version_number)
+        version = info.require_version(version_number)
         path = self._key_dir(_key_name(info)) / f"v{version_number}.key"
         try:
             data = path.read_bytes()
@@ -304,7 +304,7 @@ class LocalKeyProvider:
     async def _load_symmetric(self, info: KeyInfo, version_number: int) -> bytes:
         key = self._load_material(info, version_number)
         assert isinstance(key, bytes)
-        version = _get_version(info, version_number)
+        version = info.require_version(version_number)
         if version.wrapped_by is UNSET:
             return key
         wrapper = self._require_wrapper(info.uri)
@@ -350,15 +350,6 @@ class LocalSigner:
 
     async def sign(self, data: bytes) -> bytes:
         return sign(self._key, self._algorithm, data, prehashed=self._prehashed)
-
-
-def _get_version(info: KeyInfo, version_number: int) -> KeyVersion:
-    version = info.version(version_number)
-    if version is None:
-        raise NotFoundError(
-            f"{info.uri} has no version {version_number}.", f"Use a version from 1 to {info.current.version}."
-        )
-    return version
 
 
 def _associated_data(info: KeyInfo, version: KeyVersion) -> bytes:
