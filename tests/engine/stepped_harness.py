@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sealyard.audit.log import AuditLog
+from sealyard.audit.reader import AuditReader
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.engine import Engine
 from sealyard.engine.state.tables import TASKS
@@ -67,7 +68,15 @@ class SteppedHarness(EngineHarness):
         self.bus = SteppedBus(self.gates, self.shelf, self.clock, self.artifacts)
         file = load_metadata(self.paths)
         self.engine = Engine(
-            file, self.paths, self.store, self.artifacts, self.bus, self.clock, audit, self.shelf.engine_keys
+            file,
+            self.paths,
+            self.store,
+            self.artifacts,
+            self.bus,
+            self.clock,
+            audit,
+            AuditReader(self.paths.audit),
+            self.shelf.engine_keys,
         )
         self.is_open = True
         await self.engine.start(self._lock, work=work, key_check_interval=self.key_check_interval)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sealyard.audit.log import AuditLog
+from sealyard.audit.reader import AuditReader
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.audit.history import require_same_history
 from sealyard.engine.engine import Engine
@@ -112,7 +113,8 @@ class EngineHarness:
         require_same_history(store, audit, audit.size)
         migrate_pending_entries(store, audit)
         self.artifacts = FileArtifacts(self.paths.artifacts)
-        self.engine = Engine(metadata, self.paths, store, self.artifacts, self.bus, self.clock, audit, keys)
+        source = AuditReader(self.paths.audit)
+        self.engine = Engine(metadata, self.paths, store, self.artifacts, self.bus, self.clock, audit, source, keys)
         self.is_open = True
         await self.engine.start(lock, work=work, key_check_interval=self.key_check_interval)
         return self.engine

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from sealyard.audit.log import AuditLog
+from sealyard.audit.reader import AuditReader
+from sealyard.audit.source import AuditSource
+from sealyard.audit.store import AuditStore
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.coroutines import close_unawaited, log_crash
 from sealyard.concurrency.threads import run_uncancellable
@@ -95,7 +98,8 @@ class Engine:
         artifacts: ArtifactStore,
         bus: JobBus,
         clock: Clock,
-        audit: AuditLog | None,
+        audit: AuditStore | None,
+        audit_source: AuditSource,
         keys: EngineKeys | None,
     ) -> None:
         links = DownloadLinks(metadata.id, keys.link_key if keys else None)
@@ -120,8 +124,8 @@ class Engine:
         self.devices = DeviceConfigs(self.repository, self.permissions, self.keys)
         impact = AccessImpact(self.repository, self.permissions, self.devices)
         self.access = AccessAdministration(self.repository, self.permissions, impact, demo=metadata.demo)
-        self.audit = AuditService(self.repository, self.permissions, paths.audit)
-        self.key_monitor = KeyMonitor(self.repository, bus, paths.audit)
+        self.audit = AuditService(self.repository, self.permissions, audit_source)
+        self.key_monitor = KeyMonitor(self.repository, bus, audit_source)
         self.health = HealthMonitor(self.repository, bus, self.clock_guard, self.key_monitor)
         self.tokens = AccessTokens(self.repository, self.permissions)
         self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
@@ -374,7 +378,8 @@ async def open_engine(
         store, keys = await open_store(paths, metadata, bus)
         resources.push_async_callback(run_uncancellable, store.close)
         audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
-        engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit, keys)
+        audit_source = AuditReader(paths.audit)
+        engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit, audit_source, keys)
         resources.pop_all()  # the engine closes them from here on
     try:
         await engine.start(lock, work=work, key_check_interval=key_check_interval)
@@ -389,4 +394,6 @@ async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> E
     metadata, clock = load_metadata(paths), clock or SystemClock()
     store = await asyncio.to_thread(open_store_reader, paths)
     bus = PipeBus(None, paths.worker_log, clock)
-    return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None, None)
+    return Engine(
+        metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None, AuditReader(paths.audit), None
+    )

@@ -31,7 +31,7 @@ async def test_close_checkpoints_every_entry(harness: EngineHarness) -> None:
     await harness.done_package()
     entry_count = len(await harness.audit_entries())
     await harness.close()
-    report = verify_log(harness.paths.audit)
+    report = verify_log(AuditReader(harness.paths.audit))
     assert report.size == report.checkpointed_size == entry_count
     assert report.origin == "sealyard/w1"
 
@@ -78,7 +78,7 @@ async def test_entries_left_by_crash_are_moved_once(harness: EngineHarness) -> N
     await crash_copy.reopen()
     assert await crash_copy.audit_entries() == entries
     await crash_copy.close()
-    report = verify_log(crash_copy.paths.audit)
+    report = verify_log(AuditReader(crash_copy.paths.audit))
     assert report.size == report.checkpointed_size == len(entries)
 
 
@@ -115,10 +115,10 @@ async def test_failed_checkpoint_is_completed_after_restart(harness: EngineHarne
     await harness.package()
     entry_count = len(await harness.audit_entries())
     await harness.close()
-    assert verify_log(harness.paths.audit).uncheckpointed_count > 0
+    assert verify_log(AuditReader(harness.paths.audit)).uncheckpointed_count > 0
     await harness.open()
     await harness.close()
-    assert verify_log(harness.paths.audit).checkpointed_size == entry_count
+    assert verify_log(AuditReader(harness.paths.audit)).checkpointed_size == entry_count
 
 
 async def test_changed_audit_key_prevents_opening(harness: EngineHarness) -> None:
@@ -160,7 +160,7 @@ async def test_failed_commits_leave_no_gap(harness: EngineHarness, disk: Failing
     entries = await harness.audit_entries()
     assert [each.seq for each in entries] == list(range(len(entries)))
     await harness.close()
-    report = verify_log(harness.paths.audit)
+    report = verify_log(AuditReader(harness.paths.audit))
     assert report.size == report.checkpointed_size >= len(entries)
 
 
@@ -175,7 +175,7 @@ async def test_invalid_unit_of_work_leaves_no_gap(harness: EngineHarness) -> Non
     assert [each.seq for each in entries] == list(range(len(entries)))
     assert not [each for each in entries if each.resource == "TEST"]
     await harness.close()
-    assert verify_log(harness.paths.audit).checkpointed_size == len(entries)
+    assert verify_log(AuditReader(harness.paths.audit)).checkpointed_size == len(entries)
 
 
 async def test_close_checkpoints_pending_commit(harness: EngineHarness, disk: FailingDisk) -> None:
@@ -189,7 +189,7 @@ async def test_close_checkpoints_pending_commit(harness: EngineHarness, disk: Fa
     await harness.wait_until(lambda: all(each.done() for each in harness.engine._loops))
     disk.unblock()
     await asyncio.gather(commit, close)
-    assert verify_log(harness.paths.audit).checkpointed_size == entry_count + 1
+    assert verify_log(AuditReader(harness.paths.audit)).checkpointed_size == entry_count + 1
 
 
 async def test_failed_commit_grants_no_permission(harness: EngineHarness, disk: FailingDisk) -> None:
