@@ -8,7 +8,8 @@ from threading import Event
 import pytest
 
 from sealyard.model.errors import StorageError
-from sealyard.storage.journal import Journal
+from sealyard.storage.frame_format import EncodedBatch
+from sealyard.storage.journal import FileJournal
 
 
 class FailingDisk:
@@ -19,16 +20,16 @@ class FailingDisk:
         self.failed = 0
         self._unblocked = Event()
         self._unblocked.set()
-        append = Journal.append
+        append = FileJournal.append
 
-        def append_or_fail(journal: Journal, units: Sequence[bytes]) -> None:
+        def append_or_fail(journal: FileJournal, batches: Sequence[EncodedBatch]) -> None:
             self._unblocked.wait()
             if self.failures > self.failed:
                 self.failed += 1
                 raise StorageError("The disk is full.", "Make room.")
-            append(journal, units)
+            append(journal, batches)
 
-        monkeypatch.setattr(Journal, "append", append_or_fail)
+        monkeypatch.setattr(FileJournal, "append", append_or_fail)
 
     def fail(self, times: int = 1) -> None:
         self.failures += times
