@@ -70,6 +70,9 @@ class AuditReader(AuditSource):
     def all_entries(self, filters: AuditFilter = MATCH_ALL) -> Iterator[AuditEntry]:
         return (entry for entry in self._iter_oldest_first(None) if filters.matches(entry))
 
+    def close(self) -> None:
+        """Do nothing: each file is closed after it was read."""
+
     def _iter_newest_first(self, after_seq: int | None) -> Iterator[AuditEntry]:
         for path in reversed(segment_paths(self.folder)):
             end = last_line_end(path) if after_seq is None else offset_of(path, after_seq)

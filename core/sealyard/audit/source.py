@@ -80,6 +80,9 @@ class AuditSource(ABC):
     def all_entries(self, filters: AuditFilter = MATCH_ALL) -> Iterator[AuditEntry]:
         """Yield every entry that matches ``filters``, oldest first."""
 
+    @abstractmethod
+    def close(self) -> None: ...
+
     def last_checkpoint(self) -> Checkpoint | None:
         note = self.last_note()
         return None if note is None else parse_note(note)[0]

@@ -1,0 +1,1 @@
+"""The schema of the database, as Alembic migrations."""
