@@ -26,6 +26,9 @@ ENGINE, OWNER = "engine", "owner"
 """The role with which engines log in, and the one that owns the tables."""
 
 TEMPLATE = "sealyard_template"
+TABLES = tuple(
+    f"sealyard.{name}" for name in ("workspace", "document", "event", "audit_entry", "audit_checkpoint", "audit_key")
+)
 _SYSTEM_USER = "postgres"
 _SETTINGS = {
     "listen_addresses": "",
@@ -140,6 +143,25 @@ class TestDatabase:
     def execute(self, statement: str, parameters: Any = None) -> list[Any]:
         """Execute a statement as the administrator of the server, and return its rows."""
         return self.server.execute(statement, self.name, parameters)
+
+    def copy(self) -> TestDatabase:
+        """Return a copy of the current content, also while engines are connected."""
+        import psycopg
+
+        copy = self.server.create_database()
+        with (
+            psycopg.connect(self.server.connection_string(self.name, "postgres")) as source,
+            psycopg.connect(self.server.connection_string(copy.name, "postgres")) as target,
+        ):
+            source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            for table in TABLES:
+                with (
+                    source.cursor().copy(f"COPY {table} TO STDOUT".encode()) as rows,
+                    target.cursor().copy(f"COPY {table} FROM STDIN".encode()) as copied_rows,
+                ):
+                    for row in rows:
+                        copied_rows.write(row)
+        return copy
 
     def disconnect_engines(self) -> int:
         """End the sessions of the engines, and return how many there were."""

@@ -6,6 +6,8 @@ import asyncio
 import secrets
 import shutil
 
+from msgspec import UNSET, UnsetType
+
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.engine import open_engine
@@ -25,8 +27,12 @@ async def create_workspace(
     key_holder: KeyHolderFactory,
     close_key_holder: bool = True,
     demo: bool = False,
+    database: str | UnsetType = UNSET,
 ) -> WorkspaceMetadata:
     """Create a workspace in an empty or new directory, and return its metadata.
+
+    ``database`` is the connection string of the database for its store and audit log; by default, they are in the
+    directory.
 
     ``key_holder`` starts the key holder that creates the master key. It is closed at the end, unless
     ``close_key_holder`` is False and no error occurs. If an error occurs, the new directory is removed. Raises
@@ -41,6 +47,7 @@ async def create_workspace(
         key_store=key_store,
         administrator=parse_subject(administrator),
         created_at=SystemClock().now(),
+        database=database,
     )
     require_empty(paths)
     try:

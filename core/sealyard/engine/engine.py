@@ -11,10 +11,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sealyard.audit.log import AuditLog
-from sealyard.audit.reader import AuditReader
-from sealyard.audit.source import AuditSource
-from sealyard.audit.store import AuditStore
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.coroutines import close_unawaited, log_crash
 from sealyard.concurrency.threads import run_uncancellable
@@ -42,7 +38,8 @@ from sealyard.engine.state.clock_record import ClockRecord, open_clock_guard
 from sealyard.engine.state.commit_follower import follow_commits
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.links import DownloadLinks
-from sealyard.engine.state.open_store import open_store, open_store_reader
+from sealyard.engine.state.open_state import open_reader_state, open_state
+from sealyard.engine.state.opened_state import OpenedState
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.secret_box import SecretBox
@@ -70,10 +67,8 @@ from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
 from sealyard.model.events import DurableEvent
-from sealyard.model.key_holder_messages import EngineKeys
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
-from sealyard.storage.documents import DocumentStore
 from sealyard.storage.upload_dir import UploadDir
 
 T = TypeVar("T")
@@ -94,19 +89,16 @@ class Engine:
         self,
         metadata: WorkspaceMetadata,
         paths: WorkspacePaths,
-        store: DocumentStore,
         artifacts: ArtifactStore,
         bus: JobBus,
         clock: Clock,
-        audit: AuditStore | None,
-        audit_source: AuditSource,
-        keys: EngineKeys | None,
+        state: OpenedState,
     ) -> None:
+        store, audit, audit_source, keys = state
         links = DownloadLinks(metadata.id, keys.link_key if keys else None)
-        self.metadata = metadata
-        self.paths = paths
+        self.metadata, self.paths = metadata, paths
         self.read_only = audit is None
-        self.store = store
+        self.store, self._state = store, state
         self.bus = bus
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
         self.repository = Repository(store, audit, self.events, clock)
@@ -269,7 +261,7 @@ class Engine:
             await self.bus.close()
         finally:
             try:
-                await run_uncancellable(self.store.close)
+                await run_uncancellable(self._state.close)
             finally:
                 if self._lock is not None:
                     self._lock.release()
@@ -375,11 +367,9 @@ async def open_engine(
         resources.callback(lock.release)
         bus = PipeBus.open(key_holder, build_key_store_location(paths, metadata), clock, workers)
         resources.push_async_callback(bus.close)
-        store, keys = await open_store(paths, metadata, bus)
-        resources.push_async_callback(run_uncancellable, store.close)
-        audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
-        audit_source = AuditReader(paths.audit)
-        engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit, audit_source, keys)
+        state = await open_state(paths, metadata, bus)
+        resources.push_async_callback(run_uncancellable, state.close)
+        engine = Engine(metadata, paths, FileArtifacts(paths.artifacts), bus, clock, state)
         resources.pop_all()  # the engine closes them from here on
     try:
         await engine.start(lock, work=work, key_check_interval=key_check_interval)
@@ -390,10 +380,11 @@ async def open_engine(
 
 
 async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
-    """Open a read-only engine. It needs no lock and no key store: it does not verify the documents."""
+    """Open a read-only engine. It needs no lock and no key store: it does not verify the documents.
+
+    Raises :class:`WorkspaceError` if there is no workspace in the folder, or its store is in a database.
+    """
     metadata, clock = load_metadata(paths), clock or SystemClock()
-    store = await asyncio.to_thread(open_store_reader, paths)
+    state = await asyncio.to_thread(open_reader_state, paths, metadata)
     bus = PipeBus(None, paths.worker_log, clock)
-    return Engine(
-        metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None, AuditReader(paths.audit), None
-    )
+    return Engine(metadata, paths, FileArtifacts(paths.artifacts), bus, clock, state)

@@ -54,7 +54,7 @@ class Database:
         """
         try:
             # Without prepared statements, so that a pooler may assign another session to each transaction.
-            return psycopg.connect(autocommit=autocommit, prepare_threshold=None, **self._parameters)  # type: ignore[arg-type]
+            return psycopg.connect(autocommit=autocommit, prepare_threshold=None, **self._parameters)
         except psycopg.Error as error:
             reason = escape_text(" ".join(str(error).split()), 500)
             raise StorageError(
