@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
+from sealyard.audit.reader import AuditReader
+from sealyard.audit.source import AuditSource
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.audit.history import require_same_history
 from sealyard.engine.engine import Engine
@@ -149,6 +151,16 @@ class EngineHarness:
             metadata = load_metadata(copy.paths)
             save_metadata(copy.paths, msgspec.structs.replace(metadata, database=database.connection_string))
         return copy
+
+    @property
+    def audit_source(self) -> AuditSource:
+        """The stored audit log, which can also be read while the engine is closed."""
+        if self.database is None:
+            return AuditReader(self.paths.audit)
+        from sealyard.storage.postgres.audit import PgAuditReader
+        from sealyard.storage.postgres.connection import Database
+
+        return PgAuditReader(Database(self.database.connection_string), "w1")
 
     # ---- setup
 

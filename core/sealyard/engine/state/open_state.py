@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from msgspec import UNSET
@@ -24,13 +26,9 @@ async def open_state(paths: WorkspacePaths, metadata: WorkspaceMetadata, bus: Jo
     changed, and :class:`WorkspaceError` if the packages for a database are not installed.
     """
     if metadata.database is not UNSET:
-        try:
+        with require_postgres_packages():
             from sealyard.engine.state.open_postgres import open_postgres
-        except ModuleNotFoundError as error:
-            raise WorkspaceError(
-                f"The store of the workspace is in PostgreSQL, which needs the Python package {error.name}.",
-                "Install the extra: pip install 'sealyard[postgres]'.",
-            ) from error
+
         return await open_postgres(metadata.database, metadata.id, bus)
     store, keys = await open_store(paths, metadata, bus)
     try:
@@ -49,6 +47,29 @@ def open_reader_state(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> Ope
     """
     require_files(metadata)
     return OpenedState(open_store_reader(paths), None, AuditReader(paths.audit), None)
+
+
+def check_connection_string(connection_string: str) -> None:
+    """Raise :class:`UsageError` if the connection string of a database is invalid or contains a password.
+
+    Raises :class:`WorkspaceError` if the packages for a database are not installed.
+    """
+    with require_postgres_packages():
+        from sealyard.storage.postgres.connection import Database
+
+    Database(connection_string)
+
+
+@contextmanager
+def require_postgres_packages() -> Iterator[None]:
+    """Raise :class:`WorkspaceError` if an import in the block fails because a package is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise WorkspaceError(
+            f"PostgreSQL needs the Python package {error.name}, which is not installed.",
+            "Install the extra: pip install 'sealyard[postgres]'.",
+        ) from error
 
 
 def require_files(metadata: WorkspaceMetadata) -> None:

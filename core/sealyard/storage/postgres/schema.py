@@ -60,6 +60,12 @@ def format_schema() -> str:
     return output.getvalue()
 
 
+def check_database(database: Database) -> None:
+    """Check a database; see :func:`check_schema`. Raises :class:`StorageError` if it cannot be reached."""
+    with _connected(database) as connection:
+        check_schema(connection)
+
+
 def check_schema(connection: Connection) -> None:
     """Check that the database has the schema of this version, and keeps what it acknowledges.
 
