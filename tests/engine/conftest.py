@@ -1,7 +1,7 @@
 """Fixtures for the tests of the engine: workspaces in several states, and a journal that can fail or block.
 
-The store and the audit log of these workspaces are in their folders. The tests of some modules (``SEALYARD_FULL=1``: all)
-run a second time with both in PostgreSQL, except the tests that are marked with ``file_store``.
+The store and the audit log of these workspaces are in their folders. The tests of some modules run a second time with
+both in PostgreSQL, those of all modules with ``SEALYARD_FULL=1``, except the tests that are marked with ``file_store``.
 """
 
 from __future__ import annotations

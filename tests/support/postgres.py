@@ -103,8 +103,13 @@ class PostgresServer:
 
     def create_database(self, template: str = TEMPLATE) -> TestDatabase:
         name = f"test_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY FILE_COPY")
         return TestDatabase(self, name)
+
+    def drop_databases(self) -> None:
+        """Drop all databases of tests, even if engines are still connected to them."""
+        for (name,) in self.execute("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'"):
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _is_ready(self) -> bool:
         import psycopg

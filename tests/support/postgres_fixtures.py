@@ -16,5 +16,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def database(postgres_server: PostgresServer) -> TestDatabase:
-    return postgres_server.create_database()
+def database(postgres_server: PostgresServer) -> Iterator[TestDatabase]:
+    """Yield a new database; it is dropped with its copies at the end."""
+    yield postgres_server.create_database()
+    postgres_server.drop_databases()

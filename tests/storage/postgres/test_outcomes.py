@@ -147,16 +147,31 @@ def test_database_that_lost_commits_is_refused(store: TinyDocumentStore, databas
             put(store, identity)
 
 
-def test_unreachable_database_stops_the_engine_after_a_time(
-    store: TinyDocumentStore, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("after_commit", [False, True], ids=["not committed", "committed"])
+def test_commit_fails_while_the_database_is_unreachable(
+    store: TinyDocumentStore,
+    open_store: OpenPgStore,
+    database: TestDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    after_commit: bool,
 ) -> None:
+    """If the change turns out to be committed, memory and database differ, and the engine stops."""
     monkeypatch.setattr(journal_module, "RESOLVE_SECONDS", 0.0)
     journal = journal_of(store)
-    journal._database = Database("host=/nonexistent")
-    database.disconnect_engines()
-    for _ in range(2):
-        with pytest.raises(FencedError, match="cannot be reached"):
-            put(store, "a")
+    reachable, journal._database = journal._database, Database("host=/nonexistent")
+    _CutConnection(database, journal, after_commit=after_commit)
+    for identity in ("a", "b"):
+        with pytest.raises(StorageError, match="cannot be reached"):
+            put(store, identity)
+    assert list_ids(store) == []
+    journal._database = reachable
+    if after_commit:
+        with pytest.raises(FencedError, match="reported as failed"):
+            put(store, "c")
+    else:
+        put(store, "c")
+    store.close()
+    assert list_ids(open_store()) == (["a"] if after_commit else ["c"])
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from sealyard.storage.postgres.connection import Connection, Database, storage_e
 from sealyard.storage.postgres.lease import LeaseKeeper, taken_over_error
 
 RESOLVE_SECONDS = 60.0
-"""Time for reaching the database again after a connection was lost during a commit."""
+"""Time for reaching the database again after a connection was lost. Then the commits that wait fail."""
 
 RETRY_SECONDS = 0.25
 
@@ -73,6 +73,7 @@ class PgJournal:
         self._documents = documents
         self._lease = lease
         self._error: FencedError | None = None
+        self._unresolved_commit: _Commit | None = None
 
     @property
     def head(self) -> Head:
@@ -99,12 +100,13 @@ class PgJournal:
         """Commit the batches in one statement; see :class:`~sealyard.storage.journal_protocol.Journal`.
 
         Raises :class:`FencedError` if another engine has taken over, if the database has lost an earlier commit, or if
-        it cannot be reached to find out whether this one was committed.
+        a commit took effect that an earlier call has reported as failed, because the database could not be reached.
         """
         if (error := self._error or self._lease.error) is not None:
             raise error
-        commit = self._build_commit(batches)
         try:
+            self._settle_unresolved_commit()
+            commit = self._build_commit(batches)
             self._execute(commit)
         except FencedError as error:
             self._error = error
@@ -190,6 +192,18 @@ class PgJournal:
 
     # ---- its outcome
 
+    def _settle_unresolved_commit(self) -> None:
+        """Find out what became of a commit that was reported as failed, although its outcome was unknown."""
+        if self._unresolved_commit is None:
+            return
+        if self._was_committed(self._unresolved_commit):
+            raise FencedError(
+                "A change took effect that was reported as failed, because the database could not be reached. This"
+                " engine writes nothing more.",
+                "Restart the engine, so that it loads the change.",
+            )
+        self._unresolved_commit = None
+
     def _execute(self, commit: _Commit) -> None:
         """Execute the statement, again if its outcome is unknown, until it was committed or rejected."""
         while True:
@@ -204,13 +218,16 @@ class PgJournal:
                 if not self._connection.closed:
                     # The server has answered, so that it has rolled back the statement.
                     raise storage_error(error, "writing the change") from None
-            if self._was_committed(commit):
+            self._unresolved_commit = commit
+            is_committed = self._was_committed(commit)
+            self._unresolved_commit = None
+            if is_committed:
                 return
 
     def _was_committed(self, commit: _Commit) -> bool:
         """Return whether the statement was committed; False if it had no effect and can be repeated.
 
-        Raises :class:`FencedError` if neither is the case, or if the database cannot be reached.
+        Raises :class:`FencedError` if neither is the case, and :class:`StorageError` if the database cannot be reached.
         """
         row = self._read_outcome()
         if row is None:
@@ -246,10 +263,10 @@ class PgJournal:
                 return self._connection.execute(statements.READ_OUTCOME, parameters).fetchone()
             except (psycopg.Error, StorageError) as error:
                 if time.monotonic() > deadline:
-                    raise FencedError(
-                        "The connection to the database was lost during a commit, and the database cannot be reached to"
-                        " find out whether it took effect. This engine writes nothing more.",
-                        "Restart the engine when the database is available.",
+                    raise StorageError(
+                        "The connection to the database was lost, and it cannot be reached to find out whether the"
+                        " change took effect.",
+                        "Check the database, then the state of the object, before you try again.",
                     ) from error
             time.sleep(RETRY_SECONDS)
 

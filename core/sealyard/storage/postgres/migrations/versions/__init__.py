@@ -1,1 +1,0 @@
-"""The migrations, one module for each revision."""
