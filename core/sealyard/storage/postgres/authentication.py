@@ -103,4 +103,4 @@ class DocumentSet:
 
 
 def _derive_key(store_key: bytes, label: str) -> bytes:
-    return hmac.digest(store_key, f"sealyard postgres {label} 1".encode(), "sha256")
+    return hmac.digest(store_key, f"postgres {label} 1".encode(), "sha256")

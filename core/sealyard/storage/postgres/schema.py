@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import psycopg
 
 from sealyard.model.errors import WorkspaceError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.storage.postgres.connection import Connection, Database, storage_error
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ REVISION = "0001"
 ENGINE_ROLE = "sealyard_engine"
 """The role whose members engines are. The operator creates it; the migrations grant it its privileges."""
 
-_UPGRADE_HINT = "Run `sealyard db upgrade` with the role that owns the tables."
+_UPGRADE_HINT = Hint.of(HintCode.UPGRADE_DATABASE)
 
 
 def upgrade_schema(database: Database) -> None:
