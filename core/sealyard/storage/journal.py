@@ -69,8 +69,6 @@ class _FileCompaction:
 class FileJournal:
     """:class:`~sealyard.storage.journal_protocol.Journal` in a folder. The caller must hold the workspace lock."""
 
-    stores_audit_log = False
-
     def __init__(
         self, folder: Path, fd: int, loaded: LoadedGeneration, verified: VerifiedChain, credentials: StoreCredentials
     ) -> None:

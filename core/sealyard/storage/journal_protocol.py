@@ -39,11 +39,6 @@ class Journal(Protocol):
         ...
 
     @property
-    def stores_audit_log(self) -> bool:
-        """Whether :meth:`append` stores audit entries in the audit log, so that none has to be moved there."""
-        ...
-
-    @property
     def needs_compaction(self) -> bool: ...
 
     def check(self, batch: EncodedBatch) -> None:

@@ -79,6 +79,7 @@ async def test_audit_entries_are_committed_with_their_unit_of_work(
     task = await pg_harness.package()
     entries = await pg_harness.audit_entries()
     assert count(database, "audit_entry") == len(entries)
+    assert pg_harness.engine.store.pending_audit() == []
     positions = "SELECT count(*) FROM sealyard.audit_entry JOIN sealyard.document USING (position) WHERE resource = %s"
     assert database.execute(positions, (f"TASK:{task.id}",))[0][0] > 0
 

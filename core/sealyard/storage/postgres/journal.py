@@ -53,7 +53,6 @@ class _Commit(NamedTuple):
 class PgJournal:
     """:class:`~sealyard.storage.journal_protocol.Journal` in PostgreSQL."""
 
-    stores_audit_log = True
     needs_compaction = False
 
     def __init__(

@@ -61,7 +61,7 @@ class PgStoreOpening:
         self._journal: PgJournal | None = None
         self._lease = LeaseKeeper(database, workspace_id, term) if rows is not None else None
         self.tables: dict[str, dict[str, bytes]] = {}
-        self.records = PendingRecords()
+        self.records = PendingRecords(keeps_audit=False)
 
     @classmethod
     def start(cls, database: Database, workspace_id: str) -> Self:
@@ -179,7 +179,7 @@ class PgStoreOpening:
                 raise _changed_row_error(f"event {expected_cursor}")
         if rows.head.cursor and not events:
             raise _changed_row_error(f"event {rows.head.cursor}")
-        self.records = PendingRecords(events=[body for _, body, _ in events])
+        self.records = PendingRecords(events=[body for _, body, _ in events], keeps_audit=False)
 
     def _sign_head(self, head: Head, mac: bytes) -> None:
         parameters: dict[str, Any] = {**head._asdict(), "workspace": self._workspace_id, "mac": mac}
