@@ -37,7 +37,7 @@ _SETTINGS = {
     "autovacuum": "off",
     "shared_buffers": "32MB",
     "max_connections": "60",
-    "log_min_messages": "fatal",
+    "log_min_messages": "panic",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from sealyard.model.errors import FencedError, StorageError
+from sealyard.model.errors import FencedError, StorageError, WorkspaceLockedError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.postgres import journal as journal_module
 from sealyard.storage.postgres import lease as lease_module
@@ -230,3 +230,20 @@ def test_lost_lease_fences_an_idle_engine(
     journal_of(store)._lease._thread.join(TIMEOUT)
     with pytest.raises(FencedError, match="taken over"):
         put(store, "a")
+
+
+def test_start_waits_for_the_lease_of_a_crashed_engine(
+    open_store: OpenPgStore, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store().close()
+    monkeypatch.setattr(lease_module, "LEASE_SECONDS", 1.0)
+    database.execute("UPDATE sealyard.workspace SET lease_until = clock_timestamp() + interval '1 second'")
+    put(open_store(), "a")
+
+
+def test_start_does_not_wait_for_a_longer_lease(open_store: OpenPgStore, database: TestDatabase) -> None:
+    """An administrator can reserve a workspace."""
+    open_store().close()
+    database.execute("UPDATE sealyard.workspace SET lease_until = 'infinity', holder = 'maintenance'")
+    with pytest.raises(WorkspaceLockedError, match="maintenance"):
+        open_store()

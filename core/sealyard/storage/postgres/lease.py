@@ -8,18 +8,64 @@ prevent commits.
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import time
 from contextlib import suppress
 from threading import Event, Thread
+from typing import Any
 
 import psycopg
 
-from sealyard.model.errors import FencedError, StorageError
+from sealyard.model.errors import FencedError, StorageError, WorkspaceError, WorkspaceLockedError
+from sealyard.model.safe_text import escape_text
 from sealyard.storage.postgres import statements
 from sealyard.storage.postgres.connection import Connection, Database
 
 LEASE_SECONDS = 8.0
 
+POLL_SECONDS = 0.25
+"""Interval at which an engine that wants the lease checks whether it has expired."""
+
 log = logging.getLogger(__name__)
+
+
+def build_lease_parameters(workspace_id: str) -> dict[str, Any]:
+    """Return the parameters of a lease of this process that begins now."""
+    return {
+        "workspace": workspace_id,
+        "holder": f"{socket.gethostname()}:{os.getpid()}",
+        "seconds": LEASE_SECONDS,
+    }
+
+
+def acquire_lease(connection: Connection, workspace_id: str, known_format: int) -> tuple[Any, ...] | None:
+    """Acquire the lease, and return the new term and the head; None if the workspace does not exist.
+
+    Waits until the lease expires, unless its holder renews it. Raises :class:`WorkspaceLockedError` if it does, and
+    :class:`WorkspaceError` if the documents have a newer format than ``known_format``.
+    """
+    parameters = {**build_lease_parameters(workspace_id), "format": known_format}
+    shortest_time = None
+    while (row := connection.execute(statements.ACQUIRE_LEASE, parameters).fetchone()) is None:
+        lease = connection.execute(statements.READ_LEASE, {"workspace": workspace_id}).fetchone()
+        if lease is None:
+            return None
+        document_format, holder, remaining_time = lease
+        if document_format > known_format:
+            raise WorkspaceError(
+                f"The documents in the database have format {document_format}; this version supports formats up to"
+                f" {known_format}.",
+                "Use the version of Sealyard that wrote it, or a newer one.",
+            )
+        if remaining_time > LEASE_SECONDS or (shortest_time is not None and remaining_time > shortest_time):
+            raise WorkspaceLockedError(
+                f"Another engine has the workspace open: {escape_text(holder, 100)}.",
+                "Use the server that has it open, or stop it.",
+            )
+        shortest_time = remaining_time
+        time.sleep(POLL_SECONDS)
+    return row
 
 
 class LeaseKeeper:

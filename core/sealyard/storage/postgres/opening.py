@@ -11,15 +11,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
 from typing import Any, NamedTuple, Self
 
 import psycopg
 
 from sealyard.model.audit import GENESIS_HASH
-from sealyard.model.errors import SealyardError, StoreCorruptedError, WorkspaceError, WorkspaceLockedError
+from sealyard.model.errors import SealyardError, StoreCorruptedError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.frame_chain import StoreCredentials
@@ -28,7 +26,7 @@ from sealyard.storage.postgres import statements
 from sealyard.storage.postgres.authentication import DocumentSet, Head, RowAuthenticator
 from sealyard.storage.postgres.connection import Connection, Database, storage_error
 from sealyard.storage.postgres.journal import PgJournal
-from sealyard.storage.postgres.lease import LEASE_SECONDS, LeaseKeeper, taken_over_error
+from sealyard.storage.postgres.lease import LeaseKeeper, acquire_lease, build_lease_parameters, taken_over_error
 from sealyard.storage.postgres.schema import check_schema
 
 FORMAT = 1
@@ -67,15 +65,15 @@ class PgStoreOpening:
     def start(cls, database: Database, workspace_id: str) -> Self:
         """Acquire the lease and load the store, without verifying it.
 
-        Raises :class:`WorkspaceLockedError` if another engine holds the lease, :class:`WorkspaceError` if the database
+        Waits for a lease to expire whose engine has crashed. Raises :class:`WorkspaceLockedError` if another engine
+        holds the lease, :class:`WorkspaceError` if the database
         does not have the schema or settings that are needed, and :class:`StorageError` if it cannot be reached.
         """
         connection = database.connect()
         try:
             check_schema(connection)
-            row = connection.execute(statements.ACQUIRE_LEASE, _build_lease_parameters(workspace_id)).fetchone()
+            row = acquire_lease(connection, workspace_id, FORMAT)
             if row is None:
-                _require_absent(connection, workspace_id)
                 return cls(database, connection, workspace_id, 1, None)
             opening = cls(database, connection, workspace_id, row[0], _LoadedRows(Head(*row[1:9]), row[9], [], []))
         except psycopg.Error as error:
@@ -186,41 +184,13 @@ class PgStoreOpening:
         statement = statements.TAKE_OVER
         if self._rows is None:
             statement = statements.CREATE_WORKSPACE
-            parameters |= _build_lease_parameters(self._workspace_id)
+            parameters |= {**build_lease_parameters(self._workspace_id), "format": FORMAT}
         try:
             cursor = self._connection.execute(statement, parameters)
         except psycopg.Error as error:
             raise storage_error(error, "taking over the workspace") from None
         if cursor.rowcount == 0:
             raise taken_over_error()
-
-
-def _build_lease_parameters(workspace_id: str) -> dict[str, Any]:
-    return {
-        "workspace": workspace_id,
-        "holder": f"{socket.gethostname()}:{os.getpid()}",
-        "seconds": LEASE_SECONDS,
-        "format": FORMAT,
-    }
-
-
-def _require_absent(connection: Connection, workspace_id: str) -> None:
-    """Raise the error that tells why the lease could not be acquired, unless the workspace does not exist."""
-    row = connection.execute(statements.READ_LEASE, {"workspace": workspace_id}).fetchone()
-    if row is None:
-        return
-    document_format, holder, seconds = row
-    if document_format > FORMAT:
-        raise WorkspaceError(
-            f"The documents in the database have format {document_format}; this version supports formats up to"
-            f" {FORMAT}.",
-            "Use the version of Sealyard that wrote it, or a newer one.",
-        )
-    raise WorkspaceLockedError(
-        f"Another engine has the workspace open: {escape_text(holder, 100)}. Its lease ends in {seconds:.0f} seconds,"
-        " unless it is renewed.",
-        "Use the server that has it open, or stop it.",
-    )
 
 
 def _require_current(head: Head, recorded: StoreGeneration | None) -> None:
