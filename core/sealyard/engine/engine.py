@@ -188,6 +188,8 @@ class Engine:
         """
         assert self._checkpoint_loop is not None
         self._lock = lock
+        call_soon = asyncio.get_running_loop().call_soon_threadsafe
+        self.store.on_fenced(lambda error: call_soon(self.repository.report_fatal_error, error))
         await run_uncancellable(partial(remove_crash_leftovers, self.paths))
         state = await self._checkpoint_loop.open_log()
         if any(event.recovery is not None for event in state.unaudited):

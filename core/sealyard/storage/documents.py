@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from sealyard.model.base import FrozenStruct
-from sealyard.model.errors import StorageError
+from sealyard.model.errors import ConcurrentWriterError, StorageError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.batch import WriteBatch, iter_changes
 from sealyard.storage.frame_chain import StoreCredentials
@@ -181,6 +181,13 @@ class DocumentStore(Protocol):
         """
         ...
 
+    def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
+        """Call ``callback`` once, in any thread, if another engine takes over the workspace while this one is idle.
+
+        Later commits fail with the same error.
+        """
+        ...
+
     def close(self) -> None: ...
 
 
@@ -327,6 +334,10 @@ class TinyDocumentStore:
 
     def compact(self, audit_moved_to: int) -> None:
         self._require_committer().compact(audit_moved_to)
+
+    def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
+        if self._committer is not None:
+            self._committer.on_fenced(callback)
 
     def refresh(self) -> bool:
         if self._reader is None:

@@ -6,13 +6,14 @@ order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from threading import Condition, Lock, RLock, Thread
 
 import msgspec
 
-from sealyard.model.errors import SealyardError, StorageError
+from sealyard.model.errors import ConcurrentWriterError, SealyardError, StorageError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.batch import Change, WriteBatch, encode_batch, iter_changes
 from sealyard.storage.frame_format import EncodedBatch
@@ -92,6 +93,9 @@ class GroupCommitter:
                 compaction.finish(carry_over)
                 with self._lock:
                     self._pending_records.discard_audit(audit_moved_to)
+
+    def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
+        self._journal.on_fenced(callback)
 
     def close(self) -> None:
         """Commit all pending batches, then stop the thread and close the journal."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -194,6 +194,9 @@ class FileJournal:
             self._repair()
         except OSError as error:
             raise atomic.storage_error(error, "compacting the store") from error
+
+    def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
+        """Never call ``callback``: the workspace lock does not end while it is held."""
 
     def close(self) -> None:
         os.close(self._fd)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from sealyard.model.errors import ConcurrentWriterError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.frame_format import EncodedBatch
 
@@ -59,6 +60,10 @@ class Journal(Protocol):
 
         Raises the errors of :meth:`append`.
         """
+        ...
+
+    def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
+        """Call ``callback`` once, in any thread, if another engine takes over the workspace without a commit."""
         ...
 
     def close(self) -> None: ...

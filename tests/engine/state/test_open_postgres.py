@@ -23,8 +23,10 @@ from sealyard.model.errors import (
     WorkspaceError,
     WorkspaceLockedError,
 )
+from sealyard.storage.postgres import lease
 from tests.engine.conftest import open_workspace
 from tests.support.engine_harness import ADMIN, DEV, EngineHarness
+from tests.support.limits import TIMEOUT
 from tests.support.postgres import TestDatabase
 
 pytestmark = pytest.mark.anyio
@@ -172,13 +174,24 @@ async def test_replaced_engine_stops(pg_harness: EngineHarness, database: TestDa
     database.execute("UPDATE sealyard.workspace SET term = term + 1")
     with pytest.raises(FencedError):
         await pg_harness.package()
-    await asyncio.wait_for(pg_harness.engine.repository.fatal_error_event.wait(), 10)
+    await asyncio.wait_for(pg_harness.engine.repository.fatal_error_event.wait(), TIMEOUT)
     with pytest.raises(FencedError):
         await pg_harness.engine.repository.begin().commit()
     await pg_harness.close()
     database.expire_lease()
     await pg_harness.open()
     await pg_harness.package()
+
+
+async def test_replaced_engine_stops_while_it_is_idle(
+    pg_harness: EngineHarness, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pg_harness.close()
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.2)
+    await pg_harness.open()
+    database.execute("UPDATE sealyard.workspace SET term = term + 1")
+    await asyncio.wait_for(pg_harness.engine.repository.fatal_error_event.wait(), TIMEOUT)
+    assert isinstance(pg_harness.engine.repository.fatal_error, FencedError)
 
 
 async def test_text_with_nul_character_is_refused(pg_harness: EngineHarness) -> None:

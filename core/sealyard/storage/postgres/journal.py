@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ import psycopg
 
 from sealyard.audit.encoding import decode_entry, encode_entry
 from sealyard.audit.merkle import leaf_hash
-from sealyard.model.errors import FencedError, InvalidInputError, InvariantError, StorageError
+from sealyard.model.errors import ConcurrentWriterError, FencedError, InvalidInputError, InvariantError, StorageError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.batch import iter_changes
 from sealyard.storage.frame_format import EncodedBatch
@@ -112,6 +112,9 @@ class PgJournal:
             raise
         self._documents.apply(commit.addends)
         self._head = commit.head
+
+    def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
+        self._lease.on_lost(callback)
 
     def close(self) -> None:
         self._lease.close()

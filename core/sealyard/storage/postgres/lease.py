@@ -11,8 +11,9 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 import psycopg
@@ -75,12 +76,22 @@ class LeaseKeeper:
         """Start the thread."""
         self.error: FencedError | None = None
         """Why the lease was lost: another engine has acquired it. None if it was not."""
+        self._on_lost: Callable[[FencedError], object] = _ignore
+        self._lock = Lock()
         self._database = database
         self._parameters = {"workspace": workspace_id, "term": term, "seconds": LEASE_SECONDS}
         self._stopped = Event()
         self._connection: Connection | None = None
         self._thread = Thread(target=self._run, name="sealyard-lease", daemon=True)
         self._thread.start()
+
+    def on_lost(self, callback: Callable[[FencedError], object]) -> None:
+        """Call ``callback`` once, in any thread, if the lease was or will be lost."""
+        with self._lock:
+            self._on_lost = callback
+            error = self.error
+        if error is not None:
+            callback(error)
 
     def close(self) -> None:
         """Stop the thread, and release the lease unless it was lost or the database cannot be reached."""
@@ -103,13 +114,23 @@ class LeaseKeeper:
                 continue
             is_failing = False
             if cursor.rowcount == 0:
-                self.error = taken_over_error()
+                self._report_loss()
                 return
+
+    def _report_loss(self) -> None:
+        with self._lock:
+            error = self.error = taken_over_error()
+            callback = self._on_lost
+        callback(error)
 
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = self._database.connect()
         return self._connection
+
+
+def _ignore(_: FencedError) -> None:
+    """Do nothing: no callback is registered yet."""
 
 
 def taken_over_error() -> FencedError:
