@@ -104,7 +104,7 @@ async def open_with_device(
     async with open_engine(workspace.path) as engine:
         uri = f"pkcs11:token={TOKEN};object=gateway-sign"
         request = KeyRegistration(uri=uri, kind=kind)
-        await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.keys.register(ADMIN, request)))
+        await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.external_keys.register(ADMIN, request)))
         await engine.client(ADMIN).create_device(
             DeviceRequest(
                 name=DEVICE,
@@ -221,7 +221,7 @@ async def test_key_of_other_tool_wraps_device_key(workspace: TokenWorkspace, own
     uri = f"pkcs11:token={TOKEN};object=wraps"
     async with open_engine(workspace.path) as engine:
         request = KeyRegistration(uri=uri, kind=KeyType.AES_256)
-        await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.keys.register(ADMIN, request)))
+        await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.external_keys.register(ADMIN, request)))
         command = GenerateKey(
             uri="local:device",
             kind=KeyType.AES_256,
@@ -241,10 +241,10 @@ async def test_key_of_other_tool_wraps_device_key(workspace: TokenWorkspace, own
 async def test_wrong_pin_refuses_registration(workspace: TokenWorkspace, own_softhsm: SoftHsm) -> None:
     (workspace.folder / "pin").write_text("another PIN")
     async with open_engine(workspace.path) as engine:
-        (section,) = await engine.run(engine.engine.keys.list_backend_keys(ADMIN))
+        (section,) = await engine.run(engine.engine.external_keys.list_keys(ADMIN))
         assert section.error is not None
         assert "The token seal refused the PIN" in section.error.message
         request = KeyRegistration(uri=f"pkcs11:token={TOKEN};object=gateway-sign", kind=KeyType.EC_P256)
         with pytest.raises(KeyProviderError, match="refused the PIN"):
-            await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.keys.register(ADMIN, request)))
+            await engine.run(engine.engine.execute(ADMIN, "KEY", engine.engine.external_keys.register(ADMIN, request)))
         assert "pkcs11" not in str(await engine.client(ADMIN).keys())
