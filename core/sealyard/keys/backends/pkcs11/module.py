@@ -142,12 +142,12 @@ class Pkcs11Module:
             else:
                 self._library.initialize()
         except pkcs11.PKCS11Error as error:
-            # A missing device or service and wrong settings are the same to a module. No PIN was tried, so that trying
-            # again is harmless, and tasks wait for the device.
+            # A module reports a missing device or service like wrong settings. No PIN was tried, so that it is
+            # harmless to try again, and tasks wait for the device.
             raise KeyProviderUnavailableError(
                 f"The PKCS#11 module {self.path} cannot be initialized ({type(error).__name__}).",
-                "Check that its token or service is available, and that the options paths and environment in the worker "
-                "settings name the files and variables that it needs.",
+                "Check that its token or service is available, and that the options paths and environment in the "
+                "worker settings name the files and variables that it needs.",
             ) from error
 
     def _load(self) -> Library:
