@@ -245,7 +245,10 @@ def _read_sections(path: Path) -> dict[str, Any]:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise _settings_error(path, f"cannot be read: {error.strerror}") from error
+        raise KeyProviderError(
+            f"{path} cannot be read: {error.strerror}.",
+            f"Check the path, which {SETTINGS_VARIABLE} can set, and that the account of Sealyard can read it.",
+        ) from error
     if mode & _OTHER_WRITERS:
         # They could name a module of their own, which would receive the PIN.
         raise KeyProviderError(f"Other users can write {path}.", f"Run: chmod go-w {path}")
