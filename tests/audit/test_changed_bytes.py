@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from sealyard.audit.checkpoint import key_fingerprint
+from sealyard.audit.reader import AuditReader
 from sealyard.audit.segment_files import CHECKPOINTS, PUBLIC_KEY, segment_paths
 from sealyard.audit.verify import verify_log
 from sealyard.model.errors import AuditVerificationError
@@ -26,7 +27,7 @@ LARGE_SIZE = 2000
 def require_refused(folder: Path, path: Path, changed: bytes, note: str | None) -> None:
     path.write_bytes(changed)
     with pytest.raises(AuditVerificationError):
-        verify_log(folder, checkpoint=note)
+        verify_log(AuditReader(folder), checkpoint=note)
 
 
 @pytest.mark.timeout(3600)
@@ -56,7 +57,7 @@ def test_each_byte_of_public_key(tmp_path: Path) -> None:
     for _, changed in iter_byte_changes(path.read_bytes(), VALUES, RANDOM):
         path.write_bytes(changed)
         try:
-            verify_log(tmp_path)
+            verify_log(AuditReader(tmp_path))
         except AuditVerificationError:
             continue
         assert key_fingerprint(changed) == key_fingerprint(public_pem())

@@ -47,7 +47,7 @@ def test_sequence_continues_after_restart(tmp_path: Path) -> None:
     second = add(log, 2)
     assert [entry.seq for entry in AuditReader(tmp_path).all_entries()] == [0, 1, 2, 3, 4]
     assert second[0].previous == leaf_hash(encode_entry(first[-1])).hex()
-    assert verify_log(tmp_path).size == 5
+    assert verify_log(AuditReader(tmp_path)).size == 5
 
 
 def test_root_is_unchanged_after_restart(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_rollback_discards_prepared_entries(tmp_path: Path) -> None:
     draft(log, "never committed")
     log.rollback(head)
     add(log, 1)
-    assert verify_log(tmp_path).size == 3
+    assert verify_log(AuditReader(tmp_path)).size == 3
     assert [entry.seq for entry in log.all_entries()] == [0, 1, 2]
 
 
@@ -142,7 +142,7 @@ def test_open_truncates_torn_last_line(tmp_path_factory: object, tail: bytes) ->
     log = AuditLog.open(folder)
     assert path.read_bytes() == content
     add(log, 1)
-    assert verify_log(folder).size == 6
+    assert verify_log(AuditReader(folder)).size == 6
 
 
 def test_append_restores_torn_entry(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_open_truncates_torn_checkpoint(tmp_path: Path) -> None:
         log = AuditLog.open(tmp_path)
         assert (log.checkpointed_size, path.read_bytes()) == (2, content[:begin])
     add_checkpoint(log)
-    assert verify_log(tmp_path).checkpoints_checked == 2
+    assert verify_log(AuditReader(tmp_path)).checkpoints_checked == 2
 
 
 def test_full_segment_starts_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +177,7 @@ def test_full_segment_starts_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
     add(reopened, 2)
     lines = [len(path.read_bytes().splitlines()) for path in sorted(tmp_path.glob("segment-*"))]
     assert lines == [4, 4, 4, 2]
-    assert (verify_log(tmp_path).size, log.checkpointed_size) == (14, 9)
+    assert (verify_log(AuditReader(tmp_path)).size, log.checkpointed_size) == (14, 9)
 
 
 def test_torn_first_line_of_segment_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_torn_first_line_of_segment_is_replaced(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "segment-000001.jsonl").write_bytes(b'{"half')
     log = AuditLog.open(tmp_path)
     add(log, 2)
-    assert verify_log(tmp_path).size == 6
+    assert verify_log(AuditReader(tmp_path)).size == 6
 
 
 def test_append_on_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +207,7 @@ def test_append_on_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest
             log.append([entry])
     assert path.read_bytes() == before
     log.append([entry])
-    assert verify_log(tmp_path).size == 2
+    assert verify_log(AuditReader(tmp_path)).size == 2
 
 
 def test_second_writer_is_rejected(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_failed_folder_sync_is_repeated(tmp_path: Path, monkeypatch: pytest.Monk
         log.append([entry])
     log.append([entry])
     assert synced_folders == [tmp_path, tmp_path]
-    assert verify_log(tmp_path).size == 1
+    assert verify_log(AuditReader(tmp_path)).size == 1
 
 
 def test_open_changed_log_is_rejected(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_checkpoint_of_grown_log_is_accepted(tmp_path: Path) -> None:
     add(log, 3)
     assert add_checkpoint(log).splitlines()[1] == "5"
     assert checkpoint.size == 2
-    assert verify_log(tmp_path).checkpointed_size == 5
+    assert verify_log(AuditReader(tmp_path)).checkpointed_size == 5
 
 
 def test_append_unrequested_checkpoint_is_rejected(tmp_path: Path) -> None:

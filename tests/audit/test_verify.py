@@ -17,6 +17,7 @@ from sealyard.audit import verify as verify_module
 from sealyard.audit.checkpoint import checkpoint_body, format_note, key_fingerprint
 from sealyard.audit.encoding import encode_entry
 from sealyard.audit.log import AuditLog
+from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError
@@ -38,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 def verify_and_get_seq(folder: Path, checkpoint: str | None = None) -> int | None:
     with pytest.raises(AuditVerificationError) as caught:
-        verify_log(folder, checkpoint=checkpoint)
+        verify_log(AuditReader(folder), checkpoint=checkpoint)
     return caught.value.seq
 
 
@@ -54,7 +55,7 @@ def rewrite(folder: Path, seq: int, **fields: object) -> None:
 
 
 def test_intact_log_is_reported(folder: Path) -> None:
-    report = verify_log(folder)
+    report = verify_log(AuditReader(folder))
     assert (report.origin, report.size, report.checkpointed_size, report.uncheckpointed_count) == (ORIGIN, 9, 7, 2)
     assert report.root == AuditLog.open(folder).root
     assert report.checkpoints_checked == 2
@@ -64,17 +65,17 @@ def test_intact_log_is_reported(folder: Path) -> None:
 
 def test_report_names_compared_checkpoint(folder: Path) -> None:
     first_note = "".join((folder / NOTES).read_text().splitlines(keepends=True)[:5])
-    assert verify_log(folder, checkpoint=first_note).external_checkpoint_size == 4
+    assert verify_log(AuditReader(folder), checkpoint=first_note).external_checkpoint_size == 4
 
 
 def test_empty_folder_is_empty_log(tmp_path: Path) -> None:
-    report = verify_log(tmp_path)
+    report = verify_log(AuditReader(tmp_path))
     assert (report.size, report.checkpointed_size, report.checkpoints_checked, report.key_fingerprint) == (0, 0, 0, "")
 
 
 def test_checkpoint_of_empty_log_is_valid(tmp_path: Path) -> None:
     make_log(tmp_path, (0, 2))
-    assert verify_log(tmp_path).checkpoints_checked == 2
+    assert verify_log(AuditReader(tmp_path)).checkpoints_checked == 2
 
 
 @pytest.mark.parametrize("removed", [(NOTES,), (NOTES, "audit-key.pem"), (NOTES, SEGMENT)])
@@ -82,19 +83,19 @@ def test_log_without_checkpoints_is_rejected(folder: Path, removed: tuple[str, .
     for name in removed:
         (folder / name).unlink()
     with pytest.raises(AuditVerificationError, match="checkpoints of the audit log were removed"):
-        verify_log(folder)
+        verify_log(AuditReader(folder))
 
 
 def test_log_with_empty_file_of_checkpoints_is_rejected(folder: Path) -> None:
     (folder / NOTES).write_bytes(b"")
     with pytest.raises(AuditVerificationError, match="checkpoints of the audit log were removed"):
-        verify_log(folder)
+        verify_log(AuditReader(folder))
 
 
 def test_progress_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify_module, "_PROGRESS_EVERY", 4)
     reports: list[int] = []
-    verify_log(folder, progress=reports.append)
+    verify_log(AuditReader(folder), progress=reports.append)
     assert reports == [4, 8]
 
 
@@ -174,7 +175,7 @@ def test_flipped_bit_in_checkpoints_is_detected(tmp_path_factory: pytest.TempPat
     content[position] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(content)
     with pytest.raises(AuditVerificationError):
-        verify_log(folder, checkpoint=external)
+        verify_log(AuditReader(folder), checkpoint=external)
 
 
 def test_non_canonical_entry_is_reported(folder: Path) -> None:
@@ -216,7 +217,7 @@ def test_truncation_below_checkpoint_is_reported(folder: Path, length: int) -> N
 
 def test_truncation_after_checkpoint_changes_size_only(folder: Path) -> None:
     tamper_lines(folder / SEGMENT, lambda lines: lines[:CHECKPOINTED])
-    assert verify_log(folder).uncheckpointed_count == 0
+    assert verify_log(AuditReader(folder)).uncheckpointed_count == 0
 
 
 def roll_back(folder: Path) -> None:
@@ -228,13 +229,13 @@ def roll_back(folder: Path) -> None:
 def test_external_checkpoint_detects_rollback(folder: Path) -> None:
     external = (folder / NOTES).read_text().splitlines(keepends=True)[5:]
     roll_back(folder)
-    assert verify_log(folder).size == 4
+    assert verify_log(AuditReader(folder)).size == 4
     assert verify_and_get_seq(folder, "".join(external)) == 4
 
 
 def test_external_checkpoint_matches_grown_log(folder: Path) -> None:
     external = "".join((folder / NOTES).read_text().splitlines(keepends=True)[:5])
-    assert verify_log(folder, checkpoint=external).checkpoints_checked == 3
+    assert verify_log(AuditReader(folder), checkpoint=external).checkpoints_checked == 3
 
 
 def rebuild(folder: Path, key: Ed25519PrivateKey | None) -> None:
@@ -262,15 +263,15 @@ def test_checkpoint_of_another_key_is_rejected(folder: Path) -> None:
     rebuild(folder, OTHER_KEY)
     (folder / "audit-key.pem").write_bytes(public_pem())
     with pytest.raises(AuditVerificationError, match="not signed by the audit key"):
-        verify_log(folder)
+        verify_log(AuditReader(folder))
 
 
 def test_external_checkpoint_detects_replaced_key(folder: Path) -> None:
     external = "".join((folder / NOTES).read_text().splitlines(keepends=True)[:5])
     rebuild(folder, OTHER_KEY)
-    assert verify_log(folder).key_fingerprint != key_fingerprint(public_pem())
+    assert verify_log(AuditReader(folder)).key_fingerprint != key_fingerprint(public_pem())
     with pytest.raises(AuditVerificationError, match="kept outside the workspace does not belong to this log"):
-        verify_log(folder, checkpoint=external)
+        verify_log(AuditReader(folder), checkpoint=external)
 
 
 def test_error_of_external_checkpoint_names_existing_entries(folder: Path) -> None:
@@ -278,13 +279,13 @@ def test_error_of_external_checkpoint_names_existing_entries(folder: Path) -> No
     external = "".join((folder / NOTES).read_text().splitlines(keepends=True)[:5])
     rebuild(folder, KEY)
     with pytest.raises(AuditVerificationError, match="Entries 0 to 3 do not match the checkpoint of size 4"):
-        verify_log(folder, checkpoint=external)
+        verify_log(AuditReader(folder), checkpoint=external)
 
 
 def test_external_checkpoint_detects_rewritten_history(folder: Path) -> None:
     external = "".join((folder / NOTES).read_text().splitlines(keepends=True)[5:])
     rebuild(folder, KEY)
-    assert verify_log(folder).checkpointed_size == 4
+    assert verify_log(AuditReader(folder)).checkpointed_size == 4
     assert verify_and_get_seq(folder, external) == 4
 
 
@@ -293,19 +294,19 @@ def test_checkpoint_of_another_log_is_rejected(folder: Path, tmp_path: Path) -> 
     checkpoint = msgspec.structs.replace(other.checkpoint(ORIGIN), origin="sealyard/other")
     note = format_note(checkpoint, public_pem(), KEY.sign(checkpoint_body(checkpoint)))
     with pytest.raises(AuditVerificationError, match="different logs"):
-        verify_log(folder, checkpoint=note)
+        verify_log(AuditReader(folder), checkpoint=note)
 
 
 @pytest.mark.parametrize("note", ["", "not a note", "a\n1\nb\n\n— c d\n"])
 def test_malformed_external_checkpoint_is_rejected(folder: Path, note: str) -> None:
     with pytest.raises(AuditVerificationError, match="kept outside"):
-        verify_log(folder, checkpoint=note)
+        verify_log(AuditReader(folder), checkpoint=note)
 
 
 def test_missing_audit_key_is_reported(folder: Path) -> None:
     (folder / "audit-key.pem").unlink()
     with pytest.raises(AuditVerificationError, match=r"audit-key\.pem is missing"):
-        verify_log(folder)
+        verify_log(AuditReader(folder))
 
 
 def test_missing_key_with_external_checkpoint_is_reported(folder: Path) -> None:
@@ -313,26 +314,26 @@ def test_missing_key_with_external_checkpoint_is_reported(folder: Path) -> None:
     (folder / NOTES).unlink()
     (folder / "audit-key.pem").unlink()
     with pytest.raises(AuditVerificationError, match=r"audit-key\.pem is missing"):
-        verify_log(folder, checkpoint="".join(external.splitlines(keepends=True)[:5]))
+        verify_log(AuditReader(folder), checkpoint="".join(external.splitlines(keepends=True)[:5]))
 
 
 @pytest.mark.parametrize("line", range(4))
 def test_missing_checkpoint_line_is_reported(folder: Path, line: int) -> None:
     tamper_lines(folder / NOTES, lambda lines: lines[: 5 + line] + lines[6 + line :])
     with pytest.raises(AuditVerificationError, match="incomplete checkpoint"):
-        verify_log(folder)
+        verify_log(AuditReader(folder))
 
 
 @pytest.mark.parametrize("lines_left", range(5))
 def test_torn_checkpoint_is_ignored(folder: Path, lines_left: int) -> None:
     tamper_lines(folder / NOTES, lambda lines: [*lines[: 5 + lines_left], b"half a li"])
-    assert verify_log(folder).checkpointed_size == 4
+    assert verify_log(AuditReader(folder)).checkpointed_size == 4
 
 
 def test_checkpoints_out_of_order_are_rejected(folder: Path) -> None:
     tamper_lines(folder / NOTES, lambda lines: lines[5:] + lines[:5])
     with pytest.raises(AuditVerificationError, match="out of order"):
-        verify_log(folder)
+        verify_log(AuditReader(folder))
 
 
 def make_segments(folder: Path) -> None:
@@ -353,7 +354,7 @@ DAMAGES: list[tuple[Callable[[Path], object], int | None]] = [
 @pytest.mark.parametrize(("damage", "seq"), DAMAGES)
 def test_damaged_segment_is_reported(tmp_path: Path, damage: Callable[[Path], object], seq: int | None) -> None:
     make_segments(tmp_path)
-    assert verify_log(tmp_path).size == 9
+    assert verify_log(AuditReader(tmp_path)).size == 9
     damage(tmp_path)
     assert verify_and_get_seq(tmp_path) == seq
 
@@ -362,4 +363,4 @@ def test_error_message_contains_file_and_line(tmp_path: Path) -> None:
     make_segments(tmp_path)
     tamper_lines(tmp_path / "segment-000001.jsonl", lambda lines: [lines[0], b"{}\n", lines[2]])
     with pytest.raises(AuditVerificationError, match=r"Entry 4 cannot be read \(segment-000001\.jsonl, line 2\)"):
-        verify_log(tmp_path)
+        verify_log(AuditReader(tmp_path))

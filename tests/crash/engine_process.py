@@ -26,7 +26,7 @@ from sealyard.model.errors import ConflictError, ResultExpiredError, SealyardErr
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus, Verdict
-from sealyard.storage import group_commit
+from sealyard.storage import journal
 from tests.support.client_kinds import OffsetClock
 
 REQUESTER = "USER:developer"
@@ -159,7 +159,7 @@ def _read_commands(commands: asyncio.Queue[Command], loop: asyncio.AbstractEvent
 async def main() -> None:
     options = json.loads(sys.stdin.readline())
     folder = Path(options["workspace"])
-    group_commit.MIN_COMPACTION_SIZE = COMPACTION_SIZE
+    journal.MIN_COMPACTION_SIZE = COMPACTION_SIZE
     clock = OffsetClock()
     key_holder = start_key_holder(folder, may_prompt=False)
     engine = await EngineHandle.open(folder, purpose="crash test", key_holder=key_holder, clock=clock)

@@ -197,6 +197,15 @@ def test_path_length_is_checked() -> None:
     assert message == ('The certificate of "root" allows 1 intermediate certificate below it, but the chain has 2.')
 
 
+def test_replaced_key_of_an_authority_does_not_count() -> None:
+    root = Authority("root", path_length=1)
+    old = Authority("outer", root, path_length=0)
+    new = Authority("outer", old, path_length=0)
+    leaf = new.issue(KEY.public_key())
+    chain = (leaf, new.certificate, old.certificate, root.certificate)
+    assert build(*reversed(chain)) == chain
+
+
 def test_weak_signature_is_rejected() -> None:
     root = Authority("root", key=rsa.generate_private_key(65537, 2048), digest=hashes.SHA224())
     leaf = root.issue(KEY.public_key(), digest=hashes.SHA224())

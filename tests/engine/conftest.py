@@ -1,4 +1,8 @@
-"""Fixtures for the tests of the engine: workspaces in several states, and a journal that can fail or block."""
+"""Fixtures for the tests of the engine: workspaces in several states, and a journal that can fail or block.
+
+The store and the audit log of these workspaces are in their folders. The tests of some modules run a second time with
+both in PostgreSQL, those of all modules with ``SEALYARD_FULL=1``, except the tests that are marked with ``file_store``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,25 @@ from pathlib import Path
 import pytest
 
 from tests.support.engine_harness import EngineHarness
+from tests.support.extent import IS_FULL
 from tests.support.failing_disk import FailingDisk
+from tests.support.postgres import TestDatabase
+from tests.support.postgres_fixtures import database, postgres_server
+
+__all__ = ["database", "postgres_server"]
+
+POSTGRES_MODULES = (
+    "access.test_otp",
+    "audit.test_checkpointing",
+    "audit.test_service",
+    "execution.test_scheduler",
+    "state.test_events",
+    "state.test_unit_of_work",
+    "tasks.test_create",
+    "tasks.test_recovery",
+    "webhooks.test_registry",
+)
+"""The modules whose tests also run on PostgreSQL in a normal run."""
 
 
 @pytest.fixture
@@ -16,17 +38,33 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def open_workspace(root: Path, *, demo: bool) -> EngineHarness:
-    harness = EngineHarness(root)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "store_database" not in metafunc.fixturenames or metafunc.definition.get_closest_marker("file_store"):
+        return
+    if IS_FULL or metafunc.module.__name__.removeprefix("tests.engine.") in POSTGRES_MODULES:
+        metafunc.parametrize("store_database", ["files", "postgres"], indirect=True)
+
+
+@pytest.fixture
+def store_database(request: pytest.FixtureRequest) -> TestDatabase | None:
+    """Return the database of the workspace, None if its store is in files."""
+    if getattr(request, "param", "files") == "files":
+        return None
+    database: TestDatabase = request.getfixturevalue("database")
+    return database
+
+
+async def open_workspace(root: Path, database: TestDatabase | None, *, demo: bool) -> EngineHarness:
+    harness = EngineHarness(root, database=database)
     await harness.create(demo=demo)
     await harness.open()
     return harness
 
 
 @pytest.fixture
-async def empty_harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
+async def empty_harness(tmp_path: Path, store_database: TestDatabase | None) -> AsyncIterator[EngineHarness]:
     """Yield an open workspace whose only subject is its administrator."""
-    harness = await open_workspace(tmp_path / "workspace", demo=False)
+    harness = await open_workspace(tmp_path / "workspace", store_database, demo=False)
     yield harness
     if harness.is_open:
         await harness.close()
@@ -43,9 +81,9 @@ async def harness(empty_harness: EngineHarness) -> EngineHarness:
 
 
 @pytest.fixture
-async def demo_harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
+async def demo_harness(tmp_path: Path, store_database: TestDatabase | None) -> AsyncIterator[EngineHarness]:
     """Yield an open demo workspace with the default subjects and the configuration gateway."""
-    harness = await open_workspace(tmp_path / "demo", demo=True)
+    harness = await open_workspace(tmp_path / "demo", store_database, demo=True)
     await harness.add_default_subjects()
     yield harness
     if harness.is_open:

@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from sealyard.engine.state.tables import INDEXES
@@ -71,7 +70,7 @@ class SteppedDocuments(TinyDocumentStore):
     """A document store in memory: changes are visible at once, and durable when their gate opens, in order."""
 
     def __init__(self, gates: Gates, durable: dict[str, dict[str, bytes]], entries: list[bytes]) -> None:
-        super().__init__(folder=Path(), indexes=INDEXES)
+        super().__init__(INDEXES)
         self._memory = InMemoryTables(INDEXES, durable)
         self._gates = gates
         self.entries = entries

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sealyard.audit.log import AuditLog
+from sealyard.audit.reader import AuditReader
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.engine import Engine
+from sealyard.engine.state.opened_state import OpenedState
 from sealyard.engine.state.tables import TASKS
 from sealyard.engine.workspace import load_metadata
 from sealyard.fs.workspace_lock import WorkspaceLock
@@ -66,9 +68,8 @@ class SteppedHarness(EngineHarness):
         self.artifacts = FileArtifacts(self.paths.artifacts)
         self.bus = SteppedBus(self.gates, self.shelf, self.clock, self.artifacts)
         file = load_metadata(self.paths)
-        self.engine = Engine(
-            file, self.paths, self.store, self.artifacts, self.bus, self.clock, audit, self.shelf.engine_keys
-        )
+        state = OpenedState(self.store, audit, AuditReader(self.paths.audit), self.shelf.engine_keys)
+        self.engine = Engine(file, self.paths, self.artifacts, self.bus, self.clock, state)
         self.is_open = True
         await self.engine.start(self._lock, work=work, key_check_interval=self.key_check_interval)
         return self.engine

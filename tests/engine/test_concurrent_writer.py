@@ -10,7 +10,7 @@ from sealyard.storage.frame_format import EncodedBatch, Frame, encode_frame
 from tests.support.engine_harness import DEV, EngineHarness
 from tests.support.store_helpers import begin_chain
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.file_store]
 
 
 def append_foreign_frame(harness: EngineHarness) -> bytes:

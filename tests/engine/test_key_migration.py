@@ -35,7 +35,7 @@ from tests.support.notification_harness import MAIL_SERVER, add_target, set_sett
 from tests.support.otp import enroll, start_enrollment, use_code
 from tests.support.webhook_harness import add_webhook
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.file_store]
 
 FORMER_KEY, FORMER_LINK_KEY = b"s" * 32, b"l" * 32
 CONTENT = b"a container"

@@ -127,7 +127,7 @@ def audit_segment(folder: Path) -> Reader:
     def read_entries() -> None:
         list(AuditReader(folder).entries(limit=5))
         list(AuditReader(folder).all_entries())
-        verify_log(folder)
+        verify_log(AuditReader(folder))
 
     return Reader((path.read_bytes(),), read_file(path, read_entries))
 
@@ -139,14 +139,14 @@ def audit_checkpoints(folder: Path) -> Reader:
     def read_checkpoints() -> None:
         list(read_notes(folder))
         AuditReader(folder).last_checkpoint()
-        verify_log(folder)
+        verify_log(AuditReader(folder))
 
     return Reader((path.read_bytes(),), read_file(path, read_checkpoints))
 
 
 def audit_key(folder: Path) -> Reader:
     make_log(folder, (4, 7))
-    return Reader((public_pem(),), read_file(folder / PUBLIC_KEY, lambda: verify_log(folder)))
+    return Reader((public_pem(),), read_file(folder / PUBLIC_KEY, lambda: verify_log(AuditReader(folder))))
 
 
 def checkpoint_note(folder: Path) -> Reader:
@@ -166,7 +166,10 @@ def audit_proof(folder: Path) -> Reader:
         else:
             proof.verify(public_pem(), old_note)
 
-    proofs: tuple[InclusionProof | ConsistencyProof, ...] = (prove_inclusion(folder, 11), prove_consistency(folder, 5))
+    proofs: tuple[InclusionProof | ConsistencyProof, ...] = (
+        prove_inclusion(AuditReader(folder), 11),
+        prove_consistency(AuditReader(folder), 5),
+    )
     return Reader(tuple(proof.format().encode() for proof in proofs), verify_proof)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 LOAD_SCRIPT = """
 import importlib, pkgutil, sys, {package}
@@ -32,3 +33,30 @@ def test_worker_loads_no_http_library() -> None:
 
 def test_model_loads_no_infrastructure_libraries() -> None:
     assert not list_loaded_packages("sealyard.model") & {"cryptography", "tinydb", "keyring", "httpx", "watchfiles"}
+
+
+EMBEDDED_SCRIPT = """
+import asyncio, sys
+from pathlib import Path
+from sealyard.engine.create_workspace import create_workspace
+from sealyard.model.workspace import KeyStore, WorkspacePaths
+from tests.support.key_holders import unlock
+
+creation = create_workspace(
+    WorkspacePaths(Path(sys.argv[1])),
+    name="yard",
+    administrator="USER:admin",
+    key_store=KeyStore.PASSPHRASE,
+    key_holder=unlock("a passphrase for a test"),
+)
+asyncio.run(creation)
+print(*sys.modules)
+"""
+
+
+def test_workspace_in_files_loads_no_database(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", EMBEDDED_SCRIPT, str(tmp_path / "yard")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    modules = set(result.stdout.split())
+    assert "sealyard.storage.journal" in modules
+    assert not modules & {"psycopg", "alembic", "sqlalchemy", "sealyard.storage.postgres"}

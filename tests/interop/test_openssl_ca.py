@@ -204,3 +204,10 @@ def test_authority_of_the_same_name_is_no_issuer(
     assert not verifies(authorities.root.certificate, leaf, other.certificate)
     with pytest.raises(InvalidKeyError, match='is not signed by the key of "Corp issuer" in the file'):
         load(request_file, leaf, other.certificate, authorities.root.certificate)
+
+
+def test_signature_of_the_root_is_not_checked(tmp_path: Path, request_file: Request) -> None:
+    """Many roots are older than the algorithms that are accepted today."""
+    root = OpensslAuthority(tmp_path / "old", "Old root", digest="sha1")
+    leaf = root.issue(request_file.path)
+    assert load(request_file, root.certificate, leaf) == leaf.read_bytes()

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from sealyard.keyholder import provider_supervisor
+from sealyard.keyholder.provider_process import ProviderProcess
 from sealyard.keyholder.provider_supervisor import ProviderSupervisor
 from sealyard.keyholder.providers import ProviderGroup
 from sealyard.keys.worker_settings import ProviderSection, SecretSource
@@ -160,11 +161,12 @@ async def probe_when_available(client: ProviderClient) -> None:
 async def test_hanging_process_is_replaced(
     providers: Providers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(provider_supervisor, "PING_INTERVAL", 0.05)
-    monkeypatch.setattr(provider_supervisor, "PING_TIMEOUT", 0.5)
     client = providers.connect()
     await client.probe()
-    pid = await kill(providers, client, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(provider_supervisor, "PING_INTERVAL", 0.05)
+        patch.setattr(provider_supervisor, "PING_TIMEOUT", 0.5)
+        pid = await kill(providers, client, signal.SIGSTOP)
     await probe_when_available(client)
     assert providers.supervisor.pid != pid
     assert "does not answer" in capsys.readouterr().err
@@ -173,12 +175,13 @@ async def test_hanging_process_is_replaced(
 async def test_process_with_an_endless_request_is_replaced(
     providers: Providers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provider_supervisor, "PING_INTERVAL", 0.05)
-    monkeypatch.setattr(provider_supervisor, "MAX_REQUEST_SECONDS", 0.1)
     client = providers.connect()
     await client.probe()
-    with pytest.raises(KeyProviderUnavailableError, match="has not finished a request in time"):
-        await client.describe("endless")
+    with monkeypatch.context() as patch:
+        patch.setattr(provider_supervisor, "PING_INTERVAL", 0.05)
+        patch.setattr(provider_supervisor, "MAX_REQUEST_SECONDS", 0.1)
+        with pytest.raises(KeyProviderUnavailableError, match="has not finished a request in time"):
+            await client.describe("endless")
     await probe_when_available(client)
 
 
@@ -273,6 +276,18 @@ async def test_unreadable_secret_reaches_the_worker(
     (tmp_path / "pin").unlink()
     with pytest.raises(KeyProviderError, match="secret pin of the key provider seal: cannot read"):
         await start(section).connect().probe()
+
+
+async def test_failure_of_the_key_holder_reaches_the_worker(
+    start: Callable[[ProviderSection], Providers], section: ProviderSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(PIN)
+
+    monkeypatch.setattr(ProviderProcess, "start", fail)
+    with pytest.raises(KeyProviderError, match=r"failed to run the key provider seal \(RuntimeError\)") as caught:
+        await start(section).connect().probe()
+    assert not isinstance(caught.value, KeyProviderUnavailableError)
 
 
 async def test_closing_ends_a_stopped_process(providers: Providers) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import tempfile
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from sealyard.keys import worker_settings
 from sealyard.keys.worker_settings import (
+    OPTION_TYPES,
     ProviderSection,
     load_worker_settings,
     worker_settings_schema,
@@ -98,6 +104,9 @@ def test_schema_accepts_and_rejects_like_the_loader() -> None:
         ('[keys.cloud]\nprovider = "awskms"\nregion = "Frankfurt"', "at `\\$.region`"),
         ('[keys.cloud]\nprovider = "awskms"\nregion = "eu-central-1"\nsignatures_per_second = 0', "per_second`"),
         (SECTION + "paths = ['tokens']", "seal are not valid: .* `\\$.paths"),
+        (SECTION + "paths = ['/a\\u0000b']".replace("'", '"'), r"at `\$.paths"),
+        (SECTION + "environment.'A=B' = 'c'", r"at `key` in `\$.environment"),
+        (SECTION + 'environment.A = "\\u0000"', r"at `\$.environment"),
         (SECTION + "environment.A = 1", "Expected `str`, got `int`"),
         ("#" * (64 * 1024 + 1), "more than 65536 bytes"),
     ],
@@ -147,6 +156,18 @@ def test_folder_of_a_library_is_readable(paths: WorkspacePaths) -> None:
     assert section.find_option_paths(paths.root) == (Path("/m.so"),)
 
 
+def test_null_character_in_an_option_is_no_failure(paths: WorkspacePaths) -> None:
+    (section,) = load(paths, SECTION.replace("/m.so", "/m\\u0000.so"))
+    assert section.find_option_paths(paths.root) == (Path("/m\0.so"),)
+
+
+def test_loop_of_links_is_no_failure(paths: WorkspacePaths, tmp_path: Path) -> None:
+    loop = tmp_path.parent / "loop"
+    loop.symlink_to(loop)
+    (section,) = load(paths, f"{SECTION.replace('/m.so', f'{loop}/m.so')}paths = ['{loop}/token']")
+    assert section.process.paths == (f"{loop}/token",)
+
+
 def test_no_provider_reaches_the_workspace(paths: WorkspacePaths) -> None:
     for path in (paths.root, paths.root.parent, paths.keys, paths.root / "x" / ".." / "keys"):
         message = load_error(paths, f"{SECTION}paths = ['{path}']")
@@ -154,6 +175,34 @@ def test_no_provider_reaches_the_workspace(paths: WorkspacePaths) -> None:
     link = paths.root.parent / "link"
     link.symlink_to(paths.root)
     assert "access to the workspace" in load_error(paths, f"{SECTION}paths = ['{link}']")
+
+
+VALUES = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=8), values, max_size=3),
+    max_leaves=6,
+)
+KEYS = ("module", "token", "paths", "environment", "network", "unix_sockets", "secrets", "provider", "address", "mount")
+
+
+def to_toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {to_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(to_toml, value)) + "]"
+    return json.dumps(value)
+
+
+@given(st.sampled_from([*OPTION_TYPES, "acme"]), st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), VALUES))
+def test_any_other_section_is_refused_or_loaded(provider: str, values: dict[str, object]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = WorkspacePaths(Path(folder))
+        section = {"provider": provider, **values}
+        lines = [f"{json.dumps(key)} = {to_toml(value)}" for key, value in section.items()]
+        with contextlib.suppress(KeyProviderError):
+            (loaded,) = load(paths, "\n".join(("[keys.seal]", *lines)))
+            assert loaded.route.section == "seal"
+            loaded.find_option_paths(paths.root)
 
 
 def test_options_of_other_packages_are_passed_on(paths: WorkspacePaths) -> None:

@@ -120,3 +120,18 @@ def test_exchanged_wrapping_key_is_detected(keys: LocalKeyProvider, tmp_path: Pa
             await keys.cipher("device", 1, CBC)
 
     asyncio.run(scenario())
+
+
+def test_key_that_a_breached_service_returns_is_not_used(
+    keys: LocalKeyProvider, wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unwrap(*_: object) -> bytes:
+        return bytes(32)
+
+    async def scenario() -> None:
+        await keys.import_key("device", AES_KEY, KeyType.AES_256, PACKAGE, None, None, WRAPPING_KEY)
+        monkeypatch.setattr(wrapper.backend, "unwrap", unwrap)
+        with pytest.raises(InvalidKeyError, match="vault:wraps returned another key than local:device version 1"):
+            await keys.cipher("device", 1, CBC)
+
+    asyncio.run(scenario())

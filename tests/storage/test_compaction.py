@@ -7,13 +7,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from sealyard.model.errors import StorageError
-from sealyard.storage import group_commit, pending_log
+from sealyard.storage import group_commit, journal, pending_log
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
-from sealyard.storage.generation import Position, Tables
-from sealyard.storage.journal import Journal
+from sealyard.storage.frame_format import EncodedBatch
+from sealyard.storage.generation import Position
+from sealyard.storage.journal import FileJournal
+from sealyard.storage.journal_protocol import Tables
 from tests.support.legacy_store import write_legacy_store
 from tests.support.store_helpers import FailingDisk, OpenStore, open_test_store, read_documents
 
@@ -28,14 +31,15 @@ class PowerCutError(Exception):
 def acknowledged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Commit another batch while the snapshot is written; its name is added once the commit is acknowledged."""
     names: list[str] = []
-    write_snapshot = Journal.write_snapshot
+    write_snapshot = FileJournal.write_snapshot
 
-    def write_and_commit(journal: Journal, at: Position, tables: Tables) -> None:
-        write_snapshot(journal, at, tables)
-        journal.append([b'{"puts":[["tasks","meanwhile",{}]],"audit":[{"seq":9}]}'])
+    def write_and_commit(writer: FileJournal, at: Position, tables: Tables) -> None:
+        write_snapshot(writer, at, tables)
+        batch = EncodedBatch(puts=[("tasks", "meanwhile", msgspec.Raw(b"{}"))], audit=[msgspec.Raw(b'{"seq":9}')])
+        writer.append([batch])
         names.append("meanwhile")
 
-    monkeypatch.setattr(Journal, "write_snapshot", write_and_commit)
+    monkeypatch.setattr(FileJournal, "write_snapshot", write_and_commit)
     return names
 
 
@@ -184,7 +188,7 @@ def test_snapshot_excludes_uncommitted_batches(
 
 
 def test_needs_compaction_follows_journal_size(open_store: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "MIN_COMPACTION_SIZE", 2000)
+    monkeypatch.setattr(journal, "MIN_COMPACTION_SIZE", 2000)
     store = open_store()
     assert not store.needs_compaction
     for n in range(40):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealyard.model.errors import StorageError, UsageError
-from sealyard.storage import documents as documents_module
+from sealyard.storage import reader as reader_module
 from sealyard.storage.documents import DocumentStore, Page, TinyDocumentStore, WriteBatch
 from sealyard.storage.generation import load
 from sealyard.storage.in_memory import InMemoryTables
@@ -291,7 +291,7 @@ def test_reader_opens_during_compaction(open_store: OpenStore, monkeypatch: pyte
             raise FileNotFoundError("journal-1.log")
         return load(folder)
 
-    monkeypatch.setattr(documents_module, "load", load_after_compaction)
+    monkeypatch.setattr(reader_module, "load", load_after_compaction)
     assert open_store(write=False).count("tasks") == 1
 
 

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
-from sealyard.audit.log import AuditLog
+from sealyard.audit.reader import AuditReader
+from sealyard.audit.source import AuditSource
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.audit.history import require_same_history
 from sealyard.engine.engine import Engine
 from sealyard.engine.state.events import EventBroadcaster
-from sealyard.engine.state.open_store import open_store
+from sealyard.engine.state.open_state import open_state
 from sealyard.engine.state.tables import TASKS
-from sealyard.engine.workspace import create_layout, load_metadata
+from sealyard.engine.workspace import create_layout, load_metadata, save_metadata
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.access import AclRule, Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
@@ -42,6 +44,7 @@ from tests.support.clock import FakeClock
 from tests.support.fake_bus import FakeBus, FakeWorker
 from tests.support.in_memory_keys import InMemoryKeys
 from tests.support.limits import TIMEOUT
+from tests.support.postgres import TestDatabase
 
 T = TypeVar("T")
 
@@ -77,8 +80,16 @@ class EngineHarness:
     key_check_interval: float | None = None
     """Seconds between two background checks of a key. Their sleeping loop would disturb tests of other loops."""
 
-    def __init__(self, root: Path, shelf: InMemoryKeys | None = None, clock: FakeClock | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        shelf: InMemoryKeys | None = None,
+        clock: FakeClock | None = None,
+        database: TestDatabase | None = None,
+    ) -> None:
+        """Create a harness. ``database`` contains the store and the audit log; by default, the folder does."""
         self.paths = WorkspacePaths(root)
+        self.database = database
         self.clock = clock or FakeClock()
         self.shelf = shelf or InMemoryKeys("sealyard/w1", self.clock)
         self.is_open = False
@@ -95,6 +106,7 @@ class EngineHarness:
             key_store=KeyStore.PASSPHRASE,
             administrator=self.administrator,
             created_at=self.clock.now(),
+            database=UNSET if self.database is None else self.database.connection_string,
         )
         create_layout(self.paths, file)
         await self.open(work=False)
@@ -107,12 +119,12 @@ class EngineHarness:
         metadata = load_metadata(self.paths)
         lock = WorkspaceLock.acquire(self.paths.lock, "test")
         self.bus = FakeBus(self.shelf, self.clock)
-        store, keys = await open_store(self.paths, metadata, self.bus)
-        audit = AuditLog.open(self.paths.audit)
-        require_same_history(store, audit, audit.size)
-        migrate_pending_entries(store, audit)
+        state = await open_state(self.paths, metadata, self.bus)
+        assert state.audit is not None
+        require_same_history(state.store, state.audit, state.audit.size)
+        migrate_pending_entries(state.store, state.audit)
         self.artifacts = FileArtifacts(self.paths.artifacts)
-        self.engine = Engine(metadata, self.paths, store, self.artifacts, self.bus, self.clock, audit, keys)
+        self.engine = Engine(metadata, self.paths, self.artifacts, self.bus, self.clock, state)
         self.is_open = True
         await self.engine.start(lock, work=work, key_check_interval=self.key_check_interval)
         return self.engine
@@ -131,8 +143,24 @@ class EngineHarness:
         # Both copies are made without a pause, so that no checkpoint is signed between them.
         shutil.copytree(self.paths.root, root)
         shelf = self.shelf.copy(self.clock)
+        database = None if self.database is None else self.database.copy()
         await self.close()
-        return EngineHarness(root, shelf, self.clock)
+        copy = EngineHarness(root, shelf, self.clock, database)
+        if database is not None:
+            database.expire_lease()
+            metadata = load_metadata(copy.paths)
+            save_metadata(copy.paths, msgspec.structs.replace(metadata, database=database.connection_string))
+        return copy
+
+    @property
+    def audit_source(self) -> AuditSource:
+        """The stored audit log, which can also be read while the engine is closed."""
+        if self.database is None:
+            return AuditReader(self.paths.audit)
+        from sealyard.storage.postgres.audit import PgAuditReader
+        from sealyard.storage.postgres.connection import Database
+
+        return PgAuditReader(Database(self.database.connection_string), "w1")
 
     # ---- setup
 

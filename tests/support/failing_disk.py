@@ -1,14 +1,17 @@
-"""A journal whose commits fail or block on request."""
+"""A journal whose commits fail or block on request: in files, and in PostgreSQL if its packages are installed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Callable, Sequence
 from threading import Event
+from typing import Any
 
 import pytest
 
 from sealyard.model.errors import StorageError
-from sealyard.storage.journal import Journal
+from sealyard.storage.frame_format import EncodedBatch
+from sealyard.storage.journal import FileJournal
 
 
 class FailingDisk:
@@ -19,16 +22,18 @@ class FailingDisk:
         self.failed = 0
         self._unblocked = Event()
         self._unblocked.set()
-        append = Journal.append
+        for journal_class in _list_journal_classes():
+            monkeypatch.setattr(journal_class, "append", self._wrap(journal_class.append))
 
-        def append_or_fail(journal: Journal, units: Sequence[bytes]) -> None:
+    def _wrap(self, append: Callable[[Any, Sequence[EncodedBatch]], None]) -> Callable[..., None]:
+        def append_or_fail(journal: Any, batches: Sequence[EncodedBatch]) -> None:
             self._unblocked.wait()
             if self.failures > self.failed:
                 self.failed += 1
                 raise StorageError("The disk is full.", "Make room.")
-            append(journal, units)
+            append(journal, batches)
 
-        monkeypatch.setattr(Journal, "append", append_or_fail)
+        return append_or_fail
 
     def fail(self, times: int = 1) -> None:
         self.failures += times
@@ -42,3 +47,11 @@ class FailingDisk:
 
     def unblock(self) -> None:
         self._unblocked.set()
+
+
+def _list_journal_classes() -> list[Any]:
+    if importlib.util.find_spec("psycopg") is None:
+        return [FileJournal]
+    from sealyard.storage.postgres.journal import PgJournal
+
+    return [FileJournal, PgJournal]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+import msgspec
 
 from sealyard.crypto.algorithms import SIGNATURES
+from sealyard.crypto.certificates import encode_public_key
 from sealyard.crypto.signatures import PrivateKey, sign
 from sealyard.keys.capabilities import describe_capabilities
 from sealyard.keys.material import Material, generate_key, key_type_of
@@ -17,7 +18,6 @@ from sealyard.model.errors import (
     KeyProviderUnavailableError,
     NotFoundError,
 )
-from sealyard.model.keys import KeyCapabilities
 
 MAX_MESSAGE_BYTES = 4096
 ALIAS_PREFIX = "alias/"
@@ -114,21 +114,14 @@ class MemoryBackend:
 
 
 def _describe(number: int, key: Material) -> BackendKey:
-    capabilities = describe_capabilities(key_type_of(key))
-    public_key = None
-    if isinstance(key, PrivateKey):
-        encoded_key = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        public_key = encoded_key.decode()
     return BackendKey(
         native_id=str(number),
         kind=key_type_of(key),
-        public_key=public_key,
-        capabilities=KeyCapabilities(
-            algorithms=capabilities.algorithms,
-            digests=capabilities.digests,
+        public_key=encode_public_key(key.public_key()) if isinstance(key, PrivateKey) else None,
+        capabilities=msgspec.structs.replace(
+            describe_capabilities(key_type_of(key)),
             max_message_bytes=MAX_MESSAGE_BYTES,
-            can_wrap=capabilities.can_wrap,
-            can_generate=True,
-            can_rotate=True,
+            can_import=False,
+            can_export=False,
         ),
     )

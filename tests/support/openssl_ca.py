@@ -51,7 +51,14 @@ keyUsage = critical, keyEncipherment
 class OpensslAuthority:
     """A folder with the files of one authority. Certificates are issued by ``openssl ca``."""
 
-    def __init__(self, folder: Path, name: str, issuer: OpensslAuthority | None = None, profile: str = "root") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        issuer: OpensslAuthority | None = None,
+        profile: str = "root",
+        digest: str = "sha256",
+    ) -> None:
         folder.mkdir()
         self._folder = folder
         self.key, self.certificate = folder / "key.pem", folder / "certificate.pem"
@@ -62,7 +69,7 @@ class OpensslAuthority:
         key_options = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-nodes", "-keyout", self.key)
         self._run("req", "-config", "config", *key_options, "-subj", f"/CN={name}", "-out", request)
         if issuer is None:
-            self._run("ca", "-config", "config", "-batch", "-selfsign", "-keyfile", self.key, "-notext",
+            self._run("ca", "-config", "config", "-batch", "-selfsign", "-keyfile", self.key, "-notext", "-md", digest,
                 "-extensions", profile, "-days", "3650", "-in", request, "-out", self.certificate)  # fmt: skip
         else:
             self.certificate.write_bytes(issuer.issue(request, profile, "-days", "1825").read_bytes())

@@ -23,7 +23,7 @@ def skip_missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def require_module(name: str) -> None:
+def require_module(name: str, extra: str = "interop") -> None:
     """Skip the test because a Python module is missing, or fail it if SEALYARD_REQUIRE_INTEROP=1."""
     if importlib.util.find_spec(name) is None:
-        skip_missing(f"{name} is not installed: pip install -e '.[interop]'")
+        skip_missing(f"{name} is not installed: pip install -e '.[{extra}]'")

@@ -48,7 +48,7 @@ class SoftHsm:
 
     def create_token(self, label: str = TOKEN, pin: str = PIN) -> None:
         arguments = ["--init-token", "--free", "--label", label, "--so-pin", OFFICER_PIN, "--pin", pin]
-        self._run("softhsm2-util", *arguments)
+        self._run(require("softhsm2-util"), *arguments)
 
     def create_token_without_pin(self, label: str) -> None:
         """Create a token that has the PIN of its security officer only. It must be the second one."""
@@ -58,7 +58,7 @@ class SoftHsm:
     def import_key(self, path: Path, label: str, identifier: str) -> None:
         """Import a private key, and its public key, from a PKCS#8 file (PEM)."""
         arguments = ["--import", str(path), "--token", TOKEN, "--pin", PIN, "--label", label, "--id", identifier]
-        self._run("softhsm2-util", *arguments)
+        self._run(require("softhsm2-util"), *arguments)
 
     def run_tool(self, *arguments: str, token: str = TOKEN, pin: str = PIN) -> bytes:
         """Run ``pkcs11-tool`` of OpenSC and return its output."""

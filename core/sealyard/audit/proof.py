@@ -29,7 +29,6 @@ import base64
 import re
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 from sealyard.audit.checkpoint import decode_base64, parse_note, verify_note
 from sealyard.audit.encoding import decode_entry
@@ -41,7 +40,7 @@ from sealyard.audit.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from sealyard.audit.segment_files import PUBLIC_KEY, latest_checkpoint_note, read_lines, read_notes, segment_paths
+from sealyard.audit.source import AuditSource
 from sealyard.model.audit import AuditEntry, Checkpoint
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError, ConflictError, NotFoundError, UsageError
@@ -147,62 +146,51 @@ def parse_proof(text: str) -> InclusionProof | ConsistencyProof:
     )
 
 
-def prove_inclusion(folder: Path, seq: int) -> InclusionProof:
+def prove_inclusion(source: AuditSource, seq: int) -> InclusionProof:
     """Return the proof that the newest checkpoint covers the entry ``seq``, after verifying it.
 
     Reads all entries that the checkpoint covers. Raises :class:`ConflictError` if no checkpoint covers the entry yet,
     and :class:`AuditVerificationError` if the log does not match the checkpoint.
     """
-    note = latest_checkpoint_note(folder)
+    note = source.last_note()
     size = 0 if note is None else parse_note(note)[0].size
     if note is None or seq >= size:
         raise ConflictError(
             f"Entry {seq} is not covered by a checkpoint yet: the last one has size {size}.", "Try again in a second."
         )
-    stored_entry = next(islice(_iter_lines(folder), seq, None), b"")
-    hashes = subtree_roots(_iter_leaves(folder), inclusion_subtrees(seq, size))
+    stored_entry = next(islice(_iter_lines(source), seq, None), b"")
+    hashes = subtree_roots(_iter_leaves(source), inclusion_subtrees(seq, size))
     proof = InclusionProof(seq=seq, entry=stored_entry, hashes=tuple(hashes), note=note)
-    proof.verify(read_public_key(folder))
+    proof.verify(source.read_public_key())
     return proof
 
 
-def prove_consistency(folder: Path, old_size: int, size: int | None = None) -> ConsistencyProof:
+def prove_consistency(source: AuditSource, old_size: int, size: int | None = None) -> ConsistencyProof:
     """Return the proof that the log of the checkpoint of ``size`` starts with its first ``old_size`` entries.
 
     ``size`` is by default that of the newest checkpoint. The proof is verified with the entries of the log. Raises
     :class:`NotFoundError` if there is no checkpoint of this size, :class:`UsageError` if ``old_size`` is not between 1
     and ``size``, and :class:`AuditVerificationError` if the log does not match the checkpoint.
     """
-    note = _find_note(folder, size)
-    checkpoint = verify_note(note, read_public_key(folder))
+    note = _find_note(source, size)
+    checkpoint = verify_note(note, source.read_public_key())
     if not 0 < old_size <= checkpoint.size:
         raise UsageError(
             f"A consistency proof for the checkpoint of size {checkpoint.size} cannot start at size {old_size}.",
             f"Use a size from 1 to {checkpoint.size}.",
         )
-    hashes = subtree_roots(_iter_leaves(folder), consistency_subtrees(old_size, checkpoint.size))
+    hashes = subtree_roots(_iter_leaves(source), consistency_subtrees(old_size, checkpoint.size))
     proof = ConsistencyProof(old_size=old_size, hashes=tuple(hashes), note=note)
-    (old_root,) = subtree_roots(_iter_leaves(folder), (range(old_size),))
+    (old_root,) = subtree_roots(_iter_leaves(source), (range(old_size),))
     proof.verify_roots(old_root, checkpoint)
     return proof
 
 
-def read_public_key(folder: Path) -> bytes:
-    """Return the public audit key (PEM) of a log. Raises :class:`AuditVerificationError` if it is missing."""
-    try:
-        return (folder / PUBLIC_KEY).read_bytes()
-    except FileNotFoundError:
-        raise AuditVerificationError(
-            f"{PUBLIC_KEY} is missing from the audit log: its checkpoints cannot be verified.",
-            "Restore it from a backup.",
-        ) from None
-
-
-def _find_note(folder: Path, size: int | None) -> str:
-    newest_note = latest_checkpoint_note(folder)
+def _find_note(source: AuditSource, size: int | None) -> str:
+    newest_note = source.last_note()
     if size is None and newest_note is not None:
         return newest_note
-    for note in read_notes(folder):
+    for note in source.notes():
         if parse_note(note)[0].size == size:
             return note
     raise NotFoundError(
@@ -211,13 +199,13 @@ def _find_note(folder: Path, size: int | None) -> str:
     )
 
 
-def _iter_lines(folder: Path) -> Iterator[bytes]:
+def _iter_lines(source: AuditSource) -> Iterator[bytes]:
     """Yield the entries as stored."""
-    return (line for path in segment_paths(folder) for line in read_lines(path))
+    return (line.data for line in source.lines())
 
 
-def _iter_leaves(folder: Path) -> Iterator[bytes]:
-    return map(leaf_hash, _iter_lines(folder))
+def _iter_leaves(source: AuditSource) -> Iterator[bytes]:
+    return map(leaf_hash, _iter_lines(source))
 
 
 def _encode(data: bytes) -> str:

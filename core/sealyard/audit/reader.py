@@ -1,4 +1,4 @@
-"""Read the audit log, also while another process writes it: sizes, checkpoints and pages of entries."""
+"""Read the files of the audit log, also while another process writes them: sizes, checkpoints and entries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from sealyard.audit.checkpoint import parse_note
 from sealyard.audit.encoding import decode_entry
 from sealyard.audit.segment_files import (
     CHECKPOINTS,
@@ -17,63 +16,45 @@ from sealyard.audit.segment_files import (
     offset_of,
     read_lines,
     read_lines_backward,
+    read_notes,
     segment_paths,
 )
-from sealyard.model.audit import AuditEntry, AuditFilter, Checkpoint
+from sealyard.audit.source import MATCH_ALL, AuditSource, StoredLine
+from sealyard.model.audit import AuditEntry, AuditFilter
 from sealyard.model.errors import AuditVerificationError
 
-MATCH_ALL = AuditFilter()
 
+class AuditReader(AuditSource):
+    """Reads the audit log in ``folder``."""
 
-class AuditReader:
-    """Reads the audit log in ``folder``.
-
-    Checks only that each line is an entry and each checkpoint is well formed, and raises
-    :class:`AuditVerificationError` if not; :func:`sealyard.audit.verify.verify_log` checks everything else.
-    """
+    CHECKPOINTS = CHECKPOINTS
+    PUBLIC_KEY = PUBLIC_KEY
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def size(self) -> int:
-        """The number of stored entries."""
         newest_line = last_line(self.folder)
         return 0 if newest_line is None else decode_entry(newest_line[1], newest_line[0].name).seq + 1
 
     def last_note(self) -> str | None:
-        """Return the newest checkpoint as a signed note, or ``None`` if there is none.
-
-        Users can store the note elsewhere, and verify the log against it later.
-        """
         return latest_checkpoint_note(self.folder)
 
-    def last_checkpoint(self) -> Checkpoint | None:
-        note = self.last_note()
-        return None if note is None else parse_note(note)[0]
+    def notes(self) -> Iterator[str]:
+        return read_notes(self.folder)
 
-    def require_checkpoints(self) -> None:
-        """Raise :class:`AuditVerificationError` if the log has entries or an audit key, but no checkpoint.
+    def find_public_key(self) -> bytes | None:
+        path = self.folder / PUBLIC_KEY
+        return path.read_bytes() if path.exists() else None
 
-        The first checkpoint of a log is older than its key and its first entry.
-        """
-        is_in_use = (self.folder / PUBLIC_KEY).exists() or self.size > 0
-        if is_in_use and self.last_note() is None:
-            raise AuditVerificationError(
-                f"The checkpoints of the audit log were removed: {CHECKPOINTS} is missing or empty.",
-                "Restore the whole workspace from a backup.",
-            )
-
-    @property
-    def checkpointed_size(self) -> int:
-        """The number of entries that the newest checkpoint covers."""
-        checkpoint = self.last_checkpoint()
-        return 0 if checkpoint is None else checkpoint.size
-
-    @property
-    def uncheckpointed_count(self) -> int:
-        """The number of entries that no checkpoint covers yet."""
-        return self.size - self.checkpointed_size
+    def lines(self) -> Iterator[StoredLine]:
+        paths = segment_paths(self.folder)
+        for path in paths:
+            for number, data in enumerate(read_lines(path), start=1):
+                yield StoredLine(source=path.name, number=number, data=data)
+            if path != paths[-1] and last_line_end(path) != path.stat().st_size:
+                raise AuditVerificationError(f"{path.name} ends with an incomplete line, but is not the last segment.")
 
     def entries(
         self,
@@ -83,18 +64,14 @@ class AuditReader:
         after_seq: int | None = None,
         limit: int = 100,
     ) -> list[AuditEntry]:
-        """Return one page: at most ``limit`` entries that match ``filters``, in the requested order.
-
-        The page starts after the entry ``after_seq``; to get the next page, pass the ``seq`` of the last entry. Without
-        filters, only the entries of the page are read. With filters that few entries match, much of the log may be
-        read, so do not call this method on the event loop.
-        """
         ordered_entries = self._iter_newest_first(after_seq) if newest_first else self._iter_oldest_first(after_seq)
         return list(islice((entry for entry in ordered_entries if filters.matches(entry)), limit))
 
     def all_entries(self, filters: AuditFilter = MATCH_ALL) -> Iterator[AuditEntry]:
-        """Yield every entry that matches ``filters``, oldest first."""
         return (entry for entry in self._iter_oldest_first(None) if filters.matches(entry))
+
+    def close(self) -> None:
+        """Do nothing: each file is closed after it was read."""
 
     def _iter_newest_first(self, after_seq: int | None) -> Iterator[AuditEntry]:
         for path in reversed(segment_paths(self.folder)):

@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 
 from sealyard.audit.checkpoint import key_fingerprint, verify_note
 from sealyard.audit.encoding import decode_entry, is_canonical
 from sealyard.audit.merkle import Frontier, leaf_hash
-from sealyard.audit.reader import AuditReader
-from sealyard.audit.segment_files import CHECKPOINTS, PUBLIC_KEY, last_line_end, read_lines, read_notes, segment_paths
+from sealyard.audit.source import AuditSource, StoredLine
 from sealyard.model.audit import GENESIS_HASH, AuditEntry, AuditReport, Checkpoint
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError
@@ -29,17 +27,6 @@ Progress = Callable[[int], None]
 """Called with the number of entries verified so far. The callback may raise an exception to stop the verification."""
 
 
-class _Line(FrozenStruct, frozen=True, kw_only=True):
-    """A line of a segment file with its location. Line numbers start at 1."""
-
-    file: str
-    number: int
-    data: bytes
-
-    def __str__(self) -> str:
-        return f"{self.file}, line {self.number}"
-
-
 class _VerifiedCheckpoint(FrozenStruct, frozen=True, kw_only=True):
     """A checkpoint with a valid signature. ``location`` says in error messages where the checkpoint is stored."""
 
@@ -47,18 +34,19 @@ class _VerifiedCheckpoint(FrozenStruct, frozen=True, kw_only=True):
     location: str
 
 
-def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
-    """Verify all entries and checkpoints in ``folder``.
+def verify_log(source: AuditSource, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
+    """Verify all entries and checkpoints of a stored log.
 
-    ``checkpoint`` is a signed note that was stored outside the folder; the log must match it too.
+    ``checkpoint`` is a signed note that was stored outside the workspace; the log must match it too.
 
     Raises :class:`AuditVerificationError` if an entry or a checkpoint is wrong, or if the audit key or all checkpoints
-    are missing. The error names the first wrong entry with its file and line.
+    are missing. The error names the first wrong entry with its location.
     """
-    notes = list(read_notes(folder))
-    public_key = _read_public_key(folder, required=bool(notes) or checkpoint is not None)
-    AuditReader(folder).require_checkpoints()
-    checkpoints = _verify_notes(notes, public_key)
+    notes = list(source.notes())
+    is_required = bool(notes) or checkpoint is not None
+    public_key = source.read_public_key() if is_required else source.find_public_key() or b""
+    source.require_checkpoints()
+    checkpoints = _verify_notes(notes, public_key, source.CHECKPOINTS)
     checkpointed_size = checkpoints[-1].checkpoint.size if checkpoints else 0
     external_size = None
     if checkpoint is not None:
@@ -70,7 +58,7 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
             "The checkpoints belong to different logs.", "Compare their first lines, which name the log."
         )
     tree = _verify_entries(
-        folder, sorted(checkpoints, key=lambda verified_checkpoint: verified_checkpoint.checkpoint.size), progress
+        source, sorted(checkpoints, key=lambda verified_checkpoint: verified_checkpoint.checkpoint.size), progress
     )
     return AuditReport(
         origin=checkpoints[0].checkpoint.origin if checkpoints else "",
@@ -83,29 +71,13 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
     )
 
 
-def _read_public_key(folder: Path, *, required: bool) -> bytes:
-    """Return the public audit key (PEM), or empty bytes if it is missing and not ``required``.
-
-    Raises :class:`AuditVerificationError` if it is missing and ``required``.
-    """
-    path = folder / PUBLIC_KEY
-    if path.exists():
-        return path.read_bytes()
-    if required:
-        raise AuditVerificationError(
-            f"{PUBLIC_KEY} is missing from the audit log: its checkpoints cannot be verified.",
-            "Restore it from a backup.",
-        )
-    return b""
-
-
-def _verify_notes(notes: Iterable[str], public_key: bytes) -> list[_VerifiedCheckpoint]:
+def _verify_notes(notes: Iterable[str], public_key: bytes, location: str) -> list[_VerifiedCheckpoint]:
     checkpoints: list[_VerifiedCheckpoint] = []
     for note in notes:
         checkpoint = verify_note(note, public_key)
         if checkpoints and checkpoint.size < checkpoints[-1].checkpoint.size:
-            raise AuditVerificationError(f"{CHECKPOINTS} is out of order at the checkpoint of size {checkpoint.size}.")
-        checkpoints.append(_VerifiedCheckpoint(checkpoint=checkpoint, location=f"in {CHECKPOINTS}"))
+            raise AuditVerificationError(f"{location} is out of order at the checkpoint of size {checkpoint.size}.")
+        checkpoints.append(_VerifiedCheckpoint(checkpoint=checkpoint, location=f"in {location}"))
     return checkpoints
 
 
@@ -119,12 +91,12 @@ def _verify_external_note(note: str, public_key: bytes) -> _VerifiedCheckpoint:
         ) from error
 
 
-def _verify_entries(folder: Path, checkpoints: list[_VerifiedCheckpoint], progress: Progress | None) -> Frontier:
+def _verify_entries(source: AuditSource, checkpoints: list[_VerifiedCheckpoint], progress: Progress | None) -> Frontier:
     tree = Frontier()
     previous_hash = GENESIS_HASH
     checkpointed_size = 0
     pending_checkpoints = deque(checkpoints)
-    lines = _read_numbered_lines(folder)
+    lines = source.lines()
     for line in chain(lines, (None,)):
         while pending_checkpoints and pending_checkpoints[0].checkpoint.size == tree.size:
             _check_root(pending_checkpoints.popleft(), tree, checkpointed_size, line, previous_hash)
@@ -142,17 +114,8 @@ def _verify_entries(folder: Path, checkpoints: list[_VerifiedCheckpoint], progre
     return tree
 
 
-def _read_numbered_lines(folder: Path) -> Iterator[_Line]:
-    paths = segment_paths(folder)
-    for path in paths:
-        for number, data in enumerate(read_lines(path), start=1):
-            yield _Line(file=path.name, number=number, data=data)
-        if path != paths[-1] and last_line_end(path) != path.stat().st_size:
-            raise AuditVerificationError(f"{path.name} ends with an incomplete line, but is not the last segment.")
-
-
 def _check_entry(
-    line: _Line, seq: int, previous_hash: str, checkpointed_size: int, remaining_lines: Iterator[_Line]
+    line: StoredLine, seq: int, previous_hash: str, checkpointed_size: int, remaining_lines: Iterator[StoredLine]
 ) -> None:
     entry = _decode_line(line, seq)
     if entry.seq != seq:
@@ -175,17 +138,17 @@ def _check_entry(
     raise AuditVerificationError(f"Entry {seq} does not follow the previous entry ({line}).", seq=seq)
 
 
-def _decode_line(line: _Line, seq: int) -> AuditEntry:
+def _decode_line(line: StoredLine, seq: int) -> AuditEntry:
     try:
-        return decode_entry(line.data, line.file)
+        return decode_entry(line.data, line.source)
     except AuditVerificationError as error:
         raise AuditVerificationError(f"Entry {seq} cannot be read ({line}).", seq=seq) from error
 
 
-def _read_previous_hash(line: _Line) -> str | None:
+def _read_previous_hash(line: StoredLine) -> str | None:
     """Return the hash of the previous entry, which ``line`` contains, or ``None`` if the line is not an entry."""
     try:
-        return decode_entry(line.data, line.file).previous
+        return decode_entry(line.data, line.source).previous
     except AuditVerificationError:
         return None
 
@@ -194,7 +157,7 @@ def _check_root(
     verified_checkpoint: _VerifiedCheckpoint,
     tree: Frontier,
     first_suspect: int,
-    next_line: _Line | None,
+    next_line: StoredLine | None,
     previous_hash: str,
 ) -> None:
     if tree.root().hex() == verified_checkpoint.checkpoint.root:

@@ -13,6 +13,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "init": (
         "sealyard init",
         "sealyard init --workspace /srv/yard --name yard --admin USER:olga --key-store passphrase",
+        "sealyard init --workspace /srv/yard --database service=sealyard",
     ),
     "demo": ("sealyard demo", "sealyard demo --headless"),
     "serve": (
@@ -33,6 +34,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard config example > ~/.config/sealyard/config.toml",
         "sealyard config example --server > server.toml",
     ),
+    "db upgrade": ("sealyard db upgrade service=sealyard-owner",),
+    "db check": ("sealyard db check service=sealyard",),
     "recover": ("sealyard recover", "sealyard recover --yes", "sealyard recover --adopt --yes"),
     "clock confirm": ("sealyard clock confirm", "sealyard clock confirm --yes"),
     "subject add": (

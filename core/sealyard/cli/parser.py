@@ -16,6 +16,7 @@ from sealyard.cli.commands import (
     config,
     containers,
     credentials,
+    db,
     decisions,
     devices,
     help_topics,
@@ -57,6 +58,7 @@ COMMAND_MODULES = (
     clock,
     recover,
     notifications,
+    db,
     help_topics,
 )
 """Modules with commands, in the order in which the help lists them."""

@@ -40,11 +40,11 @@ class KeyClient(Protocol):
         ...
 
     async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
-        """Create the next version of a signing key: the same private key with the renewed certificate in a file.
+        """Create the next version of a signing key: the same private key with the certificate in a file.
 
         Also creates a new version of every device configuration that uses the key. ``path``: PEM, DER or PKCS#7 with
-        the certificate of the key, and its chain in any order. Raises :class:`InvalidKeyError` if the file contains no
-        certificate of the key, and :class:`ConflictError` if the key already has this certificate.
+        the certificate of the key and its issuers in any order. Raises :class:`InvalidKeyError` if these are not a
+        valid chain for signatures, and :class:`ConflictError` if the key already has this chain.
         """
         ...
 

@@ -61,7 +61,8 @@ def build_chain(public_key: PublicKeyTypes, certificates: Sequence[x509.Certific
     for index, certificate in enumerate(chain):
         _check_validity(certificate, now, is_leaf=index == 0)
         if index:
-            _check_issuer(certificate, index - 1)
+            # Certificates that an authority issued to itself, to replace its key, do not count (RFC 5280, 6.1.4).
+            _check_issuer(certificate, sum(each.issuer != each.subject for each in chain[1:index]))
     _check_leaf_usage(chain[0])
     _check_extended_usages(chain)
     return chain
@@ -93,8 +94,13 @@ def is_issuer(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
 
 
 def is_root(certificate: x509.Certificate) -> bool:
-    """Return whether the certificate is self-signed."""
-    return is_issuer(certificate, certificate)
+    """Return whether the certificate is self-signed.
+
+    The signature of a root protects nothing, so one by an algorithm that is not accepted is not verified.
+    """
+    if certificate.issuer != certificate.subject:
+        return False
+    return bool(_find_weak_algorithm(certificate)) or is_issuer(certificate, certificate)
 
 
 def certificates_of(
@@ -204,22 +210,20 @@ def _check_validity(certificate: x509.Certificate, now: datetime, *, is_leaf: bo
 
 def _check_signature_algorithms(chain: Chain) -> None:
     for certificate in without_root(chain):
-        _check_signature_algorithm(certificate)
+        if name := _find_weak_algorithm(certificate):
+            raise InvalidKeyError(
+                f"The certificate of {_quote(certificate)} is signed with {name}, which is not accepted.",
+                "Ask the certificate authority for a certificate with SHA-256, SHA-384 or SHA-512.",
+            )
 
 
-def _check_signature_algorithm(certificate: x509.Certificate) -> None:
+def _find_weak_algorithm(certificate: x509.Certificate) -> str:
+    """Return the hash or signature algorithm of the signature if it is not accepted; otherwise an empty string."""
     try:
         algorithm = certificate.signature_hash_algorithm
     except UnsupportedAlgorithm:
-        name = f"the algorithm {certificate.signature_algorithm_oid.dotted_string}"
-    else:
-        if algorithm is None or isinstance(algorithm, _ACCEPTED_HASHES):
-            return
-        name = algorithm.name.upper()
-    raise InvalidKeyError(
-        f"The certificate of {_quote(certificate)} is signed with {name}, which is not accepted.",
-        "Ask the certificate authority for a certificate with SHA-256, SHA-384 or SHA-512.",
-    )
+        return f"the algorithm {certificate.signature_algorithm_oid.dotted_string}"
+    return "" if algorithm is None or isinstance(algorithm, _ACCEPTED_HASHES) else algorithm.name.upper()
 
 
 def _check_leaf_usage(certificate: x509.Certificate) -> None:

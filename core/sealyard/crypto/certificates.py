@@ -165,6 +165,11 @@ def compute_fingerprint(public_key: PublicKeyTypes) -> str:
     return hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
+def encode_public_key(public_key: PublicKeyTypes) -> str:
+    """Return the SubjectPublicKeyInfo of ``public_key`` (PEM)."""
+    return public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
 def format_name(name: x509.Name) -> str:
     """Return the common name, or the whole distinguished name (RFC 4514) if there is no common name."""
     common_names = name.get_attributes_for_oid(NameOID.COMMON_NAME)

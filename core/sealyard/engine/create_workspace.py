@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
+from functools import partial
+
+from msgspec import UNSET
 
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.engine import open_engine
+from sealyard.engine.state.open_state import check_connection_string
 from sealyard.engine.workspace import build_key_store_location, create_layout, require_empty
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.model.access import parse_subject
@@ -25,14 +29,21 @@ async def create_workspace(
     key_holder: KeyHolderFactory,
     close_key_holder: bool = True,
     demo: bool = False,
+    database: str | None = None,
 ) -> WorkspaceMetadata:
     """Create a workspace in an empty or new directory, and return its metadata.
 
+    ``database`` is the connection string of the database for its store and audit log; by default, they are in the
+    directory.
+
     ``key_holder`` starts the key holder that creates the master key. It is closed at the end, unless
     ``close_key_holder`` is False and no error occurs. If an error occurs, the new directory is removed. Raises
-    :class:`WorkspaceError` if the directory is not empty, :class:`StorageError` if the disk cannot be written, and
+    :class:`WorkspaceError` if the directory is not empty, :class:`UsageError` if ``database`` is no connection string
+    or contains a password, :class:`StorageError` if the disk cannot be written, and
     :class:`KeyStoreLockedError` if the passphrase is missing or the OS keyring does not respond.
     """
+    if database is not None:
+        await run_uncancellable(partial(check_connection_string, database))
     metadata = WorkspaceMetadata(
         id=secrets.token_hex(8),
         name=name,
@@ -41,6 +52,7 @@ async def create_workspace(
         key_store=key_store,
         administrator=parse_subject(administrator),
         created_at=SystemClock().now(),
+        database=UNSET if database is None else database,
     )
     require_empty(paths)
     try:

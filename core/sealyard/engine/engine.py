@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sealyard.audit.log import AuditLog
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.coroutines import close_unawaited, log_crash
 from sealyard.concurrency.threads import run_uncancellable
@@ -41,7 +40,8 @@ from sealyard.engine.state.clock_record import ClockRecord, open_clock_guard
 from sealyard.engine.state.commit_follower import follow_commits
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.links import DownloadLinks
-from sealyard.engine.state.open_store import open_store, open_store_reader
+from sealyard.engine.state.open_state import open_reader_state, open_state
+from sealyard.engine.state.opened_state import OpenedState
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.secret_box import SecretBox
@@ -69,10 +69,8 @@ from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
 from sealyard.model.events import DurableEvent
-from sealyard.model.key_holder_messages import EngineKeys
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
-from sealyard.storage.documents import DocumentStore
 from sealyard.storage.upload_dir import UploadDir
 
 T = TypeVar("T")
@@ -93,17 +91,15 @@ class Engine:
         self,
         metadata: WorkspaceMetadata,
         paths: WorkspacePaths,
-        store: DocumentStore,
         artifacts: ArtifactStore,
         bus: JobBus,
         clock: Clock,
-        audit: AuditLog | None,
-        keys: EngineKeys | None,
+        state: OpenedState,
     ) -> None:
+        store, audit, audit_source, keys = state
         links = DownloadLinks(metadata.id, keys.link_key if keys else None)
         self.metadata, self.paths = metadata, paths
-        self.read_only = audit is None
-        self.store, self.bus = store, bus
+        self.store, self._state, self.bus, self.read_only = store, state, bus, audit is None
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
         self.repository = Repository(store, audit, self.events, clock)
         self._clock_record = ClockRecord(paths.clock)
@@ -121,8 +117,8 @@ class Engine:
         self.devices = DeviceConfigs(self.repository, self.permissions, self.keys, self.external_keys)
         impact = AccessImpact(self.repository, self.permissions, self.devices)
         self.access = AccessAdministration(self.repository, self.permissions, impact, demo=metadata.demo)
-        self.audit = AuditService(self.repository, self.permissions, paths.audit)
-        self.key_monitor = KeyMonitor(self.repository, bus, paths.audit)
+        self.audit = AuditService(self.repository, self.permissions, audit_source)
+        self.key_monitor = KeyMonitor(self.repository, bus, audit_source)
         self.provider_monitor = KeyProviderMonitor(self.repository, self.external_keys)
         self.health = HealthMonitor(self.repository, bus, self.clock_guard, self.key_monitor, self.provider_monitor)
         self.tokens = AccessTokens(self.repository, self.permissions)
@@ -194,6 +190,8 @@ class Engine:
         """
         assert self._checkpoint_loop is not None
         self._lock = lock
+        call_soon = asyncio.get_running_loop().call_soon_threadsafe
+        self.store.on_fenced(lambda error: call_soon(self.repository.report_fatal_error, error))
         await run_uncancellable(partial(remove_crash_leftovers, self.paths))
         state = await self._checkpoint_loop.open_log()
         if any(event.recovery is not None for event in state.unaudited):
@@ -267,7 +265,7 @@ class Engine:
             await self.bus.close()
         finally:
             try:
-                await run_uncancellable(self.store.close)
+                await run_uncancellable(self._state.close)
             finally:
                 if self._lock is not None:
                     self._lock.release()
@@ -373,10 +371,9 @@ async def open_engine(
         resources.callback(lock.release)
         bus = PipeBus.open(key_holder, build_key_store_location(paths, metadata), clock, workers)
         resources.push_async_callback(bus.close)
-        store, keys = await open_store(paths, metadata, bus)
-        resources.push_async_callback(run_uncancellable, store.close)
-        audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
-        engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit, keys)
+        state = await open_state(paths, metadata, bus)
+        resources.push_async_callback(run_uncancellable, state.close)
+        engine = Engine(metadata, paths, FileArtifacts(paths.artifacts), bus, clock, state)
         resources.pop_all()  # the engine closes them from here on
     try:
         await engine.start(lock, work=work, key_check_interval=key_check_interval)
@@ -387,8 +384,11 @@ async def open_engine(
 
 
 async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
-    """Open a read-only engine. It needs no lock and no key store: it does not verify the documents."""
+    """Open a read-only engine. It needs no lock and no key store: it does not verify the documents.
+
+    Raises :class:`WorkspaceError` if there is no workspace in the folder, or its store is in a database.
+    """
     metadata, clock = load_metadata(paths), clock or SystemClock()
-    store = await asyncio.to_thread(open_store_reader, paths)
+    state = await asyncio.to_thread(open_reader_state, paths, metadata)
     bus = PipeBus(None, paths.worker_log, clock)
-    return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None, None)
+    return Engine(metadata, paths, FileArtifacts(paths.artifacts), bus, clock, state)

@@ -19,6 +19,7 @@ from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.audit.history import find_gap
 from sealyard.engine.engine import open_engine
+from sealyard.engine.state.open_state import require_files
 from sealyard.engine.state.tables import INDEXES, TASKS
 from sealyard.engine.workspace import load_metadata
 from sealyard.fs.workspace_lock import WorkspaceLock
@@ -104,9 +105,11 @@ def _locked(paths: WorkspacePaths) -> Iterator[None]:
 
 
 async def _plan(paths: WorkspacePaths, key_holder: KeyHolder) -> RecoveryPlan:
+    metadata = load_metadata(paths)
+    require_files(metadata)
     report = await key_holder.inspect_state()
     keys = await key_holder.get_engine_keys()
-    credentials = StoreCredentials(keys.store_key, load_metadata(paths).id)
+    credentials = StoreCredentials(keys.store_key, metadata.id)
     files = await run_uncancellable(partial(_open_files, paths, credentials, report.store_generation))
     try:
         return await asyncio.to_thread(_create_plan, files, report)

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import msgspec
@@ -104,7 +105,7 @@ class ProviderSupervisor:
         failures = 0
         while not self._closing.is_set():
             started_at = time.monotonic()
-            error = self._run_process()
+            error = self._try_to_run_process()
             failures = failures + 1 if time.monotonic() < started_at + STABLE_SECONDS else 1
             self._report_error(error)
             if error.code != KeyProviderUnavailableError.code:
@@ -128,6 +129,17 @@ class ProviderSupervisor:
                     ended.add(connection)
             except (OSError, ValueError):
                 continue  # a worker has ended, and its socket was closed
+
+    def _try_to_run_process(self) -> ErrorInfo:
+        """Like :meth:`_run_process`, but also reports a failure of this process itself, so that no worker waits."""
+        try:
+            return self._run_process()
+        except Exception as error:
+            traceback.print_exc()
+            return KeyProviderError(
+                f"The key holder failed to run the key provider {self._name} ({type(error).__name__}).",
+                f"See its log, {self._log_path}, then restart Sealyard.",
+            ).to_info()
 
     def _run_process(self) -> ErrorInfo:
         """Start a process and wait until it ends or hangs. Returns the error for the requests of workers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,9 +34,15 @@ class ProviderGroup:
     def load(cls, paths: WorkspacePaths, tenant: str) -> ProviderGroup:
         """Load the worker settings. Starts no process before a worker needs it."""
         try:
-            return cls(load_worker_settings(paths, os.environ, tenant), paths)
+            sections = load_worker_settings(paths, os.environ, tenant)
+            if sections and sys.platform != "linux":
+                raise KeyProviderError(
+                    "Keys in tokens and key services can only be used on Linux.",
+                    "Remove them from the worker settings.",
+                )
         except KeyProviderError as error:
             return cls((), paths, error.to_info())
+        return cls(sections, paths)
 
     def connect(self, provider_ends: Sequence[socket.socket]) -> None:
         """Serve a worker. ``provider_ends``: the other end of its socket for each provider, in the order of the routes.

@@ -34,7 +34,15 @@ from sealyard.fs.private import make_private_dir
 from sealyard.keys.capabilities import describe_capabilities
 from sealyard.keys.key_import import load_certificate_of, load_key
 from sealyard.keys.master_key import verify_master_key
-from sealyard.keys.material import Material, create_certificate, describe, from_bytes, generate_key, to_bytes
+from sealyard.keys.material import (
+    Material,
+    compute_symmetric_fingerprint,
+    create_certificate,
+    describe,
+    from_bytes,
+    generate_key,
+    to_bytes,
+)
 from sealyard.keys.provider import KeyWrapper, Signer
 from sealyard.keys.wrapping import unwrap_secret, wrap_secret
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
@@ -145,7 +153,7 @@ class LocalKeyProvider:
     async def create_certificate_request(self, name: str, version: int) -> str:
         info = self._read_info(name)
         key = self._load_private_key(info, version)
-        return create_certificate_request(key, _get_version(info, version).certificate or "")
+        return create_certificate_request(key, info.require_version(version).certificate or "")
 
     async def signer(self, name: str, version: int, algorithm: SigningAlgorithm, *, prehashed: bool = False) -> Signer:
         info = self._read_info(name)
@@ -266,7 +274,7 @@ class LocalKeyProvider:
             raise storage_error(error, "writing the key store") from error
 
     def _load_material(self, info: KeyInfo, version_number: int) -> Material:
-        version = _get_version(info, version_number)
+        version = info.require_version(version_number)
         path = self._key_dir(_key_name(info)) / f"v{version_number}.key"
         try:
             data = path.read_bytes()
@@ -296,11 +304,18 @@ class LocalKeyProvider:
     async def _load_symmetric(self, info: KeyInfo, version_number: int) -> bytes:
         key = self._load_material(info, version_number)
         assert isinstance(key, bytes)
-        version = _get_version(info, version_number)
+        version = info.require_version(version_number)
         if version.wrapped_by is UNSET:
             return key
         wrapper = self._require_wrapper(info.uri)
-        return await wrapper.unwrap(version.wrapped_by, key, _wrapping_context(info.uri, version))
+        unwrapped_key = await wrapper.unwrap(version.wrapped_by, key, _wrapping_context(info.uri, version))
+        if compute_symmetric_fingerprint(unwrapped_key) != version.fingerprint:
+            # A breached key service could otherwise have firmware encrypted with a key of its own.
+            raise InvalidKeyError(
+                f"{version.wrapped_by.uri} returned another key than {info.uri} version {version_number}.",
+                "Check the token or service before you use its keys again.",
+            )
+        return unwrapped_key
 
     def _read_info(self, name: str) -> KeyInfo:
         path = self._key_dir(name) / _INFO_FILE
@@ -335,15 +350,6 @@ class LocalSigner:
 
     async def sign(self, data: bytes) -> bytes:
         return sign(self._key, self._algorithm, data, prehashed=self._prehashed)
-
-
-def _get_version(info: KeyInfo, version_number: int) -> KeyVersion:
-    version = info.version(version_number)
-    if version is None:
-        raise NotFoundError(
-            f"{info.uri} has no version {version_number}.", f"Use a version from 1 to {info.current.version}."
-        )
-    return version
 
 
 def _associated_data(info: KeyInfo, version: KeyVersion) -> bytes:

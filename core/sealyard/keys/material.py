@@ -13,14 +13,19 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_der_private_key,
 )
 from cryptography.x509 import load_der_x509_certificate
 from msgspec import UNSET
 
 from sealyard.crypto.algorithms import SYMMETRIC_KEY_LENGTHS
-from sealyard.crypto.certificates import compute_fingerprint, create_self_signed, describe_issuers, load_certificate
+from sealyard.crypto.certificates import (
+    compute_fingerprint,
+    create_self_signed,
+    describe_issuers,
+    encode_public_key,
+    load_certificate,
+)
 from sealyard.crypto.signatures import PrivateKey
 from sealyard.crypto.signatures import key_type_of as public_key_type
 from sealyard.model.algorithms import KeyType
@@ -85,7 +90,7 @@ def describe(material: Material, version_number: int, origin: str, certificate: 
     Raises :class:`InvalidKeyError` if the certificate is invalid or belongs to another key.
     """
     if isinstance(material, bytes):
-        fingerprint = hmac.digest(material, b"sealyard key check", "sha256")[:8].hex()
+        fingerprint = compute_symmetric_fingerprint(material)
         return KeyVersion(version=version_number, created_at=datetime.now(UTC), origin=origin, fingerprint=fingerprint)
     assert certificate is not None
     return describe_public_key(material.public_key(), version_number, origin, certificate)
@@ -107,12 +112,17 @@ def describe_public_key(public_key: PublicKeyTypes, version_number: int, origin:
         created_at=datetime.now(UTC),
         origin=origin,
         fingerprint=fingerprint,
-        public_key=public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
+        public_key=encode_public_key(public_key),
         certificate=_to_pem(parsed_certificate.der),
         certificate_expires_at=parsed_certificate.not_after,
         certificate_valid_from=parsed_certificate.not_before,
         issuers=describe_issuers(certificate) or UNSET,
     )
+
+
+def compute_symmetric_fingerprint(key: bytes) -> str:
+    """Return the truncated HMAC that :attr:`KeyVersion.fingerprint` of a symmetric key is."""
+    return hmac.digest(key, b"sealyard key check", "sha256")[:8].hex()
 
 
 def create_certificate(material: Material, subject: str) -> bytes | None:

@@ -21,11 +21,12 @@ from sealyard.keys.external_signatures import SignDocument, create_certificate_r
 from sealyard.keys.key_import import load_certificate_of
 from sealyard.keys.key_records import KeyRecord, KeyRecords
 from sealyard.keys.material import describe_public_key
-from sealyard.keys.provider import MAX_WRAPPED_SECRET_BYTES, Signer
+from sealyard.keys.provider import Signer
 from sealyard.keys.verified_signer import VerifiedSigner, load_public_key
+from sealyard.keys.wrapping import check_secret_size
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.backend_keys import BackendKey
-from sealyard.model.errors import AlreadyExistsError, InvalidInputError, InvalidKeyError, NotFoundError
+from sealyard.model.errors import AlreadyExistsError, InvalidKeyError
 from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
 
 _SYMMETRIC_FINGERPRINT_LENGTH = 8
@@ -135,8 +136,7 @@ class RegisteredKeyProvider:
 
     async def wrap(self, name: str, version: int, secret: bytes, associated_data: bytes) -> bytes:
         native_id = self._find_wrapping_key(name, version)
-        if not 1 <= len(secret) <= MAX_WRAPPED_SECRET_BYTES:
-            raise InvalidInputError(f"A secret to wrap must have 1 to {MAX_WRAPPED_SECRET_BYTES} bytes.")
+        check_secret_size(secret)
         return await self._backend.wrap(name, native_id, secret, associated_data)
 
     async def unwrap(self, name: str, version: int, wrapped: bytes, associated_data: bytes) -> bytes:
@@ -151,12 +151,7 @@ class RegisteredKeyProvider:
 
     def _find_version(self, name: str, version_number: int) -> BackendKey:
         record = self._records.get(self._uri(name))
-        version = record.info.version(version_number)
-        if version is None:
-            raise NotFoundError(
-                f"{record.info.uri} has no version {version_number}.",
-                f"Use a version from 1 to {record.info.current.version}.",
-            )
+        version = record.info.require_version(version_number)
         assert version.native_id is not UNSET
         return BackendKey(
             native_id=version.native_id,

@@ -84,7 +84,7 @@ class AwsKmsOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fiel
     AWS SDK finds: environment, shared files, container or instance role.
     """
 
-    region: Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="Region of the keys.")]
+    region: Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d{1,2}$", description="Region of the keys.")]
     account: Annotated[
         str, Meta(pattern=r"^(\d{12})?$", description="Account of the keys; default: any that permits the use.")
     ] = ""
@@ -130,7 +130,7 @@ class ProviderSection(FrozenStruct, frozen=True, kw_only=True):
         A shared library needs others of its folder, which is therefore returned unless ``workspace`` is in it.
         """
         values = (value for value in self.settings.options.values() if isinstance(value, str) and value.startswith("/"))
-        return tuple(_find_library_folder(Path(value), workspace.resolve()) for value in values)
+        return tuple(_find_library_folder(Path(value), _resolve(workspace)) for value in values)
 
     def read_secrets(self, environ: Mapping[str, str]) -> Secrets:
         """Return the secrets without a final line feed.
@@ -175,7 +175,7 @@ def load_worker_settings(
         return ()
     sections = tuple(_parse_section(path, name, section) for name, section in _read_sections(path).items())
     for section in sections:
-        _check_paths(path, section, workspace.root.resolve())
+        _check_paths(path, section, _resolve(workspace.root))
     return sections
 
 
@@ -263,16 +263,24 @@ def _parse_section(path: Path, name: str, section: Any) -> ProviderSection:
     return ProviderSection(settings=settings, process=process, secret_sources=_parse_sources(path, name, sources))
 
 
+def _resolve(path: Path) -> Path:
+    """Follow symbolic links, as far as possible: a loop or a null character is no reason to fail here."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:
+        return path
+
+
 def _find_library_folder(path: Path, workspace: Path) -> Path:
     """Return the folder of a shared library, or ``path`` if it is none or ``workspace`` is in that folder."""
-    folder = path.resolve().parent
+    folder = _resolve(path).parent
     return folder if _LIBRARY.search(path.name) and not workspace.is_relative_to(folder) else path
 
 
 def _check_paths(path: Path, section: ProviderSection, workspace: Path) -> None:
     """Raise :class:`KeyProviderError` if the provider could reach the workspace, which holds keys and documents."""
     for reachable in (*map(Path, section.process.paths), *section.find_option_paths(workspace)):
-        resolved = reachable.resolve()
+        resolved = _resolve(reachable)
         if resolved.is_relative_to(workspace) or workspace.is_relative_to(resolved):
             raise _settings_error(path, f"gives keys.{section.settings.name} access to the workspace by {reachable}")
 

@@ -25,10 +25,15 @@ _KEY_INFO = b"sealyard wrap 1"
 
 def wrap_secret(key: bytes, secret: bytes, associated_data: bytes) -> bytes:
     """Wrap ``secret``; see :meth:`sealyard.keys.provider.KeyProvider.wrap`."""
-    if not 1 <= len(secret) <= MAX_WRAPPED_SECRET_BYTES:
-        raise InvalidInputError(f"A secret to wrap must have 1 to {MAX_WRAPPED_SECRET_BYTES} bytes.")
+    check_secret_size(secret)
     nonce = secrets.token_bytes(_NONCE_LENGTH)
     return _VERSION + nonce + _create_aead(key).encrypt(nonce, secret, associated_data)
+
+
+def check_secret_size(secret: bytes) -> None:
+    """Raise :class:`InvalidInputError` if ``secret`` is empty or too large to be wrapped."""
+    if not 1 <= len(secret) <= MAX_WRAPPED_SECRET_BYTES:
+        raise InvalidInputError(f"A secret to wrap must have 1 to {MAX_WRAPPED_SECRET_BYTES} bytes.")
 
 
 def unwrap_secret(key: bytes, wrapped: bytes, associated_data: bytes) -> bytes:

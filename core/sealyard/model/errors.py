@@ -277,6 +277,15 @@ class ConcurrentWriterError(SealyardError):
     code = "concurrent-writer"
 
 
+class FencedError(ConcurrentWriterError):
+    """Another engine has taken over the workspace, or the database lost what it acknowledged to this one.
+
+    The engine that notices writes nothing more to the workspace.
+    """
+
+    code = "fenced"
+
+
 class IntegrityError(SealyardError):
     """A stored file is not the one that was approved or written.
 

@@ -60,7 +60,8 @@ class EngineKeys(SecretStruct, frozen=True, kw_only=True):
 class StoreGeneration(FrozenStruct, frozen=True, kw_only=True):
     """A generation of the store, identified by the MAC (hex) of the first frame of its journal.
 
-    The MAC covers the snapshot of the generation, the id of the workspace, and the MAC of the generation before.
+    The MAC covers the snapshot of the generation, the id of the workspace, and the MAC of the generation before. In a
+    database, a random number takes its place.
     """
 
     number: int

@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from sealyard.model.algorithms import HashName, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import NotFoundError
 
 MAX_KEY_FILE_BYTES = 1024 * 1024
 """Maximum size of a file with keys or certificates."""
@@ -125,3 +126,12 @@ class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
     def version(self, version: int) -> KeyVersion | None:
         """Return the version with this number, or None if the key has no such version."""
         return next((candidate for candidate in self.versions if candidate.version == version), None)
+
+    def require_version(self, version: int) -> KeyVersion:
+        """Return the version with this number. Raises :class:`NotFoundError` if the key has no such version."""
+        key_version = self.version(version)
+        if key_version is None:
+            raise NotFoundError(
+                f"{self.uri} has no version {version}.", f"Use a version from 1 to {self.current.version}."
+            )
+        return key_version

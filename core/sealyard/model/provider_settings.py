@@ -39,11 +39,12 @@ class ProcessSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fi
     """What the process of a key provider can reach besides the libraries of the system."""
 
     paths: Annotated[
-        tuple[Annotated[str, Meta(pattern="^/")], ...],
+        tuple[Annotated[str, Meta(pattern=r"^/[^\x00]*$")], ...],
         Meta(description="Files and folders that the provider reads and writes, such as the folder of a token."),
     ] = ()
     environment: Annotated[
-        Mapping[str, str], Meta(description="Environment variables of the provider, such as SOFTHSM2_CONF. No secrets.")
+        Mapping[Annotated[str, Meta(pattern=r"^[A-Za-z_]\w*$")], Annotated[str, Meta(pattern=r"^[^\x00]*$")]],
+        Meta(description="Environment variables of the provider, such as SOFTHSM2_CONF. No secrets."),
     ] = {}
     network: Annotated[
         bool | None, Meta(description="Whether the provider uses the network. By default only key services do.")

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from msgspec import UNSET, UnsetType
+
 from sealyard.model.base import FrozenStruct
 
 LAYOUT_VERSION = 2
@@ -20,7 +22,11 @@ class KeyStore(StrEnum):
 
 
 class WorkspaceMetadata(FrozenStruct, frozen=True, kw_only=True):
-    """The contents of ``workspace.json``."""
+    """The contents of ``workspace.json``.
+
+    ``database`` is the connection string of the PostgreSQL database that contains the store and the audit log, without
+    a password; unset if they are in the folder.
+    """
 
     id: str
     name: str
@@ -29,6 +35,7 @@ class WorkspaceMetadata(FrozenStruct, frozen=True, kw_only=True):
     key_store: KeyStore
     administrator: str
     created_at: datetime
+    database: str | UnsetType = UNSET
 
 
 class WorkspacePaths:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,25 +12,23 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from sealyard.model.base import FrozenStruct
-from sealyard.model.errors import StorageError, StoreCorruptedError
+from sealyard.model.errors import ConcurrentWriterError, StorageError
 from sealyard.model.key_holder_messages import StoreGeneration
-from sealyard.model.safe_text import escape_text
 from sealyard.storage.batch import WriteBatch, iter_changes
 from sealyard.storage.frame_chain import StoreCredentials
-from sealyard.storage.generation import LoadedGeneration, Position, load, load_since, newest_generation
 from sealyard.storage.group_commit import GroupCommitter
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import Key, encode_cursor
+from sealyard.storage.journal_protocol import Journal
 from sealyard.storage.opening import StoreOpening
 from sealyard.storage.pending_log import PendingRecords
+from sealyard.storage.reader import StoreReader
 from sealyard.storage.tinydb_tables import StringIdDatabase, TableView
 
 __all__ = ["DocumentStore", "Page", "RawPage", "TinyDocumentStore", "WriteBatch"]
 
 Indexes = Mapping[str, tuple[str, ...]]
 """By table name: the fields by which documents can be filtered; ``a.b`` is the field ``b`` inside ``a``."""
-
-_LOAD_ATTEMPTS = 5  # a reader retries if a writer compacts the store or rolls back a write meanwhile
 
 
 class Page(FrozenStruct, frozen=True, kw_only=True):
@@ -183,25 +181,31 @@ class DocumentStore(Protocol):
         """
         ...
 
+    def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
+        """Call ``callback`` once, in any thread, if another engine takes over the workspace while this one is idle.
+
+        Later commits fail with the same error.
+        """
+        ...
+
     def close(self) -> None: ...
 
 
 class TinyDocumentStore:
-    """:class:`DocumentStore` in a folder: TinyDB tables that are kept in memory and persisted in a journal."""
+    """:class:`DocumentStore` with TinyDB tables that are kept in memory and made durable by a journal."""
 
-    def __init__(self, folder: Path, indexes: Indexes) -> None:
-        """Create an empty store that is not open; use :meth:`open` instead."""
+    def __init__(self, indexes: Indexes) -> None:
+        """Create an empty store that is not open; use one of the class methods instead."""
         self.torn: Path | None = None
         """The file to which :meth:`open` moved the torn end of an unfinished write; None if there was none."""
         self.was_migrated = False
-        self._folder = folder
         self._indexes = indexes
         self._lock = RLock()
         self._refresh_lock = Lock()
         self._memory = InMemoryTables(indexes)
         self._pending_records = PendingRecords()
         self._committer: GroupCommitter | None = None
-        self._position = Position(0, 0, 0)
+        self._reader: StoreReader | None = None
         self._database = StringIdDatabase(self)
 
     @classmethod
@@ -217,11 +221,20 @@ class TinyDocumentStore:
         The caller must hold the :class:`~sealyard.fs.workspace_lock.WorkspaceLock`. See
         :meth:`sealyard.storage.opening.StoreOpening.finish` for ``recorded`` and the exceptions.
         """
-        store = cls(opening.folder, indexes)
         opened = opening.finish(credentials, recorded)
+        loaded = opened.loaded
+        store = cls.open_journal(opened.journal, loaded.tables, PendingRecords(loaded.audit, loaded.events), indexes)
         store.torn, store.was_migrated = opened.torn_file, opened.was_migrated
-        store._replace_content(opened.loaded)
-        store._committer = GroupCommitter(opened.journal, store._memory, store._pending_records, store._lock)
+        return store
+
+    @classmethod
+    def open_journal(
+        cls, journal: Journal, tables: dict[str, dict[str, bytes]], records: PendingRecords, indexes: Indexes
+    ) -> Self:
+        """Open a store for writing that was loaded from ``journal``, which :meth:`close` closes."""
+        store = cls(indexes)
+        store._replace_content(tables, records)
+        store._committer = GroupCommitter(journal, store._memory, store._pending_records, store._lock)
         return store
 
     @classmethod
@@ -232,8 +245,9 @@ class TinyDocumentStore:
         :class:`StoreCorruptedError` if a file is damaged, :class:`WorkspaceError` if there is no store or it has a
         newer format, and :class:`StorageError` if the disk cannot be read.
         """
-        store = cls(folder, indexes)
-        store._load()
+        store = cls(indexes)
+        reader = store._reader = StoreReader(folder)
+        store._load(reader)
         return store
 
     @property
@@ -321,28 +335,26 @@ class TinyDocumentStore:
     def compact(self, audit_moved_to: int) -> None:
         self._require_committer().compact(audit_moved_to)
 
-    def refresh(self) -> bool:
+    def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
         if self._committer is not None:
+            self._committer.on_fenced(callback)
+
+    def refresh(self) -> bool:
+        if self._reader is None:
             return False
         with self._refresh_lock:
-            return self._refresh()
+            return self._refresh(self._reader)
 
-    def _refresh(self) -> bool:
-        try:
-            if newest_generation(self._folder) == self._position.generation:
-                batches, position = load_since(self._folder, self._position)
-                with self._lock:
-                    for batch in batches:
-                        self._memory.apply(iter_changes(batch))
-                        self._pending_records.add(batch)
-                    self._position = position
-                return bool(batches)
-        except (FileNotFoundError, StoreCorruptedError):
-            pass  # a compaction removed the files or a rollback shortened them, so load the whole store below
-        except OSError as error:
-            raise _read_error(self._folder, error) from error
-        self._load()
-        return True
+    def _refresh(self, reader: StoreReader) -> bool:
+        batches = reader.load_new_batches()
+        if batches is None:
+            self._load(reader)
+            return True
+        with self._lock:
+            for batch in batches:
+                self._memory.apply(iter_changes(batch))
+                self._pending_records.add(batch)
+        return bool(batches)
 
     def close(self) -> None:
         if self._committer is not None:
@@ -358,31 +370,11 @@ class TinyDocumentStore:
             raise StorageError("The store is open read-only.", "Open the workspace for writing.")
         return self._committer
 
-    def _load(self) -> None:
-        self._replace_content(_load_with_retry(self._folder))
+    def _load(self, reader: StoreReader) -> None:
+        loaded = reader.load()
+        self._replace_content(loaded.tables, PendingRecords(loaded.audit, loaded.events))
 
-    def _replace_content(self, loaded_generation: LoadedGeneration) -> None:
+    def _replace_content(self, tables: dict[str, dict[str, bytes]], records: PendingRecords) -> None:
         with self._lock:
-            self._memory = InMemoryTables(self._indexes, loaded_generation.tables)
-            self._pending_records = PendingRecords(loaded_generation.audit, loaded_generation.events)
-            self._position = loaded_generation.position
-
-
-def _load_with_retry(folder: Path) -> LoadedGeneration:
-    """Load the newest generation; retry if a writer compacts the store or rolls back a write meanwhile."""
-    for attempt in range(_LOAD_ATTEMPTS):
-        try:
-            return load(folder)
-        except (FileNotFoundError, StoreCorruptedError) as error:
-            if attempt == _LOAD_ATTEMPTS - 1 and isinstance(error, StoreCorruptedError):
-                raise
-        except OSError as error:
-            raise _read_error(folder, error) from error
-    raise StorageError("Cannot read the store: it changed during every attempt.", "Try again.")
-
-
-def _read_error(folder: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"Cannot read the store in {escape_text(str(folder))} ({escape_text(error.strerror or '')}).",
-        "Check that the workspace belongs to you and that its disk works.",
-    )
+            self._memory = InMemoryTables(self._indexes, tables)
+            self._pending_records = records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +18,6 @@ from sealyard.storage.frame_format import EncodedBatch, Frame, FrameReader, corr
 FORMAT = 2
 LEGACY_FORMAT = 1
 """The format of earlier versions, without MACs."""
-
-Tables = Mapping[str, Mapping[str, bytes]]
-"""By table name and document id: the document as JSON."""
 
 _SNAPSHOT = re.compile(r"snapshot-(\d+)\.log")
 

@@ -1,26 +1,25 @@
 """Group commit: a batch is visible in memory immediately, and durable when its future is done.
 
-A single thread writes to the journal. All pending batches share one frame and one sync; afterwards their futures are
-resolved in order.
+A single thread writes to the journal. All pending batches share one write; afterwards their futures are resolved in
+order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from threading import Condition, Lock, RLock, Thread
 
 import msgspec
 
-from sealyard.model.errors import SealyardError, StorageError
+from sealyard.model.errors import ConcurrentWriterError, SealyardError, StorageError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.batch import Change, WriteBatch, encode_batch, iter_changes
 from sealyard.storage.frame_format import EncodedBatch
 from sealyard.storage.in_memory import InMemoryTables
-from sealyard.storage.journal import Journal
+from sealyard.storage.journal_protocol import Journal
 from sealyard.storage.pending_log import PendingRecords
-
-MIN_COMPACTION_SIZE = 16 << 20  # bytes; a smaller journal is not compacted
 
 
 class _PendingCommit(msgspec.Struct):
@@ -52,10 +51,11 @@ class GroupCommitter:
     def submit(self, batch: WriteBatch) -> Future[None]:
         """Apply ``batch`` in memory and queue it for the next commit; see :meth:`DocumentStore.submit`.
 
-        Raises :class:`InvalidInputError` if a part of the batch cannot be encoded as JSON, and :class:`StorageError` if
-        the committer is closed.
+        Raises :class:`InvalidInputError` if a part of the batch cannot be encoded as JSON or stored, and
+        :class:`StorageError` if the committer is closed.
         """
         encoded_batch = encode_batch(batch)
+        self._journal.check(encoded_batch)
         future: Future[None] = Future()
         # Make the future uncancellable: other batches may already depend on this one.
         future.set_running_or_notify_cancel()
@@ -72,7 +72,7 @@ class GroupCommitter:
 
     @property
     def needs_compaction(self) -> bool:
-        return self._journal.position.offset > max(MIN_COMPACTION_SIZE, 2 * self._journal.snapshot_size)
+        return self._journal.needs_compaction
 
     def compact(self, audit_moved_to: int) -> None:
         """Write a snapshot and start a new journal; see :meth:`DocumentStore.compact`.
@@ -83,15 +83,19 @@ class GroupCommitter:
         with self._compaction_lock:
             with self._write_lock, self._lock:
                 self._check_open()
-                self._journal.require_sole_writer()
-                position = self._journal.position
+                compaction = self._journal.start_compaction()
+                if compaction is None:
+                    return
                 tables = self._copy_durable_tables().tables
                 carry_over = self._pending_records.build_carry_over(audit_moved_to)
-            self._journal.write_snapshot(position, tables)
+            compaction.write_snapshot(tables)
             with self._write_lock:
-                self._journal.rotate(position, carry_over)
+                compaction.finish(carry_over)
                 with self._lock:
                     self._pending_records.discard_audit(audit_moved_to)
+
+    def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
+        self._journal.on_fenced(callback)
 
     def close(self) -> None:
         """Commit all pending batches, then stop the thread and close the journal."""
@@ -132,7 +136,7 @@ class GroupCommitter:
             with self._lock:
                 commits, self._queue = self._queue, []
             try:
-                self._journal.append([msgspec.json.encode(commit.batch) for commit in commits])
+                self._journal.append([commit.batch for commit in commits])
             except Exception as error:
                 # Catch every error, because callers wait for the futures.
                 commit_error = (

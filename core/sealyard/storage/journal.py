@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,19 +40,34 @@ from sealyard.storage.generation import (
     FORMAT,
     LoadedGeneration,
     Position,
-    Tables,
     VerifiedChain,
     journal_path,
     snapshot_path,
 )
+from sealyard.storage.journal_protocol import Tables
 
 _ANY_FILE = re.compile(r"(?:snapshot|journal)-(\d+)\.log(\.tmp)?")
 _WRITE_CHUNK_SIZE = 1 << 20
+MIN_COMPACTION_SIZE = 16 << 20  # bytes; a smaller journal is not compacted
 _SNAPSHOT_FRAME_SIZE = 64 << 10  # bytes of documents, so that the MACs of many small documents cost little
 
 
-class Journal:
-    """Writes to the journal and creates new generations. Not thread-safe. The caller must hold the workspace lock."""
+class _FileCompaction:
+    """Writes the generation after the one in which ``position`` is."""
+
+    def __init__(self, journal: FileJournal, position: Position) -> None:
+        self._journal = journal
+        self._position = position
+
+    def write_snapshot(self, tables: Tables) -> None:
+        self._journal.write_snapshot(self._position, tables)
+
+    def finish(self, carry_over: EncodedBatch) -> None:
+        self._journal.rotate(self._position, carry_over)
+
+
+class FileJournal:
+    """:class:`~sealyard.storage.journal_protocol.Journal` in a folder. The caller must hold the workspace lock."""
 
     def __init__(
         self, folder: Path, fd: int, loaded: LoadedGeneration, verified: VerifiedChain, credentials: StoreCredentials
@@ -75,16 +90,18 @@ class Journal:
         return self._position
 
     @property
-    def snapshot_size(self) -> int:
-        """Size of the snapshot in bytes."""
-        return self._snapshot_size
+    def needs_compaction(self) -> bool:
+        return self._position.offset > max(MIN_COMPACTION_SIZE, 2 * self._snapshot_size)
 
     @property
     def generation(self) -> StoreGeneration:
         return StoreGeneration(number=self._position.generation, mac=self._generation_mac)
 
-    def append(self, batches: Sequence[bytes]) -> None:
-        """Commit ``batches`` (each an :class:`EncodedBatch` as JSON) as one frame, which is durable on return.
+    def check(self, batch: EncodedBatch) -> None:
+        """Accept every batch: a frame can contain all of JSON."""
+
+    def append(self, batches: Sequence[EncodedBatch]) -> None:
+        """Commit the batches as one frame, which is durable on return.
 
         Raises :class:`StorageError` if the disk refuses the write. The journal then contains none of the batches, and
         the next commit continues from the last valid state. Raises :class:`ConcurrentWriterError` if another process
@@ -92,7 +109,7 @@ class Journal:
         """
         position = self._position
         chain = self._chain.copy()
-        frame = encode_batches(position.seq + 1, batches, chain)
+        frame = encode_batches(position.seq + 1, [msgspec.json.encode(batch) for batch in batches], chain)
         end = position.offset + len(frame)
         try:
             self._require_sole_writer(position.offset)
@@ -120,6 +137,10 @@ class Journal:
             self._require_sole_writer(self._position.offset)
         except OSError as error:
             raise atomic.storage_error(error, "checking the journal") from error
+
+    def start_compaction(self) -> _FileCompaction:
+        self.require_sole_writer()
+        return _FileCompaction(self, self._position)
 
     def write_snapshot(self, position: Position, tables: Tables) -> None:
         """Write the snapshot of a new generation under a temporary name, as the first half of a compaction.
@@ -173,6 +194,9 @@ class Journal:
             self._repair()
         except OSError as error:
             raise atomic.storage_error(error, "compacting the store") from error
+
+    def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
+        """Never call ``callback``: the workspace lock does not end while it is held."""
 
     def close(self) -> None:
         os.close(self._fd)

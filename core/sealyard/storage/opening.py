@@ -38,7 +38,7 @@ from sealyard.storage.generation import (
     verify,
 )
 from sealyard.storage.journal import (
-    Journal,
+    FileJournal,
     create_store,
     lock_journal,
     quarantine_torn_tail,
@@ -56,7 +56,9 @@ class OpenedStore:
     written by an earlier version, without MACs.
     """
 
-    def __init__(self, journal: Journal, loaded: LoadedGeneration, torn_file: Path | None, was_migrated: bool) -> None:
+    def __init__(
+        self, journal: FileJournal, loaded: LoadedGeneration, torn_file: Path | None, was_migrated: bool
+    ) -> None:
         self.journal = journal
         self.loaded = loaded
         self.torn_file = torn_file
@@ -132,7 +134,7 @@ class StoreOpening:
             _require_current(loaded, verified.generation_mac, recorded)
         torn_file = quarantine_torn_tail(self.folder, self._fd, loaded) if loaded.torn_tail else None
         remove_other_generations(self.folder, loaded.position.generation)
-        journal = Journal(self.folder, self._fd, loaded, verified, credentials)
+        journal = FileJournal(self.folder, self._fd, loaded, verified, credentials)
         self._fd = None  # the journal owns it
         if is_legacy:
             _migrate(journal, loaded)
@@ -184,12 +186,12 @@ def _require_current(loaded: LoadedGeneration, generation_mac: str, recorded: St
     )
 
 
-def _migrate(journal: Journal, loaded: LoadedGeneration) -> None:
+def _migrate(journal: FileJournal, loaded: LoadedGeneration) -> None:
     """Write the content of a store without MACs as the next generation, which has MACs."""
-    position = journal.position
     try:
-        journal.write_snapshot(position, loaded.tables)
-        journal.rotate(position, PendingRecords(loaded.audit, loaded.events).build_carry_over(-1))
+        compaction = journal.start_compaction()
+        compaction.write_snapshot(loaded.tables)
+        compaction.finish(PendingRecords(loaded.audit, loaded.events).build_carry_over(-1))
     except BaseException:
         journal.close()
         raise

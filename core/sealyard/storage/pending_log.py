@@ -17,15 +17,18 @@ MAX_EVENTS = 10_000
 class PendingRecords:
     """Audit entries, ordered by ``seq``, and events of durable commits that are not written elsewhere yet, as JSON.
 
-    Not thread-safe: callers must hold a lock.
+    ``keeps_audit`` is False if the commit itself writes the entries to the audit log. Not thread-safe: callers must
+    hold a lock.
     """
 
-    def __init__(self, audit: Iterable[bytes] = (), events: Iterable[bytes] = ()) -> None:
+    def __init__(self, audit: Iterable[bytes] = (), events: Iterable[bytes] = (), *, keeps_audit: bool = True) -> None:
+        self._keeps_audit = keeps_audit
         self.audit = list(audit)
         self.events = deque(events, maxlen=MAX_EVENTS)
 
     def add(self, record: EncodedBatch) -> None:
-        self.audit.extend(map(bytes, record.audit))
+        if self._keeps_audit:
+            self.audit.extend(map(bytes, record.audit))
         self.events.extend(map(bytes, record.events))
 
     def audit_from(self, seq: int) -> list[bytes]:

@@ -117,6 +117,7 @@ async def test_existing_subject_may_sign_in_without_roles(harness: EngineHarness
     await harness.package(DEV)
 
 
+@pytest.mark.file_store
 async def test_repeated_sign_in_writes_nothing(group_harness: EngineHarness) -> None:
     await sign_in(group_harness, ANNA, "devs")
     entries, cursor = len(await group_harness.audit_entries()), group_harness.engine.events.cursor

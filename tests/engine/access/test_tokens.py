@@ -227,6 +227,7 @@ async def test_creation_and_revocation_are_audited(harness: EngineHarness) -> No
     assert (revocation.author, revocation.change) == (DEV, AuditAction.DELETED)
 
 
+@pytest.mark.file_store
 async def test_secret_is_never_stored_or_printed(harness: EngineHarness) -> None:
     issued = await issue(harness)
     random = issued.secret.rpartition("_")[2]

@@ -100,7 +100,7 @@ async def test_changes_are_searched_stored_and_verified(harness: EngineHarness) 
     page = await harness.engine.audit.page(ADMIN, AuditFilter(text="3601", resource_type="POLICY"), None, 10)
     assert len(page.entries) == 2
     await harness.close()
-    assert verify_log(harness.paths.audit).size > 0
+    assert verify_log(harness.audit_source).size > 0
     lines = [json.loads(line) for line in (harness.paths.audit / "segment-000000.jsonl").read_text().splitlines()]
     assert lines[-1]["changes"] == [{"path": "approvalTimeout", "old": 3601, "new": 3602}]
     assert all("changes" not in line for line in lines if line["change"] == AuditAction.CREATED)

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import pytest
 
-from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
@@ -31,7 +30,7 @@ async def test_close_checkpoints_every_entry(harness: EngineHarness) -> None:
     await harness.done_package()
     entry_count = len(await harness.audit_entries())
     await harness.close()
-    report = verify_log(harness.paths.audit)
+    report = verify_log(harness.audit_source)
     assert report.size == report.checkpointed_size == entry_count
     assert report.origin == "sealyard/w1"
 
@@ -68,17 +67,17 @@ async def test_denied_call_is_audited_before_it_raises(harness: EngineHarness) -
 
 
 async def test_entries_left_by_crash_are_moved_once(harness: EngineHarness) -> None:
-    moved_count = AuditReader(harness.paths.audit).size
+    moved_count = harness.audit_source.size
     await harness.package()
     entries = await harness.audit_entries()
     crash_copy = await harness.copy_as_if_killed()
-    assert AuditReader(crash_copy.paths.audit).size >= moved_count
+    assert crash_copy.audit_source.size >= moved_count
     await crash_copy.open()
     assert await crash_copy.audit_entries() == entries
     await crash_copy.reopen()
     assert await crash_copy.audit_entries() == entries
     await crash_copy.close()
-    report = verify_log(crash_copy.paths.audit)
+    report = verify_log(crash_copy.audit_source)
     assert report.size == report.checkpointed_size == len(entries)
 
 
@@ -93,7 +92,7 @@ async def test_compaction_keeps_unmoved_entries(harness: EngineHarness) -> None:
     await harness.package()
     entries = await harness.audit_entries()
     await harness.engine._checkpoint_loop.checkpoint()  # type: ignore[union-attr]
-    size = AuditReader(harness.paths.audit).size
+    size = harness.audit_source.size
     await harness.package()
     harness.engine.store.compact(size - 1)
     assert (await harness.audit_entries())[: len(entries)] == entries
@@ -115,12 +114,13 @@ async def test_failed_checkpoint_is_completed_after_restart(harness: EngineHarne
     await harness.package()
     entry_count = len(await harness.audit_entries())
     await harness.close()
-    assert verify_log(harness.paths.audit).uncheckpointed_count > 0
+    assert verify_log(harness.audit_source).uncheckpointed_count > 0
     await harness.open()
     await harness.close()
-    assert verify_log(harness.paths.audit).checkpointed_size == entry_count
+    assert verify_log(harness.audit_source).checkpointed_size == entry_count
 
 
+@pytest.mark.file_store
 async def test_changed_audit_key_prevents_opening(harness: EngineHarness) -> None:
     await harness.close()
     key = next(harness.paths.audit.glob("*.pem"))
@@ -160,7 +160,7 @@ async def test_failed_commits_leave_no_gap(harness: EngineHarness, disk: Failing
     entries = await harness.audit_entries()
     assert [each.seq for each in entries] == list(range(len(entries)))
     await harness.close()
-    report = verify_log(harness.paths.audit)
+    report = verify_log(harness.audit_source)
     assert report.size == report.checkpointed_size >= len(entries)
 
 
@@ -175,7 +175,7 @@ async def test_invalid_unit_of_work_leaves_no_gap(harness: EngineHarness) -> Non
     assert [each.seq for each in entries] == list(range(len(entries)))
     assert not [each for each in entries if each.resource == "TEST"]
     await harness.close()
-    assert verify_log(harness.paths.audit).checkpointed_size == len(entries)
+    assert verify_log(harness.audit_source).checkpointed_size == len(entries)
 
 
 async def test_close_checkpoints_pending_commit(harness: EngineHarness, disk: FailingDisk) -> None:
@@ -189,7 +189,7 @@ async def test_close_checkpoints_pending_commit(harness: EngineHarness, disk: Fa
     await harness.wait_until(lambda: all(each.done() for each in harness.engine._loops))
     disk.unblock()
     await asyncio.gather(commit, close)
-    assert verify_log(harness.paths.audit).checkpointed_size == entry_count + 1
+    assert verify_log(harness.audit_source).checkpointed_size == entry_count + 1
 
 
 async def test_failed_commit_grants_no_permission(harness: EngineHarness, disk: FailingDisk) -> None:

@@ -139,6 +139,7 @@ async def test_rotated_key_is_no_failure_any_more(harness: EngineHarness) -> Non
     assert entry.message == f"{uri} version 1 is no longer in use"
 
 
+@pytest.mark.file_store
 async def test_audit_key_is_checked_against_the_stored_one(harness: EngineHarness) -> None:
     path = harness.paths.audit / "audit-key.pem"
     path.rename(path.with_suffix(".moved"))

@@ -8,6 +8,7 @@ from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError
 from sealyard.model.tasks import TaskStatus
 from tests.support.engine_harness import EngineHarness
 from tests.support.fake_bus import FakeWorker
+from tests.support.limits import TIMEOUT
 
 pytestmark = pytest.mark.anyio
 
@@ -60,3 +61,11 @@ async def test_refused_settings_fail_the_task(harness: EngineHarness) -> None:
     final_task = await harness.wait_until_final(task)
     assert (final_task.status, final_task.reason_code) == (TaskStatus.FAILED, "key-provider")
     assert "PIN" in final_task.reason
+
+
+async def test_closing_engine_does_not_wait_for_the_provider(harness: EngineHarness) -> None:
+    task = await harness.approved_package()
+    await lose_provider(harness, await harness.wait_for_worker(task))
+    await harness.wait_until(lambda: harness.clock.has_sleeper(1))
+    assert await harness.engine.scheduler.drain(TIMEOUT) == 0
+    assert harness.task(task.id).status is TaskStatus.SCHEDULED

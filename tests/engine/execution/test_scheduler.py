@@ -73,6 +73,7 @@ async def test_encryption_result_is_named_after_input(harness: EngineHarness) ->
     assert done_task.result.file_name == "firmware.bin.encrypted"
 
 
+@pytest.mark.file_store
 async def test_encrypted_segments_are_durable_before_intent(harness: EngineHarness) -> None:
     worker = await harness.wait_for_worker(await harness.approved_package(files=2))
     segments = (worker.encrypt_segment(1), worker.encrypt_segment(0))
@@ -86,6 +87,7 @@ async def test_encrypted_segments_are_durable_before_intent(harness: EngineHarne
     assert work["header"] == worker.header
 
 
+@pytest.mark.file_store
 async def test_intent_is_durable_before_signing_permission(harness: EngineHarness) -> None:
     worker = await harness.wait_for_worker(await harness.approved_package())
     observations: list[object] = []

@@ -80,6 +80,7 @@ async def test_listener_catches_up_after_restart(harness: EngineHarness) -> None
     assert [each.cursor for each in await take(listen(harness.engine.events, after), 2)] == [after + 1, after + 2]
 
 
+@pytest.mark.file_store
 async def test_reader_resumes_after_store_error(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,6 +110,7 @@ async def test_reader_resumes_after_store_error(
         await reader.close()
 
 
+@pytest.mark.file_store
 async def test_unexpected_error_of_reader_is_logged(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

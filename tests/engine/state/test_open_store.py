@@ -11,7 +11,7 @@ from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration
 from tests.support.engine_harness import EngineHarness
 from tests.support.fake_bus import FakeBus
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.file_store]
 
 LOCKED = KeyStoreLockedError("The key holder has ended.", "Restart Sealyard.")
 

@@ -240,6 +240,7 @@ async def test_killed_engine_has_recorded_the_clock(harness: EngineHarness) -> N
     await crash_copy.close()
 
 
+@pytest.mark.file_store
 async def test_reader_does_not_record_the_clock(harness: EngineHarness) -> None:
     await harness.close()
     harness.paths.clock.unlink()

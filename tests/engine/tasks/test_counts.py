@@ -99,6 +99,7 @@ async def test_result_state_filter_follows_expiry(busy_harness: EngineHarness) -
             assert (len(page.tasks), page.total) == ((1, 1) if each is state else (0, 0))
 
 
+@pytest.mark.file_store
 async def test_reader_lists_results_expired_while_closed(busy_harness: EngineHarness) -> None:
     await busy_harness.close()
     busy_harness.clock.advance(days=2)

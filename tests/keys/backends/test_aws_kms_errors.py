@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
+from sealyard.keys.backends.aws_kms import client
 from sealyard.keys.backends.aws_kms.backend import AwsKmsBackend
 from sealyard.keys.backends.aws_kms.rate_limit import SignatureLimiter
 from sealyard.model.algorithms import KeyType
@@ -145,6 +147,22 @@ def test_key_whose_alias_is_uncertain_is_kept_and_named() -> None:
         assert "ScheduleKeyDeletion" not in script.requests
 
 
+def test_list_has_the_keys_of_all_pages() -> None:
+    arns = [f"arn:aws:kms:eu-central-1:111122223333:key/{number}" for number in range(2)]
+    pages = [
+        ScriptedResponse(200, json.dumps({"Keys": [{"KeyId": arns[0][-1], "KeyArn": arns[0]}], "NextMarker": "more"})),
+        ScriptedResponse(200, json.dumps({"Keys": [{"KeyId": arns[1][-1], "KeyArn": arns[1]}]})),
+    ]
+
+    async def list_names(script: ScriptedService) -> list[str]:
+        backend = await AwsKmsBackend.open(settings_for(script.url), CREDENTIALS)
+        return [key.name for key in await backend.list_keys()]
+
+    with run_scripted_service(SUCCESS, SUCCESS, *pages, respond_with_key(arns[0])) as script:
+        assert asyncio.run(list_names(script)) == arns
+        assert script.requests[1:4] == ["ListAliases", "ListKeys", "ListKeys"]
+
+
 def open_error(settings: ProviderSettings) -> KeyProviderError:
     return opening_error(AwsKmsBackend, settings, CREDENTIALS)
 
@@ -154,6 +172,14 @@ def test_unreachable_service_is_unavailable() -> None:
         error = open_error(settings_for(f"http://127.0.0.1:{port.number}"))
     assert isinstance(error, KeyProviderUnavailableError)
     assert "is not reachable" in error.message
+
+
+def test_service_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        error = open_error(settings_for(f"http://127.0.0.1:{server.getsockname()[1]}"))
+    assert isinstance(error, KeyProviderUnavailableError)
+    assert "does not answer in time" in error.message
 
 
 def test_untrusted_certificate_is_explained(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sealyard.crypto.signatures import verify
+from sealyard.keys.backends.vault import client
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
@@ -127,6 +129,16 @@ def test_unreachable_server_is_unavailable(openbao: OpenBao) -> None:
         error = vault_error(settings, secrets)
     assert isinstance(error, KeyProviderUnavailableError)
     assert "is not reachable" in error.message
+
+
+def test_server_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        settings = ProviderSettings(name="corp", provider="vault", options={"address": address})
+        error = vault_error(settings, Secrets(values={"token": b"a-canary"}))
+    assert isinstance(error, KeyProviderUnavailableError)
+    assert "does not answer in time" in error.message
 
 
 def test_certificate_of_the_server_is_verified(tmp_path: Path) -> None:

@@ -93,6 +93,20 @@ def test_list_omits_keys_that_cannot_be_used(openbao: OpenBao) -> None:
     asyncio.run(scenario())
 
 
+def test_deleted_key_that_can_be_restored_is_not_found(openbao: OpenBao) -> None:
+    async def scenario() -> None:
+        async with opened_vault(*openbao.approle()) as backend:
+            name, _ = await backend.generate(new_name(), KeyType.ED25519)
+            path = f"{MOUNT}/keys/{name.rpartition('/')[2]}"
+            openbao.send("DELETE", f"{path}/soft-delete")
+            assert isinstance(await error_of(backend.describe(name)), NotFoundError)
+            assert name not in [key.name for key in await backend.list_keys()]
+            openbao.send("POST", f"{path}/soft-delete-restore", {})
+            assert await backend.describe(name)
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "name", ["", "transit", "transit/", "transit/..", "transit/../sys/seal", "other/key", "transit/a b"]
 )

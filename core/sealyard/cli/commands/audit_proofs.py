@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from sealyard.audit.checkpoint import key_fingerprint, parse_note
-from sealyard.audit.proof import MAX_PROOF_LENGTH, ConsistencyProof, InclusionProof, parse_proof, read_public_key
+from sealyard.audit.proof import MAX_PROOF_LENGTH, ConsistencyProof, InclusionProof, parse_proof
+from sealyard.audit.reader import AuditReader
 from sealyard.cli.arguments import Commands, add_command
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
@@ -153,7 +154,7 @@ def _load_key(ctx: Context) -> tuple[bytes, str]:
         return read_text(path, "audit key").encode(), escape_text(str(path))
     if ctx.profile.server:
         raise UsageError("A proof is verified with the audit key.", "Pass it with --key FILE: `sealyard audit key`.")
-    return read_public_key(WorkspacePaths(ctx.folder).audit), "the workspace folder"
+    return AuditReader(WorkspacePaths(ctx.folder).audit).read_public_key(), "the workspace folder"
 
 
 def read_text(path: Path, name: str) -> str:

@@ -39,6 +39,11 @@ def add_commands(commands: Commands) -> None:
         type=choice(KeyStore),
         help=f"where to store the master key: {', '.join(KeyStore)}; by default the OS keyring if available",
     )
+    init_parser.add_argument(
+        "--database",
+        metavar="DATABASE",
+        help="keep store and audit log in PostgreSQL: a connection string of libpq without a password",
+    )
 
     add_command(commands, "run", _run, "Run pending tasks on this machine, until interrupted")
 
@@ -71,6 +76,7 @@ async def _init(ctx: Context) -> int:
         administrator=administrator,
         key_store=key_store,
         key_holder=new_key_holder(may_prompt=is_interactive()),
+        database=ctx.args.database,
     )
     lines = format_fields(
         (

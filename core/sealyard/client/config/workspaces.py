@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from msgspec import UNSET
+
 from sealyard.client.config.key_holder import KeyHolderFactory
 from sealyard.client.config.profiles import (
     Profile,
@@ -28,6 +30,14 @@ def load_workspace_metadata(folder: Path) -> WorkspaceMetadata:
     return load_metadata(WorkspacePaths(folder))
 
 
+def has_database(folder: Path) -> bool:
+    """Return whether the store of the workspace is in a database.
+
+    Raises :class:`WorkspaceError` if there is no workspace or its metadata cannot be read.
+    """
+    return load_workspace_metadata(folder).database is not UNSET
+
+
 async def create_workspace(
     folder: Path,
     *,
@@ -36,11 +46,13 @@ async def create_workspace(
     key_store: KeyStore,
     key_holder: KeyHolderFactory,
     close_key_holder: bool = True,
+    database: str | None = None,
 ) -> Profile:
     """Create a workspace, and a profile for its administrator, which becomes the user's current profile.
 
     ``key_holder`` starts the key holder that creates the master key; ``close_key_holder``: whether to close it at the
-    end. Returns the profile. Raises :class:`UsageError`, :class:`WorkspaceError`, :class:`StorageError` or
+    end. ``database``: the connection string of the database for its store and audit log, unless they are in the folder.
+    Returns the profile. Raises :class:`UsageError`, :class:`WorkspaceError`, :class:`StorageError` or
     :class:`KeyStoreLockedError` if the workspace cannot be created.
     """
     from sealyard.engine.create_workspace import create_workspace
@@ -55,6 +67,7 @@ async def create_workspace(
         key_store=key_store,
         key_holder=key_holder,
         close_key_holder=close_key_holder,
+        database=database,
     )
     profile_name = read_profiles(user_profiles_path()).free_name(name, lambda profile: profile.workspace == str(path))
     profile = Profile(name=profile_name, identity=identity, workspace=str(path))

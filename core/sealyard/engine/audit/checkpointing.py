@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from sealyard.audit.log import AuditLog
+from sealyard.audit.store import AuditStore
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.audit.history import find_gap
 from sealyard.engine.state.open_store import compact_store
@@ -38,7 +38,7 @@ class CheckpointLoop:
     The engine also triggers a checkpoint when it starts, and calls :meth:`checkpoint` when it closes.
     """
 
-    def __init__(self, repository: Repository, audit: AuditLog, bus: JobBus, origin: str) -> None:
+    def __init__(self, repository: Repository, audit: AuditStore, bus: JobBus, origin: str) -> None:
         self._repository = repository
         self._audit = audit
         self._bus = bus
@@ -175,7 +175,7 @@ class CheckpointLoop:
             raise
 
 
-def migrate_pending_entries(store: DocumentStore, audit: AuditLog) -> None:
+def migrate_pending_entries(store: DocumentStore, audit: AuditStore) -> None:
     """Append the entries that an earlier engine committed, but did not move to the log's files. Idempotent.
 
     Must be called before the engine writes anything else to the log.

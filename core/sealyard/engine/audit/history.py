@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from sealyard.audit.reader import AuditReader
+from sealyard.audit.source import AuditSource
 from sealyard.engine.state.tables import RULES
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError
@@ -23,7 +23,7 @@ _RESTORE_HINT = "Restore the whole workspace from one backup."
 _RECOVER_HINT = Hint.of(HintCode.RECOVER_WORKSPACE)
 
 
-def require_same_history(store: DocumentStore, log: AuditReader, log_size: int) -> None:
+def require_same_history(store: DocumentStore, log: AuditSource, log_size: int) -> None:
     """Raise :class:`AuditVerificationError` unless store and log have the same history and the log has a checkpoint.
 
     A new workspace, whose store and log are empty, needs no checkpoint. ``log_size``: the number of entries in the log
@@ -36,7 +36,7 @@ def require_same_history(store: DocumentStore, log: AuditReader, log_size: int) 
         raise gap
 
 
-def find_gap(store: DocumentStore, log: AuditReader, log_size: int) -> AuditVerificationError | None:
+def find_gap(store: DocumentStore, log: AuditSource, log_size: int) -> AuditVerificationError | None:
     """Return why one of store and log is older than the other, None if none is.
 
     Raises :class:`AuditVerificationError` if they contain different entries. ``log_size``: see
@@ -46,7 +46,7 @@ def find_gap(store: DocumentStore, log: AuditReader, log_size: int) -> AuditVeri
     return _compare(documents, log, log_size) if documents else None
 
 
-def _compare(documents: list[dict[str, Any]], log: AuditReader, old_log_size: int) -> AuditVerificationError | None:
+def _compare(documents: list[dict[str, Any]], log: AuditSource, old_log_size: int) -> AuditVerificationError | None:
     """Compare the newest entries, which the store contains, with the log."""
     first_seq, last_seq = documents[0]["seq"], documents[-1]["seq"]
     log_size = log.size
@@ -67,7 +67,7 @@ def _compare(documents: list[dict[str, Any]], log: AuditReader, old_log_size: in
     return None
 
 
-def _require_same_entry(documents: list[dict[str, Any]], log: AuditReader, log_size: int) -> None:
+def _require_same_entry(documents: list[dict[str, Any]], log: AuditSource, log_size: int) -> None:
     first_seq, last_seq = documents[0]["seq"], documents[-1]["seq"]
     newest_common_seq = min(last_seq, log_size - 1)
     if newest_common_seq < first_seq:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from pathlib import Path
 
 import msgspec
 
 from sealyard.audit.export import export_csv, export_jsonl
-from sealyard.audit.proof import prove_consistency, prove_inclusion, read_public_key
-from sealyard.audit.reader import AuditReader
+from sealyard.audit.proof import prove_consistency, prove_inclusion
+from sealyard.audit.source import AuditSource
 from sealyard.audit.verify import verify_log
 from sealyard.engine.audit.history import require_same_history
 from sealyard.engine.state.commit_follower import load_new_commits
@@ -39,10 +38,10 @@ class AuditService:
     The log consists of the entries in its files, and of committed entries that are still in the store's journal.
     """
 
-    def __init__(self, repository: Repository, permissions: Permissions, folder: Path) -> None:
+    def __init__(self, repository: Repository, permissions: Permissions, source: AuditSource) -> None:
         self._repository = repository
         self._permissions = permissions
-        self._folder = folder
+        self._source = source
 
     async def page(self, subject: str, filters: AuditFilter, below_seq: int | None, limit: int) -> AuditPage:
         """Return up to ``limit`` entries that match ``filters``, newest first.
@@ -73,9 +72,9 @@ class AuditService:
             if progress is not None:
                 progress(done, size)
 
-        report = await asyncio.to_thread(verify_log, self._folder, checkpoint=checkpoint, progress=report_progress)
+        report = await asyncio.to_thread(verify_log, self._source, checkpoint=checkpoint, progress=report_progress)
         await load_new_commits(self._repository)
-        log = AuditReader(self._folder)
+        log = self._source
         await asyncio.to_thread(require_same_history, self._repository.store, log, report.size)
         report_progress(size)
         unflushed_entries = self._load_unflushed_entries(report.size)
@@ -90,7 +89,7 @@ class AuditService:
         self._require_view_permission(subject)
         if not 0 <= seq < self.sizes()[0]:
             raise NotFoundError(f"Audit entry {seq} not found.", "List the entries to see the newest number.")
-        return (await asyncio.to_thread(prove_inclusion, self._folder, seq)).format()
+        return (await asyncio.to_thread(prove_inclusion, self._source, seq)).format()
 
     async def prove_consistency(self, subject: str, old_size: int, size: int | None) -> str:
         """Return the proof that the log of a checkpoint starts with its first ``old_size`` entries.
@@ -100,12 +99,12 @@ class AuditService:
         :class:`AuditVerificationError` if the log does not match the checkpoint.
         """
         self._require_view_permission(subject)
-        return (await asyncio.to_thread(prove_consistency, self._folder, old_size, size)).format()
+        return (await asyncio.to_thread(prove_consistency, self._source, old_size, size)).format()
 
     async def public_key(self, subject: str) -> str:
         """Return the public audit key (PEM). Raises :class:`AuditVerificationError` if it is missing from the log."""
         self._require_view_permission(subject)
-        return (await asyncio.to_thread(read_public_key, self._folder)).decode()
+        return (await asyncio.to_thread(self._source.read_public_key)).decode()
 
     async def export(self, subject: str, export_format: str, filters: AuditFilter) -> AsyncGenerator[str, None]:
         """Yield the entries that match ``filters`` as text, in batches of lines, oldest entry first.
@@ -124,7 +123,7 @@ class AuditService:
 
     def sizes(self) -> tuple[int, int]:
         """Return the number of entries in the log, and how many of them a checkpoint covers."""
-        log = AuditReader(self._folder)
+        log = self._source
         stored_size = log.size
         return stored_size + len(self._load_unflushed_entries(stored_size)), log.checkpointed_size
 
@@ -152,7 +151,7 @@ class AuditService:
         return [msgspec.convert(document, AuditEntry) for document in self._repository.store.pending_audit(stored_size)]
 
     def _load_newest_entries(self, filters: AuditFilter, below_seq: int | None, limit: int) -> tuple[AuditEntry, ...]:
-        log = AuditReader(self._folder)
+        log = self._source
         stored_size = log.size
         unflushed_entries = [
             entry
@@ -167,7 +166,7 @@ class AuditService:
 
     def _iter_entries(self) -> Iterator[AuditEntry]:
         stored_size = 0
-        for entry in AuditReader(self._folder).all_entries():
+        for entry in self._source.all_entries():
             stored_size = entry.seq + 1
             yield entry
         yield from self._load_unflushed_entries(stored_size)

@@ -17,6 +17,7 @@ from sealyard.engine.state.tables import CERTIFICATE_NOTICES, DEVICES
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.audit import AuditAction
 from sealyard.model.certificate_notices import CertificateNotice, find_due_days
+from sealyard.model.keys import KeyVersion
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,11 @@ class CertificateMonitor:
     def _list_due(self, now: datetime) -> Iterator[CertificateNotice]:
         devices = self._repository.list_all(DEVICES)
         for key in {(key.uri, key.version): key for device in devices for key in device.signing_keys}.values():
-            chain, version = find_chain(self._repository, key), find_version(self._repository, key)
-            if chain is None or version is None:
+            version = find_version(self._repository, key)
+            if version is None or not _is_any_due(version, now):
+                continue
+            chain = find_chain(self._repository, key)
+            if chain is None:
                 continue
             for pem, certificate in zip(version.certificate_chain, chain.certificates, strict=True):
                 days = find_due_days(certificate.expires_at, now)
@@ -68,3 +72,9 @@ class CertificateMonitor:
                         expires_at=certificate.expires_at,
                         days=days,
                     )
+
+
+def _is_any_due(version: KeyVersion, now: datetime) -> bool:
+    """Return whether a notice of the version's chain is due. Only then are the certificates parsed."""
+    expiries = [version.certificate_expires_at, *(issuer.expires_at for issuer in version.issuer_certificates)]
+    return any(expiry is not None and find_due_days(expiry, now) is not None for expiry in expiries)

@@ -31,15 +31,27 @@ def key_warnings(repository: Repository, keys: Iterable[SigningKey], needed_unti
     return warnings
 
 
-def add_certificate_state(repository: Repository, device: DeviceConfig) -> DeviceConfig:
-    """Return the configuration with its chains, and warnings about them and about keys that failed their last check."""
+def add_certificate_state(repository: Repository, device: DeviceConfig, *, with_generated: bool = True) -> DeviceConfig:
+    """Return the configuration with its chains, and warnings about them and about keys that failed their last check.
+
+    ``with_generated``: whether to add the certificates of generated keys, which have no chain. Parsing them takes time.
+    """
     warnings = key_warnings(repository, device.signing_keys)
     used_keys = {(key.uri, key.version) for key in device.keys}
     for failure in repository.list_all(KEY_FAILURES):
         if (failure.uri, failure.version) in used_keys and failure.error not in warnings:
             warnings.append(failure.warning)
-    chains = tuple(filter(None, (find_chain(repository, key) for key in device.signing_keys)))
+    chains = tuple(
+        chain
+        for key in device.signing_keys
+        if (with_generated or not _is_generated(repository, key)) and (chain := find_chain(repository, key))
+    )
     return msgspec.structs.replace(device, warnings=(*warnings, *device.warnings), chains=chains)
+
+
+def _is_generated(repository: Repository, key: SigningKey) -> bool:
+    version = find_version(repository, key)
+    return version is not None and version.is_generated
 
 
 def find_chain(repository: Repository, key: SigningKey) -> KeyChain | None:

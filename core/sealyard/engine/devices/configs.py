@@ -61,7 +61,7 @@ class DeviceConfigs:
         """Return the newest version of every configuration that ``subject`` may see, sorted by name."""
         devices = (device for device in self._repository.list_all(DEVICES) if self._may_see(subject, device))
         return tuple(
-            add_certificate_state(self._repository, device)
+            add_certificate_state(self._repository, device, with_generated=False)
             for device in sorted(devices, key=lambda device: device.name)
         )
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from sealyard.audit.proof import read_public_key
+from sealyard.audit.source import AuditSource
 from sealyard.engine.devices.certificate_monitor import CertificateMonitor
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEVICES, KEY_FAILURES, KEYS
@@ -54,10 +53,10 @@ class _ActiveKey(NamedTuple):
 class KeyMonitor:
     """Checks the active keys, one at a time, and keeps the last result of each."""
 
-    def __init__(self, repository: Repository, bus: JobBus, audit_folder: Path) -> None:
+    def __init__(self, repository: Repository, bus: JobBus, audit: AuditSource) -> None:
         self._repository = repository
         self._bus = bus
-        self._audit_folder = audit_folder
+        self._audit = audit
         self._certificates = CertificateMonitor(repository)
         self._clock = repository.clock
         self._results: dict[str, KeyCheck] = {}
@@ -146,7 +145,7 @@ class KeyMonitor:
 
     async def _probe(self, key: EncryptionKey | SigningKey | None) -> None:
         if key is None:
-            public_key = await asyncio.to_thread(read_public_key, self._audit_folder)
+            public_key = await asyncio.to_thread(self._audit.read_public_key)
             await self._bus.request(ProbeAuditKey(public_key=public_key.decode()))
         elif isinstance(key, EncryptionKey):
             await self._bus.request(ProbeEncryptionKey(key=key))

@@ -88,6 +88,8 @@ class Attempt:
         self._publisher = publisher
         self._progress = progress
         self._clock_guard = clock_guard
+        self.retry_delay = 0.0
+        """Seconds to wait after this attempt before the task is queued again."""
         self._stop_trigger: Trigger | None = None
         """The trigger that ends the task once its worker has stopped; None while the task should continue."""
 
@@ -262,13 +264,13 @@ class Attempt:
         await self._advance(trigger)
 
     async def _suspend(self, task: Task, trigger: Trigger, note: str, delays: RetryDelays) -> None:
-        """Reschedule the task, and wait before it is queued again: longer after each attempt that ended with ``note``.
+        """Reschedule the task. The delay of the next attempt grows with each attempt that ended with ``note``.
 
         The task's time limit bounds the retries.
         """
         await self._advance(self._stop_trigger or trigger)
         attempt_count = sum(change.note == note for change in task.history)
-        await self._repository.clock.sleep(delays.delay_after(attempt_count + 1))
+        self.retry_delay = delays.delay_after(attempt_count + 1)
 
     def _set_stop_trigger(self, trigger: Trigger) -> Trigger:
         """Set the trigger that ends the task, unless one is already set; return the one that is set."""

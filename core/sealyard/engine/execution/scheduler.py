@@ -58,7 +58,7 @@ class Scheduler:
         self._queue_changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._draining = False
+        self._draining = asyncio.Event()
         self.start_error: SealyardError | None = None
         """The error that currently prevents workers from starting; None if there is none."""
 
@@ -86,7 +86,7 @@ class Scheduler:
     @property
     def draining(self) -> bool:
         """Whether the scheduler has stopped starting attempts, because the engine is about to close."""
-        return self._draining
+        return self._draining.is_set()
 
     @property
     def queue_length(self) -> int:
@@ -107,7 +107,7 @@ class Scheduler:
 
         Returns the number of attempts that are still running afterwards.
         """
-        self._draining = True
+        self._draining.set()
         running_attempt = {running_attempt.coroutine for running_attempt in self._running.values()}
         if running_attempt:
             await asyncio.wait(running_attempt, timeout=seconds)
@@ -180,7 +180,7 @@ class Scheduler:
         """Start an attempt for each queued task that gets a worker slot; signal when no task is queued or running."""
         while True:
             self._queue_changed.clear()
-            while not self._draining and (task_id := self._queue.take(self._bus.reserve)):
+            while not self._draining.is_set() and (task_id := self._queue.take(self._bus.reserve)):
                 self._start_attempt(task_id)
             if not self._queue and not self._running:
                 self._idle.set()
@@ -214,6 +214,7 @@ class Scheduler:
         self.start_error = None
         if task is not None:
             await attempt.run(task)
+            await self._wait_for_next_attempt(attempt.retry_delay)
 
     async def _show_reason(self, task_id: str, error: SealyardError) -> None:
         """Show on the task why no worker can start, unless it is shown already. The next lease removes the reason."""
@@ -234,4 +235,16 @@ class Scheduler:
         if self.start_error is None:
             log.warning("no crypto worker available, retrying: %s", error)
         self.start_error = error
-        await self._repository.clock.sleep(RETRY_SECONDS)
+        await self._wait_for_next_attempt(RETRY_SECONDS)
+
+    async def _wait_for_next_attempt(self, seconds: float) -> None:
+        """Wait ``seconds``, or until the engine is about to close, which need not wait for it."""
+        if not seconds:
+            return
+        sleeper = asyncio.ensure_future(self._repository.clock.sleep(seconds))
+        drain_waiter = asyncio.ensure_future(self._draining.wait())
+        try:
+            await asyncio.wait({sleeper, drain_waiter}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            drain_waiter.cancel()

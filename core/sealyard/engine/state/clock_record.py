@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.audit.log import AuditLog
+from sealyard.audit.store import AuditStore
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.state.clock_guard import ClockGuard, ClockReading
 from sealyard.fs.atomic import write_atomic
@@ -59,7 +59,7 @@ class ClockRecord:
         return is_old or abs(stored_reading.lead_of(reading)) > MAX_DRIFT
 
 
-def open_clock_guard(clock: Clock, audit: AuditLog | None, record: ClockRecord) -> ClockGuard:
+def open_clock_guard(clock: Clock, audit: AuditStore | None, record: ClockRecord) -> ClockGuard:
     """Return a guard that continues from the stored reading, or from the newest entry in the audit log.
 
     ``audit`` is None if the engine only reads; the guard then trusts the clock.

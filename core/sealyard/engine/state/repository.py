@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from sealyard.audit.log import AuditLog, LogHead
+from sealyard.audit.store import AuditStore, LogHead
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.not_found import device_not_found, task_not_found
 from sealyard.engine.state.tables import (
@@ -62,7 +62,7 @@ class Repository:
     workspace is open for reading only.
     """
 
-    def __init__(self, store: DocumentStore, log: AuditLog | None, events: EventBroadcaster, clock: Clock) -> None:
+    def __init__(self, store: DocumentStore, log: AuditStore | None, events: EventBroadcaster, clock: Clock) -> None:
         self.store = store
         self.clock = clock
         self.events = events

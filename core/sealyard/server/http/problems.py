@@ -62,6 +62,7 @@ STATUS: dict[str, int] = {
     "head-too-large": 431,
     "clock": 503,
     "concurrent-writer": 503,
+    "fenced": 503,
     "connection": 503,
     "issuer-unreachable": 503,
     "disk-full": 503,

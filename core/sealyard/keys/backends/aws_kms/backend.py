@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from sealyard.crypto.algorithms import SignatureSpec
+from sealyard.crypto.certificates import encode_public_key
 from sealyard.keys.backends.aws_kms.client import KmsClient, create_client
 from sealyard.keys.backends.aws_kms.envelope import (
     encryption_context,
@@ -282,7 +283,7 @@ class AwsKmsBackend:
             public_key = load_der_public_key(answer["PublicKey"])
         except (ValueError, UnsupportedAlgorithm):
             raise KeyProviderError(f"The public key of {_uri(name)} cannot be read.") from None
-        return public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        return encode_public_key(public_key)
 
     async def _create_key(self, uri: str, kind: KeyType, parameters: Mapping[str, Any]) -> KmsKey:
         answer = await self._client.call(

@@ -22,7 +22,7 @@ from sealyard.model.provider_settings import ProviderSettings, Secrets
 CONNECT_TIMEOUT_SECONDS = 3
 READ_TIMEOUT_SECONDS = 10
 MAX_ATTEMPTS = 3
-"""With the timeouts, all attempts take less than a minute, after which the worker gives up."""
+"""With the timeouts, all attempts take less than the 45 seconds after which a worker gives up."""
 
 MAX_CONNECTIONS = 32
 
@@ -153,6 +153,8 @@ class KmsClient:
             return KeyProviderError(
                 f"The certificate of {self.service} is not trusted.", "Check the option endpoint and the proxy."
             )
+        if isinstance(error, exceptions.ReadTimeoutError):
+            return KeyProviderUnavailableError(f"{self.service} does not answer in time.", "Try again later.")
         if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
             return KeyProviderUnavailableError(
                 f"{self.service} is not reachable.", "Check the network and the options region and endpoint."

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sealyard.crypto.algorithms import SIGNATURES, SignatureScheme, SignatureSpec
+from sealyard.keys.capabilities import list_hashes
 from sealyard.model.algorithms import HashName, KeyType
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidKeyError
@@ -70,7 +71,7 @@ class KmsKey(FrozenStruct, frozen=True, kw_only=True):
             for spec in SIGNATURES.values()
             if self.kind in spec.key_kinds and signing_algorithm(spec) in self.signing_algorithms
         ]
-        hashes = tuple(dict.fromkeys(spec.hash for spec in specs if spec.hash is not None))
+        hashes = list_hashes(specs)
         return KeyCapabilities(
             algorithms=tuple(spec.algorithm for spec in specs),
             digests=hashes,

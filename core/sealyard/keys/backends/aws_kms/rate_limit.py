@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from sealyard.model.errors import KeyProviderUnavailableError
 
-MAX_WAIT_SECONDS = 30.0
-"""How long a request waits for its turn, below the time limit of the worker."""
+MAX_WAIT_SECONDS = 10.0
+"""How long a request waits for its turn. Together with the time of all attempts, less than a worker waits."""
 
 
 class SignatureLimiter:

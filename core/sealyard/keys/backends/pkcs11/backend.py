@@ -7,11 +7,12 @@ from typing import Self
 
 from pkcs11 import ObjectClass
 
+from sealyard.crypto.certificates import encode_public_key
 from sealyard.keys.backends.pkcs11.connection import TokenConnection, TokenSession
 from sealyard.keys.backends.pkcs11.generation import first_identifier, generate_key
 from sealyard.keys.backends.pkcs11.key_objects import KeyObject, search_keys
 from sealyard.keys.backends.pkcs11.module import open_module
-from sealyard.keys.backends.pkcs11.public_keys import encode_public_key, load_certificate, load_public_key
+from sealyard.keys.backends.pkcs11.public_keys import load_certificate, load_public_key
 from sealyard.keys.backends.pkcs11.signing import describe_capabilities, sign_data
 from sealyard.keys.backends.pkcs11.versions import (
     canonical_name,

@@ -6,9 +6,10 @@ import pkcs11
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from pkcs11 import Attribute, ObjectClass
 
+from sealyard.crypto.certificates import encode_public_key
 from sealyard.keys.backends.pkcs11.connection import TokenSession
 from sealyard.keys.backends.pkcs11.key_objects import KeyObject, search_keys
 from sealyard.keys.der import OCTET_STRING, read_element
@@ -18,10 +19,6 @@ from sealyard.model.errors import InvalidKeyError
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 _POINT_LENGTHS = {KeyType.EC_P256: 65, KeyType.ED25519: 32}
-
-
-def encode_public_key(public_key: CertificatePublicKeyTypes) -> str:
-    return public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def load_public_key(session: TokenSession, key: KeyObject, uri: str) -> CertificatePublicKeyTypes:

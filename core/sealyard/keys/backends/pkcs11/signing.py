@@ -1,4 +1,4 @@
-"""What keys in a token can do, and signatures by them."""
+"""Capabilities of keys in a token, and signatures by them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sealyard.keys.backends.pkcs11.connection import TokenSession
 from sealyard.keys.backends.pkcs11.key_objects import KeyObject
 from sealyard.keys.backends.pkcs11.mechanisms import GENERATORS, RSA_SIZES, find_signing_mechanisms, has_mechanism
 from sealyard.keys.backends.pkcs11.wrapping import can_wrap, has_wrapping_mechanism
+from sealyard.keys.capabilities import list_hashes
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidKeyError, KeyProviderError
 from sealyard.model.keys import KeyCapabilities
@@ -25,7 +26,7 @@ _P256_NUMBER_LENGTH = 32
 def describe_capabilities(session: TokenSession, key: KeyObject, *, names_versions: bool) -> KeyCapabilities:
     """Return what the token can do with a key. ``names_versions``: whether its name is that of all versions."""
     specs = [spec for spec in SIGNATURES.values() if _can_sign(session, key, spec)]
-    hashes = tuple(dict.fromkeys(spec.hash for spec in specs if spec.hash is not None))
+    hashes = list_hashes(specs)
     can_generate = can_generate_kind(session, key.kind)
     return KeyCapabilities(
         algorithms=tuple(spec.algorithm for spec in specs),

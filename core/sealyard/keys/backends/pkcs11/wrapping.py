@@ -29,9 +29,9 @@ from pkcs11 import Attribute, GCMParams, Mechanism, MechanismFlag, ObjectClass
 from sealyard.keys.backends.pkcs11.connection import TokenSession
 from sealyard.keys.backends.pkcs11.key_objects import KeyObject
 from sealyard.keys.backends.pkcs11.mechanisms import has_mechanism
-from sealyard.keys.provider import MAX_WRAPPED_SECRET_BYTES
+from sealyard.keys.wrapping import check_secret_size
 from sealyard.model.algorithms import KeyType
-from sealyard.model.errors import InvalidInputError, InvalidKeyError, KeyProviderError
+from sealyard.model.errors import InvalidKeyError, KeyProviderError
 
 _IN_TOKEN, _BY_DATA_KEY = b"\x01", b"\x02"
 _NONCE_LENGTH = 12
@@ -74,8 +74,7 @@ def wrap_secret(session: TokenSession, key: KeyObject, uri: str, secret: bytes, 
     The result is unwrapped again before it is returned, because some tokens choose the nonce themselves.
     """
     _check_wrapping_key(session, key, uri)
-    if not 1 <= len(secret) <= MAX_WRAPPED_SECRET_BYTES:
-        raise InvalidInputError(f"A secret to wrap must have 1 to {MAX_WRAPPED_SECRET_BYTES} bytes.")
+    check_secret_size(secret)
     encrypts = _encrypts(session, key)
     wrap, unwrap = (_wrap_in_token, _unwrap_in_token) if encrypts else (_wrap_by_data_key, _unwrap_by_data_key)
     wrapped = wrap(session, key, secret, associated_data)

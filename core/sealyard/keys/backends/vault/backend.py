@@ -24,8 +24,8 @@ from sealyard.keys.backends.vault.transit_keys import (
     read_transit_key,
     signing_parameters,
 )
-from sealyard.keys.provider import MAX_WRAPPED_SECRET_BYTES
 from sealyard.keys.worker_settings import VaultOptions
+from sealyard.keys.wrapping import check_secret_size
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.backend_keys import BackendKey, ListedKey
 from sealyard.model.errors import (
@@ -150,8 +150,7 @@ class VaultBackend:
         return self._parse(key.uri, native_id, answer.get("signature"))
 
     async def wrap(self, name: str, native_id: str, secret: bytes, associated_data: bytes) -> bytes:
-        if not 1 <= len(secret) <= MAX_WRAPPED_SECRET_BYTES:
-            raise InvalidInputError(f"A secret to wrap must have 1 to {MAX_WRAPPED_SECRET_BYTES} bytes.")
+        check_secret_size(secret)
         # Read the key first: a request to encrypt with an unknown key would create it if the policy permits that.
         key = await self._read(name)
         _require_wrapping_key(key)

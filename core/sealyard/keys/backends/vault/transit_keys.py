@@ -13,13 +13,14 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
 
-from sealyard.crypto.algorithms import SIGNATURES, SignatureScheme, SignatureSpec
+from sealyard.crypto.algorithms import SignatureScheme, SignatureSpec
+from sealyard.crypto.certificates import encode_public_key
+from sealyard.keys.capabilities import describe_capabilities
 from sealyard.model.algorithms import HashName, KeyType
 from sealyard.model.backend_keys import BackendKey
 from sealyard.model.errors import KeyProviderError, NotFoundError
-from sealyard.model.keys import KeyCapabilities
 
 TRANSIT_TYPES: Mapping[KeyType, str] = MappingProxyType(
     {
@@ -83,7 +84,9 @@ class TransitKey(msgspec.Struct, frozen=True):
                 kind=self.kind,
                 public_key=_read_public_key(self.kind, values) if is_signing_key else None,
                 certificate=_read_certificate(values) if is_signing_key else None,
-                capabilities=_describe_capabilities(self.kind),
+                capabilities=msgspec.structs.replace(
+                    describe_capabilities(self.kind), can_import=False, can_export=False
+                ),
             )
         except (ValueError, TypeError, KeyError, UnsupportedAlgorithm) as error:
             raise KeyProviderError(f"The public key of {self.uri} cannot be read ({type(error).__name__}).") from None
@@ -139,22 +142,11 @@ def parse_versioned_value(native_id: str, text: Any) -> bytes:
     return base64.b64decode(match[2], validate=True)
 
 
-def _describe_capabilities(kind: KeyType) -> KeyCapabilities:
-    specs = [spec for spec in SIGNATURES.values() if kind in spec.key_kinds]
-    return KeyCapabilities(
-        algorithms=tuple(spec.algorithm for spec in specs),
-        digests=tuple(dict.fromkeys(spec.hash for spec in specs if spec.hash is not None)),
-        can_wrap=kind is KeyType.AES_256,
-        can_generate=True,
-        can_rotate=True,
-    )
-
-
 def _read_public_key(kind: KeyType, values: Any) -> str:
     text: str = values["public_key"]
     load_raw_key = _RAW_KEY_LOADERS.get(kind)
     key = load_pem_public_key(text.encode()) if load_raw_key is None else load_raw_key(base64.b64decode(text))
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return encode_public_key(key)
 
 
 def _read_certificate(values: Any) -> str | None:

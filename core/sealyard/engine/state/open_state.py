@@ -1,0 +1,81 @@
+"""Open the store and the audit log of a workspace: in its folder, or in a database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from msgspec import UNSET
+
+from sealyard.audit.log import AuditLog
+from sealyard.audit.reader import AuditReader
+from sealyard.concurrency.threads import run_uncancellable
+from sealyard.engine.state.open_store import open_store, open_store_reader
+from sealyard.engine.state.opened_state import OpenedState
+from sealyard.jobs.bus import JobBus
+from sealyard.model.errors import WorkspaceError
+from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
+
+
+async def open_state(paths: WorkspacePaths, metadata: WorkspaceMetadata, bus: JobBus) -> OpenedState:
+    """Open and verify store and audit log. The workspace must be locked.
+
+    Raises the errors of :func:`~sealyard.engine.state.open_store.open_store` or
+    :func:`~sealyard.engine.state.open_postgres.open_postgres`, :class:`AuditVerificationError` if the audit log was
+    changed, and :class:`WorkspaceError` if the packages for a database are not installed.
+    """
+    if metadata.database is not UNSET:
+        with require_postgres_packages():
+            from sealyard.engine.state.open_postgres import open_postgres
+
+        return await open_postgres(metadata.database, metadata.id, bus)
+    store, keys = await open_store(paths, metadata, bus)
+    try:
+        audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
+    except BaseException:
+        await run_uncancellable(store.close)
+        raise
+    return OpenedState(store, audit, AuditReader(paths.audit), keys)
+
+
+def open_reader_state(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> OpenedState:
+    """Open the files of store and audit log for reading, without verifying them.
+
+    Raises :class:`WorkspaceError` if the store is in a database, and the errors of
+    :func:`~sealyard.engine.state.open_store.open_store_reader`.
+    """
+    require_files(metadata)
+    return OpenedState(open_store_reader(paths), None, AuditReader(paths.audit), None)
+
+
+def check_connection_string(connection_string: str) -> None:
+    """Raise :class:`UsageError` if the connection string of a database is invalid or contains a password.
+
+    Raises :class:`WorkspaceError` if the packages for a database are not installed.
+    """
+    with require_postgres_packages():
+        from sealyard.storage.postgres.connection import Database
+
+    Database(connection_string)
+
+
+@contextmanager
+def require_postgres_packages() -> Iterator[None]:
+    """Raise :class:`WorkspaceError` if an import in the block fails because a package is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise WorkspaceError(
+            f"PostgreSQL needs the Python package {error.name}, which is not installed.",
+            "Install the extra: pip install 'sealyard[postgres]'.",
+        ) from error
+
+
+def require_files(metadata: WorkspaceMetadata) -> None:
+    """Raise :class:`WorkspaceError` if the store of the workspace is in a database."""
+    if metadata.database is not UNSET:
+        raise WorkspaceError(
+            "The store of the workspace is in a database, which is only read by the engine that has it open.",
+            "Use the process that has the workspace open, or open it for writing.",
+        )

@@ -1,0 +1,83 @@
+"""Connections to the database, and the errors of PostgreSQL as errors of Sealyard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import conninfo
+
+from sealyard.model.errors import StorageError, UsageError
+from sealyard.model.safe_text import escape_text
+
+_SECRETS = ("password", "sslpassword")
+
+_DEFAULTS: dict[str, str | int] = {
+    "application_name": "sealyard",
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "target_session_attrs": "read-write",
+}
+"""Parameters unless the connection string has others: a lost connection is noticed within half a minute."""
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Database:
+    """The database that a connection string names. It can be used by several threads."""
+
+    def __init__(self, connection_string: str) -> None:
+        """Check the connection string of libpq, a URI or ``key=value`` pairs.
+
+        Raises :class:`UsageError` if it is invalid or contains a password.
+        """
+        parameters = _parse(connection_string)
+        if parameters is None:
+            raise UsageError(
+                "The connection string of the database is invalid.",
+                'Use a URI or key=value pairs of libpq, for example "service=sealyard".',
+            )
+        if any(parameters.get(name) for name in _SECRETS):
+            raise UsageError(
+                "The connection string of the database contains a password.",
+                "Store the password in the file that PGPASSFILE names, or in a service file of libpq.",
+            )
+        self._parameters = {**_DEFAULTS, **parameters}
+
+    def connect(self, *, autocommit: bool = True) -> Connection:
+        """Open a connection. With ``autocommit``, each statement is a transaction.
+
+        Raises :class:`StorageError` if the database cannot be reached or refuses the connection.
+        """
+        try:
+            # Without prepared statements, so that a pooler may assign another session to each transaction.
+            return psycopg.connect(autocommit=autocommit, prepare_threshold=None, **self._parameters)
+        except psycopg.Error as error:
+            reason = escape_text(" ".join(str(error).split()), 500)
+            raise StorageError(
+                f"Cannot connect to the database: {reason}.", "Check that it runs, and the connection string."
+            ) from None
+
+
+def _parse(connection_string: str) -> dict[str, Any] | None:
+    """Return the parameters of a connection string; None if it is invalid. libpq's error would contain a part of it."""
+    try:
+        return dict(conninfo.conninfo_to_dict(connection_string))
+    except psycopg.Error:
+        return None
+
+
+def storage_error(error: psycopg.Error, action: str) -> StorageError:
+    """Return the error for a statement that the database rejected, or that it did not answer.
+
+    Only the primary message is used, because the details of PostgreSQL contain values of rows.
+    """
+    reason = error.diag.message_primary or "the connection was lost"
+    state = f", SQLSTATE {error.sqlstate}" if error.sqlstate else ""
+    return StorageError(
+        f"The database failed while {action}: {escape_text(reason, 500)}{state}.",
+        "Check the log of the database server, then try again.",
+    )

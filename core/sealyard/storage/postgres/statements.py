@@ -1,0 +1,87 @@
+"""The SQL statements of the store."""
+
+from __future__ import annotations
+
+ACQUIRE_LEASE = """
+UPDATE sealyard.workspace
+SET term = term + 1, holder = %(holder)s, lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE id = %(workspace)s AND lease_until < clock_timestamp() AND format <= %(format)s
+RETURNING term, signed_term, generation, generation_id, previous_generation_id, position, next_seq, previous, cursor,
+  mac
+"""
+
+READ_LEASE = """
+SELECT format, holder, (extract(epoch FROM lease_until) - extract(epoch FROM clock_timestamp()))::float8
+FROM sealyard.workspace WHERE id = %(workspace)s
+"""
+
+RENEW_LEASE = """
+UPDATE sealyard.workspace SET lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE id = %(workspace)s AND term = %(term)s
+"""
+
+RELEASE_LEASE = """
+UPDATE sealyard.workspace SET holder = '', lease_until = '-infinity' WHERE id = %(workspace)s AND term = %(term)s
+"""
+
+CREATE_WORKSPACE = """
+INSERT INTO sealyard.workspace (id, format, term, holder, lease_until, signed_term, generation, generation_id,
+  previous_generation_id, position, next_seq, previous, cursor, mac)
+VALUES (%(workspace)s, %(format)s, %(term)s, %(holder)s, clock_timestamp() + make_interval(secs => %(seconds)s),
+  %(term)s, %(generation)s, %(generation_id)s, %(previous_generation_id)s, %(position)s, %(next_seq)s, %(previous)s,
+  %(cursor)s, %(mac)s)
+ON CONFLICT DO NOTHING
+"""
+
+TAKE_OVER = """
+UPDATE sealyard.workspace
+SET signed_term = %(term)s, generation = %(generation)s, generation_id = %(generation_id)s,
+  previous_generation_id = %(previous_generation_id)s, position = %(position)s, mac = %(mac)s
+WHERE id = %(workspace)s AND term = %(term)s AND position = %(position)s - 1
+"""
+"""Advances the position, so that no commit of an earlier term matches, even if its term was put back."""
+
+COMMIT = """
+WITH held AS (
+  UPDATE sealyard.workspace
+  SET position = %(position)s, next_seq = %(next_seq)s, previous = %(previous)s, cursor = %(cursor)s, mac = %(mac)s
+  WHERE id = %(workspace)s AND term = %(term)s AND position = %(position)s - 1
+  RETURNING position),
+put AS (
+  INSERT INTO sealyard.document (workspace, kind, id, body, position, mac)
+  SELECT %(workspace)s, t.kind, t.id, t.body::json, held.position, t.mac
+  FROM held, unnest(%(kinds)s::text[], %(ids)s::text[], %(bodies)s::text[], %(macs)s::bytea[]) AS t(kind, id, body, mac)
+  ON CONFLICT (workspace, kind, id) DO UPDATE
+  SET body = excluded.body, position = excluded.position, mac = excluded.mac),
+deleted AS (
+  DELETE FROM sealyard.document d
+  USING held, unnest(%(deleted_kinds)s::text[], %(deleted_ids)s::text[]) AS t(kind, id)
+  WHERE d.workspace = %(workspace)s AND d.kind = t.kind AND d.id = t.id),
+audited AS (
+  INSERT INTO sealyard.audit_entry (workspace, seq, line, at, author, change, resource, position)
+  SELECT %(workspace)s, t.seq, t.line, t.at, t.author, t.change, t.resource, held.position
+  FROM held, unnest(%(seqs)s::bigint[], %(lines)s::text[], %(times)s::timestamptz[], %(authors)s::text[],
+    %(changes)s::text[], %(resources)s::text[]) AS t(seq, line, at, author, change, resource)),
+published AS (
+  INSERT INTO sealyard.event (workspace, cursor, body, mac)
+  SELECT %(workspace)s, t.cursor, t.body::json, t.mac
+  FROM held, unnest(%(cursors)s::bigint[], %(events)s::text[], %(event_macs)s::bytea[]) AS t(cursor, body, mac)),
+trimmed AS (
+  DELETE FROM sealyard.event e USING held
+  WHERE e.workspace = %(workspace)s AND e.cursor <= %(cursor)s - %(kept_events)s)
+SELECT position FROM held
+"""
+"""Commits a group of batches, if the engine still holds the lease and the database has its last commit."""
+
+READ_OUTCOME = """
+SELECT term, position, mac FROM sealyard.workspace WHERE id = %(workspace)s FOR UPDATE
+"""
+"""Waits for a commit in progress, because of FOR UPDATE."""
+
+LOAD_DOCUMENTS = """
+SELECT kind, id, convert_to(body::text, 'UTF8'), position, mac FROM sealyard.document WHERE workspace = %(workspace)s
+"""
+
+LOAD_EVENTS = """
+SELECT cursor, convert_to(body::text, 'UTF8'), mac FROM sealyard.event WHERE workspace = %(workspace)s ORDER BY cursor
+"""

@@ -1,0 +1,22 @@
+"""Fixtures: a PostgreSQL server for the test session, and a database for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.postgres import PostgresServer, TestDatabase, running_server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[TestDatabase]:
+    """Yield a new database; it is dropped with its copies at the end."""
+    yield postgres_server.create_database()
+    postgres_server.drop_databases()

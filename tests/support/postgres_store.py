@@ -1,0 +1,31 @@
+"""Open stores in a test database."""
+
+from __future__ import annotations
+
+from sealyard.model.key_holder_messages import StoreGeneration
+from sealyard.storage.documents import TinyDocumentStore
+from sealyard.storage.frame_chain import StoreCredentials
+from sealyard.storage.postgres.connection import Database
+from sealyard.storage.postgres.journal import PgJournal
+from sealyard.storage.postgres.opening import PgStoreOpening
+from tests.support.store_helpers import CREDENTIALS, INDEXES
+
+
+def open_journal(
+    connection_string: str, recorded: StoreGeneration | None = None, credentials: StoreCredentials = CREDENTIALS
+) -> tuple[PgJournal, PgStoreOpening]:
+    """Verify the store, and take it over."""
+    opening = PgStoreOpening.start(Database(connection_string), credentials.workspace_id)
+    try:
+        opening.verify(credentials, recorded)
+        return opening.take_over(), opening
+    except BaseException:
+        opening.cancel()
+        raise
+
+
+def open_pg_store(
+    connection_string: str, recorded: StoreGeneration | None = None, credentials: StoreCredentials = CREDENTIALS
+) -> TinyDocumentStore:
+    journal, opening = open_journal(connection_string, recorded, credentials)
+    return TinyDocumentStore.open_journal(journal, opening.tables, opening.records, INDEXES)
