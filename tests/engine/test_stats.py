@@ -12,7 +12,12 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_empty_workspace_has_zero_counts(empty_harness: EngineHarness) -> None:
-    stats = await collect_stats(empty_harness.engine.store, empty_harness.engine.scheduler, empty_harness.engine.bus)
+    stats = await collect_stats(
+        empty_harness.engine.store,
+        empty_harness.engine.scheduler,
+        empty_harness.engine.bus,
+        empty_harness.engine.provider_monitor,
+    )
     assert dict(stats.tasks) == dict.fromkeys(TaskStatus, 0)
     assert (stats.queued, stats.workers, stats.pending_deliveries, stats.dead_letters) == (0, 0, 0, 0)
 
@@ -22,7 +27,9 @@ async def test_tasks_are_counted_by_status(harness: EngineHarness) -> None:
         await harness.package()
     await harness.cancel(await harness.package())
     await harness.done_package()
-    stats = await collect_stats(harness.engine.store, harness.engine.scheduler, harness.engine.bus)
+    stats = await collect_stats(
+        harness.engine.store, harness.engine.scheduler, harness.engine.bus, harness.engine.provider_monitor
+    )
     counts = {status: count for status, count in stats.tasks.items() if count}
     assert counts == {TaskStatus.WAITING: 3, TaskStatus.CANCELLED: 1, TaskStatus.DONE: 1}
 
@@ -32,6 +39,8 @@ async def test_queued_tasks_are_counted(harness: EngineHarness) -> None:
     for _ in range(3):
         await harness.approved_package()
     await harness.wait_until(lambda: harness.bus.jobs)
-    stats = await collect_stats(harness.engine.store, harness.engine.scheduler, harness.engine.bus)
+    stats = await collect_stats(
+        harness.engine.store, harness.engine.scheduler, harness.engine.bus, harness.engine.provider_monitor
+    )
     assert stats.queued == 2
     assert (stats.tasks[TaskStatus.RUNNING], stats.tasks[TaskStatus.SCHEDULED]) == (1, 2)

@@ -304,6 +304,7 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
         log_size, checkpointed_size = engine.audit.sizes()
         clock_warning = engine.clock_guard.warning()
         key_failures = engine.keys.failures(self._subject)
+        provider_failures = engine.provider_monitor.failures if engine.keys.may_see_all(self._subject) else ()
         return WorkspaceInfo(
             id=engine.metadata.id,
             name=engine.metadata.name,
@@ -319,10 +320,12 @@ class EmbeddedClient(AccessCalls, MessagingCalls):
             warnings=(
                 *engine.keys.warnings(self._subject, engine.repository.clock.now()),
                 *(failure.warning for failure in key_failures),
+                *(failure.warning for failure in provider_failures),
                 *engine.otp.warnings(self._subject),
                 *((str(clock_warning),) if clock_warning is not None else ()),
             ),
             clock_warning=clock_warning.to_info() if clock_warning is not None else None,
             key_failures=key_failures,
+            provider_failures=provider_failures,
             store_verified=not engine.read_only,
         )

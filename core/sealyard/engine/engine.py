@@ -28,6 +28,7 @@ from sealyard.engine.devices.configs import DeviceConfigs
 from sealyard.engine.devices.external_keys import ExternalKeys
 from sealyard.engine.devices.key_monitor import CHECK_INTERVAL, KeyMonitor
 from sealyard.engine.devices.keys import KeyRegistry
+from sealyard.engine.devices.provider_monitor import KeyProviderMonitor
 from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.health import HealthMonitor
@@ -98,8 +99,7 @@ class Engine:
         store, audit, audit_source, keys = state
         links = DownloadLinks(metadata.id, keys.link_key if keys else None)
         self.metadata, self.paths = metadata, paths
-        self.read_only = audit is None
-        self.store, self._state, self.bus = store, state, bus
+        self.store, self._state, self.bus, self.read_only = store, state, bus, audit is None
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
         self.repository = Repository(store, audit, self.events, clock)
         self._clock_record = ClockRecord(paths.clock)
@@ -119,7 +119,8 @@ class Engine:
         self.access = AccessAdministration(self.repository, self.permissions, impact, demo=metadata.demo)
         self.audit = AuditService(self.repository, self.permissions, audit_source)
         self.key_monitor = KeyMonitor(self.repository, bus, audit_source)
-        self.health = HealthMonitor(self.repository, bus, self.clock_guard, self.key_monitor)
+        self.provider_monitor = KeyProviderMonitor(self.repository, self.external_keys)
+        self.health = HealthMonitor(self.repository, bus, self.clock_guard, self.key_monitor, self.provider_monitor)
         self.tokens = AccessTokens(self.repository, self.permissions)
         self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
         self.role_sync = RoleSync(
@@ -211,7 +212,7 @@ class Engine:
         if work:
             loops.append(self.scheduler.run())
         if key_check_interval is not None:
-            loops.append(self.key_monitor.run(key_check_interval))
+            loops += [self.key_monitor.run(key_check_interval), self.provider_monitor.run()]
         self._loops = [asyncio.create_task(loop) for loop in loops]
         self._loops.append(asyncio.create_task(self._stop_after_fatal_error(tuple(self._loops))))
         for loop in self._loops:

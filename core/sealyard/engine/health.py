@@ -1,7 +1,8 @@
 """Health of an open workspace: the readiness check and statistics for monitoring.
 
 A workspace is ready if the store accepts a write, a worker responds, and every active key passed its last check (see
-:mod:`sealyard.engine.devices.key_monitor`). A certificate that expires within 30 days is a warning.
+:mod:`sealyard.engine.devices.key_monitor`). A certificate that expires within 30 days is a warning, and so is a key
+provider that does not work.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Iterable
 
 from sealyard.engine.devices.key_monitor import KeyMonitor
+from sealyard.engine.devices.provider_monitor import KeyProviderMonitor
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.repository import Repository
@@ -24,6 +26,7 @@ from sealyard.engine.state.tables import (
     TASKS,
 )
 from sealyard.jobs.bus import JobBus
+from sealyard.model.backend_keys import ProviderStatus
 from sealyard.model.certificate_validity import certificate_warnings
 from sealyard.model.errors import SealyardError
 from sealyard.model.health import Health, HealthCheck, WorkspaceStats
@@ -44,7 +47,11 @@ The period is short, so that operators soon see the effect of a repair.
 TIMEOUT_SECONDS = 10.0
 """How long a caller waits for a health check, which continues in the background afterwards."""
 
+PROVIDER_TIMEOUT_SECONDS = 4.0
+"""How long a health check waits for the key providers; afterwards, their last states are reported."""
+
 STORE, WORKER, CLOCK, CONFINEMENT, ANSWER = "store", "worker", "clock", "confinement", "answer"
+KEY_PROVIDER = "key-provider"
 """Names of the health checks, in addition to ``encryption-key``, ``signing-key`` and ``audit-key``.
 
 ``CONFINEMENT`` precedes the name of a measure that the kernel refused to the workers. ``ANSWER`` fails if the other
@@ -57,9 +64,17 @@ log = logging.getLogger(__name__)
 class HealthMonitor:
     """Checks the health of a workspace: one check at a time, shared by concurrent callers, with a cached result."""
 
-    def __init__(self, repository: Repository, bus: JobBus, clock_guard: ClockGuard, key_monitor: KeyMonitor) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        bus: JobBus,
+        clock_guard: ClockGuard,
+        key_monitor: KeyMonitor,
+        provider_monitor: KeyProviderMonitor,
+    ) -> None:
         self._repository = repository
         self._key_monitor = key_monitor
+        self._provider_monitor = provider_monitor
         self._key_generation = 0
         """The generation of the results of keys in ``_last_health``."""
         self._clock_guard = clock_guard
@@ -94,6 +109,7 @@ class HealthMonitor:
             key_checks = await self._key_monitor.check_new_keys()
             self._key_generation = self._key_monitor.generation
             checks += [self._build_key_check(check) for check in key_checks]
+            checks += map(_build_provider_check, await self._provider_monitor.check_within(PROVIDER_TIMEOUT_SECONDS))
         checks += self._list_refused_measures()
         checks.append(self._check_clock())
         health = self._last_health = self._build_health(checks)
@@ -152,7 +168,9 @@ class HealthMonitor:
         return self._build_health([HealthCheck(name=ANSWER, passed=False, detail=detail)])
 
 
-async def collect_stats(store: DocumentStore, scheduler: Scheduler, bus: JobBus) -> WorkspaceStats:
+async def collect_stats(
+    store: DocumentStore, scheduler: Scheduler, bus: JobBus, provider_monitor: KeyProviderMonitor
+) -> WorkspaceStats:
     """Return the current statistics of the workspace, counted by the store's indexes without reading any task.
 
     Must be called on the engine's event loop.
@@ -166,7 +184,16 @@ async def collect_stats(store: DocumentStore, scheduler: Scheduler, bus: JobBus)
         pending_notifications=store.count(NOTIFICATION_OUTBOX.name),
         failed_notifications=store.count(NOTIFICATION_DEAD_LETTERS.name),
         failing_keys=store.count(KEY_FAILURES.name),
+        key_providers={state.section: state.error is None for state in provider_monitor.states if state.section},
     )
+
+
+def _build_provider_check(state: ProviderStatus) -> HealthCheck:
+    """Return a check that has a warning if the provider does not work.
+
+    The check of an active key fails if its provider does not work. Without such a key, the workspace is ready.
+    """
+    return HealthCheck(name=KEY_PROVIDER, passed=True, subject=state.section, warning=state.warning)
 
 
 async def _run_check(name: str, key: str, probe: Awaitable[object]) -> HealthCheck:

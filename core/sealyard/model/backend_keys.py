@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sealyard.model.algorithms import KeyType
 from sealyard.model.base import FrozenStruct
-from sealyard.model.errors import ErrorInfo
+from sealyard.model.errors import ErrorInfo, error_from_info
 from sealyard.model.keys import KeyCapabilities
 
 
@@ -56,6 +56,14 @@ class ProviderStatus(FrozenStruct, frozen=True, kw_only=True):
     scheme: str
     key_prefix: str = ""
     error: ErrorInfo | None = None
+
+    @property
+    def warning(self) -> str:
+        """That the provider does not work, why, and what to do; empty if it works."""
+        if self.error is None:
+            return ""
+        error = error_from_info(self.error)
+        return f"The key provider {self.section} does not work: {error}" if self.section else str(error)
 
 
 class ProviderKeys(ProviderStatus, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     of live workers. ``pending_deliveries``: number of webhook messages still to be delivered. ``dead_letters``: number
     of webhook messages whose delivery was given up. ``pending_notifications`` and ``failed_notifications``: the same
     numbers for notifications. ``failing_keys``: number of active keys that failed their last check.
+    ``key_providers``: by name of a key provider, whether it passed its last check.
     """
 
     tasks: Mapping[TaskStatus, int]
@@ -53,3 +54,4 @@ class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     pending_notifications: int
     failed_notifications: int
     failing_keys: int = 0
+    key_providers: Mapping[str, bool] = {}

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 from sealyard.model.access import AclRule, Membership, Permission, Subject
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import AuditEntry
+from sealyard.model.backend_keys import ProviderStatus
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.device_configs import (
     DEFAULT_FORMAT,
@@ -358,7 +359,8 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     ``rights``: the subject's permissions, including those from groups. ``trust_note``: explains what dual control means
     in this workspace. ``audit_checkpointed``: number of audit entries that a checkpoint covers. ``clock_warning``: the
     one of the ``warnings`` that is about the system clock, if it is not trusted. ``key_failures``: the failed checks of
-    active keys that the subject may see. ``store_verified``: whether the process that has the workspace open has
+    active keys that the subject may see. ``provider_failures``: the key providers that failed their last check, for
+    subjects that may view keys. ``store_verified``: whether the process that has the workspace open has
     verified its documents with the key of the store; False if they were read from the files only.
     """
 
@@ -376,6 +378,7 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     clock_warning: ErrorInfo | None = None
     key_failures: tuple[KeyCheck, ...] = ()
+    provider_failures: tuple[ProviderStatus, ...] = ()
     store_verified: bool = True
 
 

@@ -42,6 +42,7 @@ STATS = WorkspaceStats(
     pending_notifications=4,
     failed_notifications=6,
     failing_keys=2,
+    key_providers={"seal": False, "corp": True},
 )
 EMPTY_STATS = WorkspaceStats(
     tasks=dict.fromkeys(TaskStatus, 0),
@@ -121,6 +122,8 @@ def test_workspace_stats_are_labelled_by_tenant() -> None:
     assert sample_value(samples, "notifications", state="waiting", tenant="acme") == 4
     assert sample_value(samples, "notifications", state="dead", tenant="acme") == 6
     assert sample_value(samples, "failing_keys", tenant="acme") == 2
+    assert sample_value(samples, "key_provider_up", provider="seal", tenant="acme") == 0
+    assert sample_value(samples, "key_provider_up", provider="corp", tenant="acme") == 1
     assert (
         sample_value(samples, "engine_up", tenant="acme"),
         sample_value(samples, "engine_up", tenant="umbrella"),

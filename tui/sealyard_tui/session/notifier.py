@@ -148,8 +148,8 @@ class Notifier:
             self._notify(escape_text(state.clock_warning), is_success=False, title="System clock")
 
     def _report_key_failures(self, state: SessionState) -> None:
-        """Notify administrators of each key that has failed its check, and when all keys work again."""
-        failures = state.key_failures if state.is_administrator else ()
+        """Notify administrators of each key or key provider that has failed its check, and when all work again."""
+        failures = (*state.provider_failures, *state.key_failures) if state.is_administrator else ()
         new_failures = [failure for failure in failures if failure not in self._reported_key_failures]
         have_recovered = bool(self._reported_key_failures) and not failures
         self._reported_key_failures = failures

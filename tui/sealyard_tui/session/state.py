@@ -53,6 +53,8 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     """Whether the data was verified with the key of the store, as far as is known."""
     key_failures: tuple[str, ...] = ()
     """What is wrong with the active keys that failed their last check. Untrusted texts."""
+    provider_failures: tuple[str, ...] = ()
+    """Why key providers do not work. Untrusted texts."""
     running: int = 0
     awaiting_my_approval: int = 0
     subject_names: SubjectNames = {}

@@ -56,8 +56,9 @@ class _Brevity(IntEnum):
 def format_status(state: SessionState, width: int, pending_changes: int = 0) -> tuple[Content, Content]:
     """Return the identity and the engine state in the longest form that fits into ``width`` columns.
 
-    If none fits, the shortest form is returned. The engine state always includes the numbers of failing keys, for
-    administrators, and of ``pending_changes``, if there are any, and whether separation of duties is enforced.
+    If none fits, the shortest form is returned. The engine state always includes the numbers of failing keys and key
+    providers, for administrators, and of ``pending_changes``, if there are any, and whether separation of duties is
+    enforced.
     """
     pending = Content.styled(f"{pending_changes} pending ", "$warning bold") if pending_changes else Content("")
     keys = _format_key_failures(state)
@@ -71,8 +72,11 @@ def format_status(state: SessionState, width: int, pending_changes: int = 0) -> 
 
 
 def _format_key_failures(state: SessionState) -> Content:
-    count = len(state.key_failures) if state.is_administrator else 0
-    return Content.styled(f"{format_count(count, 'key')} failing ", "$error bold") if count else Content("")
+    if not state.is_administrator:
+        return Content("")
+    counts = ((len(state.provider_failures), "key provider"), (len(state.key_failures), "key"))
+    text = "".join(f"{format_count(count, noun)} failing " for count, noun in counts if count)
+    return Content.styled(text, "$error bold")
 
 
 def state_summary(state: SessionState) -> list[str]:
@@ -90,7 +94,7 @@ def state_summary(state: SessionState) -> list[str]:
         lines.append(f"Read only: {escape_text(state.read_only_reason)}")
     if state.clock_warning:
         lines.append(escape_text(state.clock_warning))
-    lines += [escape_text(failure) for failure in state.key_failures]
+    lines += [escape_text(failure) for failure in (*state.provider_failures, *state.key_failures)]
     if state.engine is EngineState.RECONNECTING:
         lines.append(_connection_summary(state.connection))
     return lines

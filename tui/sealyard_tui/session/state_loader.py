@@ -47,6 +47,7 @@ class WorkspaceData(FrozenStruct, frozen=True, kw_only=True):
             clock_warning=error_text(clock_warning, keys) if clock_warning is not None else "",
             store_verified=info.store_verified,
             key_failures=tuple(failure.warning for failure in info.key_failures),
+            provider_failures=tuple(failure.warning for failure in info.provider_failures),
             running=counts.by_status.get(TaskStatus.RUNNING, 0),
             awaiting_my_approval=counts.awaiting_my_approval,
             subject_names=state.subject_names if self.subject_names is None else self.subject_names,

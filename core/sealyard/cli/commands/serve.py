@@ -137,6 +137,7 @@ async def _open_engines(
 ) -> dict[str, EngineHandle]:
     """Open the engine of each tenant, which checks its keys every ``key_check_interval`` seconds.
 
+    Starts a check of the key providers, so that the log shows at once which of them do not work.
     If one cannot be opened, close the others and raise its error.
     """
     from sealyard.client.engine_handle import EngineHandle
@@ -147,6 +148,7 @@ async def _open_engines(
             engines[name] = await EngineHandle.open(
                 folder, purpose="serve", key_holder=key_holder, key_check_interval=key_check_interval
             )
+            await engines[name].run(engines[name].engine.provider_monitor.check_within(0))
     except BaseException:
         for engine in engines.values():
             await engine.close()

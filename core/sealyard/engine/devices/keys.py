@@ -117,9 +117,12 @@ class KeyRegistry:
             for warning in warnings
         )
 
+    def may_see_all(self, subject: str) -> bool:
+        return self._permissions.is_allowed(subject, Action.VIEW, resource_type_uri(ResourceType.KEY))
+
     def _may_see(self, subject: str, uri: str) -> bool:
         """Return whether ``subject`` may view all keys, or a device configuration that uses the key ``uri``."""
-        return self._permissions.is_allowed(subject, Action.VIEW, resource_type_uri(ResourceType.KEY)) or any(
+        return self.may_see_all(subject) or any(
             uri in device.key_uris and self._permissions.is_allowed(subject, Action.VIEW, device_resource(device.id))
             for device in self._repository.list_all(DEVICES)
         )

@@ -76,6 +76,12 @@ class Metrics:
         self._failing_keys = Gauge(
             "sealyard_failing_keys", "Active keys that failed their last check.", ("tenant",), registry=registry
         )
+        self._key_providers = Gauge(
+            "sealyard_key_provider_up",
+            "Whether the key provider passed its last check.",
+            ("provider", "tenant"),
+            registry=registry,
+        )
         Info("sealyard_build", "Version of Sealyard.", registry=registry).info({"version": version("sealyard")})
 
     def observe(self, request: RequestRecord) -> None:
@@ -101,6 +107,7 @@ class Metrics:
             self._webhooks,
             self._notifications,
             self._failing_keys,
+            self._key_providers,
         ):
             gauge.clear()  # otherwise, an unresponsive engine's last values would remain
         for tenant, stats in stats_by_tenant.items():
@@ -119,6 +126,8 @@ class Metrics:
         self._notifications.labels("waiting", tenant).set(stats.pending_notifications)
         self._notifications.labels("dead", tenant).set(stats.failed_notifications)
         self._failing_keys.labels(tenant).set(stats.failing_keys)
+        for provider, is_up in stats.key_providers.items():
+            self._key_providers.labels(provider, tenant).set(is_up)
 
 
 def metrics_handler(
@@ -151,10 +160,11 @@ def _is_local_request(request: Request[Any, Any, Any]) -> bool:
 
 
 async def _collect_stats(engine_handle: EngineHandle) -> WorkspaceStats | None:
+    engine = engine_handle.engine
     try:
         async with asyncio.timeout(TIMEOUT):
             return await engine_handle.run(
-                collect_stats(engine_handle.engine.store, engine_handle.engine.scheduler, engine_handle.engine.bus)
+                collect_stats(engine.store, engine.scheduler, engine.bus, engine.provider_monitor)
             )
     except Exception:
         # A failing engine must not hide the metrics of the others.
