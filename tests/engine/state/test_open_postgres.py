@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from msgspec import UNSET
 
 from sealyard.audit.proof import prove_inclusion
+from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
 from sealyard.engine.engine import open_reader
 from sealyard.engine.workspace import load_metadata
@@ -23,11 +26,13 @@ from sealyard.model.errors import (
     WorkspaceError,
     WorkspaceLockedError,
 )
+from sealyard.storage import postgres
 from sealyard.storage.postgres import lease
 from tests.engine.conftest import open_workspace
 from tests.support.engine_harness import ADMIN, DEV, EngineHarness
 from tests.support.limits import TIMEOUT
 from tests.support.postgres import TestDatabase
+from tests.support.programs import require
 
 pytestmark = pytest.mark.anyio
 
@@ -106,6 +111,20 @@ async def test_log_verifies_and_proves_its_entries(pg_harness: EngineHarness) ->
     assert report.size == report.checkpointed_size > 10
     proof = prove_inclusion(source, 5)
     assert proof.verify(source.read_public_key())[1].seq == 5
+
+
+async def test_psql_exports_the_log_as_files(pg_harness: EngineHarness, database: TestDatabase, tmp_path: Path) -> None:
+    """As the documentation shows."""
+    await pg_harness.done_package()
+    await pg_harness.close()
+    readme = (Path(postgres.__file__).parent / "README.md").read_text()
+    commands = re.findall(r"^    psql -At (-c .*) > (\S+)$", readme, re.MULTILINE)
+    assert [name for _, name in commands] == ["segment-000000.jsonl", "checkpoints.txt", "audit-key.pem"]
+    for arguments, name in commands:
+        query = arguments.removeprefix('-c "').removesuffix('"').replace("…", "w1")
+        command = [require("psql"), "-d", database.connection_string, "-At", "-c", query]
+        (tmp_path / name).write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert verify_log(AuditReader(tmp_path)) == verify_log(pg_harness.audit_source)
 
 
 async def test_pages_of_entries_match_filters(pg_harness: EngineHarness) -> None:
