@@ -37,8 +37,9 @@ from tests.support.programs import require
 pytestmark = pytest.mark.anyio
 
 CHANGED_LOGS = {
-    "text of an entry": "UPDATE sealyard.audit_entry SET line = replace(line, 'DEVICE_CONFIG', 'DEVICE_CONFIX')",
-    "first entry": "UPDATE sealyard.audit_entry SET line = replace(line, '\"seq\":0', '\"seq\":9') WHERE seq = 0",
+    "text of an entry": "UPDATE sealyard.audit_entry SET line = replace(line::text, 'DEVICE', 'DEVISE')::json",
+    "first entry": """
+        UPDATE sealyard.audit_entry SET line = replace(line::text, '"seq":0', '"seq":9')::json WHERE seq = 0""",
     "entry in the middle removed": "DELETE FROM sealyard.audit_entry WHERE seq = 3",
     "newest entry removed": """
         DELETE FROM sealyard.audit_entry WHERE seq = (SELECT max(seq) FROM sealyard.audit_entry)""",
@@ -48,7 +49,7 @@ CHANGED_LOGS = {
         WHERE (a.seq, b.seq) IN ((3, 4), (4, 3))""",
     "entry repeated": """
         INSERT INTO sealyard.audit_entry
-        SELECT workspace, seq + 1, line, at, author, change, resource, position FROM sealyard.audit_entry
+        SELECT workspace, seq + 1, line, position FROM sealyard.audit_entry
         WHERE seq = (SELECT max(seq) FROM sealyard.audit_entry)""",
     "checkpoints removed": "DELETE FROM sealyard.audit_checkpoint",
     "newest checkpoints removed": """
@@ -87,7 +88,9 @@ async def test_audit_entries_are_committed_with_their_unit_of_work(
     entries = await pg_harness.audit_entries()
     assert count(database, "audit_entry") == len(entries)
     assert pg_harness.engine.store.pending_audit() == []
-    positions = "SELECT count(*) FROM sealyard.audit_entry JOIN sealyard.document USING (position) WHERE resource = %s"
+    positions = (
+        "SELECT count(*) FROM sealyard.audit_entry JOIN sealyard.document USING (position) WHERE line->>'resource' = %s"
+    )
     assert database.execute(positions, (f"TASK:{task.id}",))[0][0] > 0
 
 
@@ -156,7 +159,9 @@ async def test_changed_log_is_refused(pg_harness: EngineHarness, database: TestD
 
 async def test_verify_names_the_changed_entry(pg_harness: EngineHarness, database: TestDatabase) -> None:
     await pg_harness.close()
-    database.execute("UPDATE sealyard.audit_entry SET line = replace(line, 'seq\":3', 'seq\":4') WHERE seq = 3")
+    database.execute(
+        "UPDATE sealyard.audit_entry SET line = replace(line::text, 'seq\":3', 'seq\":4')::json WHERE seq = 3"
+    )
     with pytest.raises(AuditVerificationError, match="audit_entry, row 3") as caught:
         verify_log(pg_harness.audit_source)
     assert caught.value.seq == 3
