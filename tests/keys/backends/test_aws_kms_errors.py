@@ -23,7 +23,7 @@ from sealyard.model.errors import (
     SealyardError,
 )
 from sealyard.model.provider_settings import ProviderSettings, Secrets
-from tests.support.backend_access import opening_error
+from tests.support.ministack import catch_kms_error
 from tests.support.ports import ReservedPort
 from tests.support.programs import require_module
 from tests.support.scripted_service import ScriptedResponse, ScriptedService, kms_failure, run_scripted_service
@@ -163,13 +163,9 @@ def test_list_has_the_keys_of_all_pages() -> None:
         assert script.requests[1:4] == ["ListAliases", "ListKeys", "ListKeys"]
 
 
-def open_error(settings: ProviderSettings) -> KeyProviderError:
-    return opening_error(AwsKmsBackend, settings, CREDENTIALS)
-
-
 def test_unreachable_service_is_unavailable() -> None:
     with ReservedPort() as port:
-        error = open_error(settings_for(f"http://127.0.0.1:{port.number}"))
+        error = catch_kms_error(settings_for(f"http://127.0.0.1:{port.number}"), CREDENTIALS)
     assert isinstance(error, KeyProviderUnavailableError)
     assert "is not reachable" in error.message
 
@@ -177,7 +173,7 @@ def test_unreachable_service_is_unavailable() -> None:
 def test_service_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        error = open_error(settings_for(f"http://127.0.0.1:{server.getsockname()[1]}"))
+        error = catch_kms_error(settings_for(f"http://127.0.0.1:{server.getsockname()[1]}"), CREDENTIALS)
     assert isinstance(error, KeyProviderUnavailableError)
     assert "does not answer in time" in error.message
 
@@ -185,20 +181,20 @@ def test_service_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyP
 def test_untrusted_certificate_is_explained(tmp_path: Path) -> None:
     certificate, key = create_cert_pair(tmp_path, "server")
     with run_scripted_service(SUCCESS, certificate=certificate, key=key) as script:
-        error = open_error(settings_for(script.url))
+        error = catch_kms_error(settings_for(script.url), CREDENTIALS)
     assert not isinstance(error, KeyProviderUnavailableError)
     assert "is not trusted" in error.message
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1", "https://me:password@kms.example", "https://kms.example/?a=b"])
 def test_unsafe_endpoint_is_refused(url: str) -> None:
-    error = open_error(settings_for(url))
+    error = catch_kms_error(settings_for(url), CREDENTIALS)
     assert "password" not in str(error)
 
 
 def test_missing_sdk_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    error = open_error(settings_for("http://127.0.0.1:1"))
+    error = catch_kms_error(settings_for("http://127.0.0.1:1"), CREDENTIALS)
     assert "not installed" in error.message
     assert "sealyard[aws]" in error.hint
 
@@ -207,7 +203,7 @@ def test_missing_sdk_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     "options", [{}, {"region": "Frankfurt"}, {"region": "eu-central-1", "signatures_per_second": 0}]
 )
 def test_invalid_options_are_explained(options: dict[str, object]) -> None:
-    error = open_error(ProviderSettings(name="cloud", provider="awskms", options=options))
+    error = catch_kms_error(ProviderSettings(name="cloud", provider="awskms", options=options), CREDENTIALS)
     assert "settings of the key provider cloud are not valid" in error.message
 
 
