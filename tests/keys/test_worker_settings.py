@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from sealyard.keys import worker_settings
+from sealyard.keys.provider_options import OPTION_TYPES
 from sealyard.keys.worker_settings import (
-    OPTION_TYPES,
     ProviderSection,
     load_worker_settings,
-    worker_settings_schema,
 )
+from sealyard.keys.worker_settings_schema import build_worker_settings_schema
 from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_routes import ProviderRoute
 from sealyard.model.provider_settings import ProcessSettings
@@ -65,14 +65,14 @@ def test_example_is_valid(paths: WorkspacePaths) -> None:
 
 
 def test_schema_file_is_current() -> None:
-    expected = msgspec.json.format(msgspec.json.encode(worker_settings_schema()), indent=2) + b"\n"
-    assert SCHEMA.read_bytes() == expected, "write worker_settings_schema() to worker.schema.json"
+    expected = msgspec.json.format(msgspec.json.encode(build_worker_settings_schema()), indent=2) + b"\n"
+    assert SCHEMA.read_bytes() == expected, "write build_worker_settings_schema() to worker.schema.json"
 
 
 def test_schema_accepts_and_rejects_like_the_loader() -> None:
     import tomllib
 
-    validator = Draft202012Validator(worker_settings_schema())
+    validator = Draft202012Validator(build_worker_settings_schema())
     Draft202012Validator.check_schema(validator.schema)
     assert validator.is_valid(tomllib.loads(EXAMPLE.read_text()))
     for text in (SECTION + 'modul = "x"', SECTION.replace("/m.so", "m.so"), '[keys.a]\ntoken = "a"', "[other]"):
@@ -131,7 +131,7 @@ def test_key_services_use_the_network_unless_it_is_forbidden(
     paths: WorkspacePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = '[keys.a]\nprovider = "{}"\n{}\n'
-    monkeypatch.setattr(worker_settings, "NETWORK_PROVIDERS", frozenset({"cloud"}))
+    monkeypatch.setattr(worker_settings, "NETWORK_SCHEMES", frozenset({"cloud"}))
     for provider, line, expected in (
         ("acme", "", False),
         ("acme", "network = true", True),

@@ -35,7 +35,7 @@ from sealyard.keys.backends.aws_kms.kms_keys import (
 from sealyard.keys.backends.aws_kms.names import KmsName, parse_kms_name
 from sealyard.keys.backends.aws_kms.rate_limit import SignatureLimiter
 from sealyard.keys.backends.signing_requests import check_signing_request
-from sealyard.keys.worker_settings import AwsKmsOptions
+from sealyard.keys.provider_options import AwsKmsOptions
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.backend_keys import BackendKey, ListedKey
 from sealyard.model.errors import (

@@ -24,7 +24,7 @@ from sealyard.keys.backends.vault.transit_keys import (
     read_transit_key,
     signing_parameters,
 )
-from sealyard.keys.worker_settings import VaultOptions
+from sealyard.keys.provider_options import VaultOptions
 from sealyard.keys.wrapping import check_secret_size
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.backend_keys import BackendKey, ListedKey
