@@ -33,7 +33,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_checks import KeyCheck
-from sealyard.model.key_uris import parse_certificate_reference, parse_key_uri
+from sealyard.model.key_uris import LOCAL_SCHEME, parse_certificate_reference, parse_key_uri
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent, KeyRegistration
 from sealyard.model.worker_messages import (
@@ -47,8 +47,6 @@ from sealyard.model.worker_messages import (
     RegisterKey,
     RotateKey,
 )
-
-LOCAL_SCHEME = "local"
 
 NAME_NUMBER_LIMIT = 100
 """Exclusive upper limit of the number that is appended to the name of a generated key."""
