@@ -117,7 +117,7 @@ def test_invalid_settings_are_explained(paths: WorkspacePaths, text: str, messag
     load_error(paths, text)
 
 
-def test_process_of_a_provider_is_set_up(paths: WorkspacePaths) -> None:
+def test_process_settings_are_loaded(paths: WorkspacePaths) -> None:
     (section,) = load(
         paths, SECTION + "paths = ['/var/lib/tokens']\nenvironment.SOFTHSM2_CONF = '/etc/s.conf'\nunix_sockets = true"
     )
@@ -127,9 +127,7 @@ def test_process_of_a_provider_is_set_up(paths: WorkspacePaths) -> None:
     assert section.settings.options == {"module": "/m.so", "token": "seal"}
 
 
-def test_key_services_use_the_network_unless_it_is_forbidden(
-    paths: WorkspacePaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_key_services_have_network_by_default(paths: WorkspacePaths, monkeypatch: pytest.MonkeyPatch) -> None:
     text = '[keys.a]\nprovider = "{}"\n{}\n'
     monkeypatch.setattr(worker_settings, "NETWORK_SCHEMES", frozenset({"cloud"}))
     for provider, line, expected in (
@@ -156,7 +154,7 @@ def test_folder_of_a_library_is_readable(paths: WorkspacePaths) -> None:
     assert section.find_option_paths(paths.root) == (Path("/m.so"),)
 
 
-def test_null_character_in_an_option_is_no_failure(paths: WorkspacePaths) -> None:
+def test_null_character_in_option_is_accepted(paths: WorkspacePaths) -> None:
     (section,) = load(paths, SECTION.replace("/m.so", "/m\\u0000.so"))
     assert section.find_option_paths(paths.root) == (Path("/m\0.so"),)
 
@@ -220,7 +218,7 @@ def test_variable_names_another_file(paths: WorkspacePaths, tmp_path: Path) -> N
     assert load_worker_settings(paths, environ, tenant="acme") == ()
 
 
-def test_settings_that_others_can_write_are_refused(paths: WorkspacePaths) -> None:
+def test_writable_settings_are_refused(paths: WorkspacePaths) -> None:
     load(paths, SECTION)
     for mode in (0o620, 0o602):
         paths.worker_settings.chmod(mode)

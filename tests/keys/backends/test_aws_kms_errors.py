@@ -94,7 +94,7 @@ def test_denied_request_is_not_repeated() -> None:
         assert script.requests == ["ListAliases", "DescribeKey"]
 
 
-def test_key_that_is_not_a_key_is_refused() -> None:
+def test_unsupported_key_spec_is_refused() -> None:
     metadata = {"Arn": "arn:aws:kms:eu-central-1:000000000000:key/1", "KeySpec": "SM2", "KeyUsage": "SIGN_VERIFY"}
     with run_scripted_service(SUCCESS, ScriptedResponse(200, json.dumps({"KeyMetadata": metadata}))) as script:
         assert "type or usage" in asyncio.run(describe_with(script)).message
@@ -121,7 +121,7 @@ def respond_with_key(arn: str) -> ScriptedResponse:
     return ScriptedResponse(200, json.dumps({"KeyMetadata": {**NEW_KEY, "Arn": arn}}))
 
 
-def test_alias_whose_response_was_lost_is_accepted() -> None:
+def test_lost_alias_response_is_accepted() -> None:
     """The SDK sends the request to create the alias again, and the service refuses the second one."""
     not_found, exists = kms_failure(400, "NotFoundException"), kms_failure(400, "AlreadyExistsException")
     key = respond_with_key(NEW_KEY["Arn"])
@@ -130,7 +130,7 @@ def test_alias_whose_response_was_lost_is_accepted() -> None:
         assert script.requests[-2:] == ["CreateAlias", "DescribeKey"]
 
 
-def test_key_is_deleted_if_another_one_gets_its_alias() -> None:
+def test_occupied_alias_deletes_the_key() -> None:
     not_found, exists = kms_failure(400, "NotFoundException"), kms_failure(400, "AlreadyExistsException")
     key, other_key = respond_with_key(NEW_KEY["Arn"]), respond_with_key("arn:aws:kms:eu-central-1:111122223333:key/1")
     with run_scripted_service(SUCCESS, not_found, key, exists, other_key, SUCCESS) as script:
@@ -139,7 +139,7 @@ def test_key_is_deleted_if_another_one_gets_its_alias() -> None:
         assert script.requests[-1] == "ScheduleKeyDeletion"
 
 
-def test_key_whose_alias_is_uncertain_is_kept_and_named() -> None:
+def test_uncertain_alias_keeps_the_key() -> None:
     not_found, failure = kms_failure(400, "NotFoundException"), kms_failure(500, "KMSInternalException")
     with run_scripted_service(SUCCESS, not_found, respond_with_key(NEW_KEY["Arn"]), failure) as script:
         with pytest.raises(KeyProviderUnavailableError, match=r"The new key .*key/new may have no alias"):
@@ -170,7 +170,7 @@ def test_unreachable_service_is_unavailable() -> None:
     assert "is not reachable" in error.message
 
 
-def test_service_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_service_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         error = catch_kms_error(settings_for(f"http://127.0.0.1:{server.getsockname()[1]}"), CREDENTIALS)
@@ -207,7 +207,7 @@ def test_invalid_options_are_explained(options: dict[str, object]) -> None:
     assert "settings of the key provider cloud are not valid" in error.message
 
 
-def test_limiter_permits_the_signatures_of_a_second_at_once() -> None:
+def test_limiter_permits_one_second_at_once() -> None:
     now = 100.0
     limiter = SignatureLimiter(4, lambda: now)
 

@@ -52,7 +52,7 @@ def test_other_names_are_not_found(ministack: MiniStack, name: str) -> None:
     asyncio.run(scenario())
 
 
-def test_key_of_another_region_or_account_is_explained(ministack: MiniStack) -> None:
+def test_other_region_or_account_is_explained(ministack: MiniStack) -> None:
     async def scenario() -> None:
         async with open_kms(ministack.settings(account=ACCOUNT)) as backend:
             for region, account, expected in (
@@ -122,7 +122,7 @@ def test_list_has_aliases_and_keys_without_alias(ministack: MiniStack) -> None:
     asyncio.run(scenario())
 
 
-def test_rotation_moves_the_alias_to_a_key_with_the_same_policy(ministack: MiniStack) -> None:
+def test_rotation_keeps_the_key_policy(ministack: MiniStack) -> None:
     async def scenario() -> None:
         kms = ministack.client("kms")
         async with open_kms(ministack.settings()) as backend:
@@ -146,7 +146,7 @@ def test_rotation_moves_the_alias_to_a_key_with_the_same_policy(ministack: MiniS
     asyncio.run(scenario())
 
 
-def test_key_named_by_its_arn_is_not_rotated(ministack: MiniStack) -> None:
+def test_key_named_by_arn_cannot_rotate(ministack: MiniStack) -> None:
     async def scenario() -> None:
         async with open_kms(ministack.settings()) as backend:
             _, key = await backend.generate(new_alias(), KeyType.EC_P256)
@@ -176,7 +176,7 @@ def test_key_with_imported_material_is_not_rotated(ministack: MiniStack) -> None
 
 
 @pytest.mark.parametrize("can_delete", [True, False])
-def test_key_without_its_alias_is_deleted_or_named(ministack: MiniStack, can_delete: bool) -> None:
+def test_refused_alias_deletes_or_names_key(ministack: MiniStack, can_delete: bool) -> None:
     actions = ["kms:DescribeKey", "kms:CreateKey", "kms:GetKeyPolicy"]
     if can_delete:
         actions.append("kms:ScheduleKeyDeletion")
@@ -219,7 +219,7 @@ def test_state_of_the_key_is_explained(ministack: MiniStack) -> None:
     asyncio.run(scenario())
 
 
-def test_message_above_the_limit_is_refused_with_an_alternative(ministack: MiniStack) -> None:
+def test_message_above_limit_names_an_alternative(ministack: MiniStack) -> None:
     async def scenario() -> None:
         async with open_kms(ministack.settings()) as backend:
             name, key = await backend.generate(new_alias(), KeyType.ED25519)
@@ -258,7 +258,7 @@ def own_server(tmp_path: Path) -> Iterator[MiniStack]:
         yield server
 
 
-def test_work_continues_after_the_server_was_killed(own_server: MiniStack) -> None:
+def test_backend_recovers_after_server_crash(own_server: MiniStack) -> None:
     async def scenario() -> None:
         async with open_kms(own_server.settings()) as backend:
             name, key = await backend.generate(new_alias(), KeyType.EC_P256)

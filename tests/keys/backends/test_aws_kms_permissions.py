@@ -59,7 +59,7 @@ def documented_policy(name: str, signing_key: str = "*", wrapping_key: str = "*"
     return policy
 
 
-def test_documented_policy_permits_only_the_use_of_its_keys(ministack: MiniStack) -> None:
+def test_documented_policy_permits_use_only(ministack: MiniStack) -> None:
     """Unlike AWS, the emulator evaluates aliases without their keys, and changes of aliases without any resource."""
     policy = documented_policy("manage")
     policy["Statement"] += allow("kms:CreateAlias", "kms:UpdateAlias")["Statement"]

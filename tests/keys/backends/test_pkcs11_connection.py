@@ -172,7 +172,7 @@ def test_lost_object_is_searched_again(softhsm: SoftHsm, monkeypatch: pytest.Mon
     asyncio.run(scenario())
 
 
-def test_key_removed_by_other_program_is_not_found(own_softhsm: SoftHsm) -> None:
+def test_removed_key_is_not_found(own_softhsm: SoftHsm) -> None:
     async def scenario() -> None:
         async with open_token_backend(make_settings(sessions=1), make_secrets()) as backend:
             _, key = await backend.generate(NAME, KeyType.EC_P256)

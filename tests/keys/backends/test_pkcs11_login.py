@@ -79,7 +79,7 @@ def test_module_is_usable_after_failed_open(softhsm: SoftHsm) -> None:
     asyncio.run(scenario())
 
 
-def test_module_that_locks_is_called_by_several_threads(softhsm: SoftHsm) -> None:
+def test_module_with_locks_is_parallel(softhsm: SoftHsm) -> None:
     barrier = threading.Barrier(4)
 
     async def scenario() -> None:
@@ -90,7 +90,7 @@ def test_module_that_locks_is_called_by_several_threads(softhsm: SoftHsm) -> Non
     asyncio.run(scenario())
 
 
-def test_module_that_cannot_lock_is_called_by_one_thread(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_without_locks_is_serial(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
     functions = SimpleNamespace(contents=SimpleNamespace(initialize=lambda _: 0xA))
     monkeypatch.setattr(module_module, "_modules", {})
     monkeypatch.setattr(module_module, "_has_one_function_list", lambda _: True)
@@ -196,7 +196,7 @@ def test_pin_is_in_no_output(own_softhsm: SoftHsm, capfd: pytest.CaptureFixture[
     assert "another canary" not in output
 
 
-def test_wrong_pin_of_one_signature_is_not_tried_again(own_softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_signature_pin_is_not_retried(own_softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = 0
 
     def refuse(*_: Any) -> bytes:

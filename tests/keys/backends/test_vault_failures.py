@@ -31,7 +31,7 @@ def own_server(tmp_path: Path) -> Iterator[OpenBao]:
         yield server
 
 
-def test_sealed_and_killed_server_can_be_used_again(own_server: OpenBao) -> None:
+def test_backend_recovers_after_seal_and_kill(own_server: OpenBao) -> None:
     async def scenario() -> None:
         async with open_vault(*own_server.approle()) as backend:
             name, key = await backend.generate(new_name(), KeyType.ED25519)
@@ -60,7 +60,7 @@ def test_sealed_and_killed_server_can_be_used_again(own_server: OpenBao) -> None
     asyncio.run(scenario())
 
 
-def test_work_continues_after_the_server_was_killed(own_server: OpenBao) -> None:
+def test_backend_recovers_after_server_crash(own_server: OpenBao) -> None:
     async def scenario() -> None:
         async with open_vault(*own_server.approle()) as backend:
             name, key = await backend.generate(new_name(), KeyType.EC_P256)
@@ -103,7 +103,7 @@ def test_work_continues_after_the_server_was_killed(own_server: OpenBao) -> None
         (503, '{"errors":["Vault is sealed"]}', "is sealed or not ready"),
     ],
 )
-def test_status_of_a_server_that_is_not_ready_is_unavailable(status: int, body: str, words: str) -> None:
+def test_unready_server_is_unavailable(status: int, body: str, words: str) -> None:
     error = scripted_error(ScriptedResponse(status, body))
     assert type(error) is KeyProviderUnavailableError
     assert words in error.message
@@ -131,7 +131,7 @@ def test_unreachable_server_is_unavailable(openbao: OpenBao) -> None:
     assert "is not reachable" in error.message
 
 
-def test_server_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"

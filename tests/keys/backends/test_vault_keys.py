@@ -47,7 +47,7 @@ def test_missing_permission_names_key_and_path(openbao: OpenBao) -> None:
     asyncio.run(scenario())
 
 
-def test_documented_policy_permits_only_the_use_of_its_keys(openbao: OpenBao) -> None:
+def test_documented_policy_permits_use_only(openbao: OpenBao) -> None:
     openbao.write_policy(read_policy("vault", "use"), "user")
     token = Secrets(values={"token": openbao.create_token(policies=["user"])})
 
@@ -93,7 +93,7 @@ def test_list_omits_keys_that_cannot_be_used(openbao: OpenBao) -> None:
     asyncio.run(scenario())
 
 
-def test_deleted_key_that_can_be_restored_is_not_found(openbao: OpenBao) -> None:
+def test_soft_deleted_key_is_not_found(openbao: OpenBao) -> None:
     async def scenario() -> None:
         async with open_vault(*openbao.approle()) as backend:
             name, _ = await backend.generate(new_name(), KeyType.ED25519)
@@ -132,7 +132,7 @@ def test_wrap_does_not_create_an_unknown_key(openbao: OpenBao) -> None:
     asyncio.run(scenario())
 
 
-def test_engine_that_cannot_be_used_is_explained(openbao: OpenBao) -> None:
+def test_unusable_secrets_engine_is_explained(openbao: OpenBao) -> None:
     openbao.send("POST", "sys/mounts/secret-store", {"type": "kv"})
     secrets = Secrets(values={"token": openbao.root_token.encode()})
     assert "is not a Transit engine" in catch_vault_error(openbao.settings(mount="secret-store"), secrets).message
@@ -188,7 +188,7 @@ def test_digest_is_never_sent_for_pure_algorithms(openbao: OpenBao) -> None:
     asyncio.run(scenario())
 
 
-def test_message_above_the_limit_of_the_server_is_explained(openbao: OpenBao) -> None:
+def test_message_above_server_limit_is_explained(openbao: OpenBao) -> None:
     async def scenario() -> None:
         async with open_vault(*openbao.approle()) as backend:
             name, key = await backend.generate(new_name(), KeyType.ED25519)

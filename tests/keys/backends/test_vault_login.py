@@ -35,7 +35,7 @@ def test_rejected_credentials_are_explained(openbao: OpenBao) -> None:
 
 
 @pytest.mark.parametrize("secret", [b"a-canary\nX-Other: 1", "a-canáry".encode(), b"a canary"])
-def test_secret_that_is_no_header_value_is_refused(openbao: OpenBao, secret: bytes) -> None:
+def test_unprintable_secret_is_refused(openbao: OpenBao, secret: bytes) -> None:
     assert "not printable ASCII" in catch_vault_error(openbao.settings(), Secrets(values={"token": secret})).message
 
 
@@ -93,7 +93,7 @@ def test_token_is_renewed_before_it_expires(openbao: OpenBao, monkeypatch: pytes
     asyncio.run(scenario())
 
 
-def test_approle_token_is_replaced_before_its_last_expiry(openbao: OpenBao) -> None:
+def test_approle_token_is_replaced_before_expiry(openbao: OpenBao) -> None:
     async def scenario() -> None:
         async with open_vault(*openbao.approle(token_ttl="3s", token_max_ttl="3s")) as backend:
             first_tokens = role_tokens(openbao)
