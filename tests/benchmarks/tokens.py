@@ -17,7 +17,7 @@ from sealyard.keys.backend import KeyBackend
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from tests.benchmarks.rows import Row
 from tests.benchmarks.workspaces import temporary_dir
-from tests.support.softhsm import CONFIG_VARIABLE, PIN, TOKEN, SoftHsm, make_secrets, make_settings, opened_backend
+from tests.support.softhsm import CONFIG_VARIABLE, PIN, TOKEN, SoftHsm, make_secrets, make_settings, open_token_backend
 
 SIGNATURES = 2000
 RSA_SIGNATURES = 400
@@ -57,7 +57,7 @@ def rows() -> list[Row]:
 
 
 async def _generate_keys() -> dict[KeyType, str]:
-    async with opened_backend(make_settings(), make_secrets()) as backend:
+    async with open_token_backend(make_settings(), make_secrets()) as backend:
         return {kind: (await backend.generate(_name_key(kind), kind))[1].native_id for kind in KEYS}
 
 
@@ -83,7 +83,7 @@ def _count_signatures(kind: KeyType) -> int:
 
 
 async def _measure_backend(kind: KeyType, *, serial: bool = False) -> float:
-    async with opened_backend(make_settings(serial=serial), make_secrets()) as backend:
+    async with open_token_backend(make_settings(serial=serial), make_secrets()) as backend:
         name = _name_key(kind)
         native_id = (await backend.describe(name)).native_id
         return await _measure_signatures(backend, name, native_id, kind)

@@ -33,8 +33,8 @@ from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.model.worker_messages import GenerateKey, ProbeEncryptionKey
 from tests.interop.test_openssl_opens_se1 import check_signature, decrypt, split_container
 from tests.support.limits import TIMEOUT
-from tests.support.ministack import ROOT, MiniStack, opened_kms, run_ministack
-from tests.support.openbao import MOUNT, OpenBao, opened_vault, run_openbao
+from tests.support.ministack import ROOT, MiniStack, open_kms, run_ministack
+from tests.support.openbao import MOUNT, OpenBao, open_vault, run_openbao
 from tests.support.workspace_files import ADMIN, DEVELOPER, OWNER, create_workspace_with_device, open_engine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.interop]
@@ -74,7 +74,7 @@ class Service(NamedTuple):
 
     async def generate(self, label: str, kind: KeyType) -> str:
         """Generate a key beside Sealyard, and return a URI for it."""
-        opened = opened_vault if self.settings.provider == "vault" else opened_kms
+        opened = open_vault if self.settings.provider == "vault" else open_kms
         uri = f"{self.uri_prefix}{label}"
         async with opened(self.settings, self.secrets) as backend:
             await backend.generate(uri.partition(":")[2], kind)

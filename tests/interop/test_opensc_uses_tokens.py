@@ -24,7 +24,7 @@ from tests.support.softhsm import (
     SoftHsm,
     make_secrets,
     make_settings,
-    opened_backend,
+    open_token_backend,
     shared_softhsm,
     softhsm,
 )
@@ -49,7 +49,7 @@ _TOOL_KINDS = {
 
 def run_scenario(scenario: Callable[[KeyBackend], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             await scenario(backend)
 
     asyncio.run(run())

@@ -196,9 +196,7 @@ def test_chain_that_openssl_rejects_is_rejected(
         load(request_file, leaf, *issuers, authorities.root.certificate)
 
 
-def test_authority_of_the_same_name_is_no_issuer(
-    tmp_path: Path, authorities: Authorities, request_file: Request
-) -> None:
+def test_equal_name_makes_no_issuer(tmp_path: Path, authorities: Authorities, request_file: Request) -> None:
     other = OpensslAuthority(tmp_path / "other", "Corp issuer", authorities.root, "issuer")
     leaf = authorities.issuer.issue(request_file.path)
     assert not verifies(authorities.root.certificate, leaf, other.certificate)

@@ -65,9 +65,7 @@ async def test_confined_process_uses_token(own_softhsm: SoftHsm, start: Callable
     assert await client.unwrap(wrapping_name, wrapping_key.native_id, wrapped, b"context") == b"secret"
 
 
-async def test_token_that_process_cannot_read_is_reported(
-    own_softhsm: SoftHsm, start: Callable[..., Providers]
-) -> None:
+async def test_unreadable_token_is_reported(own_softhsm: SoftHsm, start: Callable[..., Providers]) -> None:
     client = start(own_softhsm.module, ProcessSettings(environment=own_softhsm.environment)).connect()
     with pytest.raises(KeyProviderError) as caught:
         await client.probe()

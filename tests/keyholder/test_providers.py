@@ -114,7 +114,7 @@ async def test_workers_share_a_process(providers: Providers) -> None:
     assert providers.supervisor.pid == pid
 
 
-async def test_worker_that_ends_without_a_request_starts_no_process(providers: Providers) -> None:
+async def test_idle_worker_starts_no_process(providers: Providers) -> None:
     providers.connect()
     providers.end_worker(0)
     client = providers.connect()
@@ -172,9 +172,7 @@ async def test_hanging_process_is_replaced(
     assert "does not answer" in capsys.readouterr().err
 
 
-async def test_process_with_an_endless_request_is_replaced(
-    providers: Providers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_endless_request_replaces_process(providers: Providers, monkeypatch: pytest.MonkeyPatch) -> None:
     client = providers.connect()
     await client.probe()
     with monkeypatch.context() as patch:
@@ -216,7 +214,7 @@ async def test_changed_pin_is_tried_once(providers: Providers, keys_folder: Path
     assert (keys_folder / "logins").read_text() == "login\n" * 2
 
 
-async def test_process_that_ends_with_a_first_pin_is_not_restarted(
+async def test_crash_with_first_pin_prevents_restart(
     start: Callable[[ProviderSection], Providers], section: ProviderSection, keys_folder: Path
 ) -> None:
     """The module may have ended because of the PIN."""
@@ -228,7 +226,7 @@ async def test_process_that_ends_with_a_first_pin_is_not_restarted(
     assert "restart Sealyard" in caught.value.hint
 
 
-async def test_process_without_secrets_that_ends_is_restarted(
+async def test_crash_without_secrets_restarts_process(
     start: Callable[[ProviderSection], Providers], section: ProviderSection, keys_folder: Path
 ) -> None:
     (keys_folder / "pin").unlink()
@@ -278,7 +276,7 @@ async def test_unreadable_secret_reaches_the_worker(
         await start(section).connect().probe()
 
 
-async def test_failure_of_the_key_holder_reaches_the_worker(
+async def test_key_holder_failure_reaches_worker(
     start: Callable[[ProviderSection], Providers], section: ProviderSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -301,7 +299,7 @@ async def test_closing_ends_a_stopped_process(providers: Providers) -> None:
         os.kill(pid, 0)
 
 
-def test_settings_that_cannot_be_used_leave_no_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_leave_no_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_WORKER_SETTINGS", raising=False)
     paths = WorkspacePaths(tmp_path)
     group = ProviderGroup.load(paths, "")

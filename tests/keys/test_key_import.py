@@ -170,7 +170,7 @@ def test_renewed_chain_is_checked(data: bytes, message: str) -> None:
         load_renewed(data)
 
 
-def test_renewed_chain_is_checked_at_the_given_time() -> None:
+def test_chain_is_checked_at_given_time() -> None:
     expired = certificate_pem(KEY, "leaf", days=1)
     valid_at = x509.load_pem_x509_certificate(expired).not_valid_after_utc
     assert load_certificate_of(KEY.public_key(), expired, valid_at) == expired

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from sealyard.keys import worker_settings
+from sealyard.keys.provider_options import OPTION_TYPES
 from sealyard.keys.worker_settings import (
-    OPTION_TYPES,
     ProviderSection,
     load_worker_settings,
-    worker_settings_schema,
 )
+from sealyard.keys.worker_settings_schema import build_worker_settings_schema
 from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_routes import ProviderRoute
 from sealyard.model.provider_settings import ProcessSettings
@@ -65,14 +65,14 @@ def test_example_is_valid(paths: WorkspacePaths) -> None:
 
 
 def test_schema_file_is_current() -> None:
-    expected = msgspec.json.format(msgspec.json.encode(worker_settings_schema()), indent=2) + b"\n"
-    assert SCHEMA.read_bytes() == expected, "write worker_settings_schema() to worker.schema.json"
+    expected = msgspec.json.format(msgspec.json.encode(build_worker_settings_schema()), indent=2) + b"\n"
+    assert SCHEMA.read_bytes() == expected, "write build_worker_settings_schema() to worker.schema.json"
 
 
 def test_schema_accepts_and_rejects_like_the_loader() -> None:
     import tomllib
 
-    validator = Draft202012Validator(worker_settings_schema())
+    validator = Draft202012Validator(build_worker_settings_schema())
     Draft202012Validator.check_schema(validator.schema)
     assert validator.is_valid(tomllib.loads(EXAMPLE.read_text()))
     for text in (SECTION + 'modul = "x"', SECTION.replace("/m.so", "m.so"), '[keys.a]\ntoken = "a"', "[other]"):
@@ -140,7 +140,7 @@ def test_hints_name_the_options_and_where_they_are_set(paths: WorkspacePaths) ->
         assert caught.value.hint == hint
 
 
-def test_process_of_a_provider_is_set_up(paths: WorkspacePaths) -> None:
+def test_process_settings_are_loaded(paths: WorkspacePaths) -> None:
     (section,) = load(
         paths, SECTION + "paths = ['/var/lib/tokens']\nenvironment.SOFTHSM2_CONF = '/etc/s.conf'\nunix_sockets = true"
     )
@@ -150,11 +150,9 @@ def test_process_of_a_provider_is_set_up(paths: WorkspacePaths) -> None:
     assert section.settings.options == {"module": "/m.so", "token": "seal"}
 
 
-def test_key_services_use_the_network_unless_it_is_forbidden(
-    paths: WorkspacePaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_key_services_have_network_by_default(paths: WorkspacePaths, monkeypatch: pytest.MonkeyPatch) -> None:
     text = '[keys.a]\nprovider = "{}"\n{}\n'
-    monkeypatch.setattr(worker_settings, "NETWORK_PROVIDERS", frozenset({"cloud"}))
+    monkeypatch.setattr(worker_settings, "NETWORK_SCHEMES", frozenset({"cloud"}))
     for provider, line, expected in (
         ("acme", "", False),
         ("acme", "network = true", True),
@@ -179,7 +177,7 @@ def test_folder_of_a_library_is_readable(paths: WorkspacePaths) -> None:
     assert section.find_option_paths(paths.root) == (Path("/m.so"),)
 
 
-def test_null_character_in_an_option_is_no_failure(paths: WorkspacePaths) -> None:
+def test_null_character_in_option_is_accepted(paths: WorkspacePaths) -> None:
     (section,) = load(paths, SECTION.replace("/m.so", "/m\\u0000.so"))
     assert section.find_option_paths(paths.root) == (Path("/m\0.so"),)
 
@@ -243,7 +241,7 @@ def test_variable_names_another_file(paths: WorkspacePaths, tmp_path: Path) -> N
     assert load_worker_settings(paths, environ, tenant="acme") == ()
 
 
-def test_settings_that_others_can_write_are_refused(paths: WorkspacePaths) -> None:
+def test_writable_settings_are_refused(paths: WorkspacePaths) -> None:
     load(paths, SECTION)
     for mode in (0o620, 0o602):
         paths.worker_settings.chmod(mode)

@@ -122,7 +122,7 @@ def test_exchanged_wrapping_key_is_detected(keys: LocalKeyProvider, tmp_path: Pa
     asyncio.run(scenario())
 
 
-def test_key_that_a_breached_service_returns_is_not_used(
+def test_replaced_device_key_is_rejected(
     keys: LocalKeyProvider, wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unwrap(*_: object) -> bytes:

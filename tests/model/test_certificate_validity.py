@@ -68,7 +68,7 @@ def add_issuers(info: KeyInfo, *validities: timedelta) -> KeyInfo:
     return msgspec.structs.replace(info, versions=(*info.versions[:-1], version))
 
 
-def test_each_certificate_of_the_chain_has_a_warning() -> None:
+def test_each_chain_certificate_has_warning() -> None:
     info = add_issuers(make_key(timedelta(days=7)), timedelta(days=-1), timedelta(days=100), timedelta(days=20))
     assert certificate_warnings(info, info.current, NOW) == (
         "The certificate of local:a version 1 expires on 2026-11-30 UTC. Import a renewed certificate.",
@@ -79,13 +79,13 @@ def test_each_certificate_of_the_chain_has_a_warning() -> None:
     assert find_certificate_error(info, info.current, NOW) == error
 
 
-def test_chain_that_is_valid_now_is_no_error() -> None:
+def test_valid_chain_has_no_error() -> None:
     info = add_issuers(make_key(timedelta(days=7)), timedelta(days=1))
     assert find_certificate_error(info, info.current, NOW) == ""
     assert find_certificate_error(info, info.current, NOW + timedelta(days=2)).startswith("The issuer certificate CN=1")
 
 
-def test_warning_names_certificates_that_expire_before_the_package() -> None:
+def test_warning_names_certificates_expiring_before_package() -> None:
     info = add_issuers(make_key(timedelta(days=300)), timedelta(days=60))
     assert certificate_warnings(info, info.current, NOW) == ()
     assert certificate_warnings(info, info.current, NOW, NOW + timedelta(days=59)) == ()

@@ -123,7 +123,7 @@ def test_uri_of_p11tool_is_accepted() -> None:
         ("", "can only have"),
     ],
 )
-def test_invalid_pkcs11_uri_is_explained_without_its_values(name: str, message: str) -> None:
+def test_pkcs11_uri_error_omits_values(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         parse_key_uri("pkcs11:" + name)
     assert PIN not in str(caught.value)

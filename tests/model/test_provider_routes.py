@@ -67,12 +67,12 @@ def test_section_with_more_attributes_is_preferred() -> None:
     assert find_route(routes, parse_key_uri("vault:other/a")).section == "all"
 
 
-def test_several_sections_for_a_key_are_an_error() -> None:
+def test_ambiguous_section_raises_error() -> None:
     with pytest.raises(KeyProviderError, match=r"keys\.frankfurt, keys\.dublin") as caught:
         find_route(ROUTES, parse_key_uri("awskms:alias/a"))
     assert caught.value.hint
 
 
-def test_options_that_are_no_attributes_are_not_passed_on() -> None:
+def test_route_omits_other_options() -> None:
     assert ROUTES[0].attributes == {"token": "seal"}
     assert ROUTES[4].attributes == {"mount": "transit"}

@@ -103,7 +103,7 @@ async def test_provider_without_network_opens_no_socket() -> None:
     assert set(outcomes.values()) == {"EPERM"}
 
 
-async def test_provider_starts_no_program_and_sends_no_signal() -> None:
+async def test_provider_cannot_start_programs_or_signal() -> None:
     outcomes = await run_inside(
         {
             "fork": "os.fork()",
@@ -133,9 +133,7 @@ def listen() -> Iterator[Callable[[socket.socket], None]]:
         server.close()
 
 
-async def test_provider_with_unix_sockets_uses_local_services_only(
-    tmp_path: Path, listen: Callable[[socket.socket], None]
-) -> None:
+async def test_unix_sockets_permit_local_services_only(tmp_path: Path, listen: Callable[[socket.socket], None]) -> None:
     """As p11-kit and pcscd need it."""
     server, path = socket.socket(socket.AF_UNIX), tmp_path / "p11-kit"
     server.bind(str(path))
@@ -152,7 +150,7 @@ async def test_provider_with_unix_sockets_uses_local_services_only(
     assert outcomes == {"local service": "done", "internet": "EPERM", "netlink": "EPERM", "serve": "EPERM"}
 
 
-async def test_provider_with_network_connects_but_does_not_serve(
+async def test_network_permits_connections_but_no_server(
     workspace: WorkerWorkspace, listen: Callable[[socket.socket], None]
 ) -> None:
     server = socket.socket()

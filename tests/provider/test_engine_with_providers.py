@@ -139,7 +139,7 @@ async def test_registered_key_signs_messages_and_packages(token: Token) -> None:
         assert token.logins == 1
 
 
-async def test_engine_without_a_key_in_a_token_starts_no_provider(token: Token) -> None:
+async def test_local_keys_start_no_provider(token: Token) -> None:
     async with open_engine(token.workspace) as engine:
         await engine.wait_idle()
         assert engine.worker_pids
@@ -211,7 +211,7 @@ async def test_provider_ends_with_a_killed_key_holder(token: Token) -> None:
         assert not await asyncio.to_thread(wait_for_exit, {pid}, TIMEOUT)
 
 
-async def test_wrong_pin_is_tried_once_and_leaves_no_key(token: Token) -> None:
+async def test_wrong_pin_is_tried_once(token: Token) -> None:
     (token.folder / "pin").write_text("another PIN")
     async with open_engine(token.workspace) as engine:
         for _ in range(2):
@@ -229,7 +229,7 @@ async def test_wrong_pin_is_tried_once_and_leaves_no_key(token: Token) -> None:
     assert not list((token.workspace / "keys").glob("registered/*.json"))
 
 
-async def test_key_without_a_section_names_the_settings_file(token: Token) -> None:
+async def test_missing_section_names_settings_file(token: Token) -> None:
     async with open_engine(token.workspace) as engine:
         with pytest.raises(
             KeyProviderError, match=r"No section of worker\.toml serves the key pkcs11:token=a;object=b"
@@ -277,7 +277,7 @@ async def test_alias_is_registered_by_its_canonical_name(token: Token) -> None:
         assert [entry.change for entry in entries.entries] == [AuditAction.CREATED]
 
 
-async def test_device_key_is_wrapped_by_a_key_of_the_token(token: Token) -> None:
+async def test_token_key_wraps_device_key(token: Token) -> None:
     async with open_engine(token.workspace) as engine:
         await register(engine, "files:wraps", KeyType.AES_256)
         command = GenerateKey(

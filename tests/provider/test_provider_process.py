@@ -98,7 +98,7 @@ class TestProviderProcess(BackendContract):
         return label
 
 
-async def test_response_that_is_too_long_is_an_error(ends: tuple[socket.socket, socket.socket], tmp_path: Path) -> None:
+async def test_long_response_raises_error(ends: tuple[socket.socket, socket.socket], tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     key = msgspec.json.encode({"kind": KeyType.AES_256, "versions": [bytes(32)]})
     for number in range(20_000):
@@ -208,7 +208,7 @@ async def test_response_without_result_is_an_error(ends: tuple[socket.socket, so
         await request
 
 
-async def test_requests_fail_with_the_error_of_the_key_holder(ends: tuple[socket.socket, socket.socket]) -> None:
+async def test_key_holder_error_fails_requests(ends: tuple[socket.socket, socket.socket]) -> None:
     def send(message: ProviderToWorker) -> None:
         PacketWriter(ends[1].fileno()).send(msgspec.json.encode(message))
 
@@ -236,7 +236,7 @@ async def find_error(client: ProviderClient) -> str:
     return str(request.exception())
 
 
-async def test_requests_that_are_given_up_are_not_sent(
+async def test_abandoned_requests_are_not_sent(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A provider that hangs reads nothing, so that long requests fill the buffer of the socket."""
@@ -261,7 +261,7 @@ async def test_requests_that_are_given_up_are_not_sent(
 # ---- messages of the key holder, and invalid requests
 
 
-def test_process_exits_when_the_key_holder_closes_its_end(process: ProviderProcess) -> None:
+def test_closed_control_socket_ends_process(process: ProviderProcess) -> None:
     assert process.close() == 0
 
 

@@ -23,7 +23,7 @@ from sealyard.keys.backend import KeyBackend
 from sealyard.keys.backends.aws_kms.backend import AwsKmsBackend
 from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
-from tests.support.backend_access import opened_backend, opening_error
+from tests.support.backend_access import catch_opening_error, open_backend
 from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
 from tests.support.programs import require_module, skip_missing
@@ -123,13 +123,15 @@ class MiniStack:
             self._process.wait()
 
 
-def opened_kms(settings: ProviderSettings, secrets: Secrets = ROOT) -> AbstractAsyncContextManager[KeyBackend]:
-    return opened_backend(AwsKmsBackend, settings, secrets)
+def open_kms(settings: ProviderSettings, secrets: Secrets = ROOT) -> AbstractAsyncContextManager[KeyBackend]:
+    return open_backend(AwsKmsBackend.open, settings, secrets)
 
 
-def kms_error(settings: ProviderSettings, secrets: Secrets) -> KeyProviderError:
-    """Return the error of opening the backend."""
-    return opening_error(AwsKmsBackend, settings, secrets)
+def catch_kms_error(settings: ProviderSettings, secrets: Secrets) -> KeyProviderError:
+    """Return the error of opening the backend, which names its section."""
+    error = catch_opening_error(AwsKmsBackend, settings, secrets)
+    assert settings.name in error.message
+    return error
 
 
 def new_alias() -> str:

@@ -19,7 +19,7 @@ from sealyard.keys.backend import KeyBackend
 from sealyard.keys.backends.vault.backend import VaultBackend
 from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
-from tests.support.backend_access import opened_backend, opening_error
+from tests.support.backend_access import catch_opening_error, open_backend
 from tests.support.documented_policies import read_policy
 from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
@@ -148,13 +148,15 @@ class OpenBao:
             return
 
 
-def opened_vault(settings: ProviderSettings, secrets: Secrets) -> AbstractAsyncContextManager[KeyBackend]:
-    return opened_backend(VaultBackend, settings, secrets)
+def open_vault(settings: ProviderSettings, secrets: Secrets) -> AbstractAsyncContextManager[KeyBackend]:
+    return open_backend(VaultBackend.open, settings, secrets)
 
 
-def vault_error(settings: ProviderSettings, secrets: Secrets) -> KeyProviderError:
-    """Return the error of opening the backend."""
-    return opening_error(VaultBackend, settings, secrets)
+def catch_vault_error(settings: ProviderSettings, secrets: Secrets) -> KeyProviderError:
+    """Return the error of opening the backend, which names its section."""
+    error = catch_opening_error(VaultBackend, settings, secrets)
+    assert settings.name in error.message
+    return error
 
 
 def new_name() -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.limits import TIMEOUT
 from tests.support.programs import require, skip_missing
-from tests.support.softhsm import TOKEN, SoftHsm
+from tests.support.softhsm import TOKEN, SoftHsm, set_environment
 
 _CLIENT_NAME = "pkcs11/p11-kit-client.so"
 _ADDRESS_VARIABLE = "P11_KIT_SERVER_ADDRESS"
@@ -70,8 +70,7 @@ def server_socket(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def token_server(own_softhsm: SoftHsm, server_socket: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenServer]:
     server = TokenServer(own_softhsm, server_socket)
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    set_environment(monkeypatch, server.environment)
     server.start()
     yield server
     server.kill()

@@ -20,9 +20,7 @@ from sealyard.keys.backends.pkcs11.key_objects import search_keys
 from sealyard.keys.backends.pkcs11.module import Pkcs11Module
 from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.backend_keys import BackendKey
-from sealyard.model.errors import KeyProviderError, SealyardError
-from sealyard.model.provider_settings import ProviderSettings, Secrets
-from tests.support.softhsm import TOKEN, make_secrets, make_settings, opened_backend
+from tests.support.softhsm import TOKEN, make_secrets, make_settings, open_token_backend
 
 T = TypeVar("T")
 NAME = f"token={TOKEN};object=gateway-sign"
@@ -33,7 +31,7 @@ def use_backend(scenario: Callable[[Pkcs11Backend], Awaitable[T]], **options: An
     """Run ``scenario`` with a backend of the token."""
 
     async def run() -> T:
-        async with opened_backend(make_settings(**options), make_secrets()) as backend:
+        async with open_token_backend(make_settings(**options), make_secrets()) as backend:
             return await scenario(backend)
 
     return asyncio.run(run())
@@ -76,25 +74,6 @@ async def sign(backend: KeyBackend, key: BackendKey, message: bytes = b"message"
     assert key.public_key is not None
     signature = await backend.sign(NAME, key.native_id, ECDSA, message, None)
     assert verify(load_pem_public_key(key.public_key.encode()), ECDSA, message, signature, prehashed=False)
-
-
-def open_error(settings: ProviderSettings, secrets: Secrets) -> KeyProviderError:
-    """Return the error of opening a backend, which has a hint and no PIN."""
-
-    async def scenario() -> None:
-        async with opened_backend(settings, secrets):
-            pass
-
-    with pytest.raises(KeyProviderError) as caught:
-        asyncio.run(scenario())
-    check_error(caught.value, secrets)
-    return caught.value
-
-
-def check_error(error: SealyardError, secrets: Secrets) -> None:
-    texts = [str(error), repr(error), error.hint, *map(repr, (error.__cause__, error.__context__))]
-    assert error.hint
-    assert not [text for text in texts if secrets.values["pin"].decode() in text]
 
 
 def count_pins(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
+from tests.support.backend_access import catch_opening_error, open_backend
 from tests.support.limits import TIMEOUT
 from tests.support.programs import require, require_module, skip_missing
 
@@ -87,15 +89,17 @@ def make_secrets(pin: str = PIN) -> Secrets:
     return Secrets(values={"pin": pin.encode()})
 
 
-@asynccontextmanager
-async def opened_backend(settings: ProviderSettings, secrets: Secrets) -> AsyncIterator[Pkcs11Backend]:
+def open_token_backend(settings: ProviderSettings, secrets: Secrets) -> AbstractAsyncContextManager[Pkcs11Backend]:
     from sealyard.keys.backends.pkcs11.backend import Pkcs11Backend
 
-    backend = await Pkcs11Backend.open(settings, secrets)
-    try:
-        yield backend
-    finally:
-        await backend.close()
+    return open_backend(Pkcs11Backend.open, settings, secrets)
+
+
+def catch_token_error(settings: ProviderSettings, secrets: Secrets) -> KeyProviderError:
+    """Return the error of opening the backend."""
+    from sealyard.keys.backends.pkcs11.backend import Pkcs11Backend
+
+    return catch_opening_error(Pkcs11Backend, settings, secrets)
 
 
 def set_environment(monkeypatch: pytest.MonkeyPatch, values: Mapping[str, str]) -> None:

@@ -70,7 +70,7 @@ def generate(uri: str, kind: KeyType, wrapping_key: str) -> GenerateKey:
         ),
     ],
 )
-async def test_keys_that_cannot_be_wrapped_are_refused(
+async def test_unsuitable_keys_cannot_be_wrapped(
     keys: KeyService, workspace: WorkerWorkspace, command: KeyCommand, message: str
 ) -> None:
     with pytest.raises(InvalidKeyError, match=message):
@@ -78,7 +78,7 @@ async def test_keys_that_cannot_be_wrapped_are_refused(
     assert not (workspace.paths.keys / "local" / "a").exists()
 
 
-async def test_several_commands_wait_for_a_provider_at_once(keys: KeyService, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_commands_wait_concurrently_for_provider(keys: KeyService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_service, "COMMAND_TIMEOUT", 0.2)
     commands = [
         RegisterKey(uri=f"files:{number}", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, created_by="USER:a")

@@ -17,6 +17,7 @@ from sealyard.jobs.environment import select_environment
 from sealyard.keys.worker_settings import ProviderSection
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.provider_messages import (
+    MAX_CONTROL_BYTES,
     ConnectWorker,
     FromProvider,
     OpenProvider,
@@ -26,8 +27,6 @@ from sealyard.model.provider_messages import (
     ProviderReady,
     ToProvider,
 )
-
-MAX_CONTROL_BYTES = 64 * 1024
 
 _decoder: msgspec.json.Decoder[FromProvider] = msgspec.json.Decoder(FromProvider)
 

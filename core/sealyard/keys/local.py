@@ -55,10 +55,8 @@ from sealyard.model.errors import (
     NotFoundError,
     UsageError,
 )
-from sealyard.model.key_uris import KEY_NAME
+from sealyard.model.key_uris import KEY_NAME, LOCAL_SCHEME
 from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
-
-SCHEME = "local"
 
 _FORMAT = b"sealyard key 1\n"
 _NONCE_LENGTH = 12
@@ -201,7 +199,7 @@ class LocalKeyProvider:
         wrapping_key: str,
     ) -> KeyInfo:
         if wrapping_key:
-            version, material = await self._wrap(f"{SCHEME}:{name}", version, material, wrapping_key)
+            version, material = await self._wrap(f"{LOCAL_SCHEME}:{name}", version, material, wrapping_key)
         return await asyncio.to_thread(self._store_version, name, kind, purpose, version, material)
 
     async def _wrap(
@@ -242,7 +240,7 @@ class LocalKeyProvider:
     def _store_version(
         self, name: str, kind: KeyType, purpose: KeyPurpose, version: KeyVersion, material: Material
     ) -> KeyInfo:
-        info = KeyInfo(uri=f"{SCHEME}:{name}", kind=kind, purpose=purpose, versions=(version,))
+        info = KeyInfo(uri=f"{LOCAL_SCHEME}:{name}", kind=kind, purpose=purpose, versions=(version,))
         with self._lock():
             self._require_unused_name(name)
             self._save(info, material)
@@ -323,16 +321,18 @@ class LocalKeyProvider:
             data = path.read_bytes()
             info = msgspec.json.decode(data, type=KeyInfo)
         except FileNotFoundError:
-            raise NotFoundError(f"Key {SCHEME}:{name} not found.", "Check the name; key names are lowercase.") from None
+            raise NotFoundError(
+                f"Key {LOCAL_SCHEME}:{name} not found.", "Check the name; key names are lowercase."
+            ) from None
         except (OSError, *JSON_ERRORS) as error:
             raise _corrupted_error(path) from error
-        if msgspec.json.encode(info) != data or info.uri != f"{SCHEME}:{name}" or not info.versions:
+        if msgspec.json.encode(info) != data or info.uri != f"{LOCAL_SCHEME}:{name}" or not info.versions:
             raise _corrupted_error(path)
         return info
 
     def _require_unused_name(self, name: str) -> None:
         if (self._key_dir(name) / _INFO_FILE).exists():
-            raise AlreadyExistsError(f"Key {SCHEME}:{name} already exists.", "Rotate it, or choose another name.")
+            raise AlreadyExistsError(f"Key {LOCAL_SCHEME}:{name} already exists.", "Rotate it, or choose another name.")
 
     def _key_dir(self, name: str) -> Path:
         if not KEY_NAME.fullmatch(name):
@@ -368,7 +368,7 @@ def _certificate_subject(info: KeyInfo) -> str:
 
 
 def _key_name(info: KeyInfo) -> str:
-    return info.uri.removeprefix(f"{SCHEME}:")
+    return info.uri.removeprefix(f"{LOCAL_SCHEME}:")
 
 
 def _corrupted_error(path: Path) -> KeyStoreCorruptedError:

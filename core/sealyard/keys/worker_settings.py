@@ -11,14 +11,15 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from sealyard.keys.provider_options import NETWORK_SCHEMES, OPTION_TYPES
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import KeyProviderError
+from sealyard.model.key_uris import LOCAL_SCHEME
 from sealyard.model.provider_routes import ProviderRoute
 from sealyard.model.provider_settings import ProcessSettings, ProviderSettings, Secrets
 from sealyard.model.workspace import WorkspacePaths
@@ -29,10 +30,11 @@ MAX_FILE_BYTES = 64 * 1024
 SETTINGS_VARIABLE = "SEALYARD_WORKER_SETTINGS"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 
-_SECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+SECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _LIBRARY = re.compile(r"\.(so[0-9.]*|dylib)$")
 _OTHER_USERS = 0o077
 _OTHER_WRITERS = 0o022
+_PROCESS_KEYS = tuple(ProcessSettings.__struct_fields__)
 
 
 class SecretSource(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
@@ -46,77 +48,6 @@ class SecretSource(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_field
     def find_path(self, environ: Mapping[str, str]) -> Path:
         """Return the path of the file. A credential without a folder of credentials has a path that does not exist."""
         return Path(self.file or Path(environ.get(CREDENTIALS_VARIABLE, os.devnull), self.credential))
-
-
-class Pkcs11Options(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """Options of the provider ``pkcs11``: keys in one token. Its secret is named ``pin``."""
-
-    module: Annotated[str, Meta(pattern="^/", description="Absolute path of the PKCS#11 module, a shared library.")]
-    token: Annotated[str, Meta(min_length=1, max_length=32, description="Label of the token.")]
-    sessions: Annotated[int, Meta(ge=1, le=64, description="Number of operations that the token runs at once.")] = 4
-    serial: Annotated[bool, Meta(description="Whether the module can only be called once at a time.")] = False
-
-
-class VaultOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """Options of the provider ``vault``: keys in one Transit secrets engine of HashiCorp Vault or OpenBao.
-
-    Its secret is named ``secret_id`` if ``role_id`` is set (AppRole), otherwise ``token``.
-    """
-
-    address: Annotated[
-        str, Meta(pattern="^https?://[!-~]+$", description="URL of the server: https, or http on this machine.")
-    ]
-    mount: Annotated[
-        str, Meta(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", description="Path of the Transit secrets engine.")
-    ] = "transit"
-    namespace: Annotated[str, Meta(pattern=r"^[\w./-]*$", description="Namespace of the secrets engine.")] = ""
-    role_id: Annotated[str, Meta(pattern="^[!-~]*$", description="Role for the login by AppRole.")] = ""
-    auth_mount: Annotated[
-        str, Meta(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", description="Path of the AppRole auth method.")
-    ] = "approle"
-    ca_file: Annotated[
-        str,
-        Meta(
-            pattern="^(/.*)?$", description="Absolute path of the CA of the server (PEM); default: those of the system."
-        ),
-    ] = ""
-
-
-class AwsKmsOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """Options of the provider ``awskms``: keys in one region of AWS KMS.
-
-    Its secrets are named ``access_key_id`` and ``secret_access_key``. Without them, the credentials are those that the
-    AWS SDK finds: environment, shared files, container or instance role.
-    """
-
-    region: Annotated[
-        str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d{1,2}$", description="Region of the keys, such as eu-central-1.")
-    ]
-    account: Annotated[
-        str,
-        Meta(
-            pattern=r"^(\d{12})?$",
-            description="Number of the account of the keys, 12 digits; default: any that permits the use.",
-        ),
-    ] = ""
-    endpoint: Annotated[
-        str, Meta(pattern="^(https?://[!-~]+)?$", description="URL of a VPC endpoint; default: that of the region.")
-    ] = ""
-    signatures_per_second: Annotated[
-        Annotated[float, Meta(gt=0)] | None, Meta(description="Limit for this process; default: none.")
-    ] = None
-
-
-OPTION_TYPES: Mapping[str, type[FrozenStruct]] = MappingProxyType(
-    {"pkcs11": Pkcs11Options, "vault": VaultOptions, "awskms": AwsKmsOptions}
-)
-"""The options of the providers of Sealyard, by scheme. Providers of other packages check their own options."""
-
-
-NETWORK_PROVIDERS = frozenset({"awskms", "vault"})
-"""The providers of Sealyard that use the network unless their section forbids it."""
-
-_PROCESS_KEYS = tuple(ProcessSettings.__struct_fields__)
 
 
 class ProviderSection(FrozenStruct, frozen=True, kw_only=True):
@@ -197,48 +128,6 @@ def load_worker_settings(
     return sections
 
 
-def worker_settings_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the settings file."""
-    provider = {"type": "string", "description": "Scheme of the key URIs, for example pkcs11."}
-    secrets = {"type": "object", "additionalProperties": _struct_schema(SecretSource)}
-    common = {"provider": provider, "secrets": secrets, **_struct_schema(ProcessSettings)["properties"]}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Worker settings of Sealyard",
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            "keys": {
-                "type": "object",
-                "propertyNames": {"pattern": f"^{_SECTION_NAME.pattern}$"},
-                "additionalProperties": {
-                    "type": "object",
-                    "required": ["provider"],
-                    "properties": common,
-                    "allOf": [
-                        {
-                            "if": {"properties": {"provider": {"const": scheme}}},
-                            "then": _options_schema(options_type, tuple(common)),
-                        }
-                        for scheme, options_type in OPTION_TYPES.items()
-                    ],
-                },
-            }
-        },
-    }
-
-
-def _struct_schema(struct: type[FrozenStruct]) -> dict[str, Any]:
-    definitions: dict[str, dict[str, Any]] = msgspec.json.schema_components([struct])[1]
-    return definitions[struct.__name__]
-
-
-def _options_schema(options_type: type[FrozenStruct], common_keys: tuple[str, ...]) -> dict[str, Any]:
-    """Return the schema of a section with these options and the keys of all sections."""
-    schema = _struct_schema(options_type)
-    return {**schema, "properties": {**schema["properties"], **dict.fromkeys(common_keys, True)}}
-
-
 def _read_sections(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
@@ -268,19 +157,19 @@ def _read_sections(path: Path) -> dict[str, Any]:
 
 
 def _parse_section(path: Path, name: str, section: Any) -> ProviderSection:
-    if not _SECTION_NAME.fullmatch(name) or not isinstance(section, dict):
+    if not SECTION_NAME.fullmatch(name) or not isinstance(section, dict):
         raise _settings_error(path, f"has the invalid section keys.{name[:40]}")
     options = dict(section)
     provider, sources = options.pop("provider", None), options.pop("secrets", {})
     process_options = {key: options.pop(key) for key in _PROCESS_KEYS if key in options}
-    if not isinstance(provider, str) or provider == "local":
+    if not isinstance(provider, str) or provider == LOCAL_SCHEME:
         raise _settings_error(path, f"does not name the provider of keys.{name}, for example pkcs11")
     settings = ProviderSettings(name=name, provider=provider, options=options)
     if provider in OPTION_TYPES:
         settings.parse_options(OPTION_TYPES[provider])
     process = ProviderSettings(name=name, provider=provider, options=process_options).parse_options(ProcessSettings)
     if process.network is None:
-        process = msgspec.structs.replace(process, network=provider in NETWORK_PROVIDERS)
+        process = msgspec.structs.replace(process, network=provider in NETWORK_SCHEMES)
     return ProviderSection(settings=settings, process=process, secret_sources=_parse_sources(path, name, sources))
 
 

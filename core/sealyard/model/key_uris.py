@@ -20,6 +20,9 @@ MAX_URI_LENGTH = 512
 KEY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Names of local keys."""
 
+LOCAL_SCHEME = "local"
+"""The scheme of keys in the workspace."""
+
 CERTIFICATE_SCHEME = "x509"
 """The scheme of references to certificates, which identify the keys of these certificates."""
 
@@ -91,5 +94,5 @@ def _check_printable(name: str) -> str:
 
 
 _CANONICAL_NAMES: Mapping[str, Callable[[str], str]] = MappingProxyType(
-    {"local": _check_local_name, "pkcs11": lambda name: str(parse_pkcs11_name(name))}
+    {LOCAL_SCHEME: _check_local_name, "pkcs11": lambda name: str(parse_pkcs11_name(name))}
 )

@@ -14,6 +14,9 @@ from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.provider_settings import ProcessSettings, ProviderSettings, Secrets
 
+MAX_CONTROL_BYTES = 128 * 1024
+"""Maximum size of a message between the key holder and a provider process, which is a single packet."""
+
 # ---- messages from the key holder
 
 

@@ -20,6 +20,7 @@ from sealyard.keys.backend import KeyBackend
 from sealyard.keys.registry import load_backend
 from sealyard.model.errors import SealyardError
 from sealyard.model.provider_messages import (
+    MAX_CONTROL_BYTES,
     ConnectWorker,
     FromProvider,
     OpenProvider,
@@ -30,9 +31,6 @@ from sealyard.model.provider_messages import (
     ToProvider,
 )
 from sealyard.provider.connection import WorkerConnection, to_provider_error
-
-MAX_CONTROL_BYTES = 128 * 1024
-"""Maximum size of a message of the key holder, which is a single packet."""
 
 _decoder: msgspec.json.Decoder[ToProvider] = msgspec.json.Decoder(ToProvider)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from sealyard.keys.key_records import KeyRecords
-from sealyard.keys.local import SCHEME, LocalKeyProvider
+from sealyard.keys.local import LocalKeyProvider
 from sealyard.keys.provider import KeyProvider
 from sealyard.keys.registered import RegisteredKeyProvider
 from sealyard.model.backend_keys import DescribedKey, ProviderKeys, ProviderStatus
 from sealyard.model.errors import ErrorInfo, InvalidKeyError, NotFoundError, SealyardError, error_from_info
 from sealyard.model.key_holder_messages import OpenKeys
-from sealyard.model.key_uris import KeyUri, parse_key_uri
+from sealyard.model.key_uris import LOCAL_SCHEME, KeyUri, parse_key_uri
 from sealyard.model.keys import WrappingKey
 from sealyard.model.provider_routes import ProviderRoute, find_route
 from sealyard.worker.provider_client import ProviderClient
@@ -47,7 +47,7 @@ class KeyProviders:
     def local(self) -> LocalKeyProvider:
         """The local keys. Raises the errors of :class:`LocalKeyProvider`."""
         if self._local is None:
-            self._local = LocalKeyProvider(self._folder / SCHEME, self._master_key, self)
+            self._local = LocalKeyProvider(self._folder / LOCAL_SCHEME, self._master_key, self)
         return self._local
 
     def find(self, uri_text: str) -> tuple[KeyProvider, str]:
@@ -57,7 +57,7 @@ class KeyProviders:
         be used.
         """
         uri = parse_key_uri(uri_text)
-        if uri.scheme == SCHEME:
+        if uri.scheme == LOCAL_SCHEME:
             return self.local, uri.name
         return RegisteredKeyProvider(uri.scheme, self._find_client(uri), self._records), uri.name
 
@@ -67,7 +67,7 @@ class KeyProviders:
         Raises the errors of :meth:`find`, and :class:`InvalidKeyError` if the key is local.
         """
         uri = parse_key_uri(uri_text)
-        if uri.scheme == SCHEME:
+        if uri.scheme == LOCAL_SCHEME:
             raise InvalidKeyError(f"{uri} is a local key.", "Use a key in a token or key service.")
         client = self._find_client(uri)
         name = await client.resolve(uri.name)
@@ -117,7 +117,7 @@ class KeyProviders:
         return self._clients[find_route(self._routes, uri).section]
 
     def _find_wrapping_provider(self, uri: str) -> tuple[KeyProvider, str]:
-        if parse_key_uri(uri).scheme == SCHEME:
+        if parse_key_uri(uri).scheme == LOCAL_SCHEME:
             raise InvalidKeyError(
                 f"{uri} is a local key, which protects no other key.", "Use a key in a token or key service."
             )

@@ -12,7 +12,7 @@ from sealyard.audit.checkpoint import checkpoint_body, format_note, verify_note
 from sealyard.audit.reader import AuditReader
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.keys.audit_key import AUDIT_KEY_NAME, open_audit_provider
-from sealyard.keys.local import SCHEME, LocalKeyProvider
+from sealyard.keys.local import LocalKeyProvider
 from sealyard.keys.provider import KeyProvider, Signer
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import Checkpoint
@@ -25,7 +25,7 @@ from sealyard.model.errors import (
     WorkerStateError,
 )
 from sealyard.model.key_holder_messages import OpenKeys, WorkerStateInfo
-from sealyard.model.key_uris import parse_key_uri
+from sealyard.model.key_uris import LOCAL_SCHEME, parse_key_uri
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.worker_messages import (
     AuditCommand,
@@ -253,7 +253,9 @@ class KeyService:
 
 def _require_local(provider: KeyProvider, uri: str) -> LocalKeyProvider:
     if not isinstance(provider, LocalKeyProvider):
-        raise InvalidKeyError(f"Only local keys can be wrapped, not {uri}.", f"Use a URI that starts with {SCHEME}:.")
+        raise InvalidKeyError(
+            f"Only local keys can be wrapped, not {uri}.", f"Use a URI that starts with {LOCAL_SCHEME}:."
+        )
     return provider
 
 

@@ -97,7 +97,7 @@ async def test_renewal_discards_queued_notices(harness: EngineHarness) -> None:
     await discard_obsolete(harness, target)
 
 
-async def test_clock_that_was_ahead_repeats_the_notice(harness: EngineHarness) -> None:
+async def test_corrected_clock_repeats_notice(harness: EngineHarness) -> None:
     owner = await add_target(harness, OWNER)
     await import_chain(harness, days=100, issuer_days=300)
     harness.clock.jump(days=99)

@@ -111,9 +111,7 @@ async def test_renewal_ends_the_warning(harness: EngineHarness, certificate: Pat
 
 
 @pytest.mark.parametrize(("start", "words"), [(-10, "expired on"), (5, "is not valid before")])
-async def test_certificate_that_is_not_valid_is_refused(
-    harness: EngineHarness, tmp_path: Path, start: int, words: str
-) -> None:
+async def test_invalid_certificate_is_refused(harness: EngineHarness, tmp_path: Path, start: int, words: str) -> None:
     key = harness.shelf.private[SIGNING, 1]
     invalid = certificate_for(key, start=START + timedelta(days=start), days=9)
     (tmp_path / "invalid").write_bytes(invalid.public_bytes(Encoding.DER))

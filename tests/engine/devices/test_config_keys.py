@@ -238,7 +238,7 @@ async def test_view_permission_allows_viewing_only(harness: EngineHarness) -> No
         await harness.package("USER:viewer", config="door")
 
 
-async def test_algorithm_that_the_provider_lacks_is_rejected(harness: EngineHarness) -> None:
+async def test_unsupported_algorithm_of_provider_is_rejected(harness: EngineHarness) -> None:
     uri = (await harness.create_device("door", signing_keys=(SPARE,))).signing.uri
     repository = harness.engine.repository
     key = repository.get(KEYS, uri)

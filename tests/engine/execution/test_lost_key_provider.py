@@ -63,7 +63,7 @@ async def test_refused_settings_fail_the_task(harness: EngineHarness) -> None:
     assert "PIN" in final_task.reason
 
 
-async def test_closing_engine_does_not_wait_for_the_provider(harness: EngineHarness) -> None:
+async def test_close_does_not_wait_for_provider(harness: EngineHarness) -> None:
     task = await harness.approved_package()
     await lose_provider(harness, await harness.wait_for_worker(task))
     await harness.wait_until(lambda: harness.clock.has_sleeper(1))

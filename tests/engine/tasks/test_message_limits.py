@@ -53,7 +53,7 @@ async def test_header_beyond_the_limit_is_rejected(harness: EngineHarness) -> No
             await harness.package(config="door", metadata=metadata)
 
 
-async def test_limit_does_not_matter_if_a_digest_is_signed(harness: EngineHarness) -> None:
+async def test_limit_does_not_apply_to_digests(harness: EngineHarness) -> None:
     await create_limited_device(harness, SigningAlgorithm.SHA256_ECDSA, HashName.SHA256)
     await harness.signing(config="door", message=bytes(LIMIT + 1))
     metadata = (await harness.upload(bytes(LIMIT), "metadata.bin"),)

@@ -9,7 +9,7 @@ import pytest
 from sealyard.keys.backend import KeyBackend
 from sealyard.model.algorithms import KeyType
 from tests.keys.backend_contract import BackendContract
-from tests.support.ministack import ACCOUNT, REGION, MiniStack, opened_kms
+from tests.support.ministack import ACCOUNT, REGION, MiniStack, open_kms
 
 ML_DSA = (KeyType.ML_DSA_44, KeyType.ML_DSA_65, KeyType.ML_DSA_87)
 """Types that the emulator does not have; ``test_aws_kms_ml_dsa.py`` tests them."""
@@ -24,7 +24,7 @@ class TestAwsKmsBackend(BackendContract):
         self._server = ministack
 
     def open_backend(self) -> AbstractAsyncContextManager[KeyBackend]:
-        return opened_kms(self._server.settings())
+        return open_kms(self._server.settings())
 
     def name_key(self, label: str) -> str:
         return f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/{label}"

@@ -23,7 +23,7 @@ from sealyard.model.errors import (
     SealyardError,
 )
 from sealyard.model.provider_settings import ProviderSettings, Secrets
-from tests.support.backend_access import opening_error
+from tests.support.ministack import catch_kms_error
 from tests.support.ports import ReservedPort
 from tests.support.programs import require_module
 from tests.support.scripted_service import ScriptedResponse, ScriptedService, kms_failure, run_scripted_service
@@ -94,7 +94,7 @@ def test_denied_request_is_not_repeated() -> None:
         assert script.requests == ["ListAliases", "DescribeKey"]
 
 
-def test_key_that_is_not_a_key_is_refused() -> None:
+def test_unsupported_key_spec_is_refused() -> None:
     metadata = {"Arn": "arn:aws:kms:eu-central-1:000000000000:key/1", "KeySpec": "SM2", "KeyUsage": "SIGN_VERIFY"}
     with run_scripted_service(SUCCESS, ScriptedResponse(200, json.dumps({"KeyMetadata": metadata}))) as script:
         assert "type or usage" in asyncio.run(describe_with(script)).message
@@ -121,7 +121,7 @@ def respond_with_key(arn: str) -> ScriptedResponse:
     return ScriptedResponse(200, json.dumps({"KeyMetadata": {**NEW_KEY, "Arn": arn}}))
 
 
-def test_alias_whose_response_was_lost_is_accepted() -> None:
+def test_lost_alias_response_is_accepted() -> None:
     """The SDK sends the request to create the alias again, and the service refuses the second one."""
     not_found, exists = kms_failure(400, "NotFoundException"), kms_failure(400, "AlreadyExistsException")
     key = respond_with_key(NEW_KEY["Arn"])
@@ -130,7 +130,7 @@ def test_alias_whose_response_was_lost_is_accepted() -> None:
         assert script.requests[-2:] == ["CreateAlias", "DescribeKey"]
 
 
-def test_key_is_deleted_if_another_one_gets_its_alias() -> None:
+def test_occupied_alias_deletes_the_key() -> None:
     not_found, exists = kms_failure(400, "NotFoundException"), kms_failure(400, "AlreadyExistsException")
     key, other_key = respond_with_key(NEW_KEY["Arn"]), respond_with_key("arn:aws:kms:eu-central-1:111122223333:key/1")
     with run_scripted_service(SUCCESS, not_found, key, exists, other_key, SUCCESS) as script:
@@ -139,7 +139,7 @@ def test_key_is_deleted_if_another_one_gets_its_alias() -> None:
         assert script.requests[-1] == "ScheduleKeyDeletion"
 
 
-def test_key_whose_alias_is_uncertain_is_kept_and_named() -> None:
+def test_uncertain_alias_keeps_the_key() -> None:
     not_found, failure = kms_failure(400, "NotFoundException"), kms_failure(500, "KMSInternalException")
     with run_scripted_service(SUCCESS, not_found, respond_with_key(NEW_KEY["Arn"]), failure) as script:
         with pytest.raises(KeyProviderUnavailableError, match=r"The new key .*key/new may have no alias"):
@@ -163,21 +163,17 @@ def test_list_has_the_keys_of_all_pages() -> None:
         assert script.requests[1:4] == ["ListAliases", "ListKeys", "ListKeys"]
 
 
-def open_error(settings: ProviderSettings) -> KeyProviderError:
-    return opening_error(AwsKmsBackend, settings, CREDENTIALS)
-
-
 def test_unreachable_service_is_unavailable() -> None:
     with ReservedPort() as port:
-        error = open_error(settings_for(f"http://127.0.0.1:{port.number}"))
+        error = catch_kms_error(settings_for(f"http://127.0.0.1:{port.number}"), CREDENTIALS)
     assert isinstance(error, KeyProviderUnavailableError)
     assert "is not reachable" in error.message
 
 
-def test_service_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_service_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        error = open_error(settings_for(f"http://127.0.0.1:{server.getsockname()[1]}"))
+        error = catch_kms_error(settings_for(f"http://127.0.0.1:{server.getsockname()[1]}"), CREDENTIALS)
     assert isinstance(error, KeyProviderUnavailableError)
     assert "does not answer in time" in error.message
 
@@ -185,20 +181,20 @@ def test_service_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyP
 def test_untrusted_certificate_is_explained(tmp_path: Path) -> None:
     certificate, key = create_cert_pair(tmp_path, "server")
     with run_scripted_service(SUCCESS, certificate=certificate, key=key) as script:
-        error = open_error(settings_for(script.url))
+        error = catch_kms_error(settings_for(script.url), CREDENTIALS)
     assert not isinstance(error, KeyProviderUnavailableError)
     assert "is not trusted" in error.message
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1", "https://me:password@kms.example", "https://kms.example/?a=b"])
 def test_unsafe_endpoint_is_refused(url: str) -> None:
-    error = open_error(settings_for(url))
+    error = catch_kms_error(settings_for(url), CREDENTIALS)
     assert "password" not in str(error)
 
 
 def test_missing_sdk_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    error = open_error(settings_for("http://127.0.0.1:1"))
+    error = catch_kms_error(settings_for("http://127.0.0.1:1"), CREDENTIALS)
     assert "not installed" in error.message
     assert "sealyard[aws]" in error.hint
 
@@ -215,11 +211,11 @@ def test_missing_sdk_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_invalid_options_are_explained(options: dict[str, object], message: str) -> None:
-    error = open_error(ProviderSettings(name="cloud", provider="awskms", options=options))
+    error = catch_kms_error(ProviderSettings(name="cloud", provider="awskms", options=options), CREDENTIALS)
     assert error.message == message
 
 
-def test_limiter_permits_the_signatures_of_a_second_at_once() -> None:
+def test_limiter_permits_one_second_at_once() -> None:
     now = 100.0
     limiter = SignatureLimiter(4, lambda: now)
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from sealyard.crypto.signatures import verify
 from sealyard.keys.backends.aws_kms.backend import AwsKmsBackend
 from sealyard.keys.backends.aws_kms.client import KmsClient
-from sealyard.keys.worker_settings import AwsKmsOptions
+from sealyard.keys.provider_options import AwsKmsOptions
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidInputError, InvalidKeyError
 from sealyard.model.provider_settings import ProviderSettings

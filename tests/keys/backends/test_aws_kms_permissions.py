@@ -14,9 +14,9 @@ import pytest
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidKeyError, KeyProviderUnavailableError
 from sealyard.model.provider_settings import Secrets
-from tests.support.backend_access import error_of
+from tests.support.backend_access import catch_error
 from tests.support.documented_policies import read_policy
-from tests.support.ministack import ACCOUNT, REGION, MiniStack, allow, kms_error, new_alias, opened_kms
+from tests.support.ministack import ACCOUNT, REGION, MiniStack, allow, catch_kms_error, new_alias, open_kms
 
 ED25519 = SigningAlgorithm.ED25519
 ECDSA = SigningAlgorithm.ECC_NIST_P256
@@ -27,11 +27,11 @@ def test_missing_permission_names_key_and_action(ministack: MiniStack) -> None:
     user = ministack.create_user(f"user-{token_hex(6)}", allow("kms:DescribeKey", "kms:GetPublicKey"))
 
     async def scenario() -> None:
-        async with opened_kms(ministack.settings()) as backend:
+        async with open_kms(ministack.settings()) as backend:
             signing_name, signing_key = await backend.generate(new_alias(), KeyType.ED25519)
             wrapping_name, wrapping_key = await backend.generate(new_alias(), KeyType.AES_256)
             wrapped = await backend.wrap(wrapping_name, wrapping_key.native_id, SECRET, b"context")
-        async with opened_kms(ministack.settings(), user) as reader:
+        async with open_kms(ministack.settings(), user) as reader:
             await reader.probe()
             await reader.describe(signing_name)
             wrapping_id = wrapping_key.native_id
@@ -43,7 +43,7 @@ def test_missing_permission_names_key_and_action(ministack: MiniStack) -> None:
                 (reader.list_keys(), REGION, "kms:ListAliases"),
                 (reader.generate(new_alias(), KeyType.ED25519), "alias/", "kms:CreateKey"),
             ):
-                error = await error_of(operation)
+                error = await catch_error(operation)
                 assert isinstance(error, InvalidKeyError)
                 assert name in error.message
                 assert f"does not permit {action}" in error.message
@@ -59,14 +59,14 @@ def documented_policy(name: str, signing_key: str = "*", wrapping_key: str = "*"
     return policy
 
 
-def test_documented_policy_permits_only_the_use_of_its_keys(ministack: MiniStack) -> None:
+def test_documented_policy_permits_use_only(ministack: MiniStack) -> None:
     """Unlike AWS, the emulator evaluates aliases without their keys, and changes of aliases without any resource."""
     policy = documented_policy("manage")
     policy["Statement"] += allow("kms:CreateAlias", "kms:UpdateAlias")["Statement"]
     manager_credentials = ministack.create_user(f"user-{token_hex(6)}", policy)
 
     async def scenario() -> None:
-        async with opened_kms(ministack.settings(), manager_credentials) as manager:
+        async with open_kms(ministack.settings(), manager_credentials) as manager:
             alias_name, signing_key = await manager.generate(new_alias(), KeyType.EC_P256)
             _, wrapping_key = await manager.generate(new_alias(), KeyType.AES_256)
             other_name, other_key = await manager.generate(new_alias(), KeyType.EC_P256)
@@ -75,7 +75,7 @@ def test_documented_policy_permits_only_the_use_of_its_keys(ministack: MiniStack
         signing_name, wrapping_name = signing_key.native_id, wrapping_key.native_id
         key_ids = [key.native_id.rpartition("/")[2] for key in (signing_key, wrapping_key)]
         credentials = ministack.create_user(f"user-{token_hex(6)}", documented_policy("use", *key_ids))
-        async with opened_kms(ministack.settings(), credentials) as user:
+        async with open_kms(ministack.settings(), credentials) as user:
             await user.probe()
             assert (await user.describe(signing_name)).native_id == signing_key.native_id
             assert await user.sign(signing_name, signing_key.native_id, ECDSA, b"message", None)
@@ -87,7 +87,7 @@ def test_documented_policy_permits_only_the_use_of_its_keys(ministack: MiniStack
                 user.describe(other_name),
                 user.sign(other_key.native_id, other_key.native_id, ECDSA, b"message", None),
             ):
-                assert "does not permit" in (await error_of(operation)).message
+                assert "does not permit" in (await catch_error(operation)).message
 
     asyncio.run(scenario())
 
@@ -97,11 +97,11 @@ def test_refused_credentials_are_explained(ministack: MiniStack) -> None:
     wrong_secret = {**user.values, "secret_access_key": b"a-canary-among-secrets"}
     unknown_key = {**user.values, "access_key_id": b"AKIACANARYCANARYCAN"}
     for values in (wrong_secret, unknown_key):
-        error = kms_error(ministack.settings(), Secrets(values=values))
+        error = catch_kms_error(ministack.settings(), Secrets(values=values))
         assert not isinstance(error, KeyProviderUnavailableError)
         assert "does not accept the credentials" in error.message
     only_one = Secrets(values={"access_key_id": b"AKIACANARYCANARYCAN"})
-    assert "no secret named secret_access_key" in kms_error(ministack.settings(), only_one).message
+    assert "no secret named secret_access_key" in catch_kms_error(ministack.settings(), only_one).message
 
 
 def test_credentials_of_the_sdk_are_used(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -110,11 +110,11 @@ def test_credentials_of_the_sdk_are_used(ministack: MiniStack, monkeypatch: pyte
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    assert "no credentials" in kms_error(ministack.settings(), Secrets()).message
+    assert "no credentials" in catch_kms_error(ministack.settings(), Secrets()).message
     (tmp_path / "credentials").write_text("[default]\naws_access_key_id = test\naws_secret_access_key = test\n")
 
     async def scenario() -> None:
-        async with opened_kms(ministack.settings(), Secrets()) as backend:
+        async with open_kms(ministack.settings(), Secrets()) as backend:
             await backend.list_keys()
 
     asyncio.run(scenario())
@@ -124,7 +124,7 @@ def test_sdk_logs_no_secrets(ministack: MiniStack, caplog: pytest.LogCaptureFixt
     caplog.set_level(logging.DEBUG)
 
     async def scenario() -> None:
-        async with opened_kms(ministack.settings()) as backend:
+        async with open_kms(ministack.settings()) as backend:
             name, key = await backend.generate(new_alias(), KeyType.AES_256)
             wrapped = await backend.wrap(name, key.native_id, SECRET, b"context")
             assert await backend.unwrap(name, key.native_id, wrapped, b"context") == SECRET

@@ -33,7 +33,7 @@ def test_calls_overlap_unless_serial() -> None:
             second.result(TIMEOUT)
 
 
-def test_restart_waits_for_calls_and_keeps_new_ones_out() -> None:
+def test_restart_excludes_calls() -> None:
     gate, entered, release = calls.CallGate(), threading.Event(), threading.Event()
     order: list[str] = []
 

@@ -20,12 +20,12 @@ from sealyard.model.errors import (
     KeyProviderUnavailableError,
     NotFoundError,
 )
+from tests.support.backend_access import check_error
 from tests.support.extent import choose_count
 from tests.support.p11_kit import TokenServer, server_socket, token_server
 from tests.support.pkcs11_scenarios import (
     ECDSA,
     NAME,
-    check_error,
     count_pins,
     fail_searches,
     logins,
@@ -36,7 +36,7 @@ from tests.support.softhsm import (
     SoftHsm,
     make_secrets,
     make_settings,
-    opened_backend,
+    open_token_backend,
     own_softhsm,
     shared_softhsm,
     softhsm,
@@ -54,8 +54,8 @@ def test_two_tokens_work_at_once(own_softhsm: SoftHsm) -> None:
 
     async def scenario() -> None:
         async with (
-            opened_backend(make_settings(), make_secrets()) as first,
-            opened_backend(make_settings(token="second"), make_secrets("another PIN")) as second,
+            open_token_backend(make_settings(), make_secrets()) as first,
+            open_token_backend(make_settings(token="second"), make_secrets("another PIN")) as second,
         ):
             _, key = await first.generate(NAME, KeyType.EC_P256)
             _, other_key = await second.generate(other_name, KeyType.EC_P256)
@@ -73,9 +73,9 @@ def test_two_tokens_work_at_once(own_softhsm: SoftHsm) -> None:
 
 def test_token_of_two_sections_is_refused(softhsm: SoftHsm) -> None:
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             with pytest.raises(KeyProviderError, match="Another section"):
-                async with opened_backend(make_settings(), make_secrets()):
+                async with open_token_backend(make_settings(), make_secrets()):
                     pass
             await backend.probe()
 
@@ -90,8 +90,8 @@ def test_restarted_module_serves_both_tokens(
 
     async def scenario() -> None:
         async with (
-            opened_backend(make_settings(), make_secrets()) as first,
-            opened_backend(make_settings(token="second"), make_secrets()) as second,
+            open_token_backend(make_settings(), make_secrets()) as first,
+            open_token_backend(make_settings(token="second"), make_secrets()) as second,
         ):
             _, key = await first.generate(NAME, KeyType.EC_P256)
             fail_searches(monkeypatch, errors)
@@ -117,7 +117,7 @@ def test_connection_is_repeated_once(
     fail_searches(monkeypatch, errors)
 
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             errors.append(error())
             await backend.probe()
             assert len(logins) == 2
@@ -152,7 +152,7 @@ def test_failed_operation_is_released_before_a_restart(softhsm: SoftHsm, monkeyp
     monkeypatch.setattr(Pkcs11Module, "restart", record_restart)
 
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             await backend._connection.run("fail", fail_once)
 
     asyncio.run(scenario())
@@ -164,7 +164,7 @@ def test_lost_object_is_searched_again(softhsm: SoftHsm, monkeypatch: pytest.Mon
     fail_searches(monkeypatch, errors)
 
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             errors.append(pkcs11.ObjectHandleInvalid())
             await backend.probe()
             assert len(logins) == 1
@@ -172,9 +172,9 @@ def test_lost_object_is_searched_again(softhsm: SoftHsm, monkeypatch: pytest.Mon
     asyncio.run(scenario())
 
 
-def test_key_removed_by_other_program_is_not_found(own_softhsm: SoftHsm) -> None:
+def test_removed_key_is_not_found(own_softhsm: SoftHsm) -> None:
     async def scenario() -> None:
-        async with opened_backend(make_settings(sessions=1), make_secrets()) as backend:
+        async with open_token_backend(make_settings(sessions=1), make_secrets()) as backend:
             _, key = await backend.generate(NAME, KeyType.EC_P256)
             await sign(backend, key)
             own_softhsm.run_tool("--delete-object", "--type", "privkey", "--label", "gateway-sign")
@@ -193,7 +193,7 @@ def test_generation_with_lost_answer_makes_one_key(own_softhsm: SoftHsm, monkeyp
         raise errors.pop() if errors else AssertionError("generated again", objects)
 
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             monkeypatch.setattr(generation_module, "_generate_objects", lose_answer)
             name, first = await backend.generate(NAME, KeyType.EC_P256)
             second = await backend.rotate(name)
@@ -208,7 +208,7 @@ def test_generation_with_lost_answer_makes_one_key(own_softhsm: SoftHsm, monkeyp
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_killed_module_is_connected_again(token_server: TokenServer) -> None:
     async def scenario() -> None:
-        async with opened_backend(make_settings(module=token_server.module), make_secrets()) as backend:
+        async with open_token_backend(make_settings(module=token_server.module), make_secrets()) as backend:
             _, key = await backend.generate(NAME, KeyType.EC_P256)
             await sign(backend, key)
             token_server.kill()
@@ -241,7 +241,7 @@ def test_operations_survive_repeated_kills(token_server: TokenServer) -> None:
                 unavailable += 1
 
     async def scenario() -> None:
-        async with opened_backend(make_settings(module=token_server.module), make_secrets()) as backend:
+        async with open_token_backend(make_settings(module=token_server.module), make_secrets()) as backend:
             _, key = await backend.generate(NAME, KeyType.EC_P256)
             for _ in range(choose_count(share=3, full=50)):
                 tasks = [asyncio.create_task(sign_repeatedly(backend, key)) for _ in range(4)]
@@ -265,7 +265,7 @@ def test_changed_pin_is_refused_once(
     attempts = count_pins(monkeypatch)
 
     async def scenario() -> None:
-        async with opened_backend(make_settings(module=token_server.module), make_secrets()) as backend:
+        async with open_token_backend(make_settings(module=token_server.module), make_secrets()) as backend:
             _, key = await backend.generate(NAME, KeyType.EC_P256)
             own_softhsm.run_tool("--change-pin", "--new-pin", "another PIN")
             token_server.kill()
@@ -281,7 +281,7 @@ def test_changed_pin_is_refused_once(
 
     async def scenario_after_correction() -> None:
         secrets = make_secrets("another PIN")
-        async with opened_backend(make_settings(module=token_server.module), secrets) as backend:
+        async with open_token_backend(make_settings(module=token_server.module), secrets) as backend:
             await sign(backend, await backend.describe(NAME))
 
     asyncio.run(scenario_after_correction())
@@ -289,7 +289,7 @@ def test_changed_pin_is_refused_once(
 
 def test_removed_token_is_unavailable_until_it_returns(own_softhsm: SoftHsm, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             _, key = await backend.generate(NAME, KeyType.EC_P256)
             await sign(backend, key)
             own_softhsm.tokens.rename(tmp_path / "removed")

@@ -15,7 +15,7 @@ from tests.support.softhsm import (
     SoftHsm,
     make_secrets,
     make_settings,
-    opened_backend,
+    open_token_backend,
     require_softhsm,
     set_environment,
     shared_softhsm,
@@ -34,7 +34,7 @@ class TestSoftHsm(BackendContract):
         pass
 
     def open_backend(self) -> AbstractAsyncContextManager[KeyBackend]:
-        return opened_backend(make_settings(), make_secrets())
+        return open_token_backend(make_settings(), make_secrets())
 
     def name_key(self, label: str) -> str:
         return f"token={TOKEN};object={label}"
@@ -44,7 +44,7 @@ class TestSerialCalls(TestSoftHsm):
     """A module that is called from one thread at a time."""
 
     def open_backend(self) -> AbstractAsyncContextManager[KeyBackend]:
-        return opened_backend(make_settings(serial=True), make_secrets())
+        return open_token_backend(make_settings(serial=True), make_secrets())
 
 
 class TestFewMechanisms(TestSoftHsm):

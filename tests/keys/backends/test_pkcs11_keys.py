@@ -46,7 +46,7 @@ AES_KEY = bytes(range(32))
 # ---- mechanisms and attributes of keys
 
 
-def test_key_that_must_not_sign_has_no_algorithms(own_softhsm: SoftHsm) -> None:
+def test_key_without_sign_has_no_algorithms(own_softhsm: SoftHsm) -> None:
     async def scenario(backend: Pkcs11Backend) -> None:
         await change_token(backend, lambda session: generate_p256(session, sign=False))
         key = await backend.describe(NAME)
@@ -223,7 +223,7 @@ def store_aes_key(session: pkcs11.Session) -> None:
     )
 
 
-def test_secret_wrapped_in_token_has_documented_form(own_softhsm: SoftHsm) -> None:
+def test_token_form_is_documented(own_softhsm: SoftHsm) -> None:
     async def scenario(backend: Pkcs11Backend) -> None:
         await change_token(backend, store_aes_key)
         wrapped = await backend.wrap(NAME, "01", SECRET, b"context")
@@ -233,7 +233,7 @@ def test_secret_wrapped_in_token_has_documented_form(own_softhsm: SoftHsm) -> No
     use_backend(scenario)
 
 
-def test_secret_wrapped_by_data_key_has_documented_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_key_form_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_softhsm()
     hsm = SoftHsm(tmp_path, "CKM_AES_GCM")
     hsm.create_token()

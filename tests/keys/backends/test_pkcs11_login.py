@@ -23,21 +23,21 @@ from sealyard.model.errors import (
     NotFoundError,
 )
 from sealyard.model.provider_settings import Secrets
+from tests.support.backend_access import check_error
 from tests.support.limits import TIMEOUT
 from tests.support.pkcs11_scenarios import (
     ECDSA,
     NAME,
-    check_error,
     count_pins,
-    open_error,
     sign,
 )
 from tests.support.softhsm import (
     PIN,
     SoftHsm,
+    catch_token_error,
     make_secrets,
     make_settings,
-    opened_backend,
+    open_token_backend,
     own_softhsm,
     shared_softhsm,
     softhsm,
@@ -50,7 +50,7 @@ __all__ = ["own_softhsm", "shared_softhsm", "softhsm"]
 
 
 def test_missing_module_is_named(softhsm: SoftHsm) -> None:
-    error = open_error(make_settings(module="/usr/lib/missing.so"), make_secrets())
+    error = catch_token_error(make_settings(module="/usr/lib/missing.so"), make_secrets())
     assert "/usr/lib/missing.so does not exist" in str(error)
     assert not isinstance(error, KeyProviderUnavailableError)
 
@@ -58,60 +58,60 @@ def test_missing_module_is_named(softhsm: SoftHsm) -> None:
 def test_other_files_are_no_modules(softhsm: SoftHsm, tmp_path: Path) -> None:
     text = tmp_path / "module.so"
     text.write_text("not a library")
-    assert "cannot be loaded" in str(open_error(make_settings(module=str(text)), make_secrets()))
+    assert "cannot be loaded" in str(catch_token_error(make_settings(module=str(text)), make_secrets()))
     library = next(Path("/usr/lib").glob("*/libz.so.1"))
-    assert "not a PKCS#11 module" in str(open_error(make_settings(module=str(library)), make_secrets()))
+    assert "not a PKCS#11 module" in str(catch_token_error(make_settings(module=str(library)), make_secrets()))
 
 
 def test_uninitializable_module_is_reported(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOFTHSM2_CONF", "/missing/softhsm2.conf")
-    error = open_error(make_settings(), make_secrets())
+    error = catch_token_error(make_settings(), make_secrets())
     assert "cannot be initialized" in str(error)
     assert "options paths and environment" in error.hint
 
 
 def test_missing_token_folder_is_waited_for(own_softhsm: SoftHsm) -> None:
     away = own_softhsm.tokens.rename(own_softhsm.folder / "away")
-    error = open_error(make_settings(), make_secrets())
+    error = catch_token_error(make_settings(), make_secrets())
     assert isinstance(error, KeyProviderUnavailableError)
     away.rename(own_softhsm.tokens)
 
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             await backend.probe()
 
     asyncio.run(scenario())
 
 
 def test_module_is_usable_after_failed_open(softhsm: SoftHsm) -> None:
-    open_error(make_settings(token="missing"), make_secrets())
+    catch_token_error(make_settings(token="missing"), make_secrets())
 
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             await backend.probe()
 
     asyncio.run(scenario())
 
 
-def test_module_that_locks_is_called_by_several_threads(softhsm: SoftHsm) -> None:
+def test_module_with_locks_is_parallel(softhsm: SoftHsm) -> None:
     barrier = threading.Barrier(4)
 
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             waits = [backend._connection.run("wait", lambda _: barrier.wait(TIMEOUT)) for _ in range(4)]
             assert sorted(await asyncio.gather(*waits)) == [0, 1, 2, 3]
 
     asyncio.run(scenario())
 
 
-def test_module_that_cannot_lock_is_called_by_one_thread(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_without_locks_is_serial(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
     functions = SimpleNamespace(contents=SimpleNamespace(initialize=lambda _: 0xA))
     monkeypatch.setattr(module_module, "_modules", {})
     monkeypatch.setattr(module_module, "_has_one_function_list", lambda _: True)
     monkeypatch.setattr(module_module, "_get_functions", lambda _: functions)
 
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             assert module_module._modules[SoftHsm.module]._gate.is_serial
             await asyncio.gather(*(backend.list_keys() for _ in range(8)))
 
@@ -123,7 +123,7 @@ def test_module_that_cannot_lock_is_called_by_one_thread(softhsm: SoftHsm, monke
 
 def test_missing_token_error_lists_present_tokens(own_softhsm: SoftHsm) -> None:
     own_softhsm.create_token("second")
-    error = open_error(make_settings(token="third"), make_secrets())
+    error = catch_token_error(make_settings(token="third"), make_secrets())
     assert isinstance(error, KeyProviderUnavailableError)
     assert "third is not present" in str(error)
     assert "seal, second" in error.hint
@@ -131,12 +131,12 @@ def test_missing_token_error_lists_present_tokens(own_softhsm: SoftHsm) -> None:
 
 def test_tokens_with_one_label_are_refused(own_softhsm: SoftHsm) -> None:
     own_softhsm.create_token()
-    assert "Several tokens have the label seal" in str(open_error(make_settings(), make_secrets()))
+    assert "Several tokens have the label seal" in str(catch_token_error(make_settings(), make_secrets()))
 
 
 def test_wrong_pin_is_tried_once(own_softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = count_pins(monkeypatch)
-    error = open_error(make_settings(), make_secrets("another canary"))
+    error = catch_token_error(make_settings(), make_secrets("another canary"))
     assert attempts == ["another canary"]
     assert "seal refused the PIN" in str(error)
     assert not isinstance(error, KeyProviderUnavailableError)
@@ -157,7 +157,7 @@ def test_pin_is_not_tried_at_risk(
 
     token = cast(pkcs11.Token, SimpleNamespace(flags=pkcs11.TokenFlag.USER_PIN_INITIALIZED | flag))
     monkeypatch.setattr(TokenConnection, "_check_token", lambda connection, _: check_token(connection, token))
-    assert text in str(open_error(make_settings(), make_secrets()))
+    assert text in str(catch_token_error(make_settings(), make_secrets()))
     assert attempts == []
 
 
@@ -177,19 +177,19 @@ def test_refused_logins_are_worded(
         raise refusal
 
     monkeypatch.setattr(TokenConnection, "_log_in", refuse)
-    assert text in str(open_error(make_settings(), make_secrets()))
+    assert text in str(catch_token_error(make_settings(), make_secrets()))
 
 
 def test_token_without_pin_is_reported(own_softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
     own_softhsm.create_token_without_pin("new")
     attempts = count_pins(monkeypatch)
-    assert "new has no PIN" in str(open_error(make_settings(token="new"), make_secrets()))
+    assert "new has no PIN" in str(catch_token_error(make_settings(token="new"), make_secrets()))
     assert attempts == []
 
 
 def test_pin_of_other_encoding_is_refused(softhsm: SoftHsm) -> None:
     async def scenario() -> None:
-        async with opened_backend(make_settings(), Secrets(values={"pin": b"\xff\xfe"})):
+        async with open_token_backend(make_settings(), Secrets(values={"pin": b"\xff\xfe"})):
             pass
 
     with pytest.raises(KeyProviderError, match="not UTF-8"):
@@ -198,19 +198,19 @@ def test_pin_of_other_encoding_is_refused(softhsm: SoftHsm) -> None:
 
 def test_pin_is_in_no_output(own_softhsm: SoftHsm, capfd: pytest.CaptureFixture[str]) -> None:
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             with pytest.raises(NotFoundError):
                 await backend.sign(NAME, "00", ECDSA, b"", None)
             assert PIN not in repr(vars(backend))
 
     asyncio.run(scenario())
-    open_error(make_settings(), make_secrets("another canary"))
+    catch_token_error(make_settings(), make_secrets("another canary"))
     output = "".join(capfd.readouterr())
     assert PIN not in output
     assert "another canary" not in output
 
 
-def test_wrong_pin_of_one_signature_is_not_tried_again(own_softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_signature_pin_is_not_retried(own_softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = 0
 
     def refuse(*_: Any) -> bytes:
@@ -219,7 +219,7 @@ def test_wrong_pin_of_one_signature_is_not_tried_again(own_softhsm: SoftHsm, mon
         raise pkcs11.PinIncorrect
 
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as backend:
+        async with open_token_backend(make_settings(), make_secrets()) as backend:
             _, key = await backend.generate(NAME, KeyType.EC_P256)
             monkeypatch.setattr(backend_module, "sign_data", refuse)
             for _ in range(3):

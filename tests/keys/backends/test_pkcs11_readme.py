@@ -23,7 +23,7 @@ from tests.support.softhsm import (
     SoftHsm,
     make_secrets,
     make_settings,
-    opened_backend,
+    open_token_backend,
     require_softhsm,
     set_environment,
     shared_softhsm,
@@ -66,7 +66,7 @@ def test_setup_commands_and_settings_open_a_token(tmp_path: Path, monkeypatch: p
     assert os.environ["SOFTHSM2_CONF"].startswith(section.process.paths[0])
 
     async def scenario() -> None:
-        async with opened_backend(section.settings, section.read_secrets(environ)) as opened:
+        async with open_token_backend(section.settings, section.read_secrets(environ)) as opened:
             await opened.generate(f"token={TOKEN};object=gateway-sign", KeyType.EC_P256)
 
     asyncio.run(scenario())
@@ -74,7 +74,7 @@ def test_setup_commands_and_settings_open_a_token(tmp_path: Path, monkeypatch: p
 
 def test_table_lists_all_key_types_and_algorithms(softhsm: SoftHsm) -> None:
     async def scenario() -> None:
-        async with opened_backend(make_settings(), make_secrets()) as opened:
+        async with open_token_backend(make_settings(), make_secrets()) as opened:
             table = {}
             for kind in KeyType:
                 name = f"token={TOKEN};object=table-{kind}"

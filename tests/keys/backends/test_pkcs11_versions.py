@@ -109,7 +109,7 @@ def test_unrelated_keys_with_one_label_are_ambiguous(own_softhsm: SoftHsm) -> No
     use_backend(scenario)
 
 
-def test_version_is_used_despite_other_keys_with_its_label(own_softhsm: SoftHsm) -> None:
+def test_version_is_found_among_equal_labels(own_softhsm: SoftHsm) -> None:
     async def scenario(backend: Pkcs11Backend) -> None:
         _, key = await backend.generate(NAME, KeyType.EC_P256)
         arguments = ["--keypairgen", "--key-type", "EC:prime256v1", "--label", "gateway-sign", "--id", "01"]
@@ -125,7 +125,7 @@ def test_version_is_used_despite_other_keys_with_its_label(own_softhsm: SoftHsm)
     use_backend(scenario)
 
 
-def test_keys_with_one_label_and_identifier_are_ambiguous(own_softhsm: SoftHsm) -> None:
+def test_equal_label_and_identifier_are_ambiguous(own_softhsm: SoftHsm) -> None:
     for _ in range(2):
         arguments = ["--keypairgen", "--key-type", "EC:prime256v1", "--label", "gateway-sign", "--id", "01"]
         own_softhsm.run_tool(*arguments)

@@ -86,7 +86,7 @@ def test_key_of_vault_is_certified_and_rotated(
 
 
 @pytest.mark.parametrize(("kind", "algorithm"), KINDS)
-def test_key_of_aws_kms_is_certified_and_rotated(
+def test_kms_key_is_certified_and_rotated(
     ministack: MiniStack, tmp_path: Path, kind: KeyType, algorithm: SigningAlgorithm
 ) -> None:
     async def scenario() -> None:

@@ -9,7 +9,7 @@ import pytest
 from sealyard.keys.backend import KeyBackend
 from sealyard.model.algorithms import KeyType
 from tests.keys.backend_contract import BackendContract
-from tests.support.openbao import MOUNT, OpenBao, opened_vault
+from tests.support.openbao import MOUNT, OpenBao, open_vault
 
 
 class TestVaultBackend(BackendContract):
@@ -20,7 +20,7 @@ class TestVaultBackend(BackendContract):
         self._server = openbao
 
     def open_backend(self) -> AbstractAsyncContextManager[KeyBackend]:
-        return opened_vault(*self._server.approle())
+        return open_vault(*self._server.approle())
 
     def name_key(self, label: str) -> str:
         return f"{MOUNT}/{label}"

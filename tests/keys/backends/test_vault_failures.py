@@ -15,8 +15,8 @@ from sealyard.keys.backends.vault import client
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
-from tests.support.backend_access import error_of, wait_until
-from tests.support.openbao import OpenBao, new_name, opened_vault, run_openbao, vault_error
+from tests.support.backend_access import catch_error, wait_until
+from tests.support.openbao import OpenBao, catch_vault_error, new_name, open_vault, run_openbao
 from tests.support.ports import ReservedPort
 from tests.support.scripted_service import ScriptedResponse, run_scripted_service
 from tests.support.tls_certificates import create_cert_pair
@@ -31,9 +31,9 @@ def own_server(tmp_path: Path) -> Iterator[OpenBao]:
         yield server
 
 
-def test_sealed_and_killed_server_can_be_used_again(own_server: OpenBao) -> None:
+def test_backend_recovers_after_seal_and_kill(own_server: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*own_server.approle()) as backend:
+        async with open_vault(*own_server.approle()) as backend:
             name, key = await backend.generate(new_name(), KeyType.ED25519)
             operations: tuple[Callable[[], Awaitable[object]], ...] = (
                 backend.probe,
@@ -42,7 +42,7 @@ def test_sealed_and_killed_server_can_be_used_again(own_server: OpenBao) -> None
             )
             own_server.seal()
             for operation in operations:
-                error = await error_of(operation())
+                error = await catch_error(operation())
                 assert isinstance(error, KeyProviderUnavailableError)
                 assert "sealed" in error.message
             own_server.unseal()
@@ -50,7 +50,7 @@ def test_sealed_and_killed_server_can_be_used_again(own_server: OpenBao) -> None
                 await operation()
             own_server.kill()
             for operation in operations:
-                error = await error_of(operation())
+                error = await catch_error(operation())
                 assert isinstance(error, KeyProviderUnavailableError)
                 assert own_server.url in error.message
             own_server.start()
@@ -60,9 +60,9 @@ def test_sealed_and_killed_server_can_be_used_again(own_server: OpenBao) -> None
     asyncio.run(scenario())
 
 
-def test_work_continues_after_the_server_was_killed(own_server: OpenBao) -> None:
+def test_backend_recovers_after_server_crash(own_server: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*own_server.approle()) as backend:
+        async with open_vault(*own_server.approle()) as backend:
             name, key = await backend.generate(new_name(), KeyType.EC_P256)
             assert key.public_key is not None
             public_key, algorithm = load_pem_public_key(key.public_key.encode()), SigningAlgorithm.ECC_NIST_P256
@@ -103,7 +103,7 @@ def test_work_continues_after_the_server_was_killed(own_server: OpenBao) -> None
         (503, '{"errors":["Vault is sealed"]}', "is sealed or not ready"),
     ],
 )
-def test_status_of_a_server_that_is_not_ready_is_unavailable(status: int, body: str, words: str) -> None:
+def test_unready_server_is_unavailable(status: int, body: str, words: str) -> None:
     error = scripted_error(ScriptedResponse(status, body))
     assert type(error) is KeyProviderUnavailableError
     assert words in error.message
@@ -119,24 +119,24 @@ def test_server_of_another_kind_is_refused(response: tuple[int, str]) -> None:
 def scripted_error(response: ScriptedResponse) -> KeyProviderError:
     with run_scripted_service(response) as service:
         settings = ProviderSettings(name="corp", provider="vault", options={"address": service.url})
-        return vault_error(settings, Secrets(values={"token": b"a-canary"}))
+        return catch_vault_error(settings, Secrets(values={"token": b"a-canary"}))
 
 
 def test_unreachable_server_is_unavailable(openbao: OpenBao) -> None:
     _, secrets = openbao.approle()
     with ReservedPort() as port:
         settings = openbao.settings(address=f"http://127.0.0.1:{port.number}", role_id="role")
-        error = vault_error(settings, secrets)
+        error = catch_vault_error(settings, secrets)
     assert isinstance(error, KeyProviderUnavailableError)
     assert "is not reachable" in error.message
 
 
-def test_server_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "READ_TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         settings = ProviderSettings(name="corp", provider="vault", options={"address": address})
-        error = vault_error(settings, Secrets(values={"token": b"a-canary"}))
+        error = catch_vault_error(settings, Secrets(values={"token": b"a-canary"}))
     assert isinstance(error, KeyProviderUnavailableError)
     assert "does not answer in time" in error.message
 
@@ -145,7 +145,7 @@ def test_server_without_tls_is_explained() -> None:
     with run_scripted_service(ScriptedResponse(200)) as service:
         address = service.url.replace("http:", "https:")
         settings = ProviderSettings(name="corp", provider="vault", options={"address": address})
-        error = vault_error(settings, Secrets(values={"token": b"a-canary"}))
+        error = catch_vault_error(settings, Secrets(values={"token": b"a-canary"}))
     assert isinstance(error, KeyProviderUnavailableError)
     assert "does not answer with TLS" in error.message
     assert "option address" in error.hint
@@ -159,17 +159,17 @@ def test_certificate_of_the_server_is_verified(tmp_path: Path) -> None:
         secrets = Secrets(values={"token": server.root_token.encode()})
 
         async def scenario() -> None:
-            async with opened_vault(server.settings(ca_file=str(certificate)), secrets) as backend:
+            async with open_vault(server.settings(ca_file=str(certificate)), secrets) as backend:
                 assert await backend.list_keys() == ()
 
         asyncio.run(scenario())
-        error = vault_error(server.settings(), secrets)
+        error = catch_vault_error(server.settings(), secrets)
         assert not isinstance(error, KeyProviderUnavailableError)
         assert "is not trusted" in error.message
         plain_url = server.url.replace("https", "http")
-        assert "does not answer like a Vault" in vault_error(server.settings(address=plain_url), secrets).message
+        assert "does not answer like a Vault" in catch_vault_error(server.settings(address=plain_url), secrets).message
     for ca_file in (tmp_path / "missing", key):
-        assert str(ca_file) in vault_error(server.settings(ca_file=str(ca_file)), secrets).message
+        assert str(ca_file) in catch_vault_error(server.settings(ca_file=str(ca_file)), secrets).message
 
 
 @pytest.mark.parametrize(
@@ -185,6 +185,6 @@ def test_certificate_of_the_server_is_verified(tmp_path: Path) -> None:
 )
 def test_unsafe_or_invalid_address_is_refused(address: str) -> None:
     settings = ProviderSettings(name="corp", provider="vault", options={"address": address})
-    message = vault_error(settings, Secrets(values={"token": b"a-canary"})).message
+    message = catch_vault_error(settings, Secrets(values={"token": b"a-canary"})).message
     assert "not encrypted" in message or "not the URL" in message
     assert "password" not in message

@@ -15,9 +15,9 @@ from sealyard.crypto.signatures import verify
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidInputError, InvalidKeyError, NotFoundError
 from sealyard.model.provider_settings import Secrets
-from tests.support.backend_access import error_of
+from tests.support.backend_access import catch_error
 from tests.support.documented_policies import read_policy
-from tests.support.openbao import MOUNT, POLICY, OpenBao, new_name, opened_vault, vault_error
+from tests.support.openbao import MOUNT, POLICY, OpenBao, catch_vault_error, new_name, open_vault
 
 ED25519 = SigningAlgorithm.ED25519
 
@@ -27,10 +27,10 @@ def test_missing_permission_names_key_and_path(openbao: OpenBao) -> None:
     token = Secrets(values={"token": openbao.create_token(policies=["reader"])})
 
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend:
+        async with open_vault(*openbao.approle()) as backend:
             signing_name, _ = await backend.generate(new_name(), KeyType.ED25519)
             wrapping_name, _ = await backend.generate(new_name(), KeyType.AES_256)
-        async with opened_vault(openbao.settings(), token) as reader:
+        async with open_vault(openbao.settings(), token) as reader:
             for operation, name, path in (
                 (reader.sign(signing_name, "1", ED25519, b"message", None), signing_name, "transit/sign/"),
                 (reader.rotate(signing_name), signing_name, "transit/keys/"),
@@ -38,7 +38,7 @@ def test_missing_permission_names_key_and_path(openbao: OpenBao) -> None:
                 (reader.unwrap(wrapping_name, "1", b"secret", b""), wrapping_name, "transit/decrypt/"),
                 (reader.list_keys(), "vault:transit", "transit/keys"),
             ):
-                error = await error_of(operation)
+                error = await catch_error(operation)
                 assert isinstance(error, InvalidKeyError)
                 assert name in error.message
                 assert "corp" in error.message
@@ -47,18 +47,18 @@ def test_missing_permission_names_key_and_path(openbao: OpenBao) -> None:
     asyncio.run(scenario())
 
 
-def test_documented_policy_permits_only_the_use_of_its_keys(openbao: OpenBao) -> None:
+def test_documented_policy_permits_use_only(openbao: OpenBao) -> None:
     openbao.write_policy(read_policy("vault", "use"), "user")
     token = Secrets(values={"token": openbao.create_token(policies=["user"])})
 
     async def scenario() -> None:
         signing_name, wrapping_name = f"{MOUNT}/gateway-sign", f"{MOUNT}/device-keys"
-        async with opened_vault(*openbao.approle()) as manager:
+        async with open_vault(*openbao.approle()) as manager:
             await manager.generate(signing_name, KeyType.ED25519)
             await manager.generate(wrapping_name, KeyType.AES_256)
             await manager.rotate(signing_name)
             other_name, _ = await manager.generate(new_name(), KeyType.ED25519)
-        async with opened_vault(openbao.settings(), token) as user:
+        async with open_vault(openbao.settings(), token) as user:
             await user.probe()
             for native_id in ("1", "2"):
                 assert await user.sign(signing_name, native_id, ED25519, b"message", None)
@@ -71,7 +71,7 @@ def test_documented_policy_permits_only_the_use_of_its_keys(openbao: OpenBao) ->
                 user.describe(other_name),
                 user.sign(other_name, "1", ED25519, b"message", None),
             ):
-                assert "does not permit" in (await error_of(operation)).message
+                assert "does not permit" in (await catch_error(operation)).message
 
     asyncio.run(scenario())
 
@@ -83,23 +83,23 @@ def test_list_omits_keys_that_cannot_be_used(openbao: OpenBao) -> None:
     openbao.send("POST", f"{MOUNT}/keys/{usable.rpartition('/')[2]}", {"type": "ed25519"})
 
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend:
+        async with open_vault(*openbao.approle()) as backend:
             names = [key.name for key in await backend.list_keys()]
             assert usable in names
             for name in (derived, unsupported):
                 assert name not in names
-                assert isinstance(await error_of(backend.describe(name)), InvalidKeyError)
+                assert isinstance(await catch_error(backend.describe(name)), InvalidKeyError)
 
     asyncio.run(scenario())
 
 
-def test_deleted_key_that_can_be_restored_is_not_found(openbao: OpenBao) -> None:
+def test_soft_deleted_key_is_not_found(openbao: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend:
+        async with open_vault(*openbao.approle()) as backend:
             name, _ = await backend.generate(new_name(), KeyType.ED25519)
             path = f"{MOUNT}/keys/{name.rpartition('/')[2]}"
             openbao.send("DELETE", f"{path}/soft-delete")
-            assert isinstance(await error_of(backend.describe(name)), NotFoundError)
+            assert isinstance(await catch_error(backend.describe(name)), NotFoundError)
             assert name not in [key.name for key in await backend.list_keys()]
             openbao.send("POST", f"{path}/soft-delete-restore", {})
             assert await backend.describe(name)
@@ -112,8 +112,8 @@ def test_deleted_key_that_can_be_restored_is_not_found(openbao: OpenBao) -> None
 )
 def test_name_outside_the_engine_is_not_found(openbao: OpenBao, name: str) -> None:
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend:
-            assert isinstance(await error_of(backend.resolve(name)), NotFoundError)
+        async with open_vault(*openbao.approle()) as backend:
+            assert isinstance(await catch_error(backend.resolve(name)), NotFoundError)
 
     asyncio.run(scenario())
 
@@ -124,35 +124,35 @@ def test_wrap_does_not_create_an_unknown_key(openbao: OpenBao) -> None:
     token = Secrets(values={"token": openbao.create_token(policies=["all"])})
 
     async def scenario() -> None:
-        async with opened_vault(openbao.settings(), token) as backend:
+        async with open_vault(openbao.settings(), token) as backend:
             name = new_name()
             for _ in range(2):
-                assert isinstance(await error_of(backend.wrap(name, "1", b"secret", b"")), NotFoundError)
+                assert isinstance(await catch_error(backend.wrap(name, "1", b"secret", b"")), NotFoundError)
 
     asyncio.run(scenario())
 
 
-def test_engine_that_cannot_be_used_is_explained(openbao: OpenBao) -> None:
+def test_unusable_secrets_engine_is_explained(openbao: OpenBao) -> None:
     openbao.send("POST", "sys/mounts/secret-store", {"type": "kv"})
     secrets = Secrets(values={"token": openbao.root_token.encode()})
-    assert "is not a Transit engine" in vault_error(openbao.settings(mount="secret-store"), secrets).message
-    assert "has no secrets engine at missing/" in vault_error(openbao.settings(mount="missing"), secrets).message
+    assert "is not a Transit engine" in catch_vault_error(openbao.settings(mount="secret-store"), secrets).message
+    assert "has no secrets engine at missing/" in catch_vault_error(openbao.settings(mount="missing"), secrets).message
 
 
 def test_disabled_versions_are_explained(openbao: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend:
+        async with open_vault(*openbao.approle()) as backend:
             name, _ = await backend.generate(new_name(), KeyType.ED25519)
             assert (await backend.rotate(name)).native_id == "2"
             configuration = f"{MOUNT}/keys/{name.rpartition('/')[2]}/config"
             openbao.send("POST", configuration, {"min_encryption_version": 2})
-            error = await error_of(backend.sign(name, "1", ED25519, b"message", None))
+            error = await catch_error(backend.sign(name, "1", ED25519, b"message", None))
             assert type(error) is InvalidKeyError
             assert "requested version" in error.message
             openbao.send("POST", configuration, {"min_decryption_version": 2})
-        async with opened_vault(*openbao.approle()) as backend:
+        async with open_vault(*openbao.approle()) as backend:
             for native_id in ("1", "3", "", "x"):
-                error = await error_of(backend.sign(name, native_id, ED25519, b"message", None))
+                error = await catch_error(backend.sign(name, native_id, ED25519, b"message", None))
                 assert isinstance(error, NotFoundError)
             assert await backend.sign(name, "2", ED25519, b"message", None)
 
@@ -161,7 +161,7 @@ def test_disabled_versions_are_explained(openbao: OpenBao) -> None:
 
 def test_version_of_another_process_is_found(openbao: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend, opened_vault(*openbao.approle()) as other:
+        async with open_vault(*openbao.approle()) as backend, open_vault(*openbao.approle()) as other:
             name, _ = await backend.generate(new_name(), KeyType.ED25519)
             version = await other.rotate(name)
             assert version.public_key is not None
@@ -174,25 +174,25 @@ def test_version_of_another_process_is_found(openbao: OpenBao) -> None:
 
 def test_digest_is_never_sent_for_pure_algorithms(openbao: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend:
+        async with open_vault(*openbao.approle()) as backend:
             for kind, algorithm in (
                 (KeyType.ED25519, ED25519),
                 (KeyType.ML_DSA_44, SigningAlgorithm.ML_DSA_44),
             ):
                 name, key = await backend.generate(new_name(), kind)
                 for digest in HashName:
-                    error = await error_of(backend.sign(name, key.native_id, algorithm, bytes(32), digest))
+                    error = await catch_error(backend.sign(name, key.native_id, algorithm, bytes(32), digest))
                     assert isinstance(error, InvalidKeyError)
                     assert "signs the message" in error.message
 
     asyncio.run(scenario())
 
 
-def test_message_above_the_limit_of_the_server_is_explained(openbao: OpenBao) -> None:
+def test_message_above_server_limit_is_explained(openbao: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend:
+        async with open_vault(*openbao.approle()) as backend:
             name, key = await backend.generate(new_name(), KeyType.ED25519)
-            error = await error_of(backend.sign(name, key.native_id, ED25519, bytes(26_000_000), None))
+            error = await catch_error(backend.sign(name, key.native_id, ED25519, bytes(26_000_000), None))
             assert isinstance(error, InvalidInputError)
             assert name in error.message
 
@@ -201,7 +201,7 @@ def test_message_above_the_limit_of_the_server_is_explained(openbao: OpenBao) ->
 
 def test_certificate_of_the_key_is_reported(openbao: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend:
+        async with open_vault(*openbao.approle()) as backend:
             name, key = await backend.generate(new_name(), KeyType.ED25519)
             assert key.certificate is None
             assert key.public_key is not None
@@ -226,12 +226,12 @@ def issue_certificate(public_key: str) -> str:
 
 def test_unwrapped_secret_is_bound_to_its_version(openbao: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend:
+        async with open_vault(*openbao.approle()) as backend:
             name, first = await backend.generate(new_name(), KeyType.AES_256)
             wrapped = await backend.wrap(name, first.native_id, b"secret", b"context")
             second = await backend.rotate(name)
             assert await backend.unwrap(name, first.native_id, wrapped, b"context") == b"secret"
-            error = await error_of(backend.unwrap(name, second.native_id, wrapped, b"context"))
+            error = await catch_error(backend.unwrap(name, second.native_id, wrapped, b"context"))
             assert isinstance(error, InvalidKeyError)
             assert name in error.message
             assert base64.b64encode(wrapped).decode() not in str(error)
@@ -248,7 +248,7 @@ def test_engine_in_a_namespace_is_used(openbao: OpenBao) -> None:
     settings = openbao.settings(namespace="team", mount="keys/transit")
 
     async def scenario() -> None:
-        async with opened_vault(settings, Secrets(values={"token": token.encode()})) as backend:
+        async with open_vault(settings, Secrets(values={"token": token.encode()})) as backend:
             name, key = await backend.generate("keys/transit/gateway-sign", KeyType.ED25519)
             assert [listed.name for listed in await backend.list_keys()] == [name]
             assert await backend.sign(name, key.native_id, ED25519, b"message", None)

@@ -10,15 +10,15 @@ from sealyard.keys.backends.vault import session
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_settings import Secrets
-from tests.support.backend_access import error_of, wait_until
-from tests.support.openbao import ROLE, OpenBao, new_name, opened_vault, vault_error
+from tests.support.backend_access import catch_error, wait_until
+from tests.support.openbao import ROLE, OpenBao, catch_vault_error, new_name, open_vault
 
 ED25519 = SigningAlgorithm.ED25519
 
 
 def test_token_of_the_settings_is_used(openbao: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(openbao.settings(), Secrets(values={"token": openbao.create_token()})) as backend:
+        async with open_vault(openbao.settings(), Secrets(values={"token": openbao.create_token()})) as backend:
             name, key = await backend.generate(new_name(), KeyType.ED25519)
             assert await backend.sign(name, key.native_id, ED25519, b"message", None)
 
@@ -28,20 +28,20 @@ def test_token_of_the_settings_is_used(openbao: OpenBao) -> None:
 def test_rejected_credentials_are_explained(openbao: OpenBao) -> None:
     role_id, _ = openbao.create_role()
     canary = Secrets(values={"token": b"a-canary", "secret_id": b"a-canary"})
-    assert "does not accept the token" in vault_error(openbao.settings(), canary).message
-    assert "rejected the login" in vault_error(openbao.settings(role_id=role_id), canary).message
-    assert "rejected the login" in vault_error(openbao.settings(role_id="unknown"), canary).message
-    assert "no secret named token" in vault_error(openbao.settings(), Secrets()).message
+    assert "does not accept the token" in catch_vault_error(openbao.settings(), canary).message
+    assert "rejected the login" in catch_vault_error(openbao.settings(role_id=role_id), canary).message
+    assert "rejected the login" in catch_vault_error(openbao.settings(role_id="unknown"), canary).message
+    assert "no secret named token" in catch_vault_error(openbao.settings(), Secrets()).message
 
 
 @pytest.mark.parametrize("secret", [b"a-canary\nX-Other: 1", "a-canáry".encode(), b"a canary"])
-def test_secret_that_is_no_header_value_is_refused(openbao: OpenBao, secret: bytes) -> None:
-    assert "not printable ASCII" in vault_error(openbao.settings(), Secrets(values={"token": secret})).message
+def test_unprintable_secret_is_refused(openbao: OpenBao, secret: bytes) -> None:
+    assert "not printable ASCII" in catch_vault_error(openbao.settings(), Secrets(values={"token": secret})).message
 
 
 def test_revoked_token_is_replaced_by_one_login(openbao: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend:
+        async with open_vault(*openbao.approle()) as backend:
             name, key = await backend.generate(new_name(), KeyType.ED25519)
             revoke_role_tokens(openbao)
             signatures = [backend.sign(name, key.native_id, ED25519, b"message", None) for _ in range(5)]
@@ -54,13 +54,13 @@ def test_revoked_token_is_replaced_by_one_login(openbao: OpenBao) -> None:
 
 def test_rejected_login_is_not_repeated_at_once(openbao: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle()) as backend:
+        async with open_vault(*openbao.approle()) as backend:
             openbao.send("DELETE", f"auth/approle/role/{ROLE}")
             revoke_role_tokens(openbao)
-            assert "rejected the login" in (await error_of(backend.list_keys())).message
+            assert "rejected the login" in (await catch_error(backend.list_keys())).message
             openbao.create_role()
-            assert "rejected the login" in (await error_of(backend.list_keys())).message
-            await error_of(backend.probe())
+            assert "rejected the login" in (await catch_error(backend.list_keys())).message
+            await catch_error(backend.probe())
 
     asyncio.run(scenario())
 
@@ -69,9 +69,9 @@ def test_revoked_token_of_the_settings_is_explained(openbao: OpenBao) -> None:
     token = openbao.create_token()
 
     async def scenario() -> None:
-        async with opened_vault(openbao.settings(), Secrets(values={"token": token})) as backend:
+        async with open_vault(openbao.settings(), Secrets(values={"token": token})) as backend:
             openbao.send("POST", "auth/token/revoke", {"token": token.decode()})
-            error = await error_of(backend.probe())
+            error = await catch_error(backend.probe())
             assert type(error) is KeyProviderError
             assert "has expired, was revoked" in error.message
             assert token.decode() not in str(error)
@@ -85,7 +85,7 @@ def test_token_is_renewed_before_it_expires(openbao: OpenBao, monkeypatch: pytes
     token = openbao.create_token(period="60s")
 
     async def scenario() -> None:
-        async with opened_vault(openbao.settings(), Secrets(values={"token": token})) as backend:
+        async with open_vault(openbao.settings(), Secrets(values={"token": token})) as backend:
             lookup = {"token": token.decode()}
             await wait_until(lambda: "last_renewal_time" in openbao.send("POST", "auth/token/lookup", lookup)["data"])
             await backend.probe()
@@ -93,9 +93,9 @@ def test_token_is_renewed_before_it_expires(openbao: OpenBao, monkeypatch: pytes
     asyncio.run(scenario())
 
 
-def test_approle_token_is_replaced_before_its_last_expiry(openbao: OpenBao) -> None:
+def test_approle_token_is_replaced_before_expiry(openbao: OpenBao) -> None:
     async def scenario() -> None:
-        async with opened_vault(*openbao.approle(token_ttl="3s", token_max_ttl="3s")) as backend:
+        async with open_vault(*openbao.approle(token_ttl="3s", token_max_ttl="3s")) as backend:
             first_tokens = role_tokens(openbao)
             await wait_until(lambda: bool(role_tokens(openbao) - first_tokens))
             await backend.probe()

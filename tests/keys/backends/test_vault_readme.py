@@ -14,7 +14,7 @@ from sealyard.keys.worker_settings import load_worker_settings
 from sealyard.model.algorithms import KeyType
 from sealyard.model.workspace import WorkspacePaths
 from tests.support.limits import TIMEOUT
-from tests.support.openbao import MOUNT, POLICY, opened_vault, require_openbao, run_openbao
+from tests.support.openbao import MOUNT, POLICY, open_vault, require_openbao, run_openbao
 
 DOCUMENT = (Path(backend.__file__).parent / "README.md").read_text()
 
@@ -56,7 +56,7 @@ def test_setup_commands_and_settings_open_a_server(tmp_path: Path) -> None:
         assert (tmp_path / section.secret_sources["secret_id"].credential).stat().st_mode & 0o077 == 0
 
         async def scenario() -> None:
-            async with opened_vault(section.settings, section.read_secrets(environ)) as opened:
+            async with open_vault(section.settings, section.read_secrets(environ)) as opened:
                 await opened.generate(f"{MOUNT}/gateway-sign", KeyType.EC_P256)
 
         asyncio.run(scenario())

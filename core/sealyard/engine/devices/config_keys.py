@@ -12,7 +12,7 @@ from sealyard.containers.registry import get_format
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES
 from sealyard.crypto.key_purposes import default_purpose
 from sealyard.engine.devices.external_keys import ExternalKeys
-from sealyard.engine.devices.keys import LOCAL_SCHEME, KeyRegistry, require_wrapping_key
+from sealyard.engine.devices.keys import KeyRegistry, require_wrapping_key
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEVICES, KEYS
@@ -22,7 +22,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, 
 from sealyard.model.backend_keys import DescribedKey
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
 from sealyard.model.errors import InvalidKeyError, PermissionDeniedError, UsageError
-from sealyard.model.key_uris import parse_key_uri
+from sealyard.model.key_uris import LOCAL_SCHEME, parse_key_uri
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import DeviceRequest, SigningKeyRequest
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sealyard.engine.devices.keys import LOCAL_SCHEME, KeyRegistry
+from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import KEYS
@@ -17,7 +17,7 @@ from sealyard.model.access import Action, ResourceType
 from sealyard.model.algorithms import KeyPurpose
 from sealyard.model.backend_keys import DescribedKey, ProviderKeys, ProviderStatus
 from sealyard.model.errors import InvalidKeyError, NotFoundError, UsageError, WorkerError, error_from_info
-from sealyard.model.key_uris import KeyUri, parse_key_uri
+from sealyard.model.key_uris import LOCAL_SCHEME, KeyUri, parse_key_uri
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import KeyRegistration
 from sealyard.model.worker_messages import DescribeKey, ListBackendKeys, ProbeProviders, RegisterKey

@@ -32,7 +32,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_checks import KeyCheck
-from sealyard.model.key_uris import parse_certificate_reference, parse_key_uri
+from sealyard.model.key_uris import LOCAL_SCHEME, parse_certificate_reference, parse_key_uri
 from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
 from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent, KeyGeneration
 from sealyard.model.worker_messages import (
@@ -43,8 +43,6 @@ from sealyard.model.worker_messages import (
     ImportKey,
     RotateKey,
 )
-
-LOCAL_SCHEME = "local"
 
 MAX_COMMON_NAME_LENGTH = 64
 """Maximum length of the common name in the self-signed certificate of a new key (RFC 5280)."""

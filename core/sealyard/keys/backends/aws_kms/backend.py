@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -24,18 +23,19 @@ from sealyard.keys.backends.aws_kms.envelope import (
     read_encrypted_data_key,
     seal_envelope,
 )
+from sealyard.keys.backends.aws_kms.key_creation import assign_alias, create_key
 from sealyard.keys.backends.aws_kms.kms_keys import (
     KEY_SPECS,
     MAX_MESSAGE_BYTES,
     KmsKey,
-    key_usage,
     read_kms_key,
     signing_algorithm,
 )
-from sealyard.keys.backends.aws_kms.names import KmsName, parse_kms_name
+from sealyard.keys.backends.aws_kms.names import KmsName, format_uri, parse_kms_name
 from sealyard.keys.backends.aws_kms.rate_limit import SignatureLimiter
+from sealyard.keys.backends.key_lists import list_usable_keys
 from sealyard.keys.backends.signing_requests import check_signing_request
-from sealyard.keys.worker_settings import AwsKmsOptions
+from sealyard.keys.provider_options import AwsKmsOptions
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.backend_keys import BackendKey, ListedKey
 from sealyard.model.errors import (
@@ -43,17 +43,9 @@ from sealyard.model.errors import (
     InvalidInputError,
     InvalidKeyError,
     KeyProviderError,
-    KeyProviderUnavailableError,
     NotFoundError,
-    SealyardError,
 )
 from sealyard.model.provider_settings import ProviderSettings, Secrets
-
-MAX_PARALLEL_READS = 8
-"""How many keys are read at once to list them."""
-
-DELETION_DAYS = 7
-"""After how many days a key is deleted that could not be given its alias. KMS permits no less."""
 
 
 class AwsKmsBackend:
@@ -93,25 +85,20 @@ class AwsKmsBackend:
         """Return the aliases, and the keys without an alias. Keys that may not be described are omitted."""
         aliases = await self._client.list_all("list_aliases", "kms:ListAliases", "Aliases")
         keys = await self._client.list_all("list_keys", "kms:ListKeys", "Keys")
-        named = [
-            alias for alias in aliases if alias.get("TargetKeyId") and not alias["AliasName"].startswith("alias/aws/")
-        ]
-        with_alias = {alias["TargetKeyId"] for alias in aliases if alias.get("TargetKeyId")}
-        entries = [(alias["AliasArn"], alias["AliasName"].removeprefix("alias/")) for alias in named]
-        entries += [(key["KeyArn"], "") for key in keys if key["KeyId"] not in with_alias]
-        limit = asyncio.Semaphore(MAX_PARALLEL_READS)
+        targets = {alias["TargetKeyId"] for alias in aliases if alias.get("TargetKeyId")}
+        labels = {
+            alias["AliasArn"]: alias["AliasName"].removeprefix("alias/")
+            for alias in aliases
+            if alias.get("TargetKeyId") and not alias["AliasName"].startswith("alias/aws/")
+        }
+        labels |= {key["KeyArn"]: "" for key in keys if key["KeyId"] not in targets}
 
-        async def read(name: str, label: str) -> ListedKey | None:
-            async with limit:
-                try:
-                    key = await self._read(name)
-                    key.require_enabled(name)
-                except (InvalidKeyError, NotFoundError):
-                    return None
-                return ListedKey(name=name, kind=key.kind, label=label)
+        async def read_kind(name: str) -> KeyType:
+            key = await self._read(name)
+            key.require_enabled(name)
+            return key.kind
 
-        listed_keys = await asyncio.gather(*(read(name, label) for name, label in sorted(entries)))
-        return tuple(key for key in listed_keys if key is not None)
+        return await list_usable_keys(labels, read_kind)
 
     async def resolve(self, name: str) -> str:
         parsed = self._parse(name)
@@ -120,11 +107,11 @@ class AwsKmsBackend:
 
     async def describe(self, name: str) -> BackendKey:
         key = await self._read(name)
-        key.require_enabled(_uri(name))
+        key.require_enabled(format_uri(name))
         return await self._describe(name, key)
 
     async def generate(self, name: str, kind: KeyType) -> tuple[str, BackendKey]:
-        parsed, uri = self._parse(name), _uri(name)
+        parsed, uri = self._parse(name), format_uri(name)
         if not parsed.is_alias or parsed.is_reserved:
             raise InvalidKeyError(
                 f"A new key in {self._client.service} needs an alias.", "Use a name like alias/gateway-sign."
@@ -135,15 +122,16 @@ class AwsKmsBackend:
             )
         if await self._has_alias(name):
             raise AlreadyExistsError(f"{uri} exists already.", "Choose another name, or register it.")
-        key = await self._create_key(uri, kind, {"Description": f"Sealyard {parsed.resource}"})
+        key = await create_key(self._client, parsed, kind)
         canonical_name = parsed.to_arn(key.arn)
-        await self._assign_alias("create_alias", "kms:CreateAlias", parsed, key)
+        await assign_alias(self._client, "create_alias", "kms:CreateAlias", parsed, key)
+        self._keys[key.arn] = key
         self._known_names.add(canonical_name)
         return canonical_name, await self._describe(canonical_name, key)
 
     async def rotate(self, name: str) -> BackendKey:
         """Create a key with the type and the policy of the current one, and move the alias to it."""
-        parsed, uri = self._parse(name), _uri(name)
+        parsed, uri = self._parse(name), format_uri(name)
         key = await self._read(name)
         if not parsed.is_alias:
             raise InvalidKeyError(
@@ -158,14 +146,15 @@ class AwsKmsBackend:
         parameters = {"KeyId": key.arn, "PolicyName": "default"}
         answer = await self._client.call("get_key_policy", "kms:GetKeyPolicy", uri, **parameters)
         properties = {"Policy": answer["Policy"], "MultiRegion": key.is_multi_region}
-        next_key = await self._create_key(uri, key.kind, {"Description": f"Sealyard {parsed.resource}", **properties})
-        await self._assign_alias("update_alias", "kms:UpdateAlias", parsed, next_key)
+        next_key = await create_key(self._client, parsed, key.kind, properties)
+        await assign_alias(self._client, "update_alias", "kms:UpdateAlias", parsed, next_key)
+        self._keys[next_key.arn] = next_key
         return await self._describe(name, next_key)
 
     async def sign(
         self, name: str, native_id: str, algorithm: SigningAlgorithm, data: bytes, digest: HashName | None
     ) -> bytes:
-        key, uri = await self._find_version(name, native_id), _uri(name)
+        key, uri = await self._find_version(name, native_id), format_uri(name)
         spec = check_signing_request(uri, key.kind, algorithm, data, digest)
         if spec.hash is None:
             _check_message_size(uri, algorithm, data)
@@ -182,7 +171,7 @@ class AwsKmsBackend:
         return bytes(answer["Signature"])
 
     async def wrap(self, name: str, native_id: str, secret: bytes, associated_data: bytes) -> bytes:
-        key, uri = await self._find_wrapping_key(name, native_id), _uri(name)
+        key, uri = await self._find_wrapping_key(name, native_id), format_uri(name)
         answer = await self._client.call(
             "generate_data_key",
             "kms:GenerateDataKey",
@@ -194,7 +183,7 @@ class AwsKmsBackend:
         return seal_envelope(answer["Plaintext"], answer["CiphertextBlob"], secret, associated_data)
 
     async def unwrap(self, name: str, native_id: str, wrapped: bytes, associated_data: bytes) -> bytes:
-        key, uri = await self._find_wrapping_key(name, native_id), _uri(name)
+        key, uri = await self._find_wrapping_key(name, native_id), format_uri(name)
         encrypted_data_key = read_encrypted_data_key(uri, wrapped)
         answer = await self._client.call(
             "decrypt",
@@ -211,7 +200,7 @@ class AwsKmsBackend:
         parsed = parse_kms_name(name)
         if parsed is None:
             raise NotFoundError(
-                f"{_uri(name)[:200]} is not the name of a key in AWS KMS.",
+                f"{format_uri(name)[:200]} is not the name of a key in AWS KMS.",
                 "Use an alias (awskms:alias/gateway-sign) or an ARN (awskms:arn:aws:kms:…).",
             )
         for option, value, expected in (
@@ -220,7 +209,8 @@ class AwsKmsBackend:
         ):
             if value and expected and value != expected:
                 raise InvalidKeyError(
-                    f"The key {_uri(name)} is in the {option} {value}, but {self._client.service} is for {expected}.",
+                    f"The key {format_uri(name)} is in the {option} {value}, but {self._client.service} is for "
+                    f"{expected}.",
                     f"Add a section with the {option} {value} to the worker settings.",
                 )
         return parsed
@@ -228,7 +218,7 @@ class AwsKmsBackend:
     async def _read(self, name: str) -> KmsKey:
         """Return the key, also if it is not enabled. Raises :class:`InvalidKeyError` if its type is not supported."""
         self._parse(name)
-        uri = _uri(name)
+        uri = format_uri(name)
         answer = await self._client.call("describe_key", "kms:DescribeKey", uri, KeyId=name)
         key = read_kms_key(answer["KeyMetadata"])
         if key is None:
@@ -243,7 +233,7 @@ class AwsKmsBackend:
 
     async def _has_alias(self, name: str) -> bool:
         try:
-            await self._client.call("describe_key", "kms:DescribeKey", _uri(name), KeyId=name)
+            await self._client.call("describe_key", "kms:DescribeKey", format_uri(name), KeyId=name)
         except NotFoundError:
             return False
         return True
@@ -255,14 +245,14 @@ class AwsKmsBackend:
         parsed = self._parse(name)
         version = parse_kms_name(native_id)
         if version is None or version.is_alias or not (parsed.is_alias or native_id == name):
-            raise NotFoundError(f"The key {_uri(name)} has no version {native_id[:100]!r}.")
+            raise NotFoundError(f"The key {format_uri(name)} has no version {native_id[:100]!r}.")
         return self._keys.get(native_id) or await self._read(native_id)
 
     async def _find_wrapping_key(self, name: str, native_id: str) -> KmsKey:
         key = await self._find_version(name, native_id)
         if key.kind is not KeyType.AES_256:
             raise InvalidKeyError(
-                f"The key {_uri(name)} has the type {key.kind}, which cannot wrap secrets.",
+                f"The key {format_uri(name)} has the type {key.kind}, which cannot wrap secrets.",
                 f"Use a key of type {KeyType.AES_256}.",
             )
         return key
@@ -278,67 +268,12 @@ class AwsKmsBackend:
         )
 
     async def _read_public_key(self, name: str, key: KmsKey) -> str:
-        answer = await self._client.call("get_public_key", "kms:GetPublicKey", _uri(name), KeyId=key.arn)
+        answer = await self._client.call("get_public_key", "kms:GetPublicKey", format_uri(name), KeyId=key.arn)
         try:
             public_key = load_der_public_key(answer["PublicKey"])
         except (ValueError, UnsupportedAlgorithm):
-            raise KeyProviderError(f"The public key of {_uri(name)} cannot be read.") from None
+            raise KeyProviderError(f"The public key of {format_uri(name)} cannot be read.") from None
         return encode_public_key(public_key)
-
-    async def _create_key(self, uri: str, kind: KeyType, parameters: Mapping[str, Any]) -> KmsKey:
-        answer = await self._client.call(
-            "create_key", "kms:CreateKey", uri, KeySpec=KEY_SPECS[kind], KeyUsage=key_usage(kind), **parameters
-        )
-        key = read_kms_key(answer["KeyMetadata"])
-        if key is None:
-            raise KeyProviderError(f"{self._client.service} created another key than requested for {uri}.")
-        self._keys[key.arn] = key
-        return key
-
-    async def _assign_alias(self, operation: str, permission: str, alias: KmsName, key: KmsKey) -> None:
-        """Give the alias to a new key, which is deleted if that is refused.
-
-        The key is kept if it is not known whether the alias refers to it.
-        """
-        uri = _uri(alias.text)
-        try:
-            await self._client.call(operation, permission, uri, AliasName=alias.resource, TargetKeyId=key.arn)
-        except KeyProviderUnavailableError as error:
-            raise _new_key_error(error, key, "may have no alias", "Delete it in AWS KMS if it has none.") from None
-        except SealyardError as error:
-            # The SDK repeats a request whose response was lost, and the second one is refused.
-            if not await self._refers_to(alias, key):
-                await self._delete_key(key, error)
-                raise
-
-    async def _refers_to(self, alias: KmsName, key: KmsKey) -> bool:
-        try:
-            answer = await self._client.call("describe_key", "kms:DescribeKey", _uri(alias.text), KeyId=alias.text)
-        except (NotFoundError, InvalidKeyError):
-            return False
-        return bool(answer["KeyMetadata"]["Arn"] == key.arn)
-
-    async def _delete_key(self, key: KmsKey, cause: SealyardError) -> None:
-        """Schedule the deletion of a new key. Raises ``cause`` with the ARN of the key if this is not possible."""
-        try:
-            await self._client.call(
-                "schedule_key_deletion",
-                "kms:ScheduleKeyDeletion",
-                _uri(key.arn),
-                KeyId=key.arn,
-                PendingWindowInDays=DELETION_DAYS,
-            )
-        except SealyardError:
-            raise _new_key_error(cause, key, "has no alias", "Delete it in AWS KMS.") from None
-
-
-def _uri(name: str) -> str:
-    return f"awskms:{name}"
-
-
-def _new_key_error(cause: SealyardError, key: KmsKey, state: str, hint: str) -> SealyardError:
-    """Return ``cause`` with the ARN of a key that was created in vain."""
-    return type(cause)(f"{cause.message} The new key {key.arn} {state}.", f"{hint} {cause.hint}".strip())
 
 
 def _check_message_size(uri: str, algorithm: SigningAlgorithm, data: bytes) -> None:

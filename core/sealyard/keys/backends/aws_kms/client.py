@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sealyard.keys.backends.endpoints import check_endpoint
-from sealyard.keys.worker_settings import AwsKmsOptions
+from sealyard.keys.provider_options import AwsKmsOptions
 from sealyard.model.errors import (
     AlreadyExistsError,
     InvalidKeyError,

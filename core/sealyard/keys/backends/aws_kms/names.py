@@ -36,6 +36,10 @@ class KmsName(FrozenStruct, frozen=True, kw_only=True):
         return f"{key_arn.rpartition(':')[0]}:{self.resource}"
 
 
+def format_uri(name: str) -> str:
+    return f"awskms:{name}"
+
+
 def parse_kms_name(text: str) -> KmsName | None:
     """Return the parsed name, or None if ``text`` is not the name of a key."""
     if _ALIAS.fullmatch(text):

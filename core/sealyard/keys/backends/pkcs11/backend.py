@@ -25,7 +25,7 @@ from sealyard.keys.backends.pkcs11.versions import (
 )
 from sealyard.keys.backends.pkcs11.wrapping import unwrap_secret, wrap_secret
 from sealyard.keys.backends.signing_requests import check_signing_request
-from sealyard.keys.worker_settings import Pkcs11Options
+from sealyard.keys.provider_options import Pkcs11Options
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.backend_keys import BackendKey, ListedKey
 from sealyard.model.errors import AlreadyExistsError, InvalidKeyError, KeyProviderError, NotFoundError

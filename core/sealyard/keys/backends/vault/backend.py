@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Self
 
+from sealyard.keys.backends.key_lists import list_usable_keys
 from sealyard.keys.backends.signing_requests import check_signing_request
 from sealyard.keys.backends.vault.client import VaultClient, VaultResponse, capitalize
 from sealyard.keys.backends.vault.session import VaultSession
@@ -24,7 +25,7 @@ from sealyard.keys.backends.vault.transit_keys import (
     read_transit_key,
     signing_parameters,
 )
-from sealyard.keys.worker_settings import VaultOptions
+from sealyard.keys.provider_options import VaultOptions
 from sealyard.keys.wrapping import check_secret_size
 from sealyard.model.algorithms import HashName, KeyType, SigningAlgorithm
 from sealyard.model.backend_keys import BackendKey, ListedKey
@@ -37,9 +38,6 @@ from sealyard.model.errors import (
     SealyardError,
 )
 from sealyard.model.provider_settings import ProviderSettings, Secrets
-
-MAX_PARALLEL_READS = 8
-"""How many keys are read at once to list them."""
 
 _KEY_NAME = re.compile(r"\w(?:[\w.-]*\w)?", re.ASCII)
 _NO_ENGINE = "no handler for route"
@@ -87,24 +85,19 @@ class VaultBackend:
             )
 
     async def list_keys(self) -> tuple[ListedKey, ...]:
-        """Return the keys that can be registered; those that the token may not read are omitted."""
+        """Return the keys that can be registered; those that the policy does not permit to read are omitted."""
         path = f"{self._mount}/keys"
         response = await self._send("LIST", path)
         if response.status == HTTPStatus.NOT_FOUND and not response.errors:
             return ()
         data = self._require_success(response, "list the keys of", f"vault:{self._mount}", "list", path)
-        limit = asyncio.Semaphore(MAX_PARALLEL_READS)
 
-        async def read(key_name: str) -> ListedKey | None:
-            async with limit:
-                name = f"{self._mount}/{key_name}"
-                try:
-                    return ListedKey(name=name, kind=(await self._read(name)).kind, label=key_name)
-                except (InvalidKeyError, NotFoundError):
-                    return None
+        async def read_kind(name: str) -> KeyType:
+            return (await self._read(name)).kind
 
-        keys = await asyncio.gather(*(read(str(key_name)) for key_name in sorted(data.get("keys", ()))))
-        return tuple(key for key in keys if key is not None)
+        return await list_usable_keys(
+            {f"{self._mount}/{key_name}": str(key_name) for key_name in data.get("keys", ())}, read_kind
+        )
 
     async def resolve(self, name: str) -> str:
         await self._read(name)

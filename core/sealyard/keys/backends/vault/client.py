@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from sealyard.keys.backends.endpoints import check_endpoint
-from sealyard.keys.worker_settings import VaultOptions
+from sealyard.keys.provider_options import VaultOptions
 from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError
 from sealyard.model.provider_settings import ProviderSettings
 from sealyard.model.safe_text import escape_text

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from sealyard.keys.backends.vault.client import Authentication, VaultClient, VaultResponse, capitalize
-from sealyard.keys.worker_settings import VaultOptions
+from sealyard.keys.provider_options import VaultOptions
 from sealyard.model.errors import KeyProviderError, SealyardError
 from sealyard.model.provider_settings import ProviderSettings, Secrets
 
