@@ -254,7 +254,7 @@ async def test_unavailable_token_is_tried_again(
     [
         ({"provider": "unknown"}, "no key provider unknown"),
         ({"options": {}}, "folder"),
-        ({"options": {"folder": "/f", "pin": PIN}}, "unknown field `pin`"),
+        ({"options": {"folder": "/f", "pin": PIN}}, "has no option pin"),
     ],
 )
 async def test_refused_settings_reach_the_worker(
