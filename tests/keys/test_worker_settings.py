@@ -90,24 +90,27 @@ def test_schema_accepts_and_rejects_like_the_loader() -> None:
         ("[keys.seal]", "does not name the provider of keys.seal"),
         ("[keys.seal]\nprovider = 1", "does not name the provider"),
         ('[keys.seal]\nprovider = "local"', "does not name the provider"),
-        ('[keys.seal]\nprovider = "pkcs11"\ntoken = "seal"', "seal are not valid: .* field `module`"),
-        (SECTION.replace('"/m.so"', "1"), "Expected `str`, got `int` - at `\\$.module`"),
-        (SECTION.replace("/m.so", "m.so"), "at `\\$.module`"),
-        (SECTION + f"pin = '{PIN}'", "unknown field `pin`"),
+        ('[keys.seal]\nprovider = "pkcs11"\ntoken = "seal"', "provider seal needs the option module"),
+        (SECTION.replace('"/m.so"', "1"), "option module of .* seal is not valid: expected a string, got an integer"),
+        (SECTION.replace("/m.so", "m.so"), "option module of .* has another form"),
+        (SECTION + f"pin = '{PIN}'", "provider seal has no option pin"),
         (SECTION + f"secrets.pin = '{PIN}'", "must set each secret of keys.seal"),
         (SECTION + "secrets.pin = {}", "must set each secret"),
         (SECTION + "secrets.pin = {file = '/a', credential = 'b'}", "must set each secret"),
         (SECTION + f"secrets.pin = {{value = '{PIN}'}}", "must set each secret"),
         (SECTION + "secrets.pin = {credential = '../b'}", "must set each secret"),
-        ('[keys.corp]\nprovider = "vault"\naddress = "vault:8200"', "at `\\$.address`"),
-        ('[keys.corp]\nprovider = "vault"\naddress = "https://v"\nmount = "a/../b"', "at `\\$.mount`"),
-        ('[keys.cloud]\nprovider = "awskms"\nregion = "Frankfurt"', "at `\\$.region`"),
-        ('[keys.cloud]\nprovider = "awskms"\nregion = "eu-central-1"\nsignatures_per_second = 0', "per_second`"),
-        (SECTION + "paths = ['tokens']", "seal are not valid: .* `\\$.paths"),
-        (SECTION + "paths = ['/a\\u0000b']".replace("'", '"'), r"at `\$.paths"),
-        (SECTION + "environment.'A=B' = 'c'", r"at `key` in `\$.environment"),
-        (SECTION + 'environment.A = "\\u0000"', r"at `\$.environment"),
-        (SECTION + "environment.A = 1", "Expected `str`, got `int`"),
+        ('[keys.corp]\nprovider = "vault"\naddress = "vault:8200"', "option address of .* corp"),
+        ('[keys.corp]\nprovider = "vault"\naddress = "https://v"\nmount = "a/../b"', "option mount of"),
+        ('[keys.cloud]\nprovider = "awskms"\nregion = "Frankfurt"', "option region of .* cloud"),
+        (
+            '[keys.cloud]\nprovider = "awskms"\nregion = "eu-central-1"\nsignatures_per_second = 0',
+            "_per_second of .* expected a number > 0",
+        ),
+        (SECTION + "paths = ['tokens']", "option paths of .* seal is not valid"),
+        (SECTION + "paths = ['/a\\u0000b']".replace("'", '"'), "option paths of"),
+        (SECTION + "environment.'A=B' = 'c'", "option environment of"),
+        (SECTION + 'environment.A = "\\u0000"', "option environment of"),
+        (SECTION + "environment.A = 1", "option environment of .* expected a string, got an integer"),
         ("#" * (64 * 1024 + 1), "more than 65536 bytes"),
     ],
 )
@@ -115,6 +118,26 @@ def test_invalid_settings_are_explained(paths: WorkspacePaths, text: str, messag
     with pytest.raises(KeyProviderError, match=message):
         load(paths, text)
     load_error(paths, text)
+
+
+def test_hints_name_the_options_and_where_they_are_set(paths: WorkspacePaths) -> None:
+    for text, hint in (
+        (
+            SECTION + f"pin = '{PIN}'",
+            "Options of pkcs11: module, token, sessions, serial. Secrets are set in [keys.seal.secrets].",
+        ),
+        (
+            '[keys.seal]\nprovider = "pkcs11"\nmodule = "/m.so"',
+            "Add it to [keys.seal] of the worker settings. Label of the token.",
+        ),
+        (
+            SECTION.replace("/m.so", "m.so"),
+            "Correct it in [keys.seal] of the worker settings. Absolute path of the PKCS#11 module, a shared library.",
+        ),
+    ):
+        with pytest.raises(KeyProviderError) as caught:
+            load(paths, text)
+        assert caught.value.hint == hint
 
 
 def test_process_of_a_provider_is_set_up(paths: WorkspacePaths) -> None:
@@ -171,7 +194,7 @@ def test_loop_of_links_is_no_failure(paths: WorkspacePaths, tmp_path: Path) -> N
 def test_no_provider_reaches_the_workspace(paths: WorkspacePaths) -> None:
     for path in (paths.root, paths.root.parent, paths.keys, paths.root / "x" / ".." / "keys"):
         message = load_error(paths, f"{SECTION}paths = ['{path}']")
-        assert "gives keys.seal access to the workspace" in message
+        assert "gives the key provider seal access to the workspace" in message
     link = paths.root.parent / "link"
     link.symlink_to(paths.root)
     assert "access to the workspace" in load_error(paths, f"{SECTION}paths = ['{link}']")
@@ -256,6 +279,15 @@ def test_unusable_secrets_are_explained(paths: WorkspacePaths, tmp_path: Path) -
     pin_file.chmod(0o600)
     with pytest.raises(KeyProviderError, match="is empty"):
         section.read_secrets({})
-    (section,) = load(paths, f"{SECTION}secrets.pin = {{credential = 'pin'}}")
-    with pytest.raises(KeyProviderError, match="cannot read"):
-        section.read_secrets({})
+    (section,) = load(paths, f"{SECTION}secrets.pin = {{credential = 'pin-of-seal'}}")
+    for environ in ({}, {"CREDENTIALS_DIRECTORY": str(tmp_path)}):
+        with pytest.raises(KeyProviderError, match="there is no systemd credential pin-of-seal") as caught:
+            section.read_secrets(environ)
+        assert "LoadCredential=pin-of-seal:PATH" in caught.value.hint
+
+
+def test_missing_secret_hint_names_its_section(paths: WorkspacePaths) -> None:
+    (section,) = load(paths, SECTION)
+    with pytest.raises(KeyProviderError, match="seal has no secret named pin") as caught:
+        section.read_secrets({}).require("pin", section.settings)
+    assert caught.value.hint == "Add it to [keys.seal.secrets] of the worker settings: pin = { file = PATH }."

@@ -9,8 +9,9 @@ import pytest
 
 from sealyard.model.approval import valid_approvers
 from sealyard.model.errors import ConflictError, InvalidTransitionError, PermissionDeniedError
-from sealyard.model.lifecycle import TRANSITIONS, accepts, advance
+from sealyard.model.lifecycle import accepts, advance
 from sealyard.model.tasks import FINAL_STATUSES, Result, ResultState, RevokedApproval, Task, TaskKind, TaskStatus
+from sealyard.model.transitions import TRANSITIONS
 from sealyard.model.triggers import (
     ApprovalTimedOut,
     ApproversChanged,

@@ -275,7 +275,7 @@ def test_invalid_settings_are_reported_without_secrets(tmp_path: Path) -> None:
     request = file_backend_settings(tmp_path / "keys")
     pin, wrong_pin = ({"pin": value.encode()} for value in (PIN, f"{PIN}5"))
     for settings, secrets, message in (
-        (msgspec.structs.replace(request.settings, options={"pin": PIN}), pin, "unknown field `pin`"),
+        (msgspec.structs.replace(request.settings, options={"pin": PIN}), pin, "test has no option pin"),
         (request.settings, {}, "no secret named pin"),
         (request.settings, wrong_pin, "PIN of test is wrong"),
         (msgspec.structs.replace(request.settings, provider="unknown"), pin, "no key provider unknown"),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from sealyard.model.audit import AuditAction, AuditEntry
-from sealyard.model.lifecycle import NEXT
 from sealyard.model.tasks import Task, TaskStatus
+from sealyard.model.transitions import NEXT
 
 _CANCELLING_ACTIONS = (AuditAction.REJECTED, AuditAction.WITHDRAWN, AuditAction.CANCELLED)
 _UNCHECKED_ACTIONS = (AuditAction.CREATED, AuditAction.FAILED, AuditAction.REFUSED, AuditAction.CORRUPTED)

@@ -51,7 +51,7 @@ class SecretSource(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_field
 class Pkcs11Options(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
     """Options of the provider ``pkcs11``: keys in one token. Its secret is named ``pin``."""
 
-    module: Annotated[str, Meta(pattern="^/", description="Path of the PKCS#11 module, a shared library.")]
+    module: Annotated[str, Meta(pattern="^/", description="Absolute path of the PKCS#11 module, a shared library.")]
     token: Annotated[str, Meta(min_length=1, max_length=32, description="Label of the token.")]
     sessions: Annotated[int, Meta(ge=1, le=64, description="Number of operations that the token runs at once.")] = 4
     serial: Annotated[bool, Meta(description="Whether the module can only be called once at a time.")] = False
@@ -63,7 +63,9 @@ class VaultOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_field
     Its secret is named ``secret_id`` if ``role_id`` is set (AppRole), otherwise ``token``.
     """
 
-    address: Annotated[str, Meta(pattern="^https?://[!-~]+$", description="URL of the server; http only on loopback.")]
+    address: Annotated[
+        str, Meta(pattern="^https?://[!-~]+$", description="URL of the server: https, or http on this machine.")
+    ]
     mount: Annotated[
         str, Meta(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", description="Path of the Transit secrets engine.")
     ] = "transit"
@@ -73,7 +75,10 @@ class VaultOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_field
         str, Meta(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", description="Path of the AppRole auth method.")
     ] = "approle"
     ca_file: Annotated[
-        str, Meta(pattern="^(/.*)?$", description="PEM file of the CA of the server; default: those of the system.")
+        str,
+        Meta(
+            pattern="^(/.*)?$", description="Absolute path of the CA of the server (PEM); default: those of the system."
+        ),
     ] = ""
 
 
@@ -84,9 +89,15 @@ class AwsKmsOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fiel
     AWS SDK finds: environment, shared files, container or instance role.
     """
 
-    region: Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d{1,2}$", description="Region of the keys.")]
+    region: Annotated[
+        str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d{1,2}$", description="Region of the keys, such as eu-central-1.")
+    ]
     account: Annotated[
-        str, Meta(pattern=r"^(\d{12})?$", description="Account of the keys; default: any that permits the use.")
+        str,
+        Meta(
+            pattern=r"^(\d{12})?$",
+            description="Number of the account of the keys, 12 digits; default: any that permits the use.",
+        ),
     ] = ""
     endpoint: Annotated[
         str, Meta(pattern="^(https?://[!-~]+)?$", description="URL of a VPC endpoint; default: that of the region.")
@@ -144,6 +155,13 @@ class ProviderSection(FrozenStruct, frozen=True, kw_only=True):
 
     def _read_secret(self, name: str, source: SecretSource, environ: Mapping[str, str]) -> bytes:
         path = source.find_path(environ)
+        if source.credential and not path.exists():
+            raise self._secret_error(
+                name,
+                f"there is no systemd credential {source.credential}",
+                f"Add LoadCredential={source.credential}:PATH to the systemd unit that starts Sealyard, "
+                "or set the secret to { file = PATH }.",
+            )
         try:
             if source.file and path.stat().st_mode & _OTHER_USERS:
                 raise self._secret_error(name, f"other users can read {path}", f"Run: chmod 600 {path}")
@@ -227,7 +245,10 @@ def _read_sections(path: Path) -> dict[str, Any]:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise _settings_error(path, f"cannot be read: {error.strerror}") from error
+        raise KeyProviderError(
+            f"{path} cannot be read: {error.strerror}.",
+            f"Check the path, which {SETTINGS_VARIABLE} can set, and that the account of Sealyard can read it.",
+        ) from error
     if mode & _OTHER_WRITERS:
         # They could name a module of their own, which would receive the PIN.
         raise KeyProviderError(f"Other users can write {path}.", f"Run: chmod go-w {path}")
@@ -282,7 +303,10 @@ def _check_paths(path: Path, section: ProviderSection, workspace: Path) -> None:
     for reachable in (*map(Path, section.process.paths), *section.find_option_paths(workspace)):
         resolved = _resolve(reachable)
         if resolved.is_relative_to(workspace) or workspace.is_relative_to(resolved):
-            raise _settings_error(path, f"gives keys.{section.settings.name} access to the workspace by {reachable}")
+            raise KeyProviderError(
+                f"{path} gives the key provider {section.settings.name} access to the workspace: {reachable}.",
+                "Move the files that it needs out of the workspace, and list only their folder.",
+            )
 
 
 def _parse_sources(path: Path, name: str, table: Any) -> dict[str, SecretSource]:

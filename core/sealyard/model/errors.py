@@ -269,19 +269,13 @@ class StoreCorruptedError(SealyardError):
 
 
 class ConcurrentWriterError(SealyardError):
-    """Another process changed a file that only the process with the workspace lock may write.
-
-    The process that notices writes nothing more to the workspace.
-    """
+    """Another process changed a file of this workspace. The process that notices writes nothing more to it."""
 
     code = "concurrent-writer"
 
 
 class FencedError(ConcurrentWriterError):
-    """Another engine has taken over the workspace, or the database lost what it acknowledged to this one.
-
-    The engine that notices writes nothing more to the workspace.
-    """
+    """Another engine has taken over the workspace, or its database lost commits. This engine writes nothing more."""
 
     code = "fenced"
 

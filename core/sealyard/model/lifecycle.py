@@ -49,6 +49,7 @@ from sealyard.model.tasks import (
     TaskStatus,
     Verdict,
 )
+from sealyard.model.transitions import TRANSITIONS, VERBS
 from sealyard.model.triggers import (
     ApprovalTimedOut,
     ApproversChanged,
@@ -83,68 +84,6 @@ KEY_PROVIDER_NOTE = "waiting for a key provider"
 """Note in the history of a task that could not be executed because a token or key service did not answer."""
 
 _S = TaskStatus
-_BEFORE_RUNNING = (_S.CREATED, _S.WAITING, _S.APPROVED, _S.SCHEDULED)
-
-TRANSITIONS: dict[type[Any], tuple[TaskStatus, ...]] = {
-    Submitted: (_S.CREATED,),
-    DecisionMade: (_S.WAITING,),
-    ApproversChanged: (_S.WAITING,),
-    Withdrawn: (_S.CREATED, _S.WAITING, _S.APPROVED),
-    Cancelled: _BEFORE_RUNNING,
-    ApprovalTimedOut: (_S.WAITING,),
-    ExecutionTimedOut: (_S.APPROVED, _S.SCHEDULED),
-    PermissionRevoked: (_S.APPROVED, _S.SCHEDULED, _S.RUNNING),
-    Scheduled: (_S.APPROVED,),
-    Leased: (_S.SCHEDULED,),
-    SegmentRecorded: (_S.RUNNING,),
-    IntentRecorded: (_S.RUNNING,),
-    LeaseExpired: (_S.RUNNING,),
-    DiskFull: (_S.RUNNING,),
-    KeyProviderLost: (_S.RUNNING,),
-    EngineRestarted: (_S.RUNNING,),
-    CancellationConfirmed: (_S.RUNNING,),
-    TimeLimitExceeded: (_S.SCHEDULED, _S.RUNNING),
-    Completed: (_S.RUNNING,),
-    Failed: (_S.RUNNING,),
-    WorkspaceRecovered: (*_BEFORE_RUNNING, _S.RUNNING),
-}
-"""The statuses in which each trigger is accepted. A final status accepts none."""
-
-NEXT: dict[TaskStatus, frozenset[TaskStatus]] = {
-    _S.CREATED: frozenset({_S.WAITING, _S.SCHEDULED, _S.CANCELLED}),
-    _S.WAITING: frozenset({_S.APPROVED, _S.CANCELLED}),
-    _S.APPROVED: frozenset({_S.SCHEDULED, _S.CANCELLED}),
-    _S.SCHEDULED: frozenset({_S.RUNNING, _S.CANCELLED, _S.FAILED}),
-    _S.RUNNING: frozenset({_S.DONE, _S.FAILED, _S.CANCELLED, _S.SCHEDULED}),
-    _S.DONE: frozenset(),
-    _S.FAILED: frozenset(),
-    _S.CANCELLED: frozenset(),
-}
-"""The statuses that can follow each status."""
-
-_VERBS: dict[type[Any], str] = {
-    Submitted: "submit",
-    DecisionMade: "decide on",
-    ApproversChanged: "revoke approvals of",
-    Withdrawn: "withdraw",
-    Cancelled: "cancel",
-    CancellationConfirmed: "cancel",
-    ApprovalTimedOut: "expire the approval of",
-    ExecutionTimedOut: "expire the execution of",
-    PermissionRevoked: "revoke the permission for",
-    Scheduled: "schedule",
-    Leased: "lease",
-    SegmentRecorded: "record a segment of",
-    IntentRecorded: "sign for",
-    LeaseExpired: "end the lease of",
-    DiskFull: "suspend",
-    KeyProviderLost: "suspend",
-    EngineRestarted: "restart",
-    TimeLimitExceeded: "time out",
-    Completed: "complete",
-    Failed: "fail",
-    WorkspaceRecovered: "cancel",
-}
 
 
 def advance(task: Task, trigger: Trigger, now: datetime) -> Task:
@@ -167,7 +106,7 @@ def transition_error(task: Task, trigger_type: type[Any]) -> InvalidTransitionEr
     """
     reason = f" ({task.reason.rstrip('.')})" if task.reason else ""
     return InvalidTransitionError(
-        f"Cannot {_VERBS[trigger_type]} task {task.id}: it is {task.detailed_status}{reason}.",
+        f"Cannot {VERBS[trigger_type]} task {task.id}: it is {task.detailed_status}{reason}.",
         "Check the task's current status.",
     )
 

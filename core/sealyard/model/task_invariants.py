@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from sealyard.model.errors import InvariantError
-from sealyard.model.lifecycle import NEXT
 from sealyard.model.tasks import StatusChange, Task, TaskStatus
+from sealyard.model.transitions import NEXT
 
 
 def check_change(old_task: Task | None, new_task: Task) -> None:

@@ -101,6 +101,6 @@ async def test_changes_are_searched_stored_and_verified(harness: EngineHarness) 
     assert len(page.entries) == 2
     await harness.close()
     assert verify_log(harness.audit_source).size > 0
-    lines = [json.loads(line) for line in (harness.paths.audit / "segment-000000.jsonl").read_text().splitlines()]
+    lines = [json.loads(line.data) for line in harness.audit_source.lines()]
     assert lines[-1]["changes"] == [{"path": "approvalTimeout", "old": 3601, "new": 3602}]
     assert all("changes" not in line for line in lines if line["change"] == AuditAction.CREATED)

@@ -312,8 +312,7 @@ async def test_export_audit_states_before_key_leaves(harness: EngineHarness) -> 
 
     async def record_audit_state(message: object) -> object:
         if isinstance(message, ExportKey):
-            changes = [each["change"] for each in harness.engine.store.pending_audit()]
-            audit_states.append("EXPORTED" in changes)
+            audit_states.append(bool(await harness.audit_entries(AuditAction.EXPORTED)))
         return await request(message)  # type: ignore[arg-type]
 
     harness.bus.request = record_audit_state  # type: ignore[assignment, method-assign]

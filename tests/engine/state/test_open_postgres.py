@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from msgspec import UNSET
 
 from sealyard.audit.proof import prove_inclusion
+from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
 from sealyard.engine.engine import open_reader
 from sealyard.engine.workspace import load_metadata
@@ -23,17 +26,20 @@ from sealyard.model.errors import (
     WorkspaceError,
     WorkspaceLockedError,
 )
+from sealyard.storage import postgres
 from sealyard.storage.postgres import lease
 from tests.engine.conftest import open_workspace
 from tests.support.engine_harness import ADMIN, DEV, EngineHarness
 from tests.support.limits import TIMEOUT
 from tests.support.postgres import TestDatabase
+from tests.support.programs import require
 
 pytestmark = pytest.mark.anyio
 
 CHANGED_LOGS = {
-    "text of an entry": "UPDATE sealyard.audit_entry SET line = replace(line, 'DEVICE_CONFIG', 'DEVICE_CONFIX')",
-    "first entry": "UPDATE sealyard.audit_entry SET line = replace(line, '\"seq\":0', '\"seq\":9') WHERE seq = 0",
+    "text of an entry": "UPDATE sealyard.audit_entry SET line = replace(line::text, 'DEVICE', 'DEVISE')::json",
+    "first entry": """
+        UPDATE sealyard.audit_entry SET line = replace(line::text, '"seq":0', '"seq":9')::json WHERE seq = 0""",
     "entry in the middle removed": "DELETE FROM sealyard.audit_entry WHERE seq = 3",
     "newest entry removed": """
         DELETE FROM sealyard.audit_entry WHERE seq = (SELECT max(seq) FROM sealyard.audit_entry)""",
@@ -43,7 +49,7 @@ CHANGED_LOGS = {
         WHERE (a.seq, b.seq) IN ((3, 4), (4, 3))""",
     "entry repeated": """
         INSERT INTO sealyard.audit_entry
-        SELECT workspace, seq + 1, line, at, author, change, resource, position FROM sealyard.audit_entry
+        SELECT workspace, seq + 1, line, position FROM sealyard.audit_entry
         WHERE seq = (SELECT max(seq) FROM sealyard.audit_entry)""",
     "checkpoints removed": "DELETE FROM sealyard.audit_checkpoint",
     "newest checkpoints removed": """
@@ -82,7 +88,9 @@ async def test_audit_entries_are_committed_with_their_unit_of_work(
     entries = await pg_harness.audit_entries()
     assert count(database, "audit_entry") == len(entries)
     assert pg_harness.engine.store.pending_audit() == []
-    positions = "SELECT count(*) FROM sealyard.audit_entry JOIN sealyard.document USING (position) WHERE resource = %s"
+    positions = (
+        "SELECT count(*) FROM sealyard.audit_entry JOIN sealyard.document USING (position) WHERE line->>'resource' = %s"
+    )
     assert database.execute(positions, (f"TASK:{task.id}",))[0][0] > 0
 
 
@@ -106,6 +114,20 @@ async def test_log_verifies_and_proves_its_entries(pg_harness: EngineHarness) ->
     assert report.size == report.checkpointed_size > 10
     proof = prove_inclusion(source, 5)
     assert proof.verify(source.read_public_key())[1].seq == 5
+
+
+async def test_psql_exports_the_log_as_files(pg_harness: EngineHarness, database: TestDatabase, tmp_path: Path) -> None:
+    """As the documentation shows."""
+    await pg_harness.done_package()
+    await pg_harness.close()
+    readme = (Path(postgres.__file__).parent / "README.md").read_text()
+    commands = re.findall(r"^    psql -At (-c .*) > (\S+)$", readme, re.MULTILINE)
+    assert [name for _, name in commands] == ["segment-000000.jsonl", "checkpoints.txt", "audit-key.pem"]
+    for arguments, name in commands:
+        query = arguments.removeprefix('-c "').removesuffix('"').replace("…", "w1")
+        command = [require("psql"), "-d", database.connection_string, "-At", "-c", query]
+        (tmp_path / name).write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert verify_log(AuditReader(tmp_path)) == verify_log(pg_harness.audit_source)
 
 
 async def test_pages_of_entries_match_filters(pg_harness: EngineHarness) -> None:
@@ -137,7 +159,9 @@ async def test_changed_log_is_refused(pg_harness: EngineHarness, database: TestD
 
 async def test_verify_names_the_changed_entry(pg_harness: EngineHarness, database: TestDatabase) -> None:
     await pg_harness.close()
-    database.execute("UPDATE sealyard.audit_entry SET line = replace(line, 'seq\":3', 'seq\":4') WHERE seq = 3")
+    database.execute(
+        "UPDATE sealyard.audit_entry SET line = replace(line::text, 'seq\":3', 'seq\":4')::json WHERE seq = 3"
+    )
     with pytest.raises(AuditVerificationError, match="audit_entry, row 3") as caught:
         verify_log(pg_harness.audit_source)
     assert caught.value.seq == 3

@@ -204,11 +204,19 @@ def test_missing_sdk_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"region": "Frankfurt"}, {"region": "eu-central-1", "signatures_per_second": 0}]
+    ("options", "message"),
+    [
+        ({}, "The key provider cloud needs the option region."),
+        ({"region": "Frankfurt"}, "The option region of the key provider cloud is not valid: it has another form."),
+        (
+            {"region": "eu-central-1", "signatures_per_second": 0},
+            "The option signatures_per_second of the key provider cloud is not valid: expected a number > 0.0.",
+        ),
+    ],
 )
-def test_invalid_options_are_explained(options: dict[str, object]) -> None:
+def test_invalid_options_are_explained(options: dict[str, object], message: str) -> None:
     error = open_error(ProviderSettings(name="cloud", provider="awskms", options=options))
-    assert "settings of the key provider cloud are not valid" in error.message
+    assert error.message == message
 
 
 def test_limiter_permits_the_signatures_of_a_second_at_once() -> None:

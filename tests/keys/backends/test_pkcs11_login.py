@@ -67,6 +67,20 @@ def test_uninitializable_module_is_reported(softhsm: SoftHsm, monkeypatch: pytes
     monkeypatch.setenv("SOFTHSM2_CONF", "/missing/softhsm2.conf")
     error = open_error(make_settings(), make_secrets())
     assert "cannot be initialized" in str(error)
+    assert "options paths and environment" in error.hint
+
+
+def test_missing_token_folder_is_waited_for(own_softhsm: SoftHsm) -> None:
+    away = own_softhsm.tokens.rename(own_softhsm.folder / "away")
+    error = open_error(make_settings(), make_secrets())
+    assert isinstance(error, KeyProviderUnavailableError)
+    away.rename(own_softhsm.tokens)
+
+    async def scenario() -> None:
+        async with opened_backend(make_settings(), make_secrets()) as backend:
+            await backend.probe()
+
+    asyncio.run(scenario())
 
 
 def test_module_is_usable_after_failed_open(softhsm: SoftHsm) -> None:

@@ -141,6 +141,16 @@ def test_server_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPa
     assert "does not answer in time" in error.message
 
 
+def test_server_without_tls_is_explained() -> None:
+    with run_scripted_service(ScriptedResponse(200)) as service:
+        address = service.url.replace("http:", "https:")
+        settings = ProviderSettings(name="corp", provider="vault", options={"address": address})
+        error = vault_error(settings, Secrets(values={"token": b"a-canary"}))
+    assert isinstance(error, KeyProviderUnavailableError)
+    assert "does not answer with TLS" in error.message
+    assert "option address" in error.hint
+
+
 def test_certificate_of_the_server_is_verified(tmp_path: Path) -> None:
     certificate, key = create_cert_pair(tmp_path, "server")
     folder = tmp_path / "openbao"

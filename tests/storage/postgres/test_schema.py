@@ -17,7 +17,7 @@ from tests.support.postgres import ENGINE, OWNER, PostgresServer, TestDatabase
 from tests.support.postgres_store import open_pg_store
 
 REFUSED_STATEMENTS = (
-    "UPDATE sealyard.audit_entry SET line = ''",
+    "UPDATE sealyard.audit_entry SET line = '{}'",
     "DELETE FROM sealyard.audit_entry",
     "TRUNCATE sealyard.audit_entry",
     "UPDATE sealyard.audit_checkpoint SET note = ''",

@@ -29,10 +29,10 @@ PAGE_SIZE = 1000
 _ENTRIES = "audit_entry"
 
 _READ_PAGE = """
-SELECT seq, convert_to(line, 'UTF8') FROM sealyard.audit_entry
+SELECT seq, convert_to(line::text, 'UTF8') FROM sealyard.audit_entry
 WHERE workspace = %(workspace)s AND seq > %(after)s AND seq < %(before)s
-  AND (%(resource)s::text = '' OR resource = %(resource)s) AND (%(author)s::text = '' OR author = %(author)s)
-  AND (%(change)s::text = '' OR change = %(change)s)
+  AND (%(resource)s::text = '' OR line->>'resource' = %(resource)s)
+  AND (%(author)s::text = '' OR line->>'author' = %(author)s)
 ORDER BY seq {order} LIMIT %(limit)s
 """
 _READ_OLDEST, _READ_NEWEST = _READ_PAGE.format(order="ASC"), _READ_PAGE.format(order="DESC")
@@ -115,7 +115,7 @@ class PgAuditReader(AuditSource):
     def _iter_rows(
         self, filters: AuditFilter, *, newest_first: bool, after_seq: int | None, page_size: int = PAGE_SIZE
     ) -> Iterator[tuple[int, bytes]]:
-        """Yield number and content of the entries that match those filters that have a column of their own.
+        """Yield number and content of the entries that match those filters for which there is an index.
 
         Each page is a statement of its own, so that no transaction stays open between two of them.
         """
@@ -129,7 +129,6 @@ class PgAuditReader(AuditSource):
                 before=before,
                 resource=filters.resource,
                 author=filters.author,
-                change=filters.change or "",
                 limit=page_size,
             )
             yield from rows

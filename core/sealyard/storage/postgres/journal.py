@@ -171,10 +171,6 @@ class PgJournal:
         columns: dict[str, list[Any]] = {
             "seqs": [entry.seq for entry in entries],
             "lines": [line.decode() for line in lines],
-            "times": [entry.timestamp for entry in entries],
-            "authors": [entry.author for entry in entries],
-            "changes": [entry.change.value for entry in entries],
-            "resources": [entry.resource for entry in entries],
         }
         return columns, next_seq, previous
 

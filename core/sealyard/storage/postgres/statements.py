@@ -58,10 +58,9 @@ deleted AS (
   USING held, unnest(%(deleted_kinds)s::text[], %(deleted_ids)s::text[]) AS t(kind, id)
   WHERE d.workspace = %(workspace)s AND d.kind = t.kind AND d.id = t.id),
 audited AS (
-  INSERT INTO sealyard.audit_entry (workspace, seq, line, at, author, change, resource, position)
-  SELECT %(workspace)s, t.seq, t.line, t.at, t.author, t.change, t.resource, held.position
-  FROM held, unnest(%(seqs)s::bigint[], %(lines)s::text[], %(times)s::timestamptz[], %(authors)s::text[],
-    %(changes)s::text[], %(resources)s::text[]) AS t(seq, line, at, author, change, resource)),
+  INSERT INTO sealyard.audit_entry (workspace, seq, line, position)
+  SELECT %(workspace)s, t.seq, t.line::json, held.position
+  FROM held, unnest(%(seqs)s::bigint[], %(lines)s::text[]) AS t(seq, line)),
 published AS (
   INSERT INTO sealyard.event (workspace, cursor, body, mac)
   SELECT %(workspace)s, t.cursor, t.body::json, t.mac

@@ -16,7 +16,7 @@ from pkcs11._pkcs11 import lib as Library  # noqa: N812 - a class
 
 from sealyard.keys.backends.pkcs11.calls import CallGate
 from sealyard.keys.backends.pkcs11.errors import TokenMissingError
-from sealyard.model.errors import KeyProviderError
+from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError
 
 _OK = 0
 _NEEDS_THREADS, _CANNOT_LOCK, _ALREADY_INITIALIZED = 0x9, 0xA, 0x191
@@ -142,9 +142,12 @@ class Pkcs11Module:
             else:
                 self._library.initialize()
         except pkcs11.PKCS11Error as error:
-            raise KeyProviderError(
+            # A module reports a missing device or service like wrong settings. No PIN was tried, so that it is
+            # harmless to try again, and tasks wait for the device.
+            raise KeyProviderUnavailableError(
                 f"The PKCS#11 module {self.path} cannot be initialized ({type(error).__name__}).",
-                "Set its files and environment variables by the options paths and environment in the worker settings.",
+                "Check that its token or service is available, and that the options paths and environment in the "
+                "worker settings name the files and variables that it needs.",
             ) from error
 
     def _load(self) -> Library:
@@ -170,7 +173,8 @@ def open_module(path: str, *, is_serial: bool) -> Pkcs11Module:
 
     ``is_serial``: call it from one thread at a time. So are modules that cannot lock, and those of which
     python-pkcs11 has functions that cannot be initialized here, such as the client of ``p11-kit server``. Raises
-    :class:`KeyProviderError` if it cannot be loaded or initialized.
+    :class:`KeyProviderError` if it cannot be loaded, and :class:`KeyProviderUnavailableError` if it cannot be
+    initialized.
     """
     with _modules_lock:
         module = _modules.setdefault(path, Pkcs11Module(path))

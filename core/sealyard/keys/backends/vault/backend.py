@@ -244,7 +244,7 @@ class VaultBackend:
                 f'Grant the capability "{capability}" on the path {path} in the policy of its role or token.',
             )
         if response.status == HTTPStatus.NOT_FOUND or _NO_KEY in response.reason:
-            return NotFoundError(f"The key {uri} does not exist in {self._service}.", "Check the name of the key.")
+            return NotFoundError(f"The key {uri} does not exist on {self._service}.", "Check the name of the key.")
         if response.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return InvalidInputError(
                 f"The request to {action} {uri} is larger than {self._service} accepts.",

@@ -124,11 +124,16 @@ class VaultClient:
 
     def _to_transport_error(self, error: httpx.HTTPError) -> KeyProviderError:
         """Return an error without the words of ``error``, except for a certificate that is not trusted."""
-        cause = _find_certificate_error(error)
-        if cause is not None:
+        cause = _find_ssl_error(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
             return KeyProviderError(
                 f"The certificate of {self.service} is not trusted: {escape_text(cause.verify_message, 200)}.",
                 "Set ca_file to the certificate of its CA, and address to a name in its certificate.",
+            )
+        if cause is not None:
+            return KeyProviderUnavailableError(
+                f"{capitalize(self.service)} does not answer with TLS.",
+                "Check its log, and that the option address has the scheme and port of its listener.",
             )
         if isinstance(error, httpx.TimeoutException):
             problem = "does not answer in time"
@@ -168,7 +173,7 @@ def _create_ssl_context(settings: ProviderSettings, options: VaultOptions) -> ss
         ) from None
 
 
-def _find_certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
-    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+def _find_ssl_error(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__ or error.__context__
     return error

@@ -48,16 +48,12 @@ _STATEMENTS = (
     CREATE TABLE sealyard.audit_entry (
       workspace text COLLATE "C" NOT NULL REFERENCES sealyard.workspace,
       seq bigint NOT NULL,
-      line text COLLATE "C" NOT NULL,
-      at timestamptz NOT NULL,
-      author text NOT NULL,
-      change text NOT NULL,
-      resource text NOT NULL,
+      line json NOT NULL,
       position bigint NOT NULL,
       PRIMARY KEY (workspace, seq))
     """,
-    "CREATE INDEX audit_entry_resource ON sealyard.audit_entry (workspace, resource, seq DESC)",
-    "CREATE INDEX audit_entry_author ON sealyard.audit_entry (workspace, author, seq DESC)",
+    "CREATE INDEX audit_entry_resource ON sealyard.audit_entry (workspace, (line->>'resource'), seq DESC)",
+    "CREATE INDEX audit_entry_author ON sealyard.audit_entry (workspace, (line->>'author'), seq DESC)",
     """
     CREATE TABLE sealyard.audit_checkpoint (
       workspace text COLLATE "C" NOT NULL REFERENCES sealyard.workspace,
