@@ -232,7 +232,7 @@ async def test_wrong_pin_is_tried_once(token: Token) -> None:
 async def test_missing_section_names_settings_file(token: Token) -> None:
     async with open_engine(token.workspace) as engine:
         with pytest.raises(
-            KeyProviderError, match=r"No section of worker\.toml serves the key pkcs11:token=a;object=b"
+            KeyProviderError, match=r"No section of the worker settings serves the key pkcs11:token=a;object=b"
         ):
             await register(engine, "pkcs11:object=b;token=a")
         with pytest.raises(NotFoundError, match=r"no section keys\.other"):
