@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -32,10 +32,16 @@ from sealyard.model.requests import (
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.model.worker_messages import GenerateKey, ProbeEncryptionKey
 from tests.interop.test_openssl_opens_se1 import check_signature, decrypt, split_container
-from tests.support.limits import TIMEOUT
 from tests.support.ministack import ROOT, MiniStack, open_kms, run_ministack
 from tests.support.openbao import MOUNT, OpenBao, open_vault, run_openbao
-from tests.support.workspace_files import ADMIN, DEVELOPER, OWNER, create_workspace_with_device, open_engine
+from tests.support.workspace_files import (
+    ADMIN,
+    DEVELOPER,
+    OWNER,
+    create_workspace_with_device,
+    open_engine,
+    wait_for_task,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.interop]
 
@@ -130,14 +136,6 @@ async def create_device(
     return (await engine.client(ADMIN).create_device(request)).id
 
 
-async def wait_for(engine: EngineHandle, task: Task, condition: Callable[[Task], bool]) -> Task:
-    async with asyncio.timeout(TIMEOUT):
-        while not condition(current := await engine.client(DEVELOPER).task(task.id)):
-            assert not current.status.is_final, current.reason
-            await asyncio.sleep(0.02)
-    return current
-
-
 def is_done(task: Task) -> bool:
     return task.status is TaskStatus.DONE
 
@@ -151,7 +149,7 @@ async def test_package_is_opened_by_openssl(service: Service, tmp_path: Path) ->
             firmware = (await client.upload(tmp_path / "firmware.bin"),)
             package = await client.create_package(PackageRequest(config=device, firmware=firmware, name="release"))
             await engine.client(OWNER).decide(package.id, Verdict.APPROVED)
-            await wait_for(engine, package, is_done)
+            await wait_for_task(engine, package, is_done)
             folder = tmp_path / kind
             folder.mkdir()
             async with contextlib.aclosing(client.download(package.id)) as chunks:
@@ -171,13 +169,13 @@ async def test_tasks_wait_for_a_killed_service(service: Service, tmp_path: Path)
         tasks = [await approve_signing(engine, device, number) for number in range(10)]
         await asyncio.to_thread(service.server.kill)
         late_task = await approve_signing(engine, device, 10)
-        waiting_task = await wait_for(
+        waiting_task = await wait_for_task(
             engine, late_task, lambda task: task.reason_code == KeyProviderUnavailableError.code
         )
         assert "is not reachable" in waiting_task.reason or "closed the connection" in waiting_task.reason
         await asyncio.to_thread(service.server.start)
         for task in (*tasks, late_task):
-            final_task = await wait_for(engine, task, is_done)
+            final_task = await wait_for_task(engine, task, is_done)
             assert final_task.lease_losses == 0
 
 
@@ -187,7 +185,7 @@ async def test_ml_dsa_signature_is_verified_by_cryptography(service: Service, tm
         for kind in ML_DSA:
             device = await create_device(engine, service, kind, KeyPurpose.DATA)
             task = await approve_signing(engine, device, 1)
-            result = (await wait_for(engine, task, is_done)).result
+            result = (await wait_for_task(engine, task, is_done)).result
             assert result is not None
             assert result.signature is not None
             certificate = x509.load_pem_x509_certificate((await engine.client(DEVELOPER).certificate(task.id)).encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,7 +30,14 @@ from tests.support.limits import TIMEOUT
 from tests.support.p11_kit import TokenServer, server_socket, token_server
 from tests.support.softhsm import PIN, TOKEN, SoftHsm, own_softhsm
 from tests.support.workspace_copies import copy_workspace, create_template
-from tests.support.workspace_files import ADMIN, DEVELOPER, OWNER, create_workspace_with_device, open_engine
+from tests.support.workspace_files import (
+    ADMIN,
+    DEVELOPER,
+    OWNER,
+    create_workspace_with_device,
+    open_engine,
+    wait_for_task,
+)
 
 __all__ = ["own_softhsm", "server_socket", "token_server"]
 
@@ -129,17 +136,9 @@ async def approve_package(engine: EngineHandle, folder: Path) -> Task:
     return await engine.client(OWNER).decide(task.id, Verdict.APPROVED)
 
 
-async def wait_for(engine: EngineHandle, task: Task, condition: Callable[[Task], bool]) -> Task:
-    async with asyncio.timeout(TIMEOUT):
-        while not condition(current := await engine.client(DEVELOPER).task(task.id)):
-            assert not current.status.is_final, current.reason
-            await asyncio.sleep(0.02)
-    return current
-
-
 async def open_package(engine: EngineHandle, task: Task, folder: Path) -> None:
     """Verify and decrypt the package with OpenSSL, by the certificate and the AES key of the device."""
-    done_task = await wait_for(engine, task, lambda task: task.status is TaskStatus.DONE)
+    done_task = await wait_for_task(engine, task, lambda task: task.status is TaskStatus.DONE)
     client = engine.client(DEVELOPER)
     chunks = [chunk async for chunk in client.download(done_task.id)]
     (folder / "container").write_bytes(b"".join(chunks))
@@ -169,7 +168,9 @@ async def test_package_waits_for_removed_token(workspace: TokenWorkspace, own_so
         own_softhsm.tokens.rename(removed)
         own_softhsm.tokens.mkdir()
         task = await approve_package(engine, workspace.folder)
-        waiting_task = await wait_for(engine, task, lambda task: task.reason_code == KeyProviderUnavailableError.code)
+        waiting_task = await wait_for_task(
+            engine, task, lambda task: task.reason_code == KeyProviderUnavailableError.code
+        )
         assert "The token seal is not present" in waiting_task.reason
         own_softhsm.tokens.rmdir()
         removed.rename(own_softhsm.tokens)
@@ -191,7 +192,9 @@ async def test_package_waits_for_killed_token_server(
     ) as engine:
         token_server.kill()
         task = await approve_package(engine, served_workspace.folder)
-        waiting_task = await wait_for(engine, task, lambda task: task.reason_code == KeyProviderUnavailableError.code)
+        waiting_task = await wait_for_task(
+            engine, task, lambda task: task.reason_code == KeyProviderUnavailableError.code
+        )
         assert "token seal" in waiting_task.reason
         assert waiting_task.status is TaskStatus.SCHEDULED
         token_server.start()

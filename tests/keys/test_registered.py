@@ -24,6 +24,7 @@ from sealyard.model.errors import (
     KeyProviderUnavailableError,
     KeyStoreCorruptedError,
     NotFoundError,
+    StorageError,
 )
 from sealyard.model.keys import KeyInfo
 from tests.support.authority import Authority, encode_chain
@@ -381,5 +382,17 @@ def test_changed_record_is_rejected(backend: MemoryBackend, tmp_path: Path) -> N
         other = RegisteredKeyProvider("vault", backend, KeyRecords(folder, bytes(32)))
         with pytest.raises(KeyStoreCorruptedError):
             await other.get_info("gateway")
+
+    asyncio.run(scenario())
+
+
+def test_unreadable_record_raises_storage_error(provider: RegisteredKeyProvider, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        await provider.generate("gateway", KeyType.ED25519, PACKAGE, "name")
+        (path,) = (tmp_path / "records").glob("*.json")
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(StorageError, match="reading the key records"):
+            await provider.get_info("gateway")
 
     asyncio.run(scenario())

@@ -56,7 +56,7 @@ def test_section_is_found_by_the_uri(uri: str, section: str) -> None:
     ],
 )
 def test_key_without_a_section_is_explained(uri: str) -> None:
-    with pytest.raises(KeyProviderError, match=r"No section of worker\.toml serves the key") as caught:
+    with pytest.raises(KeyProviderError, match="No section of the worker settings serves the key") as caught:
         find_route(ROUTES, parse_key_uri(uri))
     assert "[keys.NAME]" in caught.value.hint
 

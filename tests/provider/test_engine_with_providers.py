@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,7 +30,14 @@ from sealyard.model.worker_messages import GenerateKey, KeyCommand, KeyResponse,
 from tests.support.limits import TIMEOUT
 from tests.support.processes import find_key_holder, find_providers, wait_for_exit
 from tests.support.provider_process import BACKEND_PYTHONPATH, PIN, store_file_key
-from tests.support.workspace_files import ADMIN, DEVELOPER, OWNER, create_workspace_with_device, open_engine
+from tests.support.workspace_files import (
+    ADMIN,
+    DEVELOPER,
+    OWNER,
+    create_workspace_with_device,
+    open_engine,
+    wait_for_task,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -105,16 +112,8 @@ async def approve_signing(engine: EngineHandle, name: str = "message") -> Task:
     return await engine.client(OWNER).decide(task.id, Verdict.APPROVED)
 
 
-async def wait_for(engine: EngineHandle, task: Task, condition: Callable[[Task], bool]) -> Task:
-    async with asyncio.timeout(TIMEOUT):
-        while not condition(current := await engine.client(DEVELOPER).task(task.id)):
-            assert not current.status.is_final, current.reason
-            await asyncio.sleep(0.02)
-    return current
-
-
 async def wait_until_done(engine: EngineHandle, task: Task) -> Task:
-    return await wait_for(engine, task, lambda task: task.status is TaskStatus.DONE)
+    return await wait_for_task(engine, task, lambda task: task.status is TaskStatus.DONE)
 
 
 def find_provider() -> int | None:
@@ -168,7 +167,9 @@ async def test_tasks_wait_for_a_provider_that_hangs(token: Token) -> None:
     async with open_with_device(token) as engine:
         pid = await kill_provider(signal.SIGSTOP)
         task = await approve_signing(engine)
-        waiting_task = await wait_for(engine, task, lambda task: task.reason_code == KeyProviderUnavailableError.code)
+        waiting_task = await wait_for_task(
+            engine, task, lambda task: task.reason_code == KeyProviderUnavailableError.code
+        )
         assert waiting_task.status is TaskStatus.SCHEDULED
         assert "key provider seal does not answer" in waiting_task.reason
         await wait_until_done(engine, task)
@@ -179,7 +180,7 @@ async def test_tasks_wait_for_a_removed_token(token: Token) -> None:
     async with open_with_device(token) as engine:
         token.set_unavailable(True)
         task = await approve_signing(engine)
-        waiting_task = await wait_for(engine, task, lambda task: bool(task.reason))
+        waiting_task = await wait_for_task(engine, task, lambda task: bool(task.reason))
         assert f"Waiting for a key provider: The token in {token.folder} is unavailable." in waiting_task.reason
         token.set_unavailable(False)
         assert (await wait_until_done(engine, task)).reason == ""
@@ -232,7 +233,7 @@ async def test_wrong_pin_is_tried_once(token: Token) -> None:
 async def test_missing_section_names_settings_file(token: Token) -> None:
     async with open_engine(token.workspace) as engine:
         with pytest.raises(
-            KeyProviderError, match=r"No section of worker\.toml serves the key pkcs11:token=a;object=b"
+            KeyProviderError, match=r"No section of the worker settings serves the key pkcs11:token=a;object=b"
         ):
             await register(engine, "pkcs11:object=b;token=a")
         with pytest.raises(NotFoundError, match=r"no section keys\.other"):

@@ -102,7 +102,7 @@ def count_pins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def fail_searches(monkeypatch: pytest.MonkeyPatch, errors: list[pkcs11.PKCS11Error]) -> None:
-    """Let searches of the health check raise the next of ``errors`` as long as there are any."""
+    """Let each search of the health check raise the next of ``errors``, until there are no more."""
 
     def fail(*arguments: Any, **criteria: Any) -> Any:
         if errors:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.clock import Clock
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
+from sealyard.model.tasks import Task
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.support.key_holders import unlock
+from tests.support.limits import TIMEOUT
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
 PASSPHRASE = "a canary among passphrases"
@@ -51,3 +54,12 @@ async def open_engine(folder: Path, clock: Clock | None = None, *, work: bool = 
         yield engine
     finally:
         await engine.close()
+
+
+async def wait_for_task(engine: EngineHandle, task: Task, condition: Callable[[Task], bool]) -> Task:
+    """Wait until the task fulfils ``condition``, and return it. Fails if it ends before."""
+    async with asyncio.timeout(TIMEOUT):
+        while not condition(current := await engine.client(DEVELOPER).task(task.id)):
+            assert not current.status.is_final, current.reason
+            await asyncio.sleep(0.02)
+    return current

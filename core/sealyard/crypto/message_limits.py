@@ -1,7 +1,7 @@
-"""How long a message may be that a key in a token or key service signs.
+"""Check the length of messages that keys in tokens and key services sign.
 
-Such a key can have a limit for messages, 4,096 bytes in AWS KMS. It does not matter to algorithms whose digest the key
-can sign instead, but Ed25519 and ML-DSA sign the message itself.
+Such a key can have a limit, for example 4,096 bytes in AWS KMS. The limit does not apply to algorithms for which the
+key can sign a digest instead. Ed25519 and ML-DSA sign the message itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Records of keys in tokens and key services: which versions they have, and their certificates.
+"""Records of keys in tokens and key services: their versions and certificates.
 
 The folder contains one file per key, named by the SHA-256 of its URI: a JSON object with the record and its
-HMAC-SHA256, under a key that is derived from the master key. A record that another program changed is rejected, so that
-it cannot make a signature valid that another key has made.
+HMAC-SHA256, under a key that is derived from the master key. A record that another program changed is rejected:
+otherwise a signature by another key could pass the verification with a forged public key.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class KeyRecords:
             file = msgspec.json.decode(path.read_bytes(), type=_RecordFile)
         except FileNotFoundError:
             return None
-        except (OSError, *JSON_ERRORS) as error:
+        except OSError as error:
+            raise storage_error(error, "reading the key records") from error
+        except JSON_ERRORS as error:
             raise _corrupted_error(uri, path) from error
         if not hmac.compare_digest(file.mac, self._mac(file.record)) or file.record.info.uri != uri:
             raise _corrupted_error(uri, path)

@@ -9,7 +9,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, 
 from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion, WrappingKey
 
 MAX_WRAPPED_SECRET_BYTES = 4096
-"""Maximum size of a secret that can be wrapped: that of key services."""
+"""Maximum size of a secret that can be wrapped, as much as AWS KMS encrypts in one request."""
 
 
 class Signer(Protocol):
@@ -38,7 +38,9 @@ class KeyProvider(Protocol):
 
     Key names do not include the scheme. Every method raises :class:`NotFoundError` if the key or version does not
     exist, :class:`AlreadyExistsError` if the name of a new key is in use, and :class:`InvalidKeyError` if the key type
-    does not match the algorithm, or if the provider does not support the operation for the key.
+    does not match the algorithm, or if the provider does not support the operation for the key. Providers of keys in a
+    token or key service also raise :class:`KeyProviderError` if it is not set up correctly or failed, and
+    :class:`KeyProviderUnavailableError` if it does not answer, so that the call can be repeated.
     """
 
     async def close(self) -> None:

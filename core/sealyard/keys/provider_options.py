@@ -1,4 +1,4 @@
-"""Options of the key providers of Sealyard in the worker settings."""
+"""Options of sections of the worker settings, for the backends of Sealyard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sealyard.model.base import FrozenStruct
 
 
 class Pkcs11Options(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """Options of the provider ``pkcs11``: keys in one token. Its secret is named ``pin``."""
+    """Options of a section with the provider ``pkcs11``: keys in one token. Its secret is named ``pin``."""
 
     module: Annotated[str, Meta(pattern="^/", description="Absolute path of the PKCS#11 module, a shared library.")]
     token: Annotated[str, Meta(min_length=1, max_length=32, description="Label of the token.")]
@@ -21,7 +21,7 @@ class Pkcs11Options(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class VaultOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """Options of the provider ``vault``: keys in one Transit secrets engine of HashiCorp Vault or OpenBao.
+    """Options of a section with the provider ``vault``: keys in one Transit engine of HashiCorp Vault or OpenBao.
 
     Its secret is named ``secret_id`` if ``role_id`` is set (AppRole), otherwise ``token``.
     """
@@ -46,7 +46,7 @@ class VaultOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class AwsKmsOptions(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """Options of the provider ``awskms``: keys in one region of AWS KMS.
+    """Options of a section with the provider ``awskms``: keys in one region of AWS KMS.
 
     Its secrets are named ``access_key_id`` and ``secret_access_key``. Without them, the credentials are those that the
     AWS SDK finds: environment, shared files, container or instance role.

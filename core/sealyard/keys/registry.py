@@ -19,13 +19,14 @@ def load_backend(scheme: str) -> KeyBackendFactory:
     if scheme not in backends.names:
         names = ", ".join(sorted(backends.names)) or "none"
         raise KeyProviderError(
-            f"There is no key provider {scheme}.", f"Install the package that adds it. Installed providers: {names}."
+            f"There is no key backend for the scheme {scheme}.",
+            f"Install the package that adds it, or correct the provider of the section. Installed schemes: {names}.",
         )
     try:
         backend: KeyBackendFactory = backends[scheme].load()
     except ImportError as error:
         raise KeyProviderError(
-            f"The key provider {scheme} cannot be loaded: the Python module {error.name or scheme} is missing.",
-            "Install Sealyard with the extra of this provider, for example sealyard[pkcs11] or sealyard[aws].",
+            f"The key backend {scheme} cannot be loaded: the Python module {error.name or scheme} is missing.",
+            "Install Sealyard with the extra of this backend, for example sealyard[pkcs11] or sealyard[aws].",
         ) from error
     return backend

@@ -1,4 +1,4 @@
-"""A signing key in a token or key service, whose signatures are verified before they are returned."""
+"""Signers for keys in a token or key service. They verify each signature before they return it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sealyard.model.errors import InvalidInputError, InvalidKeyError, KeyProvide
 class VerifiedSigner:
     """One version of a key, bound to one signature algorithm. With ``prehashed``, it takes finished digests.
 
-    ``uri`` is the URI of the key, for messages, and ``name`` the same without the scheme.
+    ``uri``: the URI of the key, whose name the backend receives.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ def find_route(routes: Iterable[ProviderRoute], uri: KeyUri) -> ProviderRoute:
     candidates = [route for route in routes if route.serves(uri)]
     if not candidates:
         raise KeyProviderError(
-            f"No section of worker.toml serves the key {uri}.",
+            f"No section of the worker settings serves the key {uri}.",
             "Add a section [keys.NAME] for its token or key service; see worker.example.toml.",
         )
     most_matches = max(route.count_matches(uri) for route in candidates)
@@ -64,7 +64,7 @@ def find_route(routes: Iterable[ProviderRoute], uri: KeyUri) -> ProviderRoute:
     if len(best) > 1:
         sections = ", ".join(f"keys.{route.section}" for route in best)
         raise KeyProviderError(
-            f"Several sections of worker.toml serve the key {uri}: {sections}.",
+            f"Several sections of the worker settings serve the key {uri}: {sections}.",
             "Name the key by a URI that fits only one of them, or remove the others.",
         )
     return best[0]

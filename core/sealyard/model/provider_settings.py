@@ -30,7 +30,7 @@ _TYPE_NAMES: Mapping[str, str] = MappingProxyType(
 
 
 class ProviderSettings(FrozenStruct, frozen=True, kw_only=True):
-    """How a key provider is set up. ``name``: its name in error messages. ``provider``: the scheme of its key URIs.
+    """The settings of a key provider. ``name``: the name of its section. ``provider``: the scheme of its key URIs.
 
     ``options``: what the provider defines itself; see :meth:`parse_options`.
     """

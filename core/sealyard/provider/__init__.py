@@ -1,1 +1,1 @@
-"""The provider process: serves one key provider that the confined crypto worker cannot load itself."""
+"""The provider process: serves one key backend, which the confined crypto worker cannot load itself."""

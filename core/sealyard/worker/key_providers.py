@@ -99,7 +99,7 @@ class KeyProviders:
         self._check_settings()
         routes = [route for route in self._routes if section in ("", route.section)]
         if section and not routes:
-            raise NotFoundError(f"worker.toml has no section keys.{section}.", "See worker.example.toml.")
+            raise NotFoundError(f"The worker settings have no section keys.{section}.", "See worker.example.toml.")
         return tuple(await asyncio.gather(*map(self._list_keys, routes)))
 
     async def _probe(self, route: ProviderRoute) -> ProviderStatus:

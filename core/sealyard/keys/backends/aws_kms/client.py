@@ -1,4 +1,4 @@
-"""Requests to AWS KMS with the AWS SDK, and what their errors mean."""
+"""Send requests to AWS KMS with the AWS SDK, and convert their errors."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ _STATES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "PendingImport": ("has no key material yet", "Import its key material."),
     }
 )
-"""What users are told about keys in each state, and what they can do."""
+"""The problem and the hint in the error for a key in each state."""
 
 
 class KmsKey(FrozenStruct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ MAX_WAIT_SECONDS = 10.0
 
 
 class SignatureLimiter:
-    """Token bucket that holds the signatures of one second. Must be used on one event loop."""
+    """Rate limit that permits the signatures of one second at once. Must be used on one event loop."""
 
     def __init__(self, per_second: float | None, now: Callable[[], float] = time.monotonic) -> None:
         self._interval = 1 / per_second if per_second else 0.0

@@ -1,4 +1,4 @@
-"""Which threads may call a module at the moment."""
+"""Coordinate the threads that call a module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXCLUSIVE_TIMEOUT = 20.0
 
 
 class CallGate:
-    """Lets threads call a module at once, or one at a time if ``is_serial``, and keeps them out while it is restarted.
+    """Admits threads to a module: several at once, or one at a time if ``is_serial``; none while it is restarted.
 
     A module must not be finalized while another thread is in a call.
     """

@@ -58,7 +58,7 @@ class TokenSession:
 
 
 class Login:
-    """The login of this process to a token, which lasts as long as ``session`` is open."""
+    """The login of this process to a token, which ends when ``session`` is closed."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Errors of tokens, worded for people."""
+"""Convert errors of PKCS#11 modules to errors for users."""
 
 from __future__ import annotations
 

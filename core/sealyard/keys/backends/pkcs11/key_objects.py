@@ -1,4 +1,4 @@
-"""Key objects of a token, and what their attributes say."""
+"""Key objects of a token and their attributes."""
 
 from __future__ import annotations
 

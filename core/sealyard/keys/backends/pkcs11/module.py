@@ -158,7 +158,7 @@ class Pkcs11Module:
         return Library(self.path)
 
     def _finalize(self) -> None:
-        # A module that has lost its device or service may refuse. It is initialized again all the same.
+        # A module that has lost its device or service may refuse. It can be initialized again nevertheless.
         with suppress(pkcs11.PKCS11Error):
             if self._library is not None:
                 self._library.finalize()

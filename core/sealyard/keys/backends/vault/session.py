@@ -1,4 +1,4 @@
-"""The token of a Vault or OpenBao server: login, renewal before its expiry, and replacement after its loss."""
+"""Manage the Vault token: login, renewal before its expiry, and replacement after its loss."""
 
 from __future__ import annotations
 
@@ -154,8 +154,8 @@ class VaultSession:
 
     def _token_error(self) -> KeyProviderError:
         return KeyProviderError(
-            f"{capitalize(self._client.service)} does not accept the token of its settings: it has expired, "
-            "was revoked, or is wrong.",
+            f"{capitalize(self._client.service)} does not accept the token of the worker settings: it has "
+            "expired, was revoked, or is wrong.",
             "Create a new token, store it where the worker settings name it, and restart Sealyard. A login by AppRole "
             "(role_id) does not need this.",
         )
