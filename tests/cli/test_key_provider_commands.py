@@ -59,4 +59,4 @@ def test_uri_with_equals_signs_is_no_named_key(workspace: CliWorkspace) -> None:
         *("admin", "device", "create", "door", "--encryption", "AES256_CBC_PKCS7_PAD", "--signing", "sign=ED25519"),
         *("--signing-key", "sign=pkcs11:token=seal;object=door", "--approve", "USER:owner"),
     )
-    assert "No section of worker.toml serves the key pkcs11:token=seal;object=door." in result.err
+    assert "No section of the worker settings serves the key pkcs11:token=seal;object=door." in result.err
