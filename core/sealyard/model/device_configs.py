@@ -102,7 +102,7 @@ class DeviceConfig(FrozenStruct, frozen=True, kw_only=True):
 
     ``link_ttl_seconds``: lifetime of a result's link. ``retention_seconds``: how long the artifact is stored after the
     task is DONE. ``warnings``: caveats of the chosen algorithms and key purposes, for display. ``chains``: the
-    certificates of the signing keys, for display; never stored.
+    certificates of the signing keys, for display; never stored. Lists omit those of generated keys.
     """
 
     id: str

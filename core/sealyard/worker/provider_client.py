@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
 import traceback
@@ -52,9 +53,8 @@ class ProviderClient:
     """
 
     def __init__(self, fd: int, name: str) -> None:
-        """``fd`` stays open until the worker exits. ``name``: that of the provider in the worker settings."""
-        self._reader = PacketReader(fd)
-        self._writer = PacketWriter(fd)
+        """``fd`` must be open until :meth:`start`. ``name``: that of the provider in the worker settings."""
+        self._fd = fd
         self._name = name
         self._is_started = False
         self._error: ErrorInfo | None = None
@@ -66,11 +66,14 @@ class ProviderClient:
     def start(self) -> None:
         """Start the threads. Must be called on the event loop that sends the requests.
 
-        The threads are not those of the event loop, because a provider that hangs does not read.
+        The threads are not those of the event loop, because a provider that hangs does not read. Each has a descriptor
+        of its own: if another one closed it, the thread could continue with the next file of this number.
         """
-        loop = asyncio.get_running_loop()
-        threading.Thread(target=self._read, args=(loop,), name=f"provider-{self._name}", daemon=True).start()
-        threading.Thread(target=self._write, name=f"provider-{self._name}-requests", daemon=True).start()
+        reader_arguments, writer_arguments = (asyncio.get_running_loop(), os.dup(self._fd)), (os.dup(self._fd),)
+        threading.Thread(target=self._read, args=reader_arguments, name=f"provider-{self._name}", daemon=True).start()
+        threading.Thread(
+            target=self._write, args=writer_arguments, name=f"provider-{self._name}-requests", daemon=True
+        ).start()
 
     async def close(self) -> None:
         """Fail all requests, and send no more."""
@@ -147,19 +150,24 @@ class ProviderClient:
             if not future.done():
                 future.set_exception(error_from_info(error))
 
-    def _write(self) -> None:
+    def _write(self, fd: int) -> None:
         """Send the requests that are still wanted. The reader thread notices if the connection is closed."""
+        writer = PacketWriter(fd)
         with contextlib.suppress(OSError):
             while (request := self._requests.get()) is not None:
                 if request.request_id in self._futures:
-                    self._writer.send(msgspec.json.encode(request))
+                    writer.send(msgspec.json.encode(request))
+        os.close(fd)
 
-    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _read(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+        reader = PacketReader(fd)
         try:
-            while message := self._reader.read():
+            while message := reader.read():
                 loop.call_soon_threadsafe(self._dispatch, _decoder.decode(message))
         except (OSError, ValueError):
             traceback.print_exc()
+        finally:
+            os.close(fd)
         # The loop is closed if the worker exits.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(self._end)

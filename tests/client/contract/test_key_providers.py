@@ -73,7 +73,7 @@ def test_keys_are_registered_generated_and_wrapped(harness: ClientHarness, token
         assert (key.kind, key.purpose, key.current.origin) == (KeyType.ED25519, KeyPurpose.PACKAGE, "registered")
         with pytest.raises(AlreadyExistsError):
             await admin.register_key(registration)
-        with pytest.raises(KeyProviderError, match=r"worker\.toml"):
+        with pytest.raises(KeyProviderError, match="worker settings"):
             await admin.register_key(KeyRegistration(uri="vault:transit/x"))
         generated = await admin.generate_key(KeyGeneration(uri="files:made", kind=KeyType.EC_P256))
         assert (generated.uri, generated.current.origin) == ("files:made", "generated")
