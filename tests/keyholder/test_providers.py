@@ -252,7 +252,7 @@ async def test_unavailable_token_is_tried_again(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"provider": "unknown"}, "no key backend for the scheme unknown"),
+        ({"provider": "unknown"}, "Unknown key scheme .unknown."),
         ({"options": {}}, "folder"),
         ({"options": {"folder": "/f", "pin": PIN}}, "has no option pin"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 
 import pytest
@@ -22,7 +23,7 @@ from tests.support.extent import IS_FULL
 SECRET = b"a canary among device keys".ljust(32, b".")
 
 
-class BackendContract:
+class BackendContract(ABC):
     """Run for each backend.
 
     ``SIGNING_KINDS``: the types of signing keys that it can generate. ``OTHER_KINDS``: types that it must refuse.
@@ -37,13 +38,13 @@ class BackendContract:
     CAN_WRAP = True
     QUICK_KIND = KeyType.EC_P256
 
+    @abstractmethod
     def open_backend(self) -> AbstractAsyncContextManager[KeyBackend]:
         """Open the backend, and close it at the end of the block."""
-        raise NotImplementedError
 
+    @abstractmethod
     def name_key(self, label: str) -> str:
         """Return the name of a key without the scheme, for example with a mount or token in front of ``label``."""
-        raise NotImplementedError
 
     # ---- names and descriptions
 

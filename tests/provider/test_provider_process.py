@@ -278,7 +278,7 @@ def test_invalid_settings_are_reported_without_secrets(tmp_path: Path) -> None:
         (msgspec.structs.replace(request.settings, options={"pin": PIN}), pin, "test has no option pin"),
         (request.settings, {}, "no secret named pin"),
         (request.settings, wrong_pin, "PIN of test is wrong"),
-        (msgspec.structs.replace(request.settings, provider="unknown"), pin, "no key backend for the scheme unknown"),
+        (msgspec.structs.replace(request.settings, provider="unknown"), pin, "Unknown key scheme 'unknown'"),
     ):
         process = ProviderProcess()
         changes: dict[str, Any] = {"settings": settings, "secrets": Secrets(values=secrets)}

@@ -151,7 +151,7 @@ class InMemoryKeys:
                 if uri in (f"{section.scheme}:{key.name}", f"{section.scheme}:{key.label}"):
                     capabilities = self.capabilities.get(key.name) or describe_capabilities(key.kind)
                     return DescribedKey(uri=f"{section.scheme}:{key.name}", kind=key.kind, capabilities=capabilities)
-        raise NotFoundError(f"There is no key {uri}.")
+        raise NotFoundError(f"Key {uri} not found.")
 
     def copy(self, clock: Clock) -> InMemoryKeys:
         """Return a key store with the same keys, for a copy of the workspace."""

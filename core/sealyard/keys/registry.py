@@ -19,7 +19,7 @@ def load_backend(scheme: str) -> KeyBackendFactory:
     if scheme not in backends.names:
         names = ", ".join(sorted(backends.names)) or "none"
         raise KeyProviderError(
-            f"There is no key backend for the scheme {scheme}.",
+            f"Unknown key scheme {scheme!r}.",
             f"Install the package that adds it, or correct the provider of the section. Installed schemes: {names}.",
         )
     try:

@@ -118,7 +118,7 @@ class ExternalKeys:
                 raise error_from_info(state.error)
         prefixes = [state.key_prefix for state in states if state.section == section]
         if not prefixes:
-            raise NotFoundError(f"There is no key provider {section[:80]!r}.", "Use a section of the worker settings.")
+            raise NotFoundError(f"Key provider {section[:80]!r} not found.", "Use a section of the worker settings.")
         if not prefixes[0]:
             raise UsageError(
                 f"Keys of the provider {section} cannot be named automatically.", "Generate the key first, by its URI."

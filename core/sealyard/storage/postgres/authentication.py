@@ -5,8 +5,8 @@ one. The keys are derived from the key of the store, one for each kind of row.
 
 The MAC of a row shows that Sealyard has written it with this id and content, but not that it is the newest version. The
 MAC of the head covers a *set hash* of all documents: the sum, modulo 2^256, of an HMAC of each row's MAC under a key of
-its own. Neither the addends nor the sum are stored. So without the key, nobody can choose a different set of rows, for
-example older ones, that has the same sum; a database administrator sees only its MAC.
+its own. Neither the addends nor the sum are stored. Finding another set of rows with the same sum, for example with
+older ones, therefore requires the key; a database administrator sees only the MAC of the sum.
 """
 
 from __future__ import annotations
