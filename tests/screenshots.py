@@ -139,7 +139,7 @@ class _Stage:
         session = Session(self._connection, profile, profiles.profiles)
         app = SealyardApp(session, settings, download_dir=Path.home() / "Downloads")
         async with app.run_test(size=SIZE, tooltips=False) as pilot:
-            await _until(pilot, lambda: app.state.workspace)
+            await _until(pilot, lambda: app.state.workspace and "● ready" in _text(pilot))
             yield pilot
 
     async def _take(self, pilot: Pilot[None], name: str, *words: str) -> None:
