@@ -145,10 +145,10 @@ async def test_configuration_wraps_its_encryption_key(harness: EngineHarness) ->
 @pytest.mark.parametrize(
     ("signing", "encryption", "error", "match"),
     [
-        ({"uri": "vault:transit/unknown"}, {}, NotFoundError, "no key"),
+        ({"uri": "vault:transit/unknown"}, {}, NotFoundError, "not found"),
         ({"uri": WRAPPING_KEY}, {}, InvalidKeyError, "requires a key of type ED25519"),
         ({"provider": "seal"}, {}, KeyProviderUnavailableError, "was removed"),
-        ({"provider": "none"}, {}, NotFoundError, "no key provider 'none'"),
+        ({"provider": "none"}, {}, NotFoundError, "Key provider 'none' not found"),
         ({"provider": "other"}, {}, UsageError, "cannot be named"),
         ({"provider": "bao", "uri": SIGNING_KEY}, {}, UsageError, "can be generated"),
         ({"uri": SIGNING_KEY}, {"uri": WRAPPING_KEY}, InvalidKeyError, "cannot encrypt firmware"),
