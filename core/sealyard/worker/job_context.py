@@ -15,7 +15,7 @@ from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.signatures import verify
 from sealyard.keys.provider import Signer
 from sealyard.model.errors import WorkerError
-from sealyard.model.tasks import InputFile
+from sealyard.model.tasks import InputFile, Task, TaskKind
 from sealyard.model.worker_messages import Job, SigningPermissionRequested
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.approved_inputs import open_input, read_input
@@ -47,6 +47,11 @@ class JobProgress:
         self._stop_event.set()
 
 
+def count_bytes(task: Task) -> int:
+    """Return how many bytes a job processes: what is encrypted is also read back and checked."""
+    return task.total_bytes if task.kind is TaskKind.SIGNING else 2 * task.total_bytes
+
+
 class JobContext:
     """Gives the handler of one job access to its task, keys, inputs and progress."""
 
@@ -56,7 +61,7 @@ class JobContext:
         self.job = job
         self.task = job.task
         self.artifacts = artifacts
-        self.progress = JobProgress(0)
+        self.progress = JobProgress(count_bytes(job.task))
         self.signing_permitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel = channel
         self._keys = keys

@@ -21,7 +21,6 @@ OUTPUT_NAME = "encrypted"
 
 async def encrypt(context: JobContext) -> JobFinished:
     """Encrypt the input file of an encryption task, and check the result."""
-    context.progress.total = 2 * context.task.total_bytes
     (file,) = context.task.inputs
     async with lock_folder(context.work_dir) as folder:
         cipher = await context.cipher()

@@ -50,7 +50,6 @@ async def package(context: JobContext) -> JobFinished:
     layout = package_layout(context)
     certificate = context.job.certificate
     assert certificate is not None
-    context.progress.total = 2 * context.task.total_bytes
     async with lock_folder(context.work_dir) as folder:
         cipher = await context.cipher()
         segments, reused_indexes = await _encrypt_segments(context, container_format, layout, folder, cipher)

@@ -15,7 +15,6 @@ async def sign(context: JobContext) -> JobFinished:
     (file,) = context.task.inputs
     data = context.read_input(file)
     _reject_container_start(context, data)
-    context.progress.total = len(data)
     signature = await context.sign(data, data)
     context.progress(len(data))
     return JobFinished(
