@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Litestar, Request, Router
@@ -12,7 +12,7 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, ControllerRouterHandler, ExceptionHandler, Receive, Scope, Send
+from litestar.types import ASGIApp, ControllerRouterHandler, ExceptionHandlersMap, Receive, Scope, Send
 
 from sealyard.model.errors import SealyardError
 from sealyard.server.api.routes.access import AccessController, PolicyController
@@ -107,7 +107,7 @@ def build_app(
     public_url: str = "",
     extra_handlers: Sequence[HTTPRouteHandler] = (),
     standby_status: StandbyStatus | None = None,
-    exception_handlers: Mapping[type[Exception], ExceptionHandler] | None = None,
+    exception_handlers: ExceptionHandlersMap | None = None,
 ) -> Litestar:
     """Build the Litestar application for the given tenants.
 

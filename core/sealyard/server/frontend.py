@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 
-from litestar.types import ASGIApp, ExceptionHandler
+from litestar.types import ASGIApp, ExceptionHandlersMap
 
 from sealyard.model.errors import SealyardError
 from sealyard.server.app import build_app
@@ -40,7 +39,7 @@ class Frontend:
         tenants: TenantRegistry,
         *,
         standby_status: StandbyStatus | None = None,
-        exception_handlers: Mapping[type[Exception], ExceptionHandler] | None = None,
+        exception_handlers: ExceptionHandlersMap | None = None,
     ) -> None:
         """Create the routes. For ``standby_status`` and ``exception_handlers`` see :func:`build_app`.
 

@@ -96,8 +96,8 @@ class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
     ``hint_code``, ``hint_args``: identify the hint, so that a client can show its own text. ``api_hint``: how a client
     of this API can follow the hint. All three are empty if the hint has no code. ``renewable``: whether a new link to
     the result can be requested; only set if a link has expired or a result was removed. ``retry_after``: seconds until
-    the request can be repeated; only set if there were too many requests, an issuer is unreachable, or another server is
-    taking over.
+    the request can be repeated; only set if there were too many requests, an issuer is unreachable, or another server
+    is taking over.
     """
 
     type: Annotated[str, Meta(description="urn:sealyard:problem:<code>; stable")]
