@@ -187,12 +187,12 @@ def outcome_unknown() -> OutcomeUnknownError:
     )
 
 
-async def send_problem(send: Send, error: SealyardError) -> None:
+async def send_problem(send: Send, error: SealyardError, *extra_headers: tuple[bytes, bytes]) -> None:
     """Send the error response of an ASGI application that is not part of the routes."""
     problem = to_problem(error)
     body = msgspec.json.encode(problem)
     headers = {"Content-Type": PROBLEM_JSON, "Content-Length": str(len(body)), **headers_of(error)}
-    raw_headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    raw_headers = [*((name.lower().encode(), value.encode()) for name, value in headers.items()), *extra_headers]
     await send({"type": "http.response.start", "status": problem.status, "headers": raw_headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

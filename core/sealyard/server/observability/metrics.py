@@ -165,6 +165,7 @@ def metrics_handler(
 
     Requests from other machines get 404 unless ``public`` is true: metrics disclose the names and activity of tenants.
     """
+
     @get("/metrics", include_in_schema=False)
     async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
         if not public and not _is_local_request(request):
