@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
-import msgspec
 
 from sealyard.client.config.lease_reader import open_lease_reader
+from sealyard.client.config.settings_example import render_toml
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.workspace import build_key_store_location, load_metadata
 from sealyard.jobs.key_holder import KeyHolder
@@ -22,10 +25,12 @@ from sealyard.model.workspace import WorkspacePaths
 from sealyard.server.cluster.member import MemberState
 from sealyard.server.cluster.server import ClusterServer
 from sealyard.server.settings import ClusterSettings, ServerSettings
+from tests.support.cli_runner import command
 from tests.support.key_holders import unlock
 from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
 from tests.support.postgres import PostgresServer, TestDatabase
+from tests.support.root import ALLOW_ROOT
 from tests.support.server_harness import (
     ADMIN,
     DEV,
@@ -38,6 +43,8 @@ from tests.support.server_harness import (
 from tests.support.tls_certificates import ClusterAuthority
 
 LEASE_SECONDS = 5.0
+SHORT_LEASE_SECONDS = 3.0
+"""For servers that are processes of their own, which renew it in time even on a machine with much to do."""
 TEMPLATE = "cluster_template"
 TENANT = "yard"
 
@@ -89,6 +96,8 @@ class ClusterWorkspace:
 class ServerConfig:
     """The settings of one server, with reserved ports."""
 
+    lease_seconds = LEASE_SECONDS
+
     def __init__(self, workspace: ClusterWorkspace, name: str) -> None:
         self.workspace = workspace
         self.name = name
@@ -100,7 +109,7 @@ class ServerConfig:
             certificate=str(certificate),
             key=str(key),
             ca=str(workspace.authority.certificate),
-            lease_seconds=LEASE_SECONDS,
+            lease_seconds=self.lease_seconds,
         )
 
     @property
@@ -115,7 +124,16 @@ class ServerConfig:
         headers = {} if subject is None else {"Authorization": f"Bearer {self.workspace.tokens[subject]}"}
         return httpx.AsyncClient(base_url=self.base, headers=headers, timeout=TIMEOUT)
 
-    def close(self) -> None:
+    async def wait_ready(self, query: str = "") -> None:
+        async def is_ready() -> bool:
+            async with self.http_client(None) as http:
+                with contextlib.suppress(httpx.ConnectError):
+                    return (await http.get(f"/readyz{query}")).status_code == 200
+            return False
+
+        await wait_until(is_ready, f"{self.name} is ready")
+
+    def release_ports(self) -> None:
         self.port.close()
         self.internal_port.close()
 
@@ -153,19 +171,12 @@ class ClusterNode(ServerConfig):
 
         await wait_until(has_state, f"{self.name} is {state}")
 
-    async def wait_ready(self, query: str = "") -> None:
-        async def is_ready() -> bool:
-            async with self.http_client(None) as http:
-                return (await http.get(f"/readyz{query}")).status_code == 200
-
-        await wait_until(is_ready, f"{self.name} is ready")
-
     async def close(self) -> None:
         if self.is_running:
             await self.stop()
         if self._key_holder is not None:
             self._key_holder.close()
-        super().close()
+        self.release_ports()
 
     async def _open_engine(self) -> EngineHandle:
         if self.open_error is not None:
@@ -176,6 +187,37 @@ class ClusterNode(ServerConfig):
             self.paths.root, purpose="serve", key_holder=self._key_holder, lease=lease
         )
         return self.engine
+
+
+class ClusterProcess(ServerConfig):
+    """A server that runs as `sealyard serve`."""
+
+    process: subprocess.Popen[str]
+    lease_seconds = SHORT_LEASE_SECONDS
+
+    def start(self, **overrides: Any) -> None:
+        path = self.workspace.root / f"{self.name}.toml"
+        path.write_text(render_toml(self.settings(log_format="text", **overrides), ""))
+        arguments = ("--workspace", self.workspace.folder, "serve", *ALLOW_ROOT, "--config", path)
+        with self.log_path.open("a") as log_file:
+            self.process = subprocess.Popen(
+                command(*arguments),
+                env={**os.environ, "SEALYARD_PASSPHRASE": PASSPHRASE, "PATH": os.environ["PATH"]},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log_file,
+                text=True,
+                start_new_session=True,
+            )
+
+    @property
+    def log_path(self) -> Path:
+        return self.workspace.root / f"{self.name}.log"
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.release_ports()
 
 
 @asynccontextmanager
@@ -195,7 +237,3 @@ def metrics_of(text: str) -> dict[str, float]:
     """Return the samples of the Prometheus format by name with labels."""
     lines = [line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}
-
-
-def replace_cluster(settings: ServerSettings, **changes: Any) -> ServerSettings:
-    return msgspec.structs.replace(settings, cluster=msgspec.structs.replace(settings.cluster, **changes))
