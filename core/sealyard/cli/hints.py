@@ -39,6 +39,7 @@ WORDINGS: Mapping[str, str] = {
     ),
     HintCode.ENROLL_OTP: "Enroll an authenticator first: sealyard otp enroll",
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now (--otp).",
+    HintCode.FINISH_MOVE: "Run `sealyard workspace move` with the same target again to finish it.",
     HintCode.GIVE_REASON: "Enter a reason (--reason).",
     HintCode.LIST_DEVICES: "List device configurations with `sealyard device list`.",
     HintCode.LIST_FAILED_DELIVERIES: "List failed deliveries with `sealyard webhook dead-letters`.",

@@ -37,6 +37,7 @@ class HintCode(StrEnum):
     ENABLE_TLS = "enable-tls"
     ENROLL_OTP = "enroll-otp"
     ENTER_OTP = "enter-otp"
+    FINISH_MOVE = "finish-move"
     GIVE_REASON = "give-reason"
     LIST_DEVICES = "list-devices"
     LIST_FAILED_DELIVERIES = "list-failed-deliveries"
@@ -91,6 +92,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.ENABLE_TLS: "Set a certificate and its key, or state that a reverse proxy terminates TLS.",
     HintCode.ENROLL_OTP: "Enroll an authenticator first.",
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",
+    HintCode.FINISH_MOVE: "Repeat the move to finish it.",
     HintCode.GIVE_REASON: "Enter a reason.",
     HintCode.LIST_DEVICES: "Check the list of device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "Check the list of failed deliveries.",

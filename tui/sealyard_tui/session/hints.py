@@ -50,6 +50,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ENABLE_TLS: "Set a certificate and its key with the options of `sealyard serve`.",
     HintCode.ENROLL_OTP: "Enroll an authenticator first: run `sealyard otp enroll` in a terminal.",
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",
+    HintCode.FINISH_MOVE: "Run `sealyard workspace move` in a terminal again to finish it.",
     HintCode.GIVE_REASON: "Enter a reason.",
     HintCode.LIST_DEVICES: "{key[app.devices]} Devices lists all device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "List failed deliveries with `sealyard webhook dead-letters` in a terminal.",
