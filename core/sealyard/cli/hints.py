@@ -57,6 +57,9 @@ WORDINGS: Mapping[str, str] = {
         "Put back the newest copy of the whole workspace, or run `sealyard recover` to continue with this one."
     ),
     HintCode.RENEW_LINK: "Renew it: sealyard renew {task_id}",
+    HintCode.REPAIR_NAMES: (
+        "--repair replaces it in names that no digest covers. Audit entries and contents of tasks cannot be changed."
+    ),
     HintCode.RESET_OTP: "Wait, or ask an administrator to reset it: sealyard otp reset",
     HintCode.SELECT_WORKSPACE: (
         "Create one with `sealyard init`, choose one with --workspace or --profile, or log in: `sealyard login`."

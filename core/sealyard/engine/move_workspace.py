@@ -43,7 +43,9 @@ from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
 from sealyard.model.errors import ConflictError, InvalidInputError
 from sealyard.model.formatting import format_count
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.moves import FOLDER, MovePlan, MoveRecord, MoveStep
+from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.content import CopyTarget, WorkspaceContent, compute_digest, iter_documents, list_checkpoints
 from sealyard.storage.frame_chain import StoreCredentials
@@ -160,8 +162,7 @@ class WorkspaceMove:
                 return await self._move(metadata, source, record)
 
     async def _move(self, metadata: WorkspaceMetadata, source: _Source, old_record: MoveRecord | None) -> MovePlan:
-        if source.plan.unsupported:
-            raise _unsupported_error(source.plan.unsupported)
+        require_supported(source.plan)
         old_attempts = () if old_record is None else old_record.attempts
         attempts = (*old_attempts, secrets.token_hex(32))
         content = _add_move(source, attempts[-1])
@@ -264,10 +265,15 @@ def _add_move(source: _Source, identity: str) -> WorkspaceContent:
     return source.content._replace(tables=tables)
 
 
-def _unsupported_error(texts: Sequence[str]) -> InvalidInputError:
+def require_supported(plan: MovePlan) -> None:
+    """Raise :class:`InvalidInputError` if the target cannot contain a text."""
+    texts = plan.unsupported
+    if not texts:
+        return
     shown_texts = ", ".join(texts[:MAX_SHOWN_TEXTS])
-    return InvalidInputError(
+    more = ", …" if len(texts) > MAX_SHOWN_TEXTS else ""
+    raise InvalidInputError(
         f"{format_count(len(texts), 'text contains', 'texts contain')} the character U+0000, which the database does"
-        f" not support: {shown_texts}{', …' if len(texts) > MAX_SHOWN_TEXTS else ''}.",
-        "A repair replaces it in names that no digest covers. The audit log cannot be changed.",
+        f" not support: {escape_text(shown_texts, 1000)}{more}.",
+        Hint.of(HintCode.REPAIR_NAMES),
     )

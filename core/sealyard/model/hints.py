@@ -53,6 +53,7 @@ class HintCode(StrEnum):
     LOG_IN = "log-in"
     RECOVER_WORKSPACE = "recover-workspace"
     RENEW_LINK = "renew-link"
+    REPAIR_NAMES = "repair-names"
     RESET_OTP = "reset-otp"
     SELECT_WORKSPACE = "select-workspace"
     SHOW_SIGNATURE = "show-signature"
@@ -108,6 +109,9 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.LOG_IN: "Log in to {server}, or set SEALYARD_TOKEN.",
     HintCode.RECOVER_WORKSPACE: "Put back the newest copy of the whole workspace, or recover it with this one.",
     HintCode.RENEW_LINK: "Renew the link of task {task_id}.",
+    HintCode.REPAIR_NAMES: (
+        "A repair replaces it in names that no digest covers. Audit entries and contents of tasks cannot be changed."
+    ),
     HintCode.RESET_OTP: "Wait, or ask an administrator to reset it.",
     HintCode.SELECT_WORKSPACE: "Create a workspace, choose one, or log in to a server.",
     HintCode.SHOW_SIGNATURE: "Read the signature from task {task_id}.",

@@ -99,7 +99,8 @@ class FolderTarget:
 def retire_files(folders: tuple[Path, Path], retired_folder: Path, generation: int) -> None:
     """Move the folders of store and audit log into ``retired_folder``, with a note what they are. Idempotent.
 
-    Raises :class:`StorageError` if the disk refuses an operation.
+    Empty folders replace them, as in a workspace that was created with a database. Raises :class:`StorageError` if the
+    disk refuses an operation.
     """
     with _translate_errors("moving the old files away"):
         make_private_dir(retired_folder)
@@ -109,6 +110,7 @@ def retire_files(folders: tuple[Path, Path], retired_folder: Path, generation: i
             retired_path = retired_folder / folder.name
             if folder.exists() and not retired_path.exists():
                 atomic.rename(folder, retired_path)
+            make_private_dir(folder)
             atomic.sync_folder(folder.parent)
         atomic.sync_folder(retired_folder)
 

@@ -68,6 +68,7 @@ WORDINGS: Mapping[str, str] = {
         "Put back the newest copy of the workspace, or run `sealyard recover` in a terminal to continue with this."
     ),
     HintCode.RENEW_LINK: "Press {key[dashboard.renew]} on the dashboard to renew the link.",
+    HintCode.REPAIR_NAMES: "Run `sealyard workspace move --repair` in a terminal to replace it in names.",
     HintCode.RESET_OTP: "Wait, or ask an administrator to reset it (`sealyard otp reset`).",
     HintCode.SELECT_WORKSPACE: (
         "Create one with `sealyard init`, choose one with the option --profile, or log in with `sealyard login`."

@@ -48,6 +48,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.LOG_IN: _NOT_IN_API,
     HintCode.RECOVER_WORKSPACE: _NOT_IN_API,
     HintCode.RENEW_LINK: "POST /api/v1/task/{task_id}/renewal renews the link.",
+    HintCode.REPAIR_NAMES: _NOT_IN_API,
     HintCode.RESET_OTP: "An administrator can reset it with DELETE /api/v1/oneTimePassword/{{subject}}.",
     HintCode.SELECT_WORKSPACE: _NOT_IN_API,
     HintCode.SHOW_SIGNATURE: "GET /api/v1/task/{task_id} returns the signature.",
