@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.storage.postgres.schema import REVISION
 from tests.support.cli_runner import sealyard, value_of
 from tests.support.postgres import OWNER, TestDatabase
 from tests.support.postgres_fixtures import database, postgres_server
@@ -22,8 +23,8 @@ def test_upgrade_creates_the_tables_and_can_be_repeated(database: TestDatabase) 
     assert unusable.code == 1
     assert "sealyard db upgrade" in unusable.err
     for _ in range(2):
-        assert value_of("db", "upgrade", owner) == {"revision": "0004"}
-    assert sealyard("db", "check", empty.connection_string).out.startswith("The database has revision 0004")
+        assert value_of("db", "upgrade", owner) == {"revision": REVISION}
+    assert sealyard("db", "check", empty.connection_string).out.startswith(f"The database has revision {REVISION}")
 
 
 def test_show_sql_needs_no_database() -> None:

@@ -18,7 +18,7 @@ from sealyard.audit.reader import AuditReader
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.audit.history import find_gap
-from sealyard.engine.engine import open_engine
+from sealyard.engine.open_engine import open_engine
 from sealyard.engine.state.open_state import require_files
 from sealyard.engine.state.tables import INDEXES, TASKS
 from sealyard.engine.workspace import load_metadata
