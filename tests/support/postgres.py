@@ -79,6 +79,21 @@ class PostgresServer:
         self.process.send_signal(signal_number)
         self.process.wait(TIMEOUT)
 
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Suspend all processes of the server until the end of the block, as if its machine hung."""
+        main_pid = self.process.pid
+        children = Path(f"/proc/{main_pid}/task/{main_pid}/children").read_text().split()
+        pids = (main_pid, *map(int, children))
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
     def connection_string(self, database: str, role: str = ENGINE) -> str:
         return f"host={self.folder} dbname={database} user={role}"
 

@@ -14,6 +14,7 @@ import msgspec
 from sealyard.model.base import FrozenStruct
 from sealyard.model.cluster import HeldLease
 from sealyard.model.errors import ConcurrentWriterError, StorageError
+from sealyard.model.health import CommitTimes
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.batch import WriteBatch, iter_changes
 from sealyard.storage.frame_chain import StoreCredentials
@@ -183,6 +184,11 @@ class DocumentStore(Protocol):
         ...
 
     @property
+    def commit_times(self) -> CommitTimes:
+        """The durations of the commits since the store was opened."""
+        ...
+
+    @property
     def lease(self) -> HeldLease | None:
         """The lease of this engine; None if the storage needs none, or is open for reading."""
         ...
@@ -340,6 +346,10 @@ class TinyDocumentStore:
 
     def compact(self, audit_moved_to: int) -> None:
         self._require_committer().compact(audit_moved_to)
+
+    @property
+    def commit_times(self) -> CommitTimes:
+        return self._committer.commit_times if self._committer is not None else CommitTimes()
 
     @property
     def lease(self) -> HeldLease | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
+from itertools import accumulate
 from typing import Any
 
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.health import collect_stats
-from sealyard.model.health import WorkspaceStats
+from sealyard.model.health import COMMIT_BUCKETS, CommitTimes, WorkspaceStats
 from sealyard.server.http.listeners import is_loopback
 from sealyard.server.http.request_log import RequestRecord
 
@@ -82,6 +85,8 @@ class Metrics:
             ("provider", "tenant"),
             registry=registry,
         )
+        self._commits = _CommitCollector()
+        registry.register(self._commits)
         Info("sealyard_build", "Version of Sealyard.", registry=registry).info({"version": version("sealyard")})
 
     def observe(self, request: RequestRecord) -> None:
@@ -110,6 +115,9 @@ class Metrics:
             self._key_providers,
         ):
             gauge.clear()  # otherwise, an unresponsive engine's last values would remain
+        self._commits.times_by_tenant = {
+            tenant: stats.commits for tenant, stats in stats_by_tenant.items() if stats is not None
+        }
         for tenant, stats in stats_by_tenant.items():
             self._up.labels(tenant).set(stats is not None)
             if stats is not None:
@@ -128,6 +136,22 @@ class Metrics:
         self._failing_keys.labels(tenant).set(stats.failing_keys)
         for provider, is_up in stats.key_providers.items():
             self._key_providers.labels(provider, tenant).set(is_up)
+
+
+class _CommitCollector(Collector):
+    """Exports the durations of the commits of each tenant as a histogram."""
+
+    def __init__(self) -> None:
+        self.times_by_tenant: Mapping[str, CommitTimes] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(
+            "sealyard_commit_seconds", "Seconds that commits to the store took.", labels=("tenant",)
+        )
+        for tenant, times in self.times_by_tenant.items():
+            bounds = (*map(str, COMMIT_BUCKETS), "+Inf")
+            family.add_metric((tenant,), list(zip(bounds, accumulate(times.counts), strict=True)), times.seconds)
+        yield family
 
 
 def metrics_handler(
