@@ -22,8 +22,8 @@ def test_upgrade_creates_the_tables_and_can_be_repeated(database: TestDatabase) 
     assert unusable.code == 1
     assert "sealyard db upgrade" in unusable.err
     for _ in range(2):
-        assert value_of("db", "upgrade", owner) == {"revision": "0001"}
-    assert sealyard("db", "check", empty.connection_string).out.startswith("The database has revision 0001")
+        assert value_of("db", "upgrade", owner) == {"revision": "0002"}
+    assert sealyard("db", "check", empty.connection_string).out.startswith("The database has revision 0002")
 
 
 def test_show_sql_needs_no_database() -> None:

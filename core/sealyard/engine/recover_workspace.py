@@ -8,22 +8,19 @@ recovered: a state, store or log that does not verify is refused here as well.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-
-from msgspec import UNSET
 
 from sealyard.audit.checkpoint import parse_note
 from sealyard.audit.log import AuditLog
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.audit.history import find_gap
-from sealyard.engine.engine import open_engine
-from sealyard.engine.state.open_state import require_postgres_packages
+from sealyard.engine.open_engine import open_engine
+from sealyard.engine.state.open_state import acquire_lease
 from sealyard.engine.state.recoverable_state import RecoverableState, require_note
 from sealyard.engine.state.tables import INDEXES, TASKS
-from sealyard.engine.workspace import load_metadata
-from sealyard.fs.workspace_lock import WorkspaceLock
+from sealyard.engine.workspace import load_metadata, lock_workspace
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.model.errors import AuditVerificationError, ConflictError
 from sealyard.model.hints import Hint, HintCode
@@ -88,45 +85,35 @@ def require_recoverable(plan: RecoveryPlan, *, adopt: bool) -> None:
         raise ConflictError("The workspace has an anchor. Nothing was changed.", "Recover it without adopting it.")
 
 
-@contextmanager
-def _locked(paths: WorkspacePaths) -> Iterator[None]:
-    lock = WorkspaceLock.acquire(paths.lock, PURPOSE)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 @asynccontextmanager
 async def _open_state(paths: WorkspacePaths, key_holder: KeyHolder) -> AsyncIterator[RecoverableState]:
-    """Lock and verify store and log for the block. Raises the errors of :func:`plan_recovery`."""
+    """Lock the workspace for the block, and verify store and log. Raises the errors of :func:`plan_recovery`."""
     metadata = load_metadata(paths)
-    if metadata.database is UNSET:
-        async with _open_files(paths, metadata.id, key_holder) as state:
-            yield state
-        return
-    with require_postgres_packages():
-        from sealyard.engine.state.recover_postgres import lease_store, open_recoverable
+    async with AsyncExitStack() as resources:
+        opening = await acquire_lease(metadata)
+        if opening is not None:
+            resources.push_async_callback(run_uncancellable, opening.cancel)
+        lock = await lock_workspace(paths, PURPOSE, has_lease=opening is not None)
+        resources.callback(lock.release)
+        credentials, recorded = await _load_credentials(metadata.id, key_holder)
+        if opening is None:
+            yield await resources.enter_async_context(_open_files(paths, credentials, recorded))
+            return
+        from sealyard.engine.state.recover_postgres import open_recoverable
 
-    async with lease_store(metadata.database, metadata.id) as opening:
-        with _locked(paths):
-            credentials, recorded = await _load_credentials(metadata.id, key_holder)
-            async with open_recoverable(metadata.database, opening, credentials, recorded) as state:
-                yield state
+        yield await resources.enter_async_context(open_recoverable(opening, credentials, recorded))
 
 
 @asynccontextmanager
 async def _open_files(
-    paths: WorkspacePaths, workspace_id: str, key_holder: KeyHolder
+    paths: WorkspacePaths, credentials: StoreCredentials, recorded: StoreGeneration | None
 ) -> AsyncIterator[RecoverableState]:
-    with _locked(paths):
-        credentials, recorded = await _load_credentials(workspace_id, key_holder)
-        opening = await run_uncancellable(partial(StoreOpening.start, paths.store))
-        store = await run_uncancellable(partial(TinyDocumentStore.open, opening, INDEXES, credentials, recorded))
-        try:
-            yield await run_uncancellable(partial(_load_files, paths, store))
-        finally:
-            await run_uncancellable(store.close)
+    opening = await run_uncancellable(partial(StoreOpening.start, paths.store))
+    store = await run_uncancellable(partial(TinyDocumentStore.open, opening, INDEXES, credentials, recorded))
+    try:
+        yield await run_uncancellable(partial(_load_files, paths, store))
+    finally:
+        await run_uncancellable(store.close)
 
 
 async def _load_credentials(

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.cluster import HeldLease
 from sealyard.model.errors import ConcurrentWriterError, StorageError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.batch import WriteBatch, iter_changes
@@ -181,8 +182,13 @@ class DocumentStore(Protocol):
         """
         ...
 
+    @property
+    def lease(self) -> HeldLease | None:
+        """The lease of this engine; None if the storage needs none, or is open for reading."""
+        ...
+
     def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
-        """Call ``callback`` once, in any thread, if another engine takes over the workspace while this one is idle.
+        """Call ``callback`` once, in any thread, if the lease is lost.
 
         Later commits fail with the same error.
         """
@@ -334,6 +340,10 @@ class TinyDocumentStore:
 
     def compact(self, audit_moved_to: int) -> None:
         self._require_committer().compact(audit_moved_to)
+
+    @property
+    def lease(self) -> HeldLease | None:
+        return self._committer.lease if self._committer is not None else None
 
     def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
         if self._committer is not None:

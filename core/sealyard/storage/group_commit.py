@@ -13,6 +13,7 @@ from threading import Condition, Lock, RLock, Thread
 
 import msgspec
 
+from sealyard.model.cluster import HeldLease
 from sealyard.model.errors import ConcurrentWriterError, SealyardError, StorageError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.batch import Change, WriteBatch, encode_batch, iter_changes
@@ -93,6 +94,10 @@ class GroupCommitter:
                 compaction.finish(carry_over)
                 with self._lock:
                     self._pending_records.discard_audit(audit_moved_to)
+
+    @property
+    def lease(self) -> HeldLease | None:
+        return self._journal.lease
 
     def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
         self._journal.on_fenced(callback)

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from sealyard.audit.proof import prove_inclusion
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
-from sealyard.engine.engine import open_reader
+from sealyard.engine.open_engine import open_reader
 from sealyard.engine.workspace import load_metadata
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import (

@@ -16,7 +16,6 @@ from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.model.tasks import TaskStatus
 from sealyard.storage.frame_chain import StoreCredentials
 from sealyard.storage.postgres.audit import PgAudit
-from sealyard.storage.postgres.connection import Database
 from sealyard.storage.postgres.opening import PgStoreOpening, require_current
 
 
@@ -25,30 +24,16 @@ class _TaskStatus(msgspec.Struct):
 
 
 @asynccontextmanager
-async def lease_store(connection_string: str, workspace_id: str) -> AsyncIterator[PgStoreOpening]:
-    """Acquire the lease of the workspace for the block, and load its store.
-
-    Raises the errors of :meth:`PgStoreOpening.start`.
-    """
-    opening = await run_uncancellable(partial(PgStoreOpening.start, Database(connection_string), workspace_id))
-    try:
-        yield opening
-    finally:
-        await run_uncancellable(opening.cancel)
-
-
-@asynccontextmanager
 async def open_recoverable(
-    connection_string: str, opening: PgStoreOpening, credentials: StoreCredentials, recorded: StoreGeneration | None
+    opening: PgStoreOpening, credentials: StoreCredentials, recorded: StoreGeneration | None
 ) -> AsyncIterator[RecoverableState]:
-    """Verify store and audit log.
+    """Verify store and audit log, whose lease is acquired.
 
     They may be older than ``recorded``, the generation that the worker state has recorded, or have another history.
     Raises :class:`StoreCorruptedError` if the store was changed or removed, and :class:`AuditVerificationError` if the
     log was.
     """
-    database = Database(connection_string)
-    audit, problems = await run_uncancellable(partial(_verify, database, opening, credentials, recorded))
+    audit, problems = await run_uncancellable(partial(_verify, opening, credentials, recorded))
     try:
         note = await run_uncancellable(partial(require_note, audit))
         statuses = map(msgspec.json.Decoder(_TaskStatus).decode, opening.tables.get(TASKS.name, {}).values())
@@ -60,7 +45,7 @@ async def open_recoverable(
 
 
 def _verify(
-    database: Database, opening: PgStoreOpening, credentials: StoreCredentials, recorded: StoreGeneration | None
+    opening: PgStoreOpening, credentials: StoreCredentials, recorded: StoreGeneration | None
 ) -> tuple[PgAudit, tuple[str, ...]]:
     head = opening.head
     if head is None:
@@ -71,4 +56,4 @@ def _verify(
         require_current(head, recorded)
     except StoreCorruptedError as error:
         problems = (error.message,)
-    return PgAudit.open(database, credentials.workspace_id, head), problems
+    return PgAudit.open(opening.database, credentials.workspace_id, head), problems

@@ -19,7 +19,7 @@ from sealyard.model.audit import AuditEntry, AuditFilter, Checkpoint
 from sealyard.model.errors import AuditVerificationError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.storage.postgres.authentication import Head
-from sealyard.storage.postgres.connection import Connection, Database, storage_error
+from sealyard.storage.postgres.connection import Connection, Database, interrupt, storage_error
 from sealyard.storage.postgres.journal import PgJournal
 from sealyard.storage.postgres.lease import taken_over_error
 
@@ -106,6 +106,12 @@ class PgAuditReader(AuditSource):
 
     def all_entries(self, filters: AuditFilter = MATCH_ALL) -> Iterator[AuditEntry]:
         return _iter_matching(self._iter_rows(filters, newest_first=False, after_seq=None), filters)
+
+    def interrupt(self) -> None:
+        """Make a call that another thread waits for fail."""
+        connection = self._connection
+        if connection is not None:
+            interrupt(connection)
 
     def close(self) -> None:
         with self._lock:

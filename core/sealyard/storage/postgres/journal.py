@@ -17,6 +17,7 @@ import psycopg
 
 from sealyard.audit.encoding import decode_entry, encode_entry
 from sealyard.audit.merkle import leaf_hash
+from sealyard.model.cluster import HeldLease
 from sealyard.model.errors import ConcurrentWriterError, FencedError, InvalidInputError, InvariantError, StorageError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.batch import iter_changes
@@ -73,6 +74,7 @@ class PgJournal:
         self._lease = lease
         self._error: FencedError | None = None
         self._unresolved_commit: _Commit | None = None
+        lease.interrupt_when_lost(connection)
 
     @property
     def head(self) -> Head:
@@ -112,6 +114,10 @@ class PgJournal:
             raise
         self._documents.apply(commit.addends)
         self._head = commit.head
+
+    @property
+    def lease(self) -> HeldLease:
+        return self._lease.held
 
     def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
         self._lease.on_lost(callback)
@@ -253,10 +259,11 @@ class PgJournal:
 
     def _read_outcome(self) -> tuple[Any, ...] | None:
         deadline = time.monotonic() + RESOLVE_SECONDS
-        while True:
+        while self._lease.error is None:
             try:
                 if self._connection.closed:
                     self._connection = self._database.connect()
+                    self._lease.interrupt_when_lost(self._connection)
                 parameters = {"workspace": self._authenticator.workspace_id}
                 return self._connection.execute(statements.READ_OUTCOME, parameters).fetchone()
             except (psycopg.Error, StorageError) as error:
@@ -267,6 +274,7 @@ class PgJournal:
                         "Check the database, then the state of the object, before you try again.",
                     ) from error
             time.sleep(RETRY_SECONDS)
+        raise self._lease.error
 
 
 def _contains_nul(document: bytes) -> bool:

@@ -18,7 +18,7 @@ from sealyard.storage.postgres.connection import Connection, Database, storage_e
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration. Engines of this version require it."""
 
 ENGINE_ROLE = "sealyard_engine"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 ACQUIRE_LEASE = """
 UPDATE sealyard.workspace
-SET term = term + 1, holder = %(holder)s, lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+SET term = term + 1, holder = %(holder)s, holder_url = %(holder_url)s,
+  lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
 WHERE id = %(workspace)s AND lease_until < clock_timestamp() AND format <= %(format)s
 RETURNING term, signed_term, generation, generation_id, previous_generation_id, position, next_seq, previous, cursor,
   mac
 """
 
 READ_LEASE = """
-SELECT format, holder, (extract(epoch FROM lease_until) - extract(epoch FROM clock_timestamp()))::float8
+SELECT format, term, holder, holder_url,
+  (extract(epoch FROM lease_until) - extract(epoch FROM clock_timestamp()))::float8
 FROM sealyard.workspace WHERE id = %(workspace)s
 """
 
@@ -21,15 +23,16 @@ WHERE id = %(workspace)s AND term = %(term)s
 """
 
 RELEASE_LEASE = """
-UPDATE sealyard.workspace SET holder = '', lease_until = '-infinity' WHERE id = %(workspace)s AND term = %(term)s
+UPDATE sealyard.workspace SET holder = '', holder_url = '', lease_until = '-infinity'
+WHERE id = %(workspace)s AND term = %(term)s
 """
 
 CREATE_WORKSPACE = """
-INSERT INTO sealyard.workspace (id, format, term, holder, lease_until, signed_term, generation, generation_id,
-  previous_generation_id, position, next_seq, previous, cursor, mac)
-VALUES (%(workspace)s, %(format)s, %(term)s, %(holder)s, clock_timestamp() + make_interval(secs => %(seconds)s),
-  %(term)s, %(generation)s, %(generation_id)s, %(previous_generation_id)s, %(position)s, %(next_seq)s, %(previous)s,
-  %(cursor)s, %(mac)s)
+INSERT INTO sealyard.workspace (id, format, term, holder, holder_url, lease_until, signed_term, generation,
+  generation_id, previous_generation_id, position, next_seq, previous, cursor, mac)
+VALUES (%(workspace)s, %(format)s, %(term)s, %(holder)s, %(holder_url)s,
+  clock_timestamp() + make_interval(secs => %(seconds)s), %(term)s, %(generation)s, %(generation_id)s,
+  %(previous_generation_id)s, %(position)s, %(next_seq)s, %(previous)s, %(cursor)s, %(mac)s)
 ON CONFLICT DO NOTHING
 """
 
