@@ -176,14 +176,20 @@ class TestDatabase:
 
     def copy(self) -> TestDatabase:
         """Return a copy of the current content, also while engines are connected."""
+        copy = self.server.create_database()
+        copy.put_back(self)
+        return copy
+
+    def put_back(self, older: TestDatabase) -> None:
+        """Replace the content by that of another database, also while engines are connected to either."""
         import psycopg
 
-        copy = self.server.create_database()
         with (
-            psycopg.connect(self.server.connection_string(self.name, "postgres")) as source,
-            psycopg.connect(self.server.connection_string(copy.name, "postgres")) as target,
+            psycopg.connect(self.server.connection_string(older.name, "postgres")) as source,
+            psycopg.connect(self.server.connection_string(self.name, "postgres")) as target,
         ):
             source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            target.execute(f"TRUNCATE {', '.join(TABLES)}")
             for table in TABLES:
                 with (
                     source.cursor().copy(f"COPY {table} TO STDOUT".encode()) as rows,
@@ -191,7 +197,6 @@ class TestDatabase:
                 ):
                     for row in rows:
                         copied_rows.write(row)
-        return copy
 
     def disconnect_engines(self) -> int:
         """End the sessions of the engines, and return how many there were."""

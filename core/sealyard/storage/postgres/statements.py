@@ -48,7 +48,7 @@ COMMIT = """
 WITH held AS (
   UPDATE sealyard.workspace
   SET position = %(position)s, next_seq = %(next_seq)s, previous = %(previous)s, cursor = %(cursor)s, mac = %(mac)s
-  WHERE id = %(workspace)s AND term = %(term)s AND position = %(position)s - 1
+  WHERE id = %(workspace)s AND term = %(term)s AND generation_id = %(generation_id)s AND position = %(position)s - 1
   RETURNING position),
 put AS (
   INSERT INTO sealyard.document (workspace, kind, id, body, position, mac)
@@ -73,10 +73,13 @@ trimmed AS (
   WHERE e.workspace = %(workspace)s AND e.cursor <= %(cursor)s - %(kept_events)s)
 SELECT position FROM held
 """
-"""Commits a group of batches, if the engine still holds the lease and the database has its last commit."""
+"""Commits a group of batches, if the engine still holds the lease and the database has its last commit.
+
+After the database was restored to an older state, terms and positions are used again, but no generation is.
+"""
 
 READ_OUTCOME = """
-SELECT term, position, mac FROM sealyard.workspace WHERE id = %(workspace)s FOR UPDATE
+SELECT term, generation_id, position, mac FROM sealyard.workspace WHERE id = %(workspace)s FOR UPDATE
 """
 """Waits for a commit in progress, because of FOR UPDATE."""
 
