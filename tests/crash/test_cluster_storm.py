@@ -201,7 +201,8 @@ async def _run_servers(
 def _print_summary(storm: ClusterStorm, workload: ClientWorkload, seconds: float) -> None:
     events = ", ".join(f"{count} × {event}" for event, count in sorted(storm.events.items()))
     exits = ", ".join(f"{server.name}: {dict(server.exit_codes)}" for server in storm.servers)
-    load = f"{len(workload.accepted)} tasks, {len(workload.downloads)} downloads"
+    takeovers = sum(server.takeovers for server in storm.servers)
+    load = f"{takeovers} takeovers; {len(workload.accepted)} tasks, {len(workload.downloads)} downloads"
     sys.stdout.write(f"SEALYARD_CRASH_SEED={SEED}: {events}; exit codes {exits}; {load} in {seconds:.0f} s\n")
 
 
