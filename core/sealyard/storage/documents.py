@@ -21,7 +21,7 @@ from sealyard.storage.frame_chain import StoreCredentials
 from sealyard.storage.group_commit import GroupCommitter
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import Key, encode_cursor
-from sealyard.storage.journal_protocol import Journal
+from sealyard.storage.journal_protocol import Journal, Tables
 from sealyard.storage.opening import StoreOpening
 from sealyard.storage.pending_log import PendingRecords
 from sealyard.storage.reader import StoreReader
@@ -152,6 +152,15 @@ class DocumentStore(Protocol):
         ...
 
     @property
+    def tables(self) -> Tables:
+        """All documents, as JSON. The caller must make sure that they do not change meanwhile."""
+        ...
+
+    def recent_events_json(self) -> list[bytes]:
+        """Return the same events as :meth:`recent_events`, still encoded."""
+        ...
+
+    @property
     def generation(self) -> StoreGeneration | None:
         """The current generation, which the worker state must record; None if the store is not open for writing.
 
@@ -263,7 +272,7 @@ class TinyDocumentStore:
         return store
 
     @property
-    def tables(self) -> Mapping[str, Mapping[str, bytes]]:
+    def tables(self) -> Tables:
         return self._memory.tables
 
     @property
@@ -333,8 +342,11 @@ class TinyDocumentStore:
             return [msgspec.json.decode(entry) for entry in self._pending_records.audit_from(from_seq)]
 
     def recent_events(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(event) for event in self.recent_events_json()]
+
+    def recent_events_json(self) -> list[bytes]:
         with self._lock:
-            return [msgspec.json.decode(event) for event in self._pending_records.events]
+            return list(self._pending_records.events)
 
     @property
     def generation(self) -> StoreGeneration | None:
