@@ -79,6 +79,26 @@ class PostgresServer:
         self.process.send_signal(signal_number)
         self.process.wait(TIMEOUT)
 
+    def kill(self) -> None:
+        """Kill all processes of the server, as a crash of its machine does."""
+        for pid in self._list_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(TIMEOUT)
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Suspend all processes of the server until the end of the block, as if its machine hung."""
+        pids = self._list_pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
     def connection_string(self, database: str, role: str = ENGINE) -> str:
         return f"host={self.folder} dbname={database} user={role}"
 
@@ -111,6 +131,11 @@ class PostgresServer:
         """Drop all databases of tests, even if engines are still connected to them."""
         for (name,) in self.execute("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'"):
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _list_pids(self) -> tuple[int, ...]:
+        main_pid = self.process.pid
+        children = Path(f"/proc/{main_pid}/task/{main_pid}/children").read_text().split()
+        return main_pid, *map(int, children)
 
     def _is_ready(self) -> bool:
         import psycopg

@@ -65,7 +65,13 @@ from sealyard.engine.workspace import (
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.model.clock import Clock
-from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
+from sealyard.model.errors import (
+    FencedError,
+    NotFoundError,
+    PermissionDeniedError,
+    SealyardError,
+    WorkspaceReadOnlyError,
+)
 from sealyard.model.events import DurableEvent
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore
@@ -337,5 +343,8 @@ class Engine:
     def _require_writable(self) -> None:
         if self.read_only:
             raise WorkspaceReadOnlyError("The workspace is open read-only.", "Open it for writing.")
-        if self.repository.fatal_error is not None:
-            raise self.repository.fatal_error
+        error = self.repository.fatal_error
+        if isinstance(error, FencedError):
+            raise FencedError(error.message, error.structured_hint, started=False)
+        if error is not None:
+            raise error

@@ -189,6 +189,23 @@ class IssuerUnreachableError(ServerUnreachableError):
         self.retry_after = retry_after
 
 
+class OutcomeUnknownError(ServerUnreachableError):
+    """A request was interrupted while another server took over the workspace. It may have been processed."""
+
+    code = "outcome-unknown"
+
+
+class TakingOverError(SealyardError):
+    """No server has the workspace open, because another one is taking over. The request was not processed.
+
+    ``retry_after``: seconds until it can be repeated.
+    """
+
+    code = "taking-over"
+    is_audited = False
+    retry_after: ClassVar[float] = 1.0
+
+
 class InvalidTransitionError(ConflictError):
     """The task does not accept the trigger: its status, fencing token or recorded intent does not allow it."""
 
@@ -275,9 +292,16 @@ class ConcurrentWriterError(SealyardError):
 
 
 class FencedError(ConcurrentWriterError):
-    """Another engine has taken over the workspace, or its database lost commits. This engine writes nothing more."""
+    """Another engine has taken over the workspace, or its database lost commits. This engine writes nothing more.
+
+    ``started``: whether the request had started, so that it may have taken effect.
+    """
 
     code = "fenced"
+
+    def __init__(self, message: str, hint: str | Hint = "", *, started: bool = True) -> None:
+        super().__init__(message, hint)
+        self.started = started
 
 
 class IntegrityError(SealyardError):

@@ -57,7 +57,7 @@ def acquire_lease(
     :class:`WorkspaceLockedError` if another engine holds it, and :class:`WorkspaceError` if the documents have a newer
     format than ``known_format``.
     """
-    parameters = {**build_lease_parameters(workspace_id, settings), "format": known_format}
+    parameters = {**build_lease_parameters(workspace_id, settings), "known_format": known_format}
     shortest_time = 0.0 if settings is not None else LEASE_SECONDS
     while (row := connection.execute(statements.ACQUIRE_LEASE, parameters).fetchone()) is None:
         lease = connection.execute(statements.READ_LEASE, {"workspace": workspace_id}).fetchone()

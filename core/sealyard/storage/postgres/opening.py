@@ -27,6 +27,7 @@ from sealyard.storage.pending_log import MAX_EVENTS, PendingRecords
 from sealyard.storage.postgres import statements
 from sealyard.storage.postgres.authentication import DocumentSet, Head, RowAuthenticator
 from sealyard.storage.postgres.connection import Connection, Database, storage_error
+from sealyard.storage.postgres.document_format import KNOWN_FORMAT
 from sealyard.storage.postgres.journal import PgJournal
 from sealyard.storage.postgres.lease import (
     LeaseKeeper,
@@ -36,9 +37,6 @@ from sealyard.storage.postgres.lease import (
     taken_over_error,
 )
 from sealyard.storage.postgres.schema import check_schema
-
-FORMAT = 1
-"""The newest format of documents that this version knows."""
 
 _RESTORE_HINT = "Restore the database from a backup, together with the workspace folder. Nothing was changed."
 
@@ -92,7 +90,7 @@ class PgStoreOpening:
         try:
             check_schema(connection)
             began_at = read_clock()
-            row = acquire_lease(connection, workspace_id, FORMAT, settings)
+            row = acquire_lease(connection, workspace_id, KNOWN_FORMAT, settings)
             if row is None:
                 return cls(database, connection, workspace_id, 1, None, settings, began_at)
             rows = _LoadedRows(Head(*row[1:9]), row[9], [], [])
@@ -210,7 +208,7 @@ class PgStoreOpening:
         statement = statements.TAKE_OVER
         if self._rows is None:
             statement = statements.CREATE_WORKSPACE
-            parameters |= {**build_lease_parameters(self._workspace_id, self._settings), "format": FORMAT}
+            parameters |= {**build_lease_parameters(self._workspace_id, self._settings), "known_format": KNOWN_FORMAT}
         try:
             cursor = self._connection.execute(statement, parameters)
         except psycopg.Error as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 ACQUIRE_LEASE = """
 UPDATE sealyard.workspace
-SET term = term + 1, holder = %(holder)s, holder_url = %(holder_url)s,
+SET term = term + 1, holder = %(holder)s, holder_url = %(holder_url)s, holder_format = %(known_format)s,
   lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
-WHERE id = %(workspace)s AND lease_until < clock_timestamp() AND format <= %(format)s
+WHERE id = %(workspace)s AND lease_until < clock_timestamp() AND format <= %(known_format)s
 RETURNING term, signed_term, generation, generation_id, previous_generation_id, position, next_seq, previous, cursor,
   mac
 """
@@ -28,9 +28,9 @@ WHERE id = %(workspace)s AND term = %(term)s
 """
 
 CREATE_WORKSPACE = """
-INSERT INTO sealyard.workspace (id, format, term, holder, holder_url, lease_until, signed_term, generation,
-  generation_id, previous_generation_id, position, next_seq, previous, cursor, mac)
-VALUES (%(workspace)s, %(format)s, %(term)s, %(holder)s, %(holder_url)s,
+INSERT INTO sealyard.workspace (id, format, term, holder, holder_url, holder_format, lease_until, signed_term,
+  generation, generation_id, previous_generation_id, position, next_seq, previous, cursor, mac)
+VALUES (%(workspace)s, %(known_format)s, %(term)s, %(holder)s, %(holder_url)s, %(known_format)s,
   clock_timestamp() + make_interval(secs => %(seconds)s), %(term)s, %(generation)s, %(generation_id)s,
   %(previous_generation_id)s, %(position)s, %(next_seq)s, %(previous)s, %(cursor)s, %(mac)s)
 ON CONFLICT DO NOTHING
