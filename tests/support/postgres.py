@@ -121,8 +121,9 @@ class PostgresServer:
         self.execute(f"CREATE DATABASE {TEMPLATE} OWNER {OWNER}")
         upgrade_schema(Database(self.connection_string(TEMPLATE, OWNER)))
 
-    def create_database(self, template: str = TEMPLATE) -> TestDatabase:
-        name = f"test_{next(self._numbers)}"
+    def create_database(self, template: str = TEMPLATE, *, prefix: str = "test") -> TestDatabase:
+        """Create a database from a template. One with another prefix is not dropped by :meth:`drop_databases`."""
+        name = f"{prefix}_{next(self._numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY FILE_COPY")
         return TestDatabase(self, name)
 

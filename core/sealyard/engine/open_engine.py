@@ -70,7 +70,8 @@ async def open_engine(
 async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
     """Open a read-only engine. It needs no lock and no key store: it does not verify the documents.
 
-    Raises :class:`WorkspaceError` if there is no workspace in the folder, or its store is in a database.
+    Raises :class:`WorkspaceError` if there is no workspace in the folder, and the errors of
+    :func:`~sealyard.engine.state.open_state.open_reader_state`.
     """
     metadata, clock = load_metadata(paths), clock or SystemClock()
     state = await asyncio.to_thread(open_reader_state, paths, metadata)

@@ -237,6 +237,18 @@ async def test_older_database_is_refused(pg_harness: EngineHarness, database: Te
         await pg_harness.open()
 
 
+async def test_checkpoint_of_lost_entries_is_not_stored(pg_harness: EngineHarness, database: TestDatabase) -> None:
+    """A recovery could not remove a checkpoint of entries that the database has lost."""
+    older = database.copy()
+    await pg_harness.package()
+    database.put_back(older)
+    assert pg_harness.engine._checkpoint_loop is not None
+    with pytest.raises(FencedError, match="lost acknowledged commits"):
+        await pg_harness.engine._checkpoint_loop.checkpoint()
+    sizes = "SELECT max(size) FROM sealyard.audit_checkpoint"
+    assert database.execute(sizes)[0][0] <= count(database, "audit_entry")
+
+
 async def test_second_engine_is_refused(pg_harness: EngineHarness, database: TestDatabase, tmp_path: Path) -> None:
     pg_harness.paths.lock.rename(tmp_path / "lock")
     other = EngineHarness(pg_harness.paths.root, pg_harness.shelf, pg_harness.clock, database)

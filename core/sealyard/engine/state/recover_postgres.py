@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 
+from sealyard.audit.verify import verify_log
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.state.recoverable_state import RecoverableState, require_note
 from sealyard.engine.state.tables import TASKS
@@ -56,4 +57,10 @@ def _verify(
         require_current(head, recorded)
     except StoreCorruptedError as error:
         problems = (error.message,)
-    return PgAudit.open(opening.database, credentials.workspace_id, head), problems
+    audit = PgAudit.open(opening.database, credentials.workspace_id, head)
+    try:
+        verify_log(audit)
+    except BaseException:
+        audit.close()
+        raise
+    return audit, problems

@@ -92,10 +92,29 @@ def check_schema(connection: Connection) -> str:
 
     Returns the revision of the schema. Raises :class:`WorkspaceError` if the database is unsuitable.
     """
+    revision = check_revision(connection)
+    try:
+        encoding, synchronous_commit = _read_settings(connection)
+    except psycopg.Error as error:
+        raise storage_error(error, "reading its version") from None
+    if encoding != "UTF8":
+        raise WorkspaceError(f"The database has the encoding {encoding}.", "Create it with the encoding UTF8.")
+    if synchronous_commit not in ("on", "remote_apply"):
+        raise WorkspaceError(
+            f"The database may lose commits that it has acknowledged: synchronous_commit is {synchronous_commit}.",
+            "Set it to on for the database and for the role of the engine.",
+        )
+    return revision
+
+
+def check_revision(connection: Connection) -> str:
+    """Check that the database has a schema that this version supports, and return its revision.
+
+    Raises :class:`WorkspaceError` if not.
+    """
     try:
         revision = _read_revision(connection)
         is_too_new = revision is not None and revision > REVISION and _read_oldest_revision(connection) > REVISION
-        encoding, synchronous_commit = _read_settings(connection)
     except psycopg.Error as error:
         raise storage_error(error, "reading its version") from None
     if revision is None:
@@ -104,13 +123,6 @@ def check_schema(connection: Connection) -> str:
         raise WorkspaceError(f"The database has the older schema {revision}; {REVISION} is needed.", _UPGRADE_HINT)
     if is_too_new:
         raise _newer_schema_error(revision)
-    if encoding != "UTF8":
-        raise WorkspaceError(f"The database has the encoding {encoding}.", "Create it with the encoding UTF8.")
-    if synchronous_commit not in ("on", "remote_apply"):
-        raise WorkspaceError(
-            f"The database may lose commits that it has acknowledged: synchronous_commit is {synchronous_commit}.",
-            "Set it to on for the database and for the role of the engine.",
-        )
     return revision
 
 
