@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.storage.postgres.document_format import KNOWN_FORMAT
+from sealyard.storage.postgres.schema import REVISION
 from tests.support.cli_runner import sealyard, value_of
 from tests.support.postgres import OWNER, TestDatabase
 from tests.support.postgres_fixtures import database, postgres_server
@@ -22,8 +24,8 @@ def test_upgrade_creates_the_tables_and_can_be_repeated(database: TestDatabase) 
     assert unusable.code == 1
     assert "sealyard db upgrade" in unusable.err
     for _ in range(2):
-        assert value_of("db", "upgrade", owner) == {"revision": "0001"}
-    assert sealyard("db", "check", empty.connection_string).out.startswith("The database has revision 0001")
+        assert value_of("db", "upgrade", owner) == {"revision": REVISION}
+    assert sealyard("db", "check", empty.connection_string).out.startswith(f"The database has revision {REVISION}")
 
 
 def test_show_sql_needs_no_database() -> None:
@@ -56,3 +58,15 @@ def test_password_in_a_connection_string_is_refused_and_not_repeated(tmp_path: P
     assert "PGPASSFILE" in result.err
     assert "hunter2" not in result.out + result.err
     assert not (tmp_path / "yard").exists()
+
+
+def test_raise_format_and_check_show_the_versions_that_fit(database: TestDatabase, tmp_path: Path, home: Path) -> None:
+    arguments = ("--workspace", tmp_path / "yard", "init", "--admin", "USER:admin", "--key-store", "passphrase")
+    identity = value_of(*arguments, "--database", database.connection_string)["id"]
+    database.execute("UPDATE sealyard.workspace SET format = 0")
+    assert value_of("db", "check", database.connection_string)["formats"] == {identity: 0}
+    owner = database.server.connection_string(database.name, OWNER)
+    assert value_of("db", "raise-format", owner) == {"format": KNOWN_FORMAT, "raised": [identity]}
+    assert sealyard("db", "raise-format", owner).out == f"Raised the format of 0 workspaces to {KNOWN_FORMAT}.\n"
+    found = value_of("db", "check", database.connection_string)
+    assert (found["revision"], found["formats"]) == (REVISION, {identity: KNOWN_FORMAT})

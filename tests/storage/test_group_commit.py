@@ -186,3 +186,17 @@ def test_submit_on_reader_is_rejected(open_store: OpenStore) -> None:
         reader.submit(WriteBatch())
     with pytest.raises(StorageError, match="read-only"):
         reader.compact(0)
+
+
+def test_failed_and_successful_commits_are_timed(open_store: OpenStore, gate: Callable[[], Gate]) -> None:
+    store = open_store()
+    store.submit(put_task("a", n=1)).result(TIMEOUT)
+    assert sum(store.commit_times.counts) == 1
+    closed = gate()
+    future = store.submit(put_task("b", n=1))
+    closed.open(OSError(errno.ENOSPC, "full"))
+    with pytest.raises(StorageError):
+        future.result(TIMEOUT)
+    store.close()
+    assert sum(store.commit_times.counts) == 2
+    assert store.commit_times.seconds > 0

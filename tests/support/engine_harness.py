@@ -18,7 +18,7 @@ from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.audit.history import require_same_history
 from sealyard.engine.engine import Engine
 from sealyard.engine.state.events import EventBroadcaster
-from sealyard.engine.state.open_state import open_state
+from sealyard.engine.state.open_state import acquire_lease, open_state
 from sealyard.engine.state.tables import TASKS
 from sealyard.engine.workspace import create_layout, load_metadata, save_metadata
 from sealyard.fs.workspace_lock import WorkspaceLock
@@ -117,9 +117,10 @@ class EngineHarness:
 
     async def open(self, *, work: bool = True) -> Engine:
         metadata = load_metadata(self.paths)
+        lease = await acquire_lease(metadata)
         lock = WorkspaceLock.acquire(self.paths.lock, "test")
         self.bus = FakeBus(self.shelf, self.clock)
-        state = await open_state(self.paths, metadata, self.bus)
+        state = await open_state(self.paths, metadata, self.bus, lease)
         assert state.audit is not None
         require_same_history(state.store, state.audit, state.audit.size)
         migrate_pending_entries(state.store, state.audit)

@@ -79,6 +79,26 @@ class PostgresServer:
         self.process.send_signal(signal_number)
         self.process.wait(TIMEOUT)
 
+    def kill(self) -> None:
+        """Kill all processes of the server, as a crash of its machine does."""
+        for pid in self._list_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(TIMEOUT)
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Suspend all processes of the server until the end of the block, as if its machine hung."""
+        pids = self._list_pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
     def connection_string(self, database: str, role: str = ENGINE) -> str:
         return f"host={self.folder} dbname={database} user={role}"
 
@@ -101,8 +121,9 @@ class PostgresServer:
         self.execute(f"CREATE DATABASE {TEMPLATE} OWNER {OWNER}")
         upgrade_schema(Database(self.connection_string(TEMPLATE, OWNER)))
 
-    def create_database(self, template: str = TEMPLATE) -> TestDatabase:
-        name = f"test_{next(self._numbers)}"
+    def create_database(self, template: str = TEMPLATE, *, prefix: str = "test") -> TestDatabase:
+        """Create a database from a template. One with another prefix is not dropped by :meth:`drop_databases`."""
+        name = f"{prefix}_{next(self._numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY FILE_COPY")
         return TestDatabase(self, name)
 
@@ -110,6 +131,11 @@ class PostgresServer:
         """Drop all databases of tests, even if engines are still connected to them."""
         for (name,) in self.execute("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'"):
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _list_pids(self) -> tuple[int, ...]:
+        main_pid = self.process.pid
+        children = Path(f"/proc/{main_pid}/task/{main_pid}/children").read_text().split()
+        return main_pid, *map(int, children)
 
     def _is_ready(self) -> bool:
         import psycopg
@@ -151,14 +177,20 @@ class TestDatabase:
 
     def copy(self) -> TestDatabase:
         """Return a copy of the current content, also while engines are connected."""
+        copy = self.server.create_database()
+        copy.put_back(self)
+        return copy
+
+    def put_back(self, older: TestDatabase) -> None:
+        """Replace the content by that of another database, also while engines are connected to either."""
         import psycopg
 
-        copy = self.server.create_database()
         with (
-            psycopg.connect(self.server.connection_string(self.name, "postgres")) as source,
-            psycopg.connect(self.server.connection_string(copy.name, "postgres")) as target,
+            psycopg.connect(self.server.connection_string(older.name, "postgres")) as source,
+            psycopg.connect(self.server.connection_string(self.name, "postgres")) as target,
         ):
             source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            target.execute(f"TRUNCATE {', '.join(TABLES)}")
             for table in TABLES:
                 with (
                     source.cursor().copy(f"COPY {table} TO STDOUT".encode()) as rows,
@@ -166,7 +198,6 @@ class TestDatabase:
                 ):
                     for row in rows:
                         copied_rows.write(row)
-        return copy
 
     def disconnect_engines(self) -> int:
         """End the sessions of the engines, and return how many there were."""

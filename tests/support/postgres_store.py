@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sealyard.model.cluster import LeaseSettings
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.documents import TinyDocumentStore
 from sealyard.storage.frame_chain import StoreCredentials
@@ -12,10 +13,13 @@ from tests.support.store_helpers import CREDENTIALS, INDEXES
 
 
 def open_journal(
-    connection_string: str, recorded: StoreGeneration | None = None, credentials: StoreCredentials = CREDENTIALS
+    connection_string: str,
+    recorded: StoreGeneration | None = None,
+    credentials: StoreCredentials = CREDENTIALS,
+    settings: LeaseSettings | None = None,
 ) -> tuple[PgJournal, PgStoreOpening]:
     """Verify the store, and take it over."""
-    opening = PgStoreOpening.start(Database(connection_string), credentials.workspace_id)
+    opening = PgStoreOpening.start(Database(connection_string, connect_seconds=3), credentials.workspace_id, settings)
     try:
         opening.verify(credentials, recorded)
         return opening.take_over(), opening
@@ -25,7 +29,10 @@ def open_journal(
 
 
 def open_pg_store(
-    connection_string: str, recorded: StoreGeneration | None = None, credentials: StoreCredentials = CREDENTIALS
+    connection_string: str,
+    recorded: StoreGeneration | None = None,
+    credentials: StoreCredentials = CREDENTIALS,
+    settings: LeaseSettings | None = None,
 ) -> TinyDocumentStore:
-    journal, opening = open_journal(connection_string, recorded, credentials)
+    journal, opening = open_journal(connection_string, recorded, credentials, settings)
     return TinyDocumentStore.open_journal(journal, opening.tables, opening.records, INDEXES)

@@ -36,6 +36,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "db upgrade": ("sealyard db upgrade service=sealyard-owner",),
     "db check": ("sealyard db check service=sealyard",),
+    "db raise-format": ("sealyard db raise-format service=sealyard-owner",),
     "workspace move": (
         "sealyard workspace move --database service=sealyard --dry-run",
         "sealyard workspace move --database service=sealyard --yes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -12,11 +12,13 @@ from sealyard.client.embedded_calls import EMBEDDED_TRUST_NOTE
 from sealyard.concurrency.loop_thread import LoopThread, wait_for_other_tasks
 from sealyard.concurrency.threads import submit, wait_uninterrupted
 from sealyard.engine.devices.key_monitor import CHECK_INTERVAL
-from sealyard.engine.engine import Engine, open_engine, open_reader
+from sealyard.engine.engine import Engine
+from sealyard.engine.open_engine import open_engine, open_reader
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.model.clock import Clock
+from sealyard.model.cluster import HeldLease, LeaseSettings
 from sealyard.model.credentials import AccessToken, IssuerAccount, PresentedToken
-from sealyard.model.errors import InvalidInputError
+from sealyard.model.errors import ConcurrentWriterError, InvalidInputError
 from sealyard.model.requests import UploadStatus
 from sealyard.model.tasks import InputFile, Task
 from sealyard.model.workspace import WorkspacePaths
@@ -47,10 +49,11 @@ class EngineHandle:
         clock: Clock | None = None,
         workers: int = 2,
         key_check_interval: float = CHECK_INTERVAL,
+        lease: LeaseSettings | None = None,
     ) -> Self:
         """Open the workspace as its only writer.
 
-        See :func:`sealyard.engine.engine.open_engine` for the parameters and exceptions.
+        See :func:`sealyard.engine.open_engine.open_engine` for the parameters and exceptions.
         """
         open_coroutine = open_engine(
             WorkspacePaths(folder.absolute()),
@@ -60,6 +63,7 @@ class EngineHandle:
             clock=clock,
             workers=workers,
             key_check_interval=key_check_interval,
+            lease=lease,
         )
         return await cls._start(open_coroutine)
 
@@ -130,6 +134,23 @@ class EngineHandle:
     def worker_pids(self) -> tuple[int, ...]:
         """Process ids of the live crypto workers, for monitoring from outside."""
         return self.engine.bus.pids
+
+    @property
+    def lease(self) -> HeldLease | None:
+        """The lease of the workspace; None if its store is in files. Can be read in any thread."""
+        return self.engine.store.lease
+
+    def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
+        """Call ``callback`` on the engine's thread when the engine may write nothing more.
+
+        Either another engine has taken over the workspace, or the lease has lapsed by the clock of this machine. The
+        handle must be closed then.
+        """
+
+        async def register() -> None:
+            self.engine.repository.on_fatal_error(callback)
+
+        self._thread.submit(register())
 
     # ---- uploads: :class:`sealyard.engine.inputs.uploads.UploadService` documents what each method raises
 

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
-from sealyard.engine.engine import open_engine
+from sealyard.engine.open_engine import open_engine
 from sealyard.engine.state.open_state import check_connection_string
 from sealyard.engine.workspace import build_key_store_location, create_layout, require_empty
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory

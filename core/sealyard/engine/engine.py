@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.coroutines import close_unawaited, log_crash
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.access.access_impact import AccessImpact
@@ -41,7 +40,6 @@ from sealyard.engine.state.clock_record import ClockRecord, open_clock_guard
 from sealyard.engine.state.commit_follower import follow_commits
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.links import DownloadLinks
-from sealyard.engine.state.open_state import open_reader_state, open_state
 from sealyard.engine.state.opened_state import OpenedState
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
@@ -62,16 +60,22 @@ from sealyard.engine.tasks.request_checks import RequestChecks
 from sealyard.engine.tasks.review import TaskReviews
 from sealyard.engine.webhooks.outbox import WebhookOutbox
 from sealyard.engine.webhooks.registry import WebhookRegistry
-from sealyard.engine.workspace import build_key_store_location, load_metadata, remove_crash_leftovers
+from sealyard.engine.workspace import (
+    remove_crash_leftovers,
+)
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
-from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
-from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
-from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
+from sealyard.model.errors import (
+    FencedError,
+    NotFoundError,
+    PermissionDeniedError,
+    SealyardError,
+    WorkspaceReadOnlyError,
+)
 from sealyard.model.events import DurableEvent
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
-from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
+from sealyard.storage.artifacts import ArtifactStore
 from sealyard.storage.upload_dir import UploadDir
 
 T = TypeVar("T")
@@ -341,57 +345,8 @@ class Engine:
     def _require_writable(self) -> None:
         if self.read_only:
             raise WorkspaceReadOnlyError("The workspace is open read-only.", "Open it for writing.")
-        if self.repository.fatal_error is not None:
-            raise self.repository.fatal_error
-
-
-async def open_engine(
-    paths: WorkspacePaths,
-    *,
-    purpose: str,
-    key_holder: KeyHolder | KeyHolderFactory,
-    work: bool = True,
-    clock: Clock | None = None,
-    workers: int = 2,
-    key_check_interval: float = CHECK_INTERVAL,
-) -> Engine:
-    """Open and start the engine of a workspace, as its only writer.
-
-    ``key_holder``: stays open when the engine is closed; a function starts one that the engine closes. ``work``:
-    whether to start the scheduler. ``workers``: number of worker slots. ``key_check_interval``: seconds between two
-    checks of a key. The call must not be cancelled: a partially opened engine leaves threads running.
-
-    Raises :class:`WorkspaceLockedError` if another process has the workspace open for writing,
-    :class:`KeyStoreLockedError` if the key store cannot be opened, :class:`StoreCorruptedError` if the store is damaged
-    or was changed, :class:`AuditVerificationError` if the audit log was changed or does not belong to the store, and
-    other subclasses of :class:`SealyardError` if the workspace cannot be opened for another reason.
-    """
-    metadata = load_metadata(paths)
-    clock = clock or SystemClock()
-    async with contextlib.AsyncExitStack() as resources:
-        lock = WorkspaceLock.acquire(paths.lock, purpose)
-        resources.callback(lock.release)
-        metadata = load_metadata(paths)  # a move may have ended since
-        bus = PipeBus.open(key_holder, build_key_store_location(paths, metadata), clock, workers)
-        resources.push_async_callback(bus.close)
-        state = await open_state(paths, metadata, bus)
-        resources.push_async_callback(run_uncancellable, state.close)
-        engine = Engine(metadata, paths, FileArtifacts(paths.artifacts), bus, clock, state)
-        resources.pop_all()  # the engine closes them from here on
-    try:
-        await engine.start(lock, work=work, key_check_interval=key_check_interval)
-    except BaseException:
-        await engine.close()
-        raise
-    return engine
-
-
-async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
-    """Open a read-only engine. It needs no lock and no key store: it does not verify the documents.
-
-    Raises :class:`WorkspaceError` if there is no workspace in the folder, or its store is in a database.
-    """
-    metadata, clock = load_metadata(paths), clock or SystemClock()
-    state = await asyncio.to_thread(open_reader_state, paths, metadata)
-    bus = PipeBus(None, paths.worker_log, clock)
-    return Engine(metadata, paths, FileArtifacts(paths.artifacts), bus, clock, state)
+        error = self.repository.fatal_error
+        if isinstance(error, FencedError):
+            raise FencedError(error.message, error.structured_hint, started=False)
+        if error is not None:
+            raise error

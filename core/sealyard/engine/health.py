@@ -185,6 +185,7 @@ async def collect_stats(
         failed_notifications=store.count(NOTIFICATION_DEAD_LETTERS.name),
         failing_keys=store.count(KEY_FAILURES.name),
         key_providers={state.section: state.error is None for state in provider_monitor.states if state.section},
+        commits=store.commit_times,
     )
 
 

@@ -28,10 +28,10 @@ from sealyard.audit.verify import verify_log
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.audit.checkpointing import CheckpointLoop
-from sealyard.engine.engine import open_engine
 from sealyard.engine.move_places import MovePlaces
+from sealyard.engine.open_engine import open_engine
 from sealyard.engine.state.events import EventBroadcaster
-from sealyard.engine.state.open_state import check_connection_string, open_state
+from sealyard.engine.state.open_state import acquire_lease, check_connection_string, open_state
 from sealyard.engine.state.opened_state import OpenedState
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import MOVES, StoredMove, encode_document
@@ -200,7 +200,7 @@ class WorkspaceMove:
         """Open and verify the source completely. Its audit log ends with a signed checkpoint then."""
         if _place_of(metadata) == self._target:
             raise ConflictError("Store and audit log of the workspace are already there.", "Nothing was changed.")
-        state = await open_state(self._paths, metadata, self._bus)
+        state = await open_state(self._paths, metadata, self._bus, await acquire_lease(metadata))
         try:
             await self._complete_audit_log(state, metadata)
             yield await run_uncancellable(partial(self._load_source, state, metadata))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.fs.atomic import remove_stale_files, storage_error, write_atomic
+from sealyard.fs.lock_fencing import acquire_fenced_lock
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import StorageError, WorkspaceError
 from sealyard.model.hints import Hint, HintCode
@@ -107,6 +111,16 @@ def save_metadata(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
         write_atomic(paths.file, content)
     except OSError as error:
         raise storage_error(error, "writing the metadata of the workspace") from error
+
+
+async def lock_workspace(paths: WorkspacePaths, purpose: str, *, has_lease: bool) -> WorkspaceLock:
+    """Lock the workspace for writing.
+
+    ``has_lease``: whether this process holds the lease of the workspace, so that no other process may hold the lock.
+    Raises the errors of :func:`~sealyard.fs.lock_fencing.acquire_fenced_lock`.
+    """
+    acquire = acquire_fenced_lock if has_lease else WorkspaceLock.acquire
+    return await run_uncancellable(partial(acquire, paths.lock, purpose))
 
 
 def build_key_store_location(

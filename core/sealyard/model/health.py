@@ -36,6 +36,21 @@ class Health(FrozenStruct, frozen=True, kw_only=True):
         return tuple(check for check in self.checks if not check.passed)
 
 
+COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+"""Upper bounds of the durations by which commits are counted, in seconds."""
+
+
+class CommitTimes(FrozenStruct, frozen=True, kw_only=True):
+    """The durations of the commits to the store.
+
+    ``counts``: number of commits by bucket of :data:`COMMIT_BUCKETS`, and of longer ones at the end. ``seconds``: the
+    sum of all durations.
+    """
+
+    counts: tuple[int, ...] = (0,) * (len(COMMIT_BUCKETS) + 1)
+    seconds: float = 0.0
+
+
 class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     """Statistics of a workspace.
 
@@ -43,7 +58,7 @@ class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     of live workers. ``pending_deliveries``: number of webhook messages still to be delivered. ``dead_letters``: number
     of webhook messages whose delivery was given up. ``pending_notifications`` and ``failed_notifications``: the same
     numbers for notifications. ``failing_keys``: number of active keys that failed their last check.
-    ``key_providers``: by name of a key provider, whether it passed its last check.
+    ``key_providers``: by name of a key provider, whether it passed its last check. ``commits``: durations of commits.
     """
 
     tasks: Mapping[TaskStatus, int]
@@ -55,3 +70,4 @@ class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     failed_notifications: int
     failing_keys: int = 0
     key_providers: Mapping[str, bool] = {}
+    commits: CommitTimes = CommitTimes()

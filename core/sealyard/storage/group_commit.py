@@ -6,6 +6,7 @@ order.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -13,9 +14,12 @@ from threading import Condition, Lock, RLock, Thread
 
 import msgspec
 
+from sealyard.model.cluster import HeldLease
 from sealyard.model.errors import ConcurrentWriterError, SealyardError, StorageError
+from sealyard.model.health import CommitTimes
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.batch import Change, WriteBatch, encode_batch, iter_changes
+from sealyard.storage.commit_times import CommitTimer
 from sealyard.storage.frame_format import EncodedBatch
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.journal_protocol import Journal
@@ -45,6 +49,7 @@ class GroupCommitter:
         self._compaction_lock = Lock()
         self._queue: list[_PendingCommit] = []
         self._closed = False
+        self._timer = CommitTimer()
         self._thread = Thread(target=self._run, name="sealyard-journal", daemon=True)
         self._thread.start()
 
@@ -94,6 +99,14 @@ class GroupCommitter:
                 with self._lock:
                     self._pending_records.discard_audit(audit_moved_to)
 
+    @property
+    def commit_times(self) -> CommitTimes:
+        return self._timer.times
+
+    @property
+    def lease(self) -> HeldLease | None:
+        return self._journal.lease
+
     def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
         self._journal.on_fenced(callback)
 
@@ -135,6 +148,7 @@ class GroupCommitter:
         with self._write_lock:
             with self._lock:
                 commits, self._queue = self._queue, []
+            began_at = time.monotonic()
             try:
                 self._journal.append([commit.batch for commit in commits])
             except Exception as error:
@@ -144,6 +158,8 @@ class GroupCommitter:
                 )
                 self._roll_back(commits, commit_error)
                 return
+            finally:
+                self._timer.record(time.monotonic() - began_at)
             with self._lock:
                 for commit in commits:
                     self._pending_records.add(commit.batch)

@@ -194,6 +194,10 @@ class FileJournal:
         except OSError as error:
             raise atomic.storage_error(error, "compacting the store") from error
 
+    @property
+    def lease(self) -> None:
+        """None: the lock of the workspace is sufficient."""
+
     def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
         """Never call ``callback``: the workspace lock does not end while it is held."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from sealyard.model.cluster import HeldLease
 from sealyard.model.errors import ConcurrentWriterError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.frame_format import EncodedBatch
@@ -62,8 +63,13 @@ class Journal(Protocol):
         """
         ...
 
+    @property
+    def lease(self) -> HeldLease | None:
+        """The lease of this engine; None if the storage needs none. Can be read in any thread."""
+        ...
+
     def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
-        """Call ``callback`` once, in any thread, if another engine takes over the workspace without a commit."""
+        """Call ``callback`` once, in any thread, if the lease is lost."""
         ...
 
     def close(self) -> None: ...

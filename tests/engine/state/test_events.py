@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sealyard.engine.engine import open_reader
+from sealyard.engine.open_engine import open_reader
 from sealyard.engine.state.events import HISTORY_SIZE, QUEUE_SIZE, EventBroadcaster
 from sealyard.model.errors import StorageError, StoreCorruptedError
 from sealyard.model.events import DurableEvent, Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged

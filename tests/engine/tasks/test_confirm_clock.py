@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from sealyard.engine.engine import open_reader
+from sealyard.engine.open_engine import open_reader
 from sealyard.engine.tasks import expiry
 from sealyard.model.audit import AuditAction
 from sealyard.model.clock import ClockConfirmation

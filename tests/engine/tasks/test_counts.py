@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from sealyard.engine.engine import open_reader
+from sealyard.engine.open_engine import open_reader
 from sealyard.model.access import Action, device_resource
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus, Verdict

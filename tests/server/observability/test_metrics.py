@@ -17,6 +17,7 @@ from sealyard.server.observability import metrics as metrics_module
 from sealyard.server.observability.metrics import Metrics, metrics_handler
 from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
+from sealyard.storage.commit_times import CommitTimer
 from tests.support.limits import TIMEOUT
 from tests.support.server_harness import ADMIN, DEV, open_workspace
 
@@ -99,6 +100,20 @@ def test_received_and_sent_bytes_are_summed() -> None:
     samples = parse_samples(metrics.text({}))
     assert sample_value(samples, "received_bytes_total", path=RECORD.template, tenant="acme") == 300
     assert sample_value(samples, "sent_bytes_total", path=RECORD.template, tenant="acme") == 6000
+
+
+def test_commit_seconds_are_a_histogram() -> None:
+    timer = CommitTimer()
+    for seconds in (0.001, 0.0011, 0.02, 99.0):
+        timer.record(seconds)
+    stats = msgspec.structs.replace(STATS, commits=timer.times)
+    samples = parse_samples(Metrics().text({"acme": stats, "umbrella": None}))
+    buckets = [
+        sample_value(samples, "commit_seconds_bucket", le=le, tenant="acme") for le in ("0.001", "0.025", "60.0")
+    ]
+    assert buckets == [1, 3, 3]
+    assert sample_value(samples, "commit_seconds_count", tenant="acme") == 4
+    assert sample_value(samples, "commit_seconds_sum", tenant="acme") == pytest.approx(99.0221)
 
 
 def test_labels_contain_no_ids_or_subjects() -> None:

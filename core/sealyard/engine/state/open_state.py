@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
@@ -14,22 +15,43 @@ from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.state.open_store import open_store, open_store_reader
 from sealyard.engine.state.opened_state import OpenedState
 from sealyard.jobs.bus import JobBus
+from sealyard.model.cluster import LeaseSettings
 from sealyard.model.errors import WorkspaceError
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 
+if TYPE_CHECKING:
+    from sealyard.storage.postgres.opening import PgStoreOpening
 
-async def open_state(paths: WorkspacePaths, metadata: WorkspaceMetadata, bus: JobBus) -> OpenedState:
+
+async def acquire_lease(metadata: WorkspaceMetadata, settings: LeaseSettings | None = None) -> PgStoreOpening | None:
+    """Acquire the lease of the workspace, which :func:`open_state` needs; None if its store is in files.
+
+    Must be called before the workspace is locked. Raises :class:`WorkspaceLockedError` if another engine has the lease,
+    :class:`WorkspaceError` if the packages for a database are not installed, and the other errors of
+    :func:`~sealyard.engine.state.open_postgres.acquire_postgres_lease`.
+    """
+    if metadata.database is UNSET:
+        return None
+    with require_postgres_packages():
+        from sealyard.engine.state.open_postgres import acquire_postgres_lease
+
+    return await acquire_postgres_lease(metadata.database, metadata.id, settings)
+
+
+async def open_state(
+    paths: WorkspacePaths, metadata: WorkspaceMetadata, bus: JobBus, lease: PgStoreOpening | None
+) -> OpenedState:
     """Open and verify store and audit log. The workspace must be locked.
 
-    Raises the errors of :func:`~sealyard.engine.state.open_store.open_store` or
-    :func:`~sealyard.engine.state.open_postgres.open_postgres`, :class:`AuditVerificationError` if the audit log was
-    changed, and :class:`WorkspaceError` if the packages for a database are not installed.
+    ``lease``: the result of :func:`acquire_lease`; it is released if the state cannot be opened. Raises the errors of
+    :func:`~sealyard.engine.state.open_store.open_store` or
+    :func:`~sealyard.engine.state.open_postgres.open_postgres`, and :class:`AuditVerificationError` if the audit log was
+    changed.
     """
-    if metadata.database is not UNSET:
-        with require_postgres_packages():
-            from sealyard.engine.state.open_postgres import open_postgres
+    if lease is not None:
+        from sealyard.engine.state.open_postgres import open_postgres
 
-        return await open_postgres(metadata.database, metadata.id, bus)
+        return await open_postgres(lease, metadata.id, bus)
     store, keys = await open_store(paths, metadata, bus)
     try:
         audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
@@ -40,13 +62,17 @@ async def open_state(paths: WorkspacePaths, metadata: WorkspaceMetadata, bus: Jo
 
 
 def open_reader_state(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> OpenedState:
-    """Open the files of store and audit log for reading, without verifying them.
+    """Open store and audit log for reading, without verifying them.
 
-    Raises :class:`WorkspaceError` if the store is in a database, and the errors of
-    :func:`~sealyard.engine.state.open_store.open_store_reader`.
+    Raises :class:`WorkspaceError` if the packages for a database are not installed, and the errors of
+    :meth:`~sealyard.storage.reader.StoreSource.load`.
     """
-    require_files(metadata)
-    return OpenedState(open_store_reader(paths), None, AuditReader(paths.audit), None)
+    if metadata.database is UNSET:
+        return OpenedState(open_store_reader(paths), None, AuditReader(paths.audit), None)
+    with require_postgres_packages():
+        from sealyard.engine.state.open_postgres import open_postgres_reader
+
+    return open_postgres_reader(metadata.database, metadata.id)
 
 
 def check_connection_string(connection_string: str) -> None:
@@ -70,12 +96,3 @@ def require_postgres_packages() -> Iterator[None]:
             f"PostgreSQL needs the Python package {error.name}, which is not installed.",
             "Install the extra: pip install 'sealyard[postgres]'.",
         ) from error
-
-
-def require_files(metadata: WorkspaceMetadata) -> None:
-    """Raise :class:`WorkspaceError` if the store of the workspace is in a database."""
-    if metadata.database is not UNSET:
-        raise WorkspaceError(
-            "The store of the workspace is in a database, which is only read by the engine that has it open.",
-            "Use the process that has the workspace open, or open it for writing.",
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -76,6 +76,7 @@ class Repository:
         """Why this process must not write to the workspace any more; None if it may."""
         self.fatal_error_event = asyncio.Event()
         """Set together with :attr:`fatal_error`."""
+        self._fatal_error_callbacks: list[Callable[[ConcurrentWriterError], object]] = []
         self._task_listeners: list[TaskListener] = []
         self._message_sources: list[MessageSource] = []
         self._log = log
@@ -209,6 +210,15 @@ class Repository:
         if self.fatal_error is None:
             self.fatal_error = error
             self.fatal_error_event.set()
+            for callback in self._fatal_error_callbacks:
+                callback(error)
+
+    def on_fatal_error(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
+        """Call ``callback`` as soon as all further commits are rejected."""
+        if self.fatal_error is not None:
+            callback(self.fatal_error)
+        else:
+            self._fatal_error_callbacks.append(callback)
 
     async def flush(self) -> None:
         """Wait until everything visible to readers is on disk.

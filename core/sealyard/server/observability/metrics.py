@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
+from itertools import accumulate
 from typing import Any
 
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.health import collect_stats
-from sealyard.model.health import WorkspaceStats
+from sealyard.model.health import COMMIT_BUCKETS, CommitTimes, WorkspaceStats
 from sealyard.server.http.listeners import is_loopback
 from sealyard.server.http.request_log import RequestRecord
 
@@ -82,7 +85,13 @@ class Metrics:
             ("provider", "tenant"),
             registry=registry,
         )
+        self._commits = _CommitCollector()
+        registry.register(self._commits)
         Info("sealyard_build", "Version of Sealyard.", registry=registry).info({"version": version("sealyard")})
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        return self._registry
 
     def observe(self, request: RequestRecord) -> None:
         """Add the status, latency and body sizes of a finished request to the metrics."""
@@ -110,6 +119,9 @@ class Metrics:
             self._key_providers,
         ):
             gauge.clear()  # otherwise, an unresponsive engine's last values would remain
+        self._commits.times_by_tenant = {
+            tenant: stats.commits for tenant, stats in stats_by_tenant.items() if stats is not None
+        }
         for tenant, stats in stats_by_tenant.items():
             self._up.labels(tenant).set(stats is not None)
             if stats is not None:
@@ -130,6 +142,22 @@ class Metrics:
             self._key_providers.labels(provider, tenant).set(is_up)
 
 
+class _CommitCollector(Collector):
+    """Exports the durations of the commits of each tenant as a histogram."""
+
+    def __init__(self) -> None:
+        self.times_by_tenant: Mapping[str, CommitTimes] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(
+            "sealyard_commit_seconds", "Seconds that commits to the store took.", labels=("tenant",)
+        )
+        for tenant, times in self.times_by_tenant.items():
+            bounds = (*map(str, COMMIT_BUCKETS), "+Inf")
+            family.add_metric((tenant,), list(zip(bounds, accumulate(times.counts), strict=True)), times.seconds)
+        yield family
+
+
 def metrics_handler(
     metrics: Metrics, tenants: Iterable[tuple[str, EngineHandle]], *, public: bool = False
 ) -> HTTPRouteHandler:
@@ -137,12 +165,12 @@ def metrics_handler(
 
     Requests from other machines get 404 unless ``public`` is true: metrics disclose the names and activity of tenants.
     """
-    engine_handles = dict(tenants)
 
     @get("/metrics", include_in_schema=False)
     async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
         if not public and not _is_local_request(request):
             raise NotFoundException
+        engine_handles = dict(tenants)
         stats = await asyncio.gather(*map(_collect_stats, engine_handles.values()))
         text = metrics.text(dict(zip(engine_handles, stats, strict=True)))
         return Response(text, media_type=MEDIA_TYPE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -29,10 +32,11 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 class Database:
     """The database that a connection string names. It can be used by several threads."""
 
-    def __init__(self, connection_string: str) -> None:
+    def __init__(self, connection_string: str, *, connect_seconds: int | None = None) -> None:
         """Check the connection string of libpq, a URI or ``key=value`` pairs.
 
-        Raises :class:`UsageError` if it is invalid or contains a password.
+        ``connect_seconds``: the timeout for a new connection, unless the connection string has one. Raises
+        :class:`UsageError` if it is invalid or contains a password.
         """
         parameters = _parse(connection_string)
         if parameters is None:
@@ -45,7 +49,8 @@ class Database:
                 "The connection string of the database contains a password.",
                 "Store the password in the file that PGPASSFILE names, or in a service file of libpq.",
             )
-        self._parameters = {**_DEFAULTS, **parameters}
+        timeout = {"connect_timeout": connect_seconds} if connect_seconds is not None else {}
+        self._parameters = {**_DEFAULTS, **timeout, **parameters}
 
     def connect(self, *, autocommit: bool = True) -> Connection:
         """Open a connection. With ``autocommit``, each statement is a transaction.
@@ -60,6 +65,12 @@ class Database:
             raise StorageError(
                 f"Cannot connect to the database: {reason}.", "Check that it runs, and the connection string."
             ) from None
+
+
+def interrupt(connection: Connection) -> None:
+    """Make a call that another thread makes on the connection fail, and all later ones."""
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
 
 
 def _parse(connection_string: str) -> dict[str, Any] | None:

@@ -32,8 +32,8 @@ from sealyard.storage.postgres import copy_statements as statements
 from sealyard.storage.postgres.audit import PgAuditReader
 from sealyard.storage.postgres.authentication import DocumentSet, Head, RowAuthenticator
 from sealyard.storage.postgres.connection import Connection, Database, storage_error
+from sealyard.storage.postgres.document_format import KNOWN_FORMAT
 from sealyard.storage.postgres.lease import MOVED_AWAY, MOVING
-from sealyard.storage.postgres.opening import FORMAT
 from sealyard.storage.postgres.schema import check_schema
 
 _CHECKPOINTS_PER_STATEMENT = 1000
@@ -133,7 +133,7 @@ class PgTarget:
         """Insert the reserved row, or lock the one of an earlier copy."""
         parameters = {
             "workspace": self._workspace_id,
-            "format": FORMAT,
+            "format": KNOWN_FORMAT,
             "holder": MOVING,
             "attempt": self._attempts[-1],
             "previous": GENESIS_HASH,
@@ -148,7 +148,7 @@ class PgTarget:
 
     def _require_replaceable(self, row: _Row) -> None:
         """Check that the row belongs to an unfinished copy of this move, or to a workspace that was moved away."""
-        if row.format > FORMAT:
+        if row.format > KNOWN_FORMAT:
             raise WorkspaceError(
                 f"The workspace in the database has the newer format {row.format}.", "Use a newer version of Sealyard."
             )

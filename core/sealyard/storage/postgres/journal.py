@@ -17,6 +17,7 @@ import psycopg
 
 from sealyard.audit.encoding import decode_entry, encode_entry
 from sealyard.audit.merkle import leaf_hash
+from sealyard.model.cluster import HeldLease
 from sealyard.model.errors import ConcurrentWriterError, FencedError, InvalidInputError, InvariantError, StorageError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.storage.batch import iter_changes
@@ -73,6 +74,7 @@ class PgJournal:
         self._lease = lease
         self._error: FencedError | None = None
         self._unresolved_commit: _Commit | None = None
+        lease.interrupt_when_lost(connection)
 
     @property
     def head(self) -> Head:
@@ -113,6 +115,10 @@ class PgJournal:
         self._documents.apply(commit.addends)
         self._head = commit.head
 
+    @property
+    def lease(self) -> HeldLease:
+        return self._lease.held
+
     def on_fenced(self, callback: Callable[[ConcurrentWriterError], object]) -> None:
         self._lease.on_lost(callback)
 
@@ -142,6 +148,7 @@ class PgJournal:
             {
                 "workspace": self._authenticator.workspace_id,
                 "term": head.term,
+                "generation_id": head.generation_id,
                 "position": position,
                 "next_seq": next_seq,
                 "previous": previous,
@@ -233,19 +240,19 @@ class PgJournal:
                 "The workspace was removed from the database. This engine writes nothing more.",
                 "Restore the database from a backup.",
             )
-        term, position, mac = row
+        term, generation_id, position, mac = row
         if (position, mac) == (commit.head.position, commit.parameters["mac"]):
             return True
-        if term != commit.head.term:
-            raise taken_over_error()
-        if position == self._head.position:
-            return False
         if position < self._head.position:
             raise FencedError(
                 f"The database has lost acknowledged commits: it is at position {position}, this engine at"
                 f" {self._head.position}. This engine writes nothing more.",
                 "Find out whether an asynchronous replica was promoted, or an older state restored.",
             )
+        if (term, generation_id) != (commit.head.term, commit.head.generation_id):
+            raise taken_over_error()
+        if position == self._head.position:
+            return False
         raise FencedError(
             "Another program changed the workspace in the database. This engine writes nothing more.",
             "Find out which program uses the role of the engine.",
@@ -253,10 +260,11 @@ class PgJournal:
 
     def _read_outcome(self) -> tuple[Any, ...] | None:
         deadline = time.monotonic() + RESOLVE_SECONDS
-        while True:
+        while self._lease.error is None:
             try:
                 if self._connection.closed:
                     self._connection = self._database.connect()
+                    self._lease.interrupt_when_lost(self._connection)
                 parameters = {"workspace": self._authenticator.workspace_id}
                 return self._connection.execute(statements.READ_OUTCOME, parameters).fetchone()
             except (psycopg.Error, StorageError) as error:
@@ -267,6 +275,7 @@ class PgJournal:
                         "Check the database, then the state of the object, before you try again.",
                     ) from error
             time.sleep(RETRY_SECONDS)
+        raise self._lease.error
 
 
 def contains_nul(document: bytes) -> bool:

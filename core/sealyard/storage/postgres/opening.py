@@ -17,7 +17,9 @@ from typing import Any, NamedTuple, Self
 import psycopg
 
 from sealyard.model.audit import GENESIS_HASH
+from sealyard.model.cluster import LeaseSettings
 from sealyard.model.errors import SealyardError, StoreCorruptedError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.frame_chain import StoreCredentials
@@ -25,12 +27,16 @@ from sealyard.storage.pending_log import MAX_EVENTS, PendingRecords
 from sealyard.storage.postgres import statements
 from sealyard.storage.postgres.authentication import DocumentSet, Head, RowAuthenticator
 from sealyard.storage.postgres.connection import Connection, Database, storage_error
+from sealyard.storage.postgres.document_format import KNOWN_FORMAT
 from sealyard.storage.postgres.journal import PgJournal
-from sealyard.storage.postgres.lease import LeaseKeeper, acquire_lease, build_lease_parameters, taken_over_error
+from sealyard.storage.postgres.lease import (
+    LeaseKeeper,
+    acquire_lease,
+    build_lease_parameters,
+    read_clock,
+    taken_over_error,
+)
 from sealyard.storage.postgres.schema import check_schema
-
-FORMAT = 1
-"""The newest format of documents that this version knows."""
 
 _RESTORE_HINT = "Restore the database from a backup, together with the workspace folder. Nothing was changed."
 
@@ -46,10 +52,17 @@ class PgStoreOpening:
     """A store whose lease is acquired. Call :meth:`verify`, then :meth:`take_over`; or :meth:`cancel`."""
 
     def __init__(
-        self, database: Database, connection: Connection, workspace_id: str, term: int, rows: _LoadedRows | None
+        self,
+        database: Database,
+        connection: Connection,
+        workspace_id: str,
+        term: int,
+        rows: _LoadedRows | None,
+        settings: LeaseSettings | None,
+        began_at: float,
     ) -> None:
         """Wrap a store after the second step, ``rows`` is None if it does not exist yet. Use :meth:`start`."""
-        self._database = database
+        self.database = database
         self._connection = connection
         self._workspace_id = workspace_id
         self._term = term
@@ -57,25 +70,31 @@ class PgStoreOpening:
         self._authenticator: RowAuthenticator | None = None
         self._documents = DocumentSet()
         self._journal: PgJournal | None = None
-        self._lease = LeaseKeeper(database, workspace_id, term) if rows is not None else None
+        self._settings = settings
+        self._lease: LeaseKeeper | None = None
+        if rows is not None:
+            self._lease = LeaseKeeper(database, workspace_id, term, settings, began_at)
+            self._lease.interrupt_when_lost(connection)
         self.tables: dict[str, dict[str, bytes]] = {}
         self.records = PendingRecords(keeps_audit=False)
 
     @classmethod
-    def start(cls, database: Database, workspace_id: str) -> Self:
+    def start(cls, database: Database, workspace_id: str, settings: LeaseSettings | None = None) -> Self:
         """Acquire the lease and load the store, without verifying it.
 
-        Waits for a lease to expire whose engine has crashed. Raises :class:`WorkspaceLockedError` if another engine
-        holds the lease, :class:`WorkspaceError` if the database
-        does not have the schema or settings that are needed, and :class:`StorageError` if it cannot be reached.
+        Without ``settings``, waits for a lease to expire whose engine has crashed. Raises
+        :class:`WorkspaceLockedError` if another engine holds the lease, :class:`WorkspaceError` if the database does
+        not have the schema or settings that are needed, and :class:`StorageError` if it cannot be reached.
         """
         connection = database.connect()
         try:
             check_schema(connection)
-            row = acquire_lease(connection, workspace_id, FORMAT)
+            began_at = read_clock()
+            row = acquire_lease(connection, workspace_id, KNOWN_FORMAT, settings)
             if row is None:
-                return cls(database, connection, workspace_id, 1, None)
-            opening = cls(database, connection, workspace_id, row[0], _LoadedRows(Head(*row[1:9]), row[9], [], []))
+                return cls(database, connection, workspace_id, 1, None, settings, began_at)
+            rows = _LoadedRows(Head(*row[1:9]), row[9], [], [])
+            opening = cls(database, connection, workspace_id, row[0], rows, settings, began_at)
         except psycopg.Error as error:
             connection.close()
             raise storage_error(error, "acquiring the lease") from None
@@ -84,6 +103,11 @@ class PgStoreOpening:
             raise
         opening._load()
         return opening
+
+    @property
+    def head(self) -> Head | None:
+        """The head that was found; None if there is no store."""
+        return None if self._rows is None else self._rows.head
 
     @property
     def generation(self) -> StoreGeneration | None:
@@ -114,7 +138,7 @@ class PgStoreOpening:
                 " back to an older state, or the row of the workspace was changed.",
                 _RESTORE_HINT,
             )
-        _require_current(head, recorded)
+        require_current(head, recorded)
 
     def take_over(self) -> PgJournal:
         """Sign the head as the next generation, and return the journal, which owns the lease.
@@ -132,9 +156,9 @@ class PgStoreOpening:
         )
         self._sign_head(head, self._authenticator.compute_head_mac(head, self._documents.sum))
         if self._lease is None:
-            self._lease = LeaseKeeper(self._database, self._workspace_id, self._term)
+            self._lease = LeaseKeeper(self.database, self._workspace_id, self._term, self._settings)
         self._journal = PgJournal(
-            self._database, self._connection, self._authenticator, head, self._documents, self._lease
+            self.database, self._connection, self._authenticator, head, self._documents, self._lease
         )
         return self._journal
 
@@ -184,7 +208,7 @@ class PgStoreOpening:
         statement = statements.TAKE_OVER
         if self._rows is None:
             statement = statements.CREATE_WORKSPACE
-            parameters |= {**build_lease_parameters(self._workspace_id), "format": FORMAT}
+            parameters |= {**build_lease_parameters(self._workspace_id, self._settings), "known_format": KNOWN_FORMAT}
         try:
             cursor = self._connection.execute(statement, parameters)
         except psycopg.Error as error:
@@ -193,8 +217,11 @@ class PgStoreOpening:
             raise taken_over_error()
 
 
-def _require_current(head: Head, recorded: StoreGeneration | None) -> None:
-    """Check that a verified store has the recorded generation, or the one that follows it."""
+def require_current(head: Head, recorded: StoreGeneration | None) -> None:
+    """Check that a verified store has the recorded generation, or the one that follows it.
+
+    Raises :class:`StoreCorruptedError` if it has not; it can be recovered then.
+    """
     if recorded is None or (head.generation, head.generation_id) == (recorded.number, recorded.mac):
         return
     if head.generation == recorded.number + 1 and head.previous_generation_id == recorded.mac:
@@ -203,12 +230,12 @@ def _require_current(head: Head, recorded: StoreGeneration | None) -> None:
         raise StoreCorruptedError(
             f"The store was put back to an older state. It has generation {head.generation}, but the worker state has"
             f" recorded generation {recorded.number}.",
-            _RESTORE_HINT,
+            Hint.of(HintCode.RECOVER_WORKSPACE),
         )
     raise StoreCorruptedError(
         f"The store was replaced: its generation {head.generation} does not follow generation {recorded.number}, which"
         " the worker state has recorded.",
-        _RESTORE_HINT,
+        Hint.of(HintCode.RECOVER_WORKSPACE),
     )
 
 
