@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
+import psycopg
 import pytest
 
 from sealyard.audit.verify import verify_log
 from sealyard.engine.workspace import load_metadata
 from sealyard.model.moves import FOLDER, MoveStep
 from sealyard.model.tasks import TaskStatus
-from tests.support.engine_harness import EngineHarness
+from sealyard.storage import postgres
+from tests.support.engine_harness import ADMIN, EngineHarness
 from tests.support.moves import (
     Interrupted,
     build_move,
@@ -18,7 +22,8 @@ from tests.support.moves import (
     read_content,
     require_continued,
 )
-from tests.support.postgres import TestDatabase
+from tests.support.postgres import OWNER, TABLES, TestDatabase
+from tests.support.proof_verifier import open_checkpoint, verify_consistency_proof, verify_inclusion_proof
 
 pytestmark = [pytest.mark.anyio, pytest.mark.file_store]
 
@@ -73,3 +78,48 @@ async def test_interrupted_move_is_repeated(
             await harness.close()
         await move(harness, target)
     require_continued(before, await read_content(harness))
+
+
+async def test_independent_verifier_follows_the_log_across_moves(
+    harness: EngineHarness, database: TestDatabase
+) -> None:
+    """With a checkpoint and the key from before the move."""
+    before = await read_content(harness)
+    old_note = before.notes[-1]
+    old_size, _ = open_checkpoint(old_note, before.key)
+    for target in (database, None):
+        plan = await move(harness, target)
+        await harness.reopen(work=False)
+        audit = harness.engine.audit
+        verify_consistency_proof(await audit.prove_consistency(ADMIN, old_size, None), old_note, before.key)
+        assert verify_inclusion_proof(await audit.prove_entry(ADMIN, 3), before.key) == before.lines[3]
+        move_entry = verify_inclusion_proof(await audit.prove_entry(ADMIN, plan.audit_entries), before.key)
+        assert b"workspace moved from" in move_entry
+
+
+async def test_engine_role_is_sufficient(harness: EngineHarness, database: TestDatabase) -> None:
+    """The role that moves cannot remove audit entries, nor a workspace, neither before nor after a move."""
+    await move(harness, database)
+    await move(harness, None)
+    with psycopg.connect(database.connection_string, autocommit=True) as connection:
+        for table in ("audit_entry", "audit_checkpoint", "audit_key", "workspace"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"DELETE FROM sealyard.{table}")
+    await move(harness, database)
+
+
+async def test_owner_removes_the_rows_of_a_workspace_that_was_moved_away(
+    harness: EngineHarness, database: TestDatabase
+) -> None:
+    """As the documentation shows."""
+    await move(harness, database)
+    await move(harness, None)
+    readme = (Path(postgres.__file__).parent / "README.md").read_text()
+    statements = [line.strip() for line in readme.splitlines() if line.startswith("    DELETE FROM sealyard.")]
+    assert len(statements) == len(TABLES)
+    owner = database.server.connection_string(database.name, OWNER)
+    with psycopg.connect(owner) as connection:
+        for statement in statements:
+            connection.execute(statement.replace("'…'", "'w1'"))
+    assert [database.execute(f"SELECT count(*) FROM {table}") for table in TABLES] == [[(0,)]] * len(TABLES)
+    await move(harness, database)

@@ -35,11 +35,16 @@ def interrupt_after(step: MoveStep) -> Callable[[MoveStep], None]:
 
 
 def build_move(
-    harness: EngineHarness, database: TestDatabase | None, on_step: Callable[[MoveStep], object] = lambda _: None
+    harness: EngineHarness,
+    database: TestDatabase | None,
+    on_step: Callable[[MoveStep], object] = lambda _: None,
+    *,
+    repair: bool = False,
 ) -> WorkspaceMove:
     """Return a move of a closed workspace into ``database``, or into its folder."""
     target = FOLDER if database is None else database.connection_string
-    return WorkspaceMove(harness.paths, FakeBus(harness.shelf, harness.clock), harness.clock, target, on_step=on_step)
+    bus = FakeBus(harness.shelf, harness.clock)
+    return WorkspaceMove(harness.paths, bus, harness.clock, target, repair=repair, on_step=on_step)
 
 
 async def move(harness: EngineHarness, database: TestDatabase | None) -> MovePlan:

@@ -209,8 +209,8 @@ class TestDatabase:
         )
 
     def expire_lease(self) -> None:
-        """Let the lease of a process that was killed end now."""
-        self.execute("UPDATE sealyard.workspace SET lease_until = '-infinity'")
+        """Let the lease of a process that was killed end now. A reserved workspace stays reserved."""
+        self.execute("UPDATE sealyard.workspace SET lease_until = '-infinity' WHERE lease_until < 'infinity'")
 
 
 @contextlib.contextmanager
