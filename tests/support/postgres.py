@@ -22,8 +22,8 @@ from typing import Any
 from tests.support.limits import TIMEOUT
 from tests.support.programs import require_module, skip_missing
 
-ENGINE, OWNER = "engine", "owner"
-"""The role with which engines log in, and the one that owns the tables."""
+ENGINE, OWNER, AUDITOR = "engine", "owner", "auditor"
+"""The role with which engines log in, the one that owns the tables, and the one that may only read them."""
 
 TEMPLATE = "sealyard_template"
 TABLES = tuple(
@@ -117,6 +117,8 @@ class PostgresServer:
 
         self.execute("CREATE ROLE sealyard_engine NOLOGIN")
         self.execute(f"CREATE ROLE {ENGINE} LOGIN IN ROLE sealyard_engine")
+        self.execute("CREATE ROLE sealyard_report NOLOGIN")
+        self.execute(f"CREATE ROLE {AUDITOR} LOGIN IN ROLE sealyard_report")
         self.execute(f"CREATE ROLE {OWNER} LOGIN")
         self.execute(f"CREATE DATABASE {TEMPLATE} OWNER {OWNER}")
         upgrade_schema(Database(self.connection_string(TEMPLATE, OWNER)))
