@@ -245,3 +245,21 @@ def test_extension_proof_equals_consistency_proof(old_size: int, new_count: int)
 def test_empty_log_has_no_extension_proof() -> None:
     with pytest.raises(AuditVerificationError):
         extension_proof(Frontier(), [leaf_hash(b"")])
+
+
+@pytest.mark.parametrize("size", range(9))
+def test_restored_tree_continues(size: int) -> None:
+    leaves = [leaf_hash(data) for data in INPUTS]
+    tree = Frontier()
+    for leaf in leaves[:size]:
+        tree.append(leaf)
+    restored = Frontier.restore(tree.size, tree.peaks)
+    for leaf in leaves[size:]:
+        restored.append(leaf)
+    assert restored.root() == bytes.fromhex(ROOTS[len(leaves)])
+
+
+@pytest.mark.parametrize(("size", "lengths"), [(0, [32]), (1, []), (3, [32]), (3, [32, 32, 32]), (2, [31]), (2, [33])])
+def test_tree_with_wrong_peaks_is_not_restored(size: int, lengths: list[int]) -> None:
+    with pytest.raises(AuditVerificationError):
+        Frontier.restore(size, [bytes(length) for length in lengths])

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from sealyard.audit.merkle import Frontier
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.segment_files import (
     CHECKPOINTS,
@@ -105,7 +106,7 @@ class AuditLog(AuditStore, AuditReader):
         self._segment = _Segment(number=segment.number, entries=entry_count, file=file)
         return len(stored_lines)
 
-    def _store_note(self, checkpoint: Checkpoint, note: str) -> None:  # noqa: ARG002 - the note contains it
+    def _store_note(self, note: str, tree: Frontier) -> None:  # noqa: ARG002 - a start reads all entries
         self._notes_file = self._write(self.folder / CHECKPOINTS, self._notes_file, note.encode())
 
     def _write(self, path: Path, state: FileState, data: bytes) -> FileState:

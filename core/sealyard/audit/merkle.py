@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from typing import Self
 
 from sealyard.model.errors import AuditVerificationError
 
@@ -58,6 +59,24 @@ class Frontier:
         frontier = Frontier()
         frontier.size, frontier._peaks = self.size, list(self._peaks)
         return frontier
+
+    @classmethod
+    def restore(cls, size: int, peaks: Sequence[bytes]) -> Self:
+        """Return the tree with ``size`` leaves and the roots of perfect subtrees that :attr:`peaks` has returned.
+
+        The caller must verify its root, which no other roots of subtrees can have. Raises
+        :class:`AuditVerificationError` if their number or lengths are wrong.
+        """
+        if len(peaks) != size.bit_count() or any(len(peak) != len(EMPTY_ROOT) for peak in peaks):
+            raise AuditVerificationError(f"A tree with {size} leaves has other perfect subtrees.")
+        frontier = cls()
+        frontier.size, frontier._peaks = size, list(peaks)
+        return frontier
+
+    @property
+    def peaks(self) -> tuple[bytes, ...]:
+        """The roots of the perfect subtrees, the largest first."""
+        return tuple(self._peaks)
 
     def peaks_by_start(self) -> dict[int, bytes]:
         """Return the roots of the perfect subtrees by the index of their first leaf."""

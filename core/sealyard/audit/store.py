@@ -67,8 +67,8 @@ class AuditStore(AuditSource):
         """Store at least the first of the encoded entries durably, and return how many were stored."""
 
     @abstractmethod
-    def _store_note(self, checkpoint: Checkpoint, note: str) -> None:
-        """Store a signed checkpoint durably."""
+    def _store_note(self, note: str, tree: Frontier) -> None:
+        """Store a signed checkpoint durably. ``tree`` is the tree over the entries that it covers."""
 
     @property
     def head(self) -> LogHead:
@@ -188,20 +188,17 @@ class AuditStore(AuditSource):
             raise AuditVerificationError(
                 f"The audit log has {self.size} entries, but a checkpoint of size {size} was signed: entries were"
                 " removed.",
-                Hint.of(HintCode.VERIFY_AUDIT),
+                Hint.of(HintCode.RECOVER_WORKSPACE),
             )
-        tree = self._signed_tree.copy()
-        new_leaf_count = size - tree.size
-        for leaf in self._unsigned_leaves[:new_leaf_count]:
-            tree.append(leaf)
+        tree = self._compute_tree(size)
         if size and tree.root().hex() != root:
             raise AuditVerificationError(
                 f"The audit log does not match the last checkpoint that was signed, of size {size}: entries were"
                 " changed.",
                 Hint.of(HintCode.VERIFY_AUDIT),
             )
+        del self._unsigned_leaves[: size - self._signed_tree.size]
         self._signed_tree = tree
-        del self._unsigned_leaves[:new_leaf_count]
 
     def append_checkpoint(self, note: str) -> None:
         """Store the signed note of a checkpoint that :meth:`checkpoint` returned.
@@ -213,10 +210,26 @@ class AuditStore(AuditSource):
         checkpoint, _ = parse_note(note)
         if self._pending_roots.get(checkpoint.size) != checkpoint.root or checkpoint.size < self._checkpointed_size:
             raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was requested.")
-        self._store_note(checkpoint, note)
+        self._store_note(note, self._compute_tree(checkpoint.size))
         self._checkpointed_size = checkpoint.size
         self.require_signed(checkpoint.size, checkpoint.root)
         self._pending_roots = {size: root for size, root in self._pending_roots.items() if size > checkpoint.size}
+
+    def _compute_tree(self, size: int) -> Frontier:
+        """Return the tree over the first ``size`` entries, at least those that the last signed checkpoint covers."""
+        tree = self._signed_tree.copy()
+        for leaf in self._unsigned_leaves[: size - tree.size]:
+            tree.append(leaf)
+        return tree
+
+    def _restore_checkpointed(self, tree: Frontier, previous_hash: str) -> None:
+        """Start with the verified tree of the newest checkpoint, without the entries that it covers.
+
+        ``previous_hash`` is the leaf hash (hex) of the last of them. :meth:`_load_lines` continues with the next one.
+        """
+        self._tree, self._signed_tree = tree.copy(), tree
+        self._checkpointed_size, self._checkpointed_root = tree.size, tree.root()
+        self._stored_head = self._head = LogHead(next_seq=tree.size, previous=previous_hash)
 
     def _load_lines(self, lines: Iterable[bytes], source: str) -> int:
         """Continue the tree with stored entries of the file or table ``source``, and return their number.

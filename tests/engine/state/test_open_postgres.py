@@ -23,39 +23,57 @@ from sealyard.model.errors import (
     InvalidInputError,
     StorageError,
     StoreCorruptedError,
-    WorkspaceError,
     WorkspaceLockedError,
+    WorkspaceReadOnlyError,
 )
 from sealyard.storage import postgres
 from sealyard.storage.postgres import lease
 from tests.engine.conftest import open_workspace
-from tests.support.engine_harness import ADMIN, DEV, EngineHarness
+from tests.support.engine_harness import ADMIN, DEV, EngineHarness, listen
 from tests.support.limits import TIMEOUT
 from tests.support.postgres import TestDatabase
 from tests.support.programs import require
 
 pytestmark = pytest.mark.anyio
 
-CHANGED_LOGS = {
+KEEP_OLDEST_CHECKPOINT = """
+    DELETE FROM sealyard.audit_checkpoint WHERE size > (SELECT min(size) FROM sealyard.audit_checkpoint);"""
+CHANGED_ENTRIES = {
     "text of an entry": "UPDATE sealyard.audit_entry SET line = replace(line::text, 'DEVICE', 'DEVISE')::json",
     "first entry": """
         UPDATE sealyard.audit_entry SET line = replace(line::text, '"seq":0', '"seq":9')::json WHERE seq = 0""",
     "entry in the middle removed": "DELETE FROM sealyard.audit_entry WHERE seq = 3",
-    "newest entry removed": """
-        DELETE FROM sealyard.audit_entry WHERE seq = (SELECT max(seq) FROM sealyard.audit_entry)""",
-    "all entries removed": "DELETE FROM sealyard.audit_entry",
     "entries reordered": """
         UPDATE sealyard.audit_entry a SET line = b.line FROM sealyard.audit_entry b
         WHERE (a.seq, b.seq) IN ((3, 4), (4, 3))""",
+}
+CHANGED_LOGS = {
+    **{f"{name}, after the newest checkpoint": KEEP_OLDEST_CHECKPOINT + sql for name, sql in CHANGED_ENTRIES.items()},
+    **{
+        f"{name}, and the tree removed": f"UPDATE sealyard.audit_checkpoint SET frontier = NULL; {sql}"
+        for name, sql in CHANGED_ENTRIES.items()
+    },
+    "newest entry removed": """
+        DELETE FROM sealyard.audit_entry WHERE seq = (SELECT max(seq) FROM sealyard.audit_entry)""",
+    "newest entry changed": """
+        UPDATE sealyard.audit_entry SET line = replace(line::text, 'seq', 'SEQ')::json
+        WHERE seq = (SELECT max(seq) FROM sealyard.audit_entry)""",
+    "all entries removed": "DELETE FROM sealyard.audit_entry",
     "entry repeated": """
         INSERT INTO sealyard.audit_entry
         SELECT workspace, seq + 1, line, position FROM sealyard.audit_entry
         WHERE seq = (SELECT max(seq) FROM sealyard.audit_entry)""",
     "checkpoints removed": "DELETE FROM sealyard.audit_checkpoint",
-    "newest checkpoints removed": """
-        DELETE FROM sealyard.audit_checkpoint WHERE size > (SELECT min(size) FROM sealyard.audit_checkpoint);
+    "newest checkpoints removed": f"""
+        {KEEP_OLDEST_CHECKPOINT}
         DELETE FROM sealyard.audit_entry WHERE seq > (SELECT min(size) FROM sealyard.audit_checkpoint)""",
     "checkpoint changed": "UPDATE sealyard.audit_checkpoint SET note = translate(note, 'ABC', 'BCA')",
+    "subtree of the tree changed": """
+        UPDATE sealyard.audit_checkpoint SET frontier[1] = sha256(frontier[1]) WHERE size > 0""",
+    "subtree of the tree shortened": """
+        UPDATE sealyard.audit_checkpoint SET frontier[1] = substr(frontier[1], 2) WHERE size > 0""",
+    "subtree of the tree added": """
+        UPDATE sealyard.audit_checkpoint SET frontier = frontier || sha256('x')""",
     "key": "UPDATE sealyard.audit_key SET public_key = translate(public_key, 'ABC', 'BCA')",
 }
 
@@ -157,6 +175,38 @@ async def test_changed_log_is_refused(pg_harness: EngineHarness, database: TestD
         await pg_harness.open()
 
 
+@pytest.mark.parametrize("change", CHANGED_ENTRIES.values(), ids=CHANGED_ENTRIES)
+async def test_change_before_the_newest_checkpoint_is_found_by_verify(
+    pg_harness: EngineHarness, database: TestDatabase, change: str
+) -> None:
+    """A start does not read these entries."""
+    await pg_harness.package()
+    await pg_harness.close()
+    database.execute(change)
+    await pg_harness.open()
+    await pg_harness.package()
+    with pytest.raises(AuditVerificationError, match="Entr"):
+        await pg_harness.engine.audit.verify(ADMIN, None, None)
+
+
+@pytest.mark.parametrize(
+    "change", [KEEP_OLDEST_CHECKPOINT, "UPDATE sealyard.audit_checkpoint SET frontier = NULL"], ids=["newer", "all"]
+)
+async def test_start_reads_entries_without_stored_tree(
+    pg_harness: EngineHarness, database: TestDatabase, change: str
+) -> None:
+    await pg_harness.package()
+    await pg_harness.close()
+    database.execute(change)
+    await pg_harness.open()
+    await pg_harness.package()
+    await pg_harness.close()
+    newest = "SELECT cardinality(frontier) > 0 FROM sealyard.audit_checkpoint ORDER BY size DESC LIMIT 1"
+    assert database.execute(newest) == [(True,)]
+    report = verify_log(pg_harness.audit_source)
+    assert report.size == report.checkpointed_size
+
+
 async def test_verify_names_the_changed_entry(pg_harness: EngineHarness, database: TestDatabase) -> None:
     await pg_harness.close()
     database.execute(
@@ -185,6 +235,18 @@ async def test_older_database_is_refused(pg_harness: EngineHarness, database: Te
     database.server.execute(f"ALTER DATABASE {copy.name} RENAME TO {database.name}")
     with pytest.raises(AuditVerificationError, match="entries were removed"):
         await pg_harness.open()
+
+
+async def test_checkpoint_of_lost_entries_is_not_stored(pg_harness: EngineHarness, database: TestDatabase) -> None:
+    """A recovery could not remove a checkpoint of entries that the database has lost."""
+    older = database.copy()
+    await pg_harness.package()
+    database.put_back(older)
+    assert pg_harness.engine._checkpoint_loop is not None
+    with pytest.raises(FencedError, match="lost acknowledged commits"):
+        await pg_harness.engine._checkpoint_loop.checkpoint()
+    sizes = "SELECT max(size) FROM sealyard.audit_checkpoint"
+    assert database.execute(sizes)[0][0] <= count(database, "audit_entry")
 
 
 async def test_second_engine_is_refused(pg_harness: EngineHarness, database: TestDatabase, tmp_path: Path) -> None:
@@ -224,9 +286,23 @@ async def test_text_with_nul_character_is_refused(pg_harness: EngineHarness) -> 
     await pg_harness.package(name="ab")
 
 
-async def test_files_are_neither_read_nor_recovered(pg_harness: EngineHarness) -> None:
-    with pytest.raises(WorkspaceError, match="in a database"):
-        await open_reader(pg_harness.paths)
+async def test_reader_needs_neither_key_nor_lease(pg_harness: EngineHarness) -> None:
+    task = await pg_harness.package()
+    reader = await open_reader(pg_harness.paths, clock=pg_harness.clock)
+    try:
+        assert reader.read_only
+        assert reader.queries.get(DEV, task.id).id == task.id
+        report = await reader.audit.verify(ADMIN, None, None)
+        assert report.size == len(await pg_harness.audit_entries())
+        events = listen(reader.events, reader.events.cursor)
+        reader.tail()
+        task = await pg_harness.package()
+        async with asyncio.timeout(TIMEOUT):
+            assert getattr(await anext(events), "task_id", "") == task.id
+        with pytest.raises(WorkspaceReadOnlyError):
+            await reader.execute(DEV, "", pg_harness.package())
+    finally:
+        await reader.close()
 
 
 async def test_workspace_file_names_the_database_without_password(

@@ -31,6 +31,7 @@ REFUSED_STATEMENTS = (
     "UPDATE sealyard.workspace SET id = 'w2'",
     "UPDATE sealyard.workspace SET created_at = now()",
     "UPDATE sealyard.workspace SET format = 0",
+    "UPDATE sealyard.compatibility SET oldest_revision = '0'",
     "UPDATE sealyard.alembic_version SET version_num = '0'",
     "ALTER TABLE sealyard.audit_entry DISABLE TRIGGER ALL",
     "ALTER TABLE sealyard.audit_entry OWNER TO engine",
@@ -92,7 +93,11 @@ def test_engine_role_cannot_upgrade(postgres_server: PostgresServer) -> None:
     [
         ("DROP TABLE sealyard.alembic_version", "no tables"),
         ("UPDATE sealyard.alembic_version SET version_num = '0000'", "older schema 0000"),
-        ("UPDATE sealyard.alembic_version SET version_num = '9999'", "newer schema 9999"),
+        (
+            "UPDATE sealyard.alembic_version SET version_num = '9999';"
+            "UPDATE sealyard.compatibility SET oldest_revision = '9998'",
+            "newer schema 9999",
+        ),
         (f"ALTER ROLE {ENGINE} SET synchronous_commit = off", "synchronous_commit is off"),
     ],
 )
@@ -105,15 +110,6 @@ def test_unsuitable_database_is_refused(
             open_store()
     finally:
         database.execute(f"ALTER ROLE {ENGINE} RESET ALL")
-
-
-def test_newer_format_of_documents_is_refused(
-    store: TinyDocumentStore, open_store: OpenPgStore, database: TestDatabase
-) -> None:
-    store.close()
-    database.execute("UPDATE sealyard.workspace SET format = 2")
-    with pytest.raises(WorkspaceError, match="format 2"):
-        open_store()
 
 
 @pytest.mark.parametrize(

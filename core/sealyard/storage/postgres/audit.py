@@ -12,16 +12,17 @@ from typing import Any, Self
 
 import psycopg
 
+from sealyard.audit.checkpoint import parse_note
 from sealyard.audit.encoding import decode_entry
+from sealyard.audit.merkle import Frontier, leaf_hash
 from sealyard.audit.source import MATCH_ALL, AuditSource, StoredLine
 from sealyard.audit.store import AuditStore, LogHead
-from sealyard.model.audit import AuditEntry, AuditFilter, Checkpoint
-from sealyard.model.errors import AuditVerificationError
+from sealyard.model.audit import GENESIS_HASH, AuditEntry, AuditFilter, Checkpoint
+from sealyard.model.errors import AuditVerificationError, FencedError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.storage.postgres.authentication import Head
 from sealyard.storage.postgres.connection import Connection, Database, interrupt, storage_error
 from sealyard.storage.postgres.journal import PgJournal
-from sealyard.storage.postgres.lease import taken_over_error
 
 PAGE_SIZE = 1000
 """Number of entries that are read with one statement."""
@@ -42,14 +43,20 @@ SELECT size, note FROM sealyard.audit_checkpoint
 WHERE workspace = %(workspace)s AND size > %(after)s ORDER BY size LIMIT %(limit)s
 """
 
+_READ_NEWEST_CHECKPOINT = """
+SELECT note, frontier FROM sealyard.audit_checkpoint WHERE workspace = %(workspace)s ORDER BY size DESC LIMIT 1
+"""
+
 _INSERT_NOTE = """
 WITH held AS (
-  SELECT id FROM sealyard.workspace WHERE id = %(workspace)s AND term = %(term)s),
+  SELECT id FROM sealyard.workspace
+  WHERE id = %(workspace)s AND term = %(term)s AND generation_id = %(generation_id)s AND next_seq >= %(size)s),
 stored AS (
-  INSERT INTO sealyard.audit_checkpoint (workspace, size, note)
-  SELECT id, %(size)s, %(note)s FROM held ON CONFLICT DO NOTHING)
+  INSERT INTO sealyard.audit_checkpoint (workspace, size, note, frontier)
+  SELECT id, %(size)s, %(note)s, %(frontier)s::bytea[] FROM held ON CONFLICT DO NOTHING)
 SELECT id FROM held
 """
+"""Inserts a checkpoint, unless the database lacks entries that it covers, because it lost acknowledged commits."""
 
 _MAX_SEQ = (1 << 63) - 1
 
@@ -149,7 +156,8 @@ class PgAuditReader(AuditSource):
             while True:
                 connection = self._connect()
                 try:
-                    return connection.execute(statement, {"workspace": self._workspace_id, **parameters}).fetchall()
+                    named = {"workspace": self._workspace_id, **parameters}
+                    return connection.execute(statement, named, binary=True).fetchall()
                 except psycopg.Error as error:
                     if is_retry or not connection.closed:
                         raise storage_error(error, "reading the audit log") from None
@@ -164,19 +172,22 @@ class PgAuditReader(AuditSource):
 class PgAudit(AuditStore, PgAuditReader):
     """The only writer of the audit log, as the engine that holds the lease of the workspace."""
 
-    def __init__(self, database: Database, workspace_id: str, term: int) -> None:
+    def __init__(self, database: Database, workspace_id: str, head: Head) -> None:
         PgAuditReader.__init__(self, database, workspace_id)
         AuditStore.__init__(self)
-        self._term = term
+        self._writer = {"term": head.term, "generation_id": head.generation_id}
 
     @classmethod
     def open(cls, database: Database, workspace_id: str, head: Head) -> Self:
-        """Load the log, and check that it ends with the entry that the verified ``head`` of the store names.
+        """Load the entries after the newest checkpoint, and check that they end as the verified ``head`` says.
 
-        Raises :class:`AuditVerificationError` if it does not, if the entries do not match the newest checkpoint, or if
-        an entry after it does not follow the previous one.
+        The tree of the older entries is stored with the checkpoint; their contents are not read. All entries are read
+        if it is missing, because an earlier version or another program has stored the checkpoint.
+
+        Raises :class:`AuditVerificationError` if the log ends with another entry, if the stored tree or the entries do
+        not match the newest checkpoint, or if an entry after it does not follow the previous one.
         """
-        log = cls(database, workspace_id, head.term)
+        log = cls(database, workspace_id, head)
         try:
             log._load(LogHead(next_seq=head.next_seq, previous=head.previous))
         except BaseException:
@@ -197,9 +208,12 @@ class PgAudit(AuditStore, PgAuditReader):
             )
 
     def _load(self, head: LogHead) -> None:
-        checkpoint = self.last_checkpoint()
+        checkpoint, peaks = self._read_newest_checkpoint()
         self._checkpointed_size = 0 if checkpoint is None else checkpoint.size
-        self._load_lines((line.data for line in self.lines()), _ENTRIES)
+        rows = self._iter_rows(MATCH_ALL, newest_first=False, after_seq=None)
+        if checkpoint is not None and peaks is not None:
+            rows = self._restore_tree(checkpoint, peaks)
+        self._load_lines((line for _, line in rows), _ENTRIES)
         if self._stored_head != head:
             raise AuditVerificationError(
                 f"The audit log was changed: it has {self._stored_head.next_seq} entries, but the store was committed"
@@ -208,14 +222,50 @@ class PgAudit(AuditStore, PgAuditReader):
             )
         self._require_checkpointed_root(checkpoint)
 
+    def _read_newest_checkpoint(self) -> tuple[Checkpoint | None, list[bytes] | None]:
+        """Return the newest checkpoint and the tree that is stored with it."""
+        rows = self._fetch(_READ_NEWEST_CHECKPOINT)
+        if not rows:
+            return None, None
+        note, peaks = rows[0]
+        return parse_note(note)[0], peaks
+
+    def _restore_tree(self, checkpoint: Checkpoint, peaks: list[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Start with the tree of a checkpoint, and return the entries after it.
+
+        The entry before them is read too, because the first one contains its hash.
+        """
+        tree = Frontier.restore(checkpoint.size, peaks)
+        if tree.root().hex() != checkpoint.root:
+            raise AuditVerificationError(
+                f"The tree that is stored with the checkpoint of size {checkpoint.size} was changed: it does not match"
+                " the checkpoint.",
+                "Find out who changed the table audit_checkpoint, and restore the database from a backup.",
+            )
+        rows = self._iter_rows(MATCH_ALL, newest_first=False, after_seq=tree.size - 2)
+        previous_hash = GENESIS_HASH
+        if tree.size > 0:
+            seq, line = next(rows, (None, b""))
+            if seq != tree.size - 1:
+                raise AuditVerificationError(
+                    f"Entry {tree.size - 1} of the audit log is missing.", Hint.of(HintCode.VERIFY_AUDIT)
+                )
+            previous_hash = leaf_hash(line).hex()
+        self._restore_checkpointed(tree, previous_hash)
+        return rows
+
     def _store_lines(self, lines: Sequence[bytes]) -> int:
         """Return the number of lines, which the commit of their unit of work has stored."""
         return len(lines)
 
-    def _store_note(self, checkpoint: Checkpoint, note: str) -> None:
-        rows = self._fetch(_INSERT_NOTE, size=checkpoint.size, note=note, term=self._term)
+    def _store_note(self, note: str, tree: Frontier) -> None:
+        rows = self._fetch(_INSERT_NOTE, size=tree.size, note=note, frontier=list(tree.peaks), **self._writer)
         if not rows:
-            raise taken_over_error()
+            raise FencedError(
+                "Another engine has taken over the workspace, or the database has lost acknowledged commits. This"
+                " engine writes nothing more.",
+                "Find out whether an asynchronous replica was promoted, or an older state restored.",
+            )
 
 
 class PgAuditView(PgAuditReader):

@@ -19,6 +19,7 @@ import psycopg
 from sealyard.model.audit import GENESIS_HASH
 from sealyard.model.cluster import LeaseSettings
 from sealyard.model.errors import SealyardError, StoreCorruptedError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.frame_chain import StoreCredentials
@@ -26,6 +27,7 @@ from sealyard.storage.pending_log import MAX_EVENTS, PendingRecords
 from sealyard.storage.postgres import statements
 from sealyard.storage.postgres.authentication import DocumentSet, Head, RowAuthenticator
 from sealyard.storage.postgres.connection import Connection, Database, storage_error
+from sealyard.storage.postgres.document_format import KNOWN_FORMAT
 from sealyard.storage.postgres.journal import PgJournal
 from sealyard.storage.postgres.lease import (
     LeaseKeeper,
@@ -35,9 +37,6 @@ from sealyard.storage.postgres.lease import (
     taken_over_error,
 )
 from sealyard.storage.postgres.schema import check_schema
-
-FORMAT = 1
-"""The newest format of documents that this version knows."""
 
 _RESTORE_HINT = "Restore the database from a backup, together with the workspace folder. Nothing was changed."
 
@@ -91,7 +90,7 @@ class PgStoreOpening:
         try:
             check_schema(connection)
             began_at = read_clock()
-            row = acquire_lease(connection, workspace_id, FORMAT, settings)
+            row = acquire_lease(connection, workspace_id, KNOWN_FORMAT, settings)
             if row is None:
                 return cls(database, connection, workspace_id, 1, None, settings, began_at)
             rows = _LoadedRows(Head(*row[1:9]), row[9], [], [])
@@ -104,6 +103,11 @@ class PgStoreOpening:
             raise
         opening._load()
         return opening
+
+    @property
+    def head(self) -> Head | None:
+        """The head that was found; None if there is no store."""
+        return None if self._rows is None else self._rows.head
 
     @property
     def generation(self) -> StoreGeneration | None:
@@ -134,7 +138,7 @@ class PgStoreOpening:
                 " back to an older state, or the row of the workspace was changed.",
                 _RESTORE_HINT,
             )
-        _require_current(head, recorded)
+        require_current(head, recorded)
 
     def take_over(self) -> PgJournal:
         """Sign the head as the next generation, and return the journal, which owns the lease.
@@ -204,7 +208,7 @@ class PgStoreOpening:
         statement = statements.TAKE_OVER
         if self._rows is None:
             statement = statements.CREATE_WORKSPACE
-            parameters |= {**build_lease_parameters(self._workspace_id, self._settings), "format": FORMAT}
+            parameters |= {**build_lease_parameters(self._workspace_id, self._settings), "known_format": KNOWN_FORMAT}
         try:
             cursor = self._connection.execute(statement, parameters)
         except psycopg.Error as error:
@@ -213,8 +217,11 @@ class PgStoreOpening:
             raise taken_over_error()
 
 
-def _require_current(head: Head, recorded: StoreGeneration | None) -> None:
-    """Check that a verified store has the recorded generation, or the one that follows it."""
+def require_current(head: Head, recorded: StoreGeneration | None) -> None:
+    """Check that a verified store has the recorded generation, or the one that follows it.
+
+    Raises :class:`StoreCorruptedError` if it has not; it can be recovered then.
+    """
     if recorded is None or (head.generation, head.generation_id) == (recorded.number, recorded.mac):
         return
     if head.generation == recorded.number + 1 and head.previous_generation_id == recorded.mac:
@@ -223,12 +230,12 @@ def _require_current(head: Head, recorded: StoreGeneration | None) -> None:
         raise StoreCorruptedError(
             f"The store was put back to an older state. It has generation {head.generation}, but the worker state has"
             f" recorded generation {recorded.number}.",
-            _RESTORE_HINT,
+            Hint.of(HintCode.RECOVER_WORKSPACE),
         )
     raise StoreCorruptedError(
         f"The store was replaced: its generation {head.generation} does not follow generation {recorded.number}, which"
         " the worker state has recorded.",
-        _RESTORE_HINT,
+        Hint.of(HintCode.RECOVER_WORKSPACE),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 ACQUIRE_LEASE = """
 UPDATE sealyard.workspace
-SET term = term + 1, holder = %(holder)s, holder_url = %(holder_url)s,
+SET term = term + 1, holder = %(holder)s, holder_url = %(holder_url)s, holder_format = %(known_format)s,
   lease_until = clock_timestamp() + make_interval(secs => %(seconds)s)
-WHERE id = %(workspace)s AND lease_until < clock_timestamp() AND format <= %(format)s
+WHERE id = %(workspace)s AND lease_until < clock_timestamp() AND format <= %(known_format)s
 RETURNING term, signed_term, generation, generation_id, previous_generation_id, position, next_seq, previous, cursor,
   mac
 """
@@ -28,9 +28,9 @@ WHERE id = %(workspace)s AND term = %(term)s
 """
 
 CREATE_WORKSPACE = """
-INSERT INTO sealyard.workspace (id, format, term, holder, holder_url, lease_until, signed_term, generation,
-  generation_id, previous_generation_id, position, next_seq, previous, cursor, mac)
-VALUES (%(workspace)s, %(format)s, %(term)s, %(holder)s, %(holder_url)s,
+INSERT INTO sealyard.workspace (id, format, term, holder, holder_url, holder_format, lease_until, signed_term,
+  generation, generation_id, previous_generation_id, position, next_seq, previous, cursor, mac)
+VALUES (%(workspace)s, %(known_format)s, %(term)s, %(holder)s, %(holder_url)s, %(known_format)s,
   clock_timestamp() + make_interval(secs => %(seconds)s), %(term)s, %(generation)s, %(generation_id)s,
   %(previous_generation_id)s, %(position)s, %(next_seq)s, %(previous)s, %(cursor)s, %(mac)s)
 ON CONFLICT DO NOTHING
@@ -48,7 +48,7 @@ COMMIT = """
 WITH held AS (
   UPDATE sealyard.workspace
   SET position = %(position)s, next_seq = %(next_seq)s, previous = %(previous)s, cursor = %(cursor)s, mac = %(mac)s
-  WHERE id = %(workspace)s AND term = %(term)s AND position = %(position)s - 1
+  WHERE id = %(workspace)s AND term = %(term)s AND generation_id = %(generation_id)s AND position = %(position)s - 1
   RETURNING position),
 put AS (
   INSERT INTO sealyard.document (workspace, kind, id, body, position, mac)
@@ -73,10 +73,13 @@ trimmed AS (
   WHERE e.workspace = %(workspace)s AND e.cursor <= %(cursor)s - %(kept_events)s)
 SELECT position FROM held
 """
-"""Commits a group of batches, if the engine still holds the lease and the database has its last commit."""
+"""Commits a group of batches, if the engine still holds the lease and the database has its last commit.
+
+After the database was restored to an older state, terms and positions are used again, but no generation is.
+"""
 
 READ_OUTCOME = """
-SELECT term, position, mac FROM sealyard.workspace WHERE id = %(workspace)s FOR UPDATE
+SELECT term, generation_id, position, mac FROM sealyard.workspace WHERE id = %(workspace)s FOR UPDATE
 """
 """Waits for a commit in progress, because of FOR UPDATE."""
 
