@@ -13,14 +13,12 @@ from pathlib import Path
 import pytest
 
 from sealyard.client.http.client import HttpClient
-from sealyard.client.http.transport import Connection, Endpoint
-from sealyard.concurrency.clock import SystemClock
 from sealyard.model.requests import EncryptionRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus
-from tests.support.cluster_harness import SHORT_LEASE_SECONDS, ClusterProcess, ClusterWorkspace
+from tests.support.cluster_harness import SHORT_LEASE_SECONDS, ClusterProcess, ClusterWorkspace, connect
 from tests.support.limits import TIMEOUT
 from tests.support.processes import is_running
-from tests.support.server_harness import DEV, GATEWAY, wait_until
+from tests.support.server_harness import GATEWAY, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -35,10 +33,6 @@ async def processes(workspace: ClusterWorkspace) -> AsyncIterator[list[ClusterPr
             stack.callback(process.close)
             await process.wait_ready()
         yield processes
-
-
-def connect(process: ClusterProcess) -> HttpClient:
-    return HttpClient(Connection(Endpoint(url=process.base, token=process.workspace.tokens[DEV])), SystemClock())
 
 
 class Creator:
