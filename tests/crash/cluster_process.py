@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.crash.workspace_process import WorkspaceProcess
+from tests.crash.workspace_process import START_TIMEOUT, WorkspaceProcess
 from tests.support.cluster import ClusterFiles
 from tests.support.ports import ReservedPort
 from tests.support.root import ALLOW_ROOT
@@ -40,9 +40,20 @@ class ClusterServer(WorkspaceProcess):
             if not self._stopping:
                 await asyncio.sleep(RESTART_SECONDS)
 
+    async def wait_until_listening(self) -> None:
+        async with asyncio.timeout(START_TIMEOUT):
+            while not await self._is_listening():
+                assert not self.exit_codes, self._log.read_text(errors="replace")[-3000:]
+                await asyncio.sleep(0.05)
+
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def takeovers(self) -> int:
+        """How often the server has become active."""
+        return self._log.read_bytes().count(b"this server is active")
 
     def kill(self) -> None:
         assert self._process is not None

@@ -1,7 +1,7 @@
 """A PostgreSQL server for tests: one for each test session, with a database for each test.
 
 The server runs as a child of the test process, as an ordinary user, in a temporary folder. It ends with the test
-process, even if that is killed. It does not sync its files, because no test cuts the power.
+process, even if that is killed. It does not sync its files, because no test cuts the power; for benchmarks, it does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,16 @@ TABLES = tuple(
     f"sealyard.{name}" for name in ("workspace", "document", "event", "audit_entry", "audit_checkpoint", "audit_key")
 )
 _SYSTEM_USER = "postgres"
-_SETTINGS = {
-    "listen_addresses": "",
+_COMMON_SETTINGS = {"listen_addresses": "", "max_connections": "60", "log_min_messages": "panic"}
+_TEST_SETTINGS = {
+    **_COMMON_SETTINGS,
     "fsync": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
     "shared_buffers": "32MB",
-    "max_connections": "60",
-    "log_min_messages": "panic",
 }
+DURABLE_SETTINGS = {**_COMMON_SETTINGS, "shared_buffers": "256MB", "max_wal_size": "4GB"}
+"""The settings for benchmarks."""
 
 
 def find_programs() -> Path:
@@ -53,10 +54,11 @@ def find_programs() -> Path:
 class PostgresServer:
     """A running server. Roles log in over a Unix socket, without a password unless ``pg_hba.conf`` is changed."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, settings: Mapping[str, str] = _TEST_SETTINGS) -> None:
         """Create and start a server in an empty folder."""
         self.folder = folder
         self._programs = programs
+        self._settings = settings
         self._numbers = itertools.count(1)
         if os.geteuid() == 0:
             shutil.chown(folder, _SYSTEM_USER, _SYSTEM_USER)
@@ -64,7 +66,7 @@ class PostgresServer:
         self.start()
 
     def start(self) -> None:
-        settings = [argument for name, value in _SETTINGS.items() for argument in ("-c", f"{name}={value}")]
+        settings = [argument for name, value in self._settings.items() for argument in ("-c", f"{name}={value}")]
         command = [str(self._programs / "postgres"), "-D", "data", "-k", str(self.folder), *settings]
         # The signal reaches the server when the thread that started it ends, which is the main thread of the tests.
         self.process = subprocess.Popen([*self._as_user("--pdeathsig", "INT"), *command], cwd=self.folder)
@@ -211,19 +213,19 @@ class TestDatabase:
         )
 
     def expire_lease(self) -> None:
-        """Let the lease of a process that was killed end now."""
-        self.execute("UPDATE sealyard.workspace SET lease_until = '-infinity'")
+        """Let the lease of a process that was killed end now. A reserved workspace stays reserved."""
+        self.execute("UPDATE sealyard.workspace SET lease_until = '-infinity' WHERE lease_until < 'infinity'")
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[PostgresServer]:
+def running_server(settings: Mapping[str, str] = _TEST_SETTINGS) -> Iterator[PostgresServer]:
     """Start a server with the template database, and stop it at the end. Skips the test if it is not installed."""
     programs = find_programs()
     require_module("psycopg", "postgres")
     require_module("alembic", "postgres")
     folder = Path(tempfile.mkdtemp(prefix="sealyard-pg-"))
     try:
-        server = PostgresServer(programs, folder)
+        server = PostgresServer(programs, folder, settings)
         try:
             server.create_template()
             yield server

@@ -21,6 +21,7 @@ from sealyard.engine.access.role_sync import RoleSync
 from sealyard.engine.access.subject_states import SubjectStates
 from sealyard.engine.access.tokens import AccessTokens
 from sealyard.engine.audit.checkpointing import CheckpointLoop
+from sealyard.engine.audit.moves import record_moves
 from sealyard.engine.audit.service import AuditService
 from sealyard.engine.audit.state_events import record_state_events
 from sealyard.engine.devices.configs import DeviceConfigs
@@ -201,6 +202,7 @@ class Engine:
         if any(event.recovery is not None for event in state.unaudited):
             await self._recovery.cancel_unfinished()
         await record_state_events(self.repository, self.bus, self.metadata.id, state.unaudited)
+        await record_moves(self.repository, self.metadata.id)
         await self._key_migration.run()
         self.repository.add_task_listeners(
             self._deadlines,

@@ -20,7 +20,7 @@ from sealyard.storage.frame_chain import StoreCredentials
 from sealyard.storage.group_commit import GroupCommitter
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import encode_cursor
-from sealyard.storage.journal_protocol import Journal
+from sealyard.storage.journal_protocol import Journal, Tables
 from sealyard.storage.opening import StoreOpening
 from sealyard.storage.pages import Page, RawPage
 from sealyard.storage.pending_log import PendingRecords
@@ -119,6 +119,15 @@ class DocumentStore(Protocol):
 
     def recent_events(self) -> list[dict[str, Any]]:
         """Return the newest durable events, at most 10,000 of them, oldest first."""
+        ...
+
+    @property
+    def tables(self) -> Tables:
+        """All documents, as JSON. The caller must make sure that they do not change meanwhile."""
+        ...
+
+    def recent_events_json(self) -> list[bytes]:
+        """Return the same events as :meth:`recent_events`, still encoded."""
         ...
 
     @property
@@ -245,7 +254,7 @@ class TinyDocumentStore:
         return store
 
     @property
-    def tables(self) -> Mapping[str, Mapping[str, bytes]]:
+    def tables(self) -> Tables:
         return self._memory.tables
 
     @property
@@ -315,8 +324,11 @@ class TinyDocumentStore:
             return [msgspec.json.decode(entry) for entry in self._pending_records.audit_from(from_seq)]
 
     def recent_events(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(event) for event in self.recent_events_json()]
+
+    def recent_events_json(self) -> list[bytes]:
         with self._lock:
-            return [msgspec.json.decode(event) for event in self._pending_records.events]
+            return list(self._pending_records.events)
 
     @property
     def generation(self) -> StoreGeneration | None:

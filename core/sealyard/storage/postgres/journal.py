@@ -91,7 +91,7 @@ class PgJournal:
         """Raise :class:`InvalidInputError` if a text contains U+0000, which PostgreSQL does not support."""
         names = (name for put in (*batch.puts, *batch.removes) for name in put[:2])
         documents = (bytes(document) for document in (*(put[2] for put in batch.puts), *batch.audit, *batch.events))
-        if any("\0" in name for name in names) or any(map(_contains_nul, documents)):
+        if any("\0" in name for name in names) or any(map(contains_nul, documents)):
             raise InvalidInputError(
                 "A text contains the character U+0000, which the database does not support.",
                 "Remove the character and try again.",
@@ -278,5 +278,6 @@ class PgJournal:
         raise self._lease.error
 
 
-def _contains_nul(document: bytes) -> bool:
+def contains_nul(document: bytes) -> bool:
+    """Return whether a text in the JSON contains U+0000."""
     return b"\\u0000" in document and _NUL.search(document) is not None
