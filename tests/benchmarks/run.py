@@ -11,6 +11,7 @@ from tests.benchmarks import (
     growth,
     key_services,
     memory,
+    postgres,
     rates,
     server,
     throughput,
@@ -28,6 +29,7 @@ MEASUREMENTS = {
     "server": server.rows,
     "key_services": key_services.rows,
     "tokens": tokens.rows,
+    "postgres": postgres.rows,
 }
 
 

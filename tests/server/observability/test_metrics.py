@@ -108,7 +108,9 @@ def test_commit_seconds_are_a_histogram() -> None:
         timer.record(seconds)
     stats = msgspec.structs.replace(STATS, commits=timer.times)
     samples = parse_samples(Metrics().text({"acme": stats, "umbrella": None}))
-    buckets = [sample_value(samples, "commit_seconds_bucket", le=le, tenant="acme") for le in ("0.001", "0.025", "60.0")]
+    buckets = [
+        sample_value(samples, "commit_seconds_bucket", le=le, tenant="acme") for le in ("0.001", "0.025", "60.0")
+    ]
     assert buckets == [1, 3, 3]
     assert sample_value(samples, "commit_seconds_count", tenant="acme") == 4
     assert sample_value(samples, "commit_seconds_sum", tenant="acme") == pytest.approx(99.0221)
