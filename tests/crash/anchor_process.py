@@ -67,7 +67,7 @@ def sign(access: WorkerStateAccess, step: int) -> None:
 def recover(access: WorkerStateAccess, paths: WorkspacePaths) -> None:
     note = AuditReader(paths.audit).last_note()
     assert note is not None
-    access.recover(note, adopt=False)
+    access.recover(note, None, adopt=False)
 
 
 def kill_before(number: int) -> None:

@@ -34,10 +34,20 @@ def open_test_master_key(root: Path) -> bytes:
     return open_master_key(KeyStore.PASSPHRASE, paths.keys, load_metadata(paths).id, PASSPHRASE)
 
 
-async def create_test_workspace(paths: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:
-    """Create the workspace; return the device key, also written to ``key``, and tokens of the subjects."""
+async def create_test_workspace(
+    paths: WorkspacePaths, key: Path, database: str | None = None
+) -> tuple[bytes, dict[str, str]]:
+    """Create the workspace; return the device key, also written to ``key``, and tokens of the subjects.
+
+    ``database``: the connection string of its database; None for a workspace in files.
+    """
     await create_workspace(
-        paths, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, key_holder=unlock(PASSPHRASE)
+        paths,
+        name="storm",
+        administrator=ADMINISTRATOR,
+        key_store=KeyStore.PASSPHRASE,
+        key_holder=unlock(PASSPHRASE),
+        database=database,
     )
     engine = await EngineHandle.open(paths.root, purpose="crash test", key_holder=unlock(PASSPHRASE))
     try:

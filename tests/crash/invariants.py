@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from sealyard.audit.reader import AuditReader
-from sealyard.audit.segment_files import PUBLIC_KEY, read_lines, read_notes, segment_paths
+from sealyard.audit.source import AuditSource
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.containers.se1.format import SE1Format
 from sealyard.containers.se1.header import parse_header
@@ -35,8 +35,10 @@ RETRY_MESSAGE = "signing key used again for the same data, after the signature w
 class InvariantCheck:
     """Checks the tasks of one workspace with its keys."""
 
-    def __init__(self, paths: WorkspacePaths, device_key: bytes) -> None:
+    def __init__(self, paths: WorkspacePaths, device_key: bytes, audit: AuditSource | None = None) -> None:
+        """Check the workspace in ``paths``. ``audit``: its audit log, by default the files in the folder."""
         self._paths = paths
+        self._audit = audit or AuditReader(paths.audit)
         self._cipher = AesCipher(ENCRYPTION, device_key)
         self.repeated_signatures = 0
 
@@ -140,7 +142,7 @@ class InvariantCheck:
     def check_trails(self, tasks: dict[str, Task]) -> None:
         """Check by the audit log that each task was created and finished once, along valid transitions."""
         entries: dict[str, list[AuditEntry]] = defaultdict(list)
-        for entry in AuditReader(self._paths.audit).all_entries():
+        for entry in self._audit.all_entries():
             entries[entry.resource.removeprefix("TASK:")].append(entry)
         for task in tasks.values():
             require_path(task, entries[task.id])
@@ -148,9 +150,10 @@ class InvariantCheck:
 
     async def check_proofs(self, client: EmbeddedClient) -> None:
         """Check proofs of entries, and from all earlier checkpoints, with a verifier that has no code of Sealyard."""
-        key = (self._paths.audit / PUBLIC_KEY).read_bytes()
-        lines = [line for path in segment_paths(self._paths.audit) for line in read_lines(path)]
-        notes = list(read_notes(self._paths.audit))
+        key = self._audit.find_public_key()
+        assert key is not None
+        lines = [line.data for line in self._audit.lines()]
+        notes = list(self._audit.notes())
         sizes = [open_checkpoint(note, key)[0] for note in notes]
         for size, note in zip(sizes, notes, strict=True):
             if size:
@@ -169,7 +172,7 @@ class InvariantCheck:
     def _key_uses(self) -> dict[str, list[tuple[str, str]]]:
         """Return digest and message of each audited use of the signing key, by task ID."""
         uses: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for entry in AuditReader(self._paths.audit).all_entries():
+        for entry in self._audit.all_entries():
             if entry.change is AuditAction.KEY_USED:
                 assert entry.new_value is not None
                 uses[entry.resource.removeprefix("TASK:")].append((entry.new_value["sha256"], entry.message))

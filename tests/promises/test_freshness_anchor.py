@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.engine.recover_workspace import plan_recovery, recover_workspace
+from sealyard.engine.recover_workspace import recover_workspace
 from sealyard.engine.state.tables import INDEXES
 from sealyard.engine.workspace import load_metadata
 from sealyard.fs.atomic import write_atomic
-from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
 from sealyard.model.errors import (
     AnchorError,
     AuditVerificationError,
@@ -26,19 +25,18 @@ from sealyard.model.errors import (
 )
 from sealyard.model.hints import HintCode
 from sealyard.model.key_holder_messages import AnchorProblem
-from sealyard.model.recovery import RecoveryPlan
-from sealyard.model.requests import SigningRequest, TaskFilter
-from sealyard.model.tasks import Task, TaskStatus, Verdict
+from sealyard.model.requests import TaskFilter
+from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.documents import TinyDocumentStore
 from sealyard.storage.frame_chain import StoreCredentials
 from sealyard.storage.opening import StoreOpening
 from tests.support.key_holders import open_key_holder
+from tests.support.recovery import create_request, load_recoveries, load_tasks, plan, recover, sign, start
 from tests.support.worker_state import read_intents, read_records
 from tests.support.workspace_files import (
     ADMIN,
     DEVELOPER,
-    DEVICE,
     OWNER,
     PASSPHRASE,
     create_workspace_with_device,
@@ -91,46 +89,6 @@ def workspace(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     anchored = Anchored(tmp_path)
     monkeypatch.setenv("SEALYARD_ANCHORS", str(anchored.anchors))
     return anchored
-
-
-def create_request(message: bytes) -> SigningRequest:
-    return SigningRequest(config=DEVICE, message=message, file_name="message", name=message.decode())
-
-
-async def sign(folder: Path, message: bytes) -> Task:
-    async with open_engine(folder) as engine:
-        task = await engine.client(DEVELOPER).create_signing(create_request(message))
-        await engine.client(OWNER).decide(task.id, Verdict.APPROVED)
-        await engine.wait_idle()
-        return await engine.client(DEVELOPER).task(task.id)
-
-
-async def start(folder: Path) -> None:
-    async with open_engine(folder):
-        pass
-
-
-async def load_tasks(folder: Path) -> dict[str, Task]:
-    async with open_engine(folder) as engine:
-        page = await engine.client(ADMIN).tasks(TaskFilter())
-        return {task.name: task for task in page.tasks}
-
-
-async def load_recoveries(folder: Path) -> list[AuditEntry]:
-    async with open_engine(folder) as engine:
-        await engine.client(ADMIN).verify_audit()
-        page = await engine.client(ADMIN).audit(AuditFilter(change=AuditAction.UPDATED))
-        return [entry for entry in page.entries if "workspace recovered" in entry.message]
-
-
-def plan(folder: Path) -> RecoveryPlan:
-    with open_key_holder(folder, PASSPHRASE, may_recover=True) as key_holder:
-        return asyncio.run(plan_recovery(WorkspacePaths(folder), key_holder))
-
-
-def recover(folder: Path, *, adopt: bool = False) -> RecoveryPlan:
-    with open_key_holder(folder, PASSPHRASE, may_recover=True) as key_holder:
-        return asyncio.run(recover_workspace(WorkspacePaths(folder), key_holder, adopt=adopt))
 
 
 def require_refused(folder: Path, match: str) -> None:

@@ -1,27 +1,32 @@
-"""A TCP proxy on loopback that cuts all connections on demand, and accepts new ones later on the same port."""
+"""A proxy that cuts all connections on demand, and accepts new ones later at the same address."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 CHUNK_BYTES = 64 * 1024
 
 
 class CuttableProxy:
-    """Forwards connections to ``port`` of 127.0.0.1. ``url``: base URL through the proxy."""
+    """Forwards connections to a port of 127.0.0.1, or to a Unix socket. ``url``: base URL through the proxy."""
 
-    def __init__(self, port: int) -> None:
-        self._target_port = port
+    def __init__(self, target: int | Path) -> None:
+        self._target = target
         self._is_open = True
         self._transports: set[asyncio.WriteTransport] = set()
         self.url = ""
 
     @asynccontextmanager
-    async def listen(self) -> AsyncIterator[CuttableProxy]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async def listen(self, socket: Path | None = None) -> AsyncIterator[CuttableProxy]:
+        """Listen on the Unix socket ``socket``, or on a free port of 127.0.0.1."""
+        if socket is not None:
+            server = await asyncio.start_unix_server(self._accept, socket)
+        else:
+            server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield self
         finally:
@@ -42,12 +47,23 @@ class CuttableProxy:
         if not self._is_open:
             writer.transport.abort()
             return
-        target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        try:
+            target_reader, target_writer = await self._connect()
+        except OSError:
+            writer.transport.abort()
+            return
         self._transports |= {writer.transport, target_writer.transport}
-        await asyncio.gather(_forward(reader, target_writer), _forward(target_reader, writer))
+        await asyncio.gather(forward(reader, target_writer), forward(target_reader, writer))
+        self._transports -= {writer.transport, target_writer.transport}
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, Path):
+            return await asyncio.open_unix_connection(self._target)
+        return await asyncio.open_connection("127.0.0.1", self._target)
 
 
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy everything from ``reader`` to ``writer``, then close it."""
     try:
         while chunk := await reader.read(CHUNK_BYTES):
             writer.write(chunk)

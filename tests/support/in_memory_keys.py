@@ -163,6 +163,16 @@ class InMemoryKeys:
         keys.symmetric = dict(self.symmetric)
         return keys
 
+    @property
+    def signed_checkpoint(self) -> WorkerStateInfo:
+        """The last checkpoint that was signed."""
+        return self._signed
+
+    def restore_state(self, generation: StoreGeneration | None, signed_checkpoint: WorkerStateInfo) -> None:
+        """Continue with the state that another process has left."""
+        self.store_generation = generation
+        self._signed = signed_checkpoint
+
     def update_store_generation(self, generation: StoreGeneration | None) -> StoreGeneration | None:
         if generation is not None and check_store_generation(generation, self.store_generation):
             self.store_generation = generation

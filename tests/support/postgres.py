@@ -22,8 +22,8 @@ from typing import Any
 from tests.support.limits import TIMEOUT
 from tests.support.programs import require_module, skip_missing
 
-ENGINE, OWNER = "engine", "owner"
-"""The role with which engines log in, and the one that owns the tables."""
+ENGINE, OWNER, AUDITOR = "engine", "owner", "auditor"
+"""The role with which engines log in, the one that owns the tables, and the one that may only read them."""
 
 TEMPLATE = "sealyard_template"
 TABLES = tuple(
@@ -81,12 +81,17 @@ class PostgresServer:
         self.process.send_signal(signal_number)
         self.process.wait(TIMEOUT)
 
+    def kill(self) -> None:
+        """Kill all processes of the server, as a crash of its machine does."""
+        for pid in self._list_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(TIMEOUT)
+
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:
         """Suspend all processes of the server until the end of the block, as if its machine hung."""
-        main_pid = self.process.pid
-        children = Path(f"/proc/{main_pid}/task/{main_pid}/children").read_text().split()
-        pids = (main_pid, *map(int, children))
+        pids = self._list_pids()
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
@@ -114,12 +119,15 @@ class PostgresServer:
 
         self.execute("CREATE ROLE sealyard_engine NOLOGIN")
         self.execute(f"CREATE ROLE {ENGINE} LOGIN IN ROLE sealyard_engine")
+        self.execute("CREATE ROLE sealyard_report NOLOGIN")
+        self.execute(f"CREATE ROLE {AUDITOR} LOGIN IN ROLE sealyard_report")
         self.execute(f"CREATE ROLE {OWNER} LOGIN")
         self.execute(f"CREATE DATABASE {TEMPLATE} OWNER {OWNER}")
         upgrade_schema(Database(self.connection_string(TEMPLATE, OWNER)))
 
-    def create_database(self, template: str = TEMPLATE) -> TestDatabase:
-        name = f"test_{next(self._numbers)}"
+    def create_database(self, template: str = TEMPLATE, *, prefix: str = "test") -> TestDatabase:
+        """Create a database from a template. One with another prefix is not dropped by :meth:`drop_databases`."""
+        name = f"{prefix}_{next(self._numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY FILE_COPY")
         return TestDatabase(self, name)
 
@@ -127,6 +135,11 @@ class PostgresServer:
         """Drop all databases of tests, even if engines are still connected to them."""
         for (name,) in self.execute("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'"):
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _list_pids(self) -> tuple[int, ...]:
+        main_pid = self.process.pid
+        children = Path(f"/proc/{main_pid}/task/{main_pid}/children").read_text().split()
+        return main_pid, *map(int, children)
 
     def _is_ready(self) -> bool:
         import psycopg
@@ -168,14 +181,20 @@ class TestDatabase:
 
     def copy(self) -> TestDatabase:
         """Return a copy of the current content, also while engines are connected."""
+        copy = self.server.create_database()
+        copy.put_back(self)
+        return copy
+
+    def put_back(self, older: TestDatabase) -> None:
+        """Replace the content by that of another database, also while engines are connected to either."""
         import psycopg
 
-        copy = self.server.create_database()
         with (
-            psycopg.connect(self.server.connection_string(self.name, "postgres")) as source,
-            psycopg.connect(self.server.connection_string(copy.name, "postgres")) as target,
+            psycopg.connect(self.server.connection_string(older.name, "postgres")) as source,
+            psycopg.connect(self.server.connection_string(self.name, "postgres")) as target,
         ):
             source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            target.execute(f"TRUNCATE {', '.join(TABLES)}")
             for table in TABLES:
                 with (
                     source.cursor().copy(f"COPY {table} TO STDOUT".encode()) as rows,
@@ -183,7 +202,6 @@ class TestDatabase:
                 ):
                     for row in rows:
                         copied_rows.write(row)
-        return copy
 
     def disconnect_engines(self) -> int:
         """End the sessions of the engines, and return how many there were."""
@@ -195,8 +213,8 @@ class TestDatabase:
         )
 
     def expire_lease(self) -> None:
-        """Let the lease of a process that was killed end now."""
-        self.execute("UPDATE sealyard.workspace SET lease_until = '-infinity'")
+        """Let the lease of a process that was killed end now. A reserved workspace stays reserved."""
+        self.execute("UPDATE sealyard.workspace SET lease_until = '-infinity' WHERE lease_until < 'infinity'")
 
 
 @contextlib.contextmanager

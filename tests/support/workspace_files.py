@@ -22,13 +22,15 @@ PASSPHRASE = "a canary among passphrases"
 DEVICE = "door"
 
 
-async def create_workspace_with_device(folder: Path) -> None:
+async def create_workspace_with_device(folder: Path, database: str | None = None) -> None:
+    """Create the workspace. ``database``: connection string of the database of its store; by default it has none."""
     await create_workspace(
         WorkspacePaths(folder),
         name="factory",
         administrator=ADMIN,
         key_store=KeyStore.PASSPHRASE,
         key_holder=unlock(PASSPHRASE),
+        database=database,
     )
     async with open_engine(folder) as engine:
         admin = engine.client(ADMIN)

@@ -188,7 +188,7 @@ class AuditStore(AuditSource):
             raise AuditVerificationError(
                 f"The audit log has {self.size} entries, but a checkpoint of size {size} was signed: entries were"
                 " removed.",
-                Hint.of(HintCode.VERIFY_AUDIT),
+                Hint.of(HintCode.RECOVER_WORKSPACE),
             )
         tree = self._compute_tree(size)
         if size and tree.root().hex() != root:

@@ -174,12 +174,10 @@ class Context:
         return connect_to_server(self.profile, token)
 
     async def _open_local_reader(self, stack: contextlib.AsyncExitStack) -> Client:
-        """Return a client that reads the files of the workspace, without verifying them; results say so.
+        """Return a client that reads the files or the database of the workspace without verifying them; results say so.
 
         If the files are not readable, because another user owns the workspace and shares it with a group, the client
-        connects to the socket of the workspace instead. A store in a database can only be read by its engine: this
-        process opens the workspace, or connects to the process that has it open. The client is closed together with
-        ``stack``.
+        connects to the socket of the workspace instead. The client is closed together with ``stack``.
         """
         if not os.access(WorkspacePaths(self.folder).store, os.R_OK):
             from sealyard.client.sharing.workspace import connect_to_holder
@@ -187,11 +185,8 @@ class Context:
             client = connect_to_holder(self.folder, self.profile.identity)
             stack.push_async_callback(client.close)
             return client
-        from sealyard.client.config.workspaces import has_database
         from sealyard.client.engine_handle import EngineHandle
 
-        if has_database(self.folder):
-            return await stack.enter_async_context(self.open_writer("read", run_tasks=False))
         engine = await EngineHandle.open_read_only(self.folder)
         stack.push_async_callback(engine.close)
         self.out.mark_unverified()

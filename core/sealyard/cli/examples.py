@@ -37,6 +37,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "db upgrade": ("sealyard db upgrade service=sealyard-owner",),
     "db check": ("sealyard db check service=sealyard",),
     "db raise-format": ("sealyard db raise-format service=sealyard-owner",),
+    "workspace move": (
+        "sealyard workspace move --database service=sealyard --dry-run",
+        "sealyard workspace move --database service=sealyard --yes",
+        "sealyard workspace move --to-folder --yes",
+    ),
     "recover": ("sealyard recover", "sealyard recover --yes", "sealyard recover --adopt --yes"),
     "clock confirm": ("sealyard clock confirm", "sealyard clock confirm --yes"),
     "subject add": (

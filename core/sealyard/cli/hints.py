@@ -39,6 +39,7 @@ WORDINGS: Mapping[str, str] = {
     ),
     HintCode.ENROLL_OTP: "Enroll an authenticator first: sealyard otp enroll",
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now (--otp).",
+    HintCode.FINISH_MOVE: "Run `sealyard workspace move` with the same target again to finish it.",
     HintCode.GIVE_REASON: "Enter a reason (--reason).",
     HintCode.LIST_DEVICES: "List device configurations with `sealyard device list`.",
     HintCode.LIST_FAILED_DELIVERIES: "List failed deliveries with `sealyard webhook dead-letters`.",
@@ -56,6 +57,9 @@ WORDINGS: Mapping[str, str] = {
         "Put back the newest copy of the whole workspace, or run `sealyard recover` to continue with this one."
     ),
     HintCode.RENEW_LINK: "Renew it: sealyard renew {task_id}",
+    HintCode.REPAIR_NAMES: (
+        "--repair replaces it in names that no digest covers. Audit entries and contents of tasks cannot be changed."
+    ),
     HintCode.RESET_OTP: "Wait, or ask an administrator to reset it: sealyard otp reset",
     HintCode.SELECT_WORKSPACE: (
         "Create one with `sealyard init`, choose one with --workspace or --profile, or log in: `sealyard login`."

@@ -21,7 +21,7 @@ from sealyard.model.ascii_signs import replace_signs
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline, escape_text
 
-UNVERIFIED_NOTE = "note: unverified: the workspace was read from its files, without the key that authenticates them."
+UNVERIFIED_NOTE = "note: unverified: the workspace was read without the key that authenticates its documents."
 
 
 class OutputError(SealyardError):

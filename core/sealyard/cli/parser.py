@@ -22,6 +22,7 @@ from sealyard.cli.commands import (
     help_topics,
     keys,
     login,
+    move,
     notifications,
     profiles,
     recover,
@@ -59,6 +60,7 @@ COMMAND_MODULES = (
     recover,
     notifications,
     db,
+    move,
     help_topics,
 )
 """Modules with commands, in the order in which the help lists them."""

@@ -21,6 +21,7 @@ from sealyard.engine.access.role_sync import RoleSync
 from sealyard.engine.access.subject_states import SubjectStates
 from sealyard.engine.access.tokens import AccessTokens
 from sealyard.engine.audit.checkpointing import CheckpointLoop
+from sealyard.engine.audit.moves import record_moves
 from sealyard.engine.audit.service import AuditService
 from sealyard.engine.audit.state_events import record_state_events
 from sealyard.engine.devices.configs import DeviceConfigs
@@ -65,7 +66,13 @@ from sealyard.engine.workspace import (
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.model.clock import Clock
-from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
+from sealyard.model.errors import (
+    FencedError,
+    NotFoundError,
+    PermissionDeniedError,
+    SealyardError,
+    WorkspaceReadOnlyError,
+)
 from sealyard.model.events import DurableEvent
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore
@@ -195,6 +202,7 @@ class Engine:
         if any(event.recovery is not None for event in state.unaudited):
             await self._recovery.cancel_unfinished()
         await record_state_events(self.repository, self.bus, self.metadata.id, state.unaudited)
+        await record_moves(self.repository, self.metadata.id)
         await self._key_migration.run()
         self.repository.add_task_listeners(
             self._deadlines,
@@ -337,5 +345,8 @@ class Engine:
     def _require_writable(self) -> None:
         if self.read_only:
             raise WorkspaceReadOnlyError("The workspace is open read-only.", "Open it for writing.")
-        if self.repository.fatal_error is not None:
-            raise self.repository.fatal_error
+        error = self.repository.fatal_error
+        if isinstance(error, FencedError):
+            raise FencedError(error.message, error.structured_hint, started=False)
+        if error is not None:
+            raise error

@@ -15,6 +15,7 @@ from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
 from sealyard.model.cluster import LeaseSettings
+from sealyard.model.errors import WorkspaceLockedError
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 
@@ -50,6 +51,8 @@ async def open_engine(
             resources.push_async_callback(run_uncancellable, opening.cancel)
         lock = await lock_workspace(paths, purpose, has_lease=opening is not None)
         resources.callback(lock.release)
+        if load_metadata(paths) != metadata:
+            raise WorkspaceLockedError("The workspace was moved at this moment.", "Try again.")
         bus = PipeBus.open(key_holder, build_key_store_location(paths, metadata), clock, workers)
         resources.push_async_callback(bus.close)
         state = await open_state(paths, metadata, bus, opening)
@@ -67,7 +70,8 @@ async def open_engine(
 async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
     """Open a read-only engine. It needs no lock and no key store: it does not verify the documents.
 
-    Raises :class:`WorkspaceError` if there is no workspace in the folder, or its store is in a database.
+    Raises :class:`WorkspaceError` if there is no workspace in the folder, and the errors of
+    :func:`~sealyard.engine.state.open_state.open_reader_state`.
     """
     metadata, clock = load_metadata(paths), clock or SystemClock()
     state = await asyncio.to_thread(open_reader_state, paths, metadata)

@@ -1,4 +1,4 @@
-"""Recovery of a workspace whose engine refuses to start, because the folder is an older or another copy.
+"""Recovery of a workspace whose engine refuses to start, because its folder or database is an older or another copy.
 
 The worker state starts a new epoch, in which the audit log continues from its newest checkpoint. The next start of the
 engine cancels all unfinished tasks and audits the recovery, also if it was interrupted in between. Damage is not
@@ -7,22 +7,20 @@ recovered: a state, store or log that does not verify is refused here as well.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import NamedTuple
 
+from sealyard.audit.checkpoint import parse_note
 from sealyard.audit.log import AuditLog
-from sealyard.audit.reader import AuditReader
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
 from sealyard.engine.audit.history import find_gap
 from sealyard.engine.open_engine import open_engine
-from sealyard.engine.state.open_state import require_files
+from sealyard.engine.state.open_state import acquire_lease
+from sealyard.engine.state.recoverable_state import RecoverableState, require_note
 from sealyard.engine.state.tables import INDEXES, TASKS
-from sealyard.engine.workspace import load_metadata
-from sealyard.fs.workspace_lock import WorkspaceLock
+from sealyard.engine.workspace import load_metadata, lock_workspace
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.model.errors import AuditVerificationError, ConflictError
 from sealyard.model.hints import Hint, HintCode
@@ -45,20 +43,14 @@ _ANCHOR_PROBLEMS = {
 }
 
 
-class _Files(NamedTuple):
-    store: TinyDocumentStore
-    audit: AuditLog
-    gap: AuditVerificationError | None
-
-
 async def plan_recovery(paths: WorkspacePaths, key_holder: KeyHolder) -> RecoveryPlan:
     """Find out why the engine of the workspace refuses to start.
 
     Raises :class:`WorkspaceLockedError` if another process has the workspace open, and the error that shows that the
     worker state, the store or the audit log is damaged.
     """
-    with _locked(paths):
-        return await _plan(paths, key_holder)
+    async with _open_state(paths, key_holder) as state:
+        return await _create_plan(state, key_holder)
 
 
 async def recover_workspace(paths: WorkspacePaths, key_holder: KeyHolder, *, adopt: bool) -> RecoveryPlan:
@@ -68,12 +60,10 @@ async def recover_workspace(paths: WorkspacePaths, key_holder: KeyHolder, *, ado
     freshness anchor. Raises :class:`ConflictError` if nothing is wrong, or if ``adopt`` does not fit, and the errors of
     :func:`plan_recovery`.
     """
-    with _locked(paths):
-        plan = await _plan(paths, key_holder)
+    async with _open_state(paths, key_holder) as state:
+        plan = await _create_plan(state, key_holder)
         require_recoverable(plan, adopt=adopt)
-        note = await run_uncancellable(AuditReader(paths.audit).last_note)
-        assert note is not None
-        await key_holder.recover_state(note, adopt=adopt)
+        await key_holder.recover_state(state.note, generation=state.generation, adopt=adopt)
     # The engine cancels the unfinished tasks and audits the recovery when it starts.
     engine = await open_engine(paths, purpose=PURPOSE, key_holder=key_holder, work=False)
     await engine.close()
@@ -95,77 +85,95 @@ def require_recoverable(plan: RecoveryPlan, *, adopt: bool) -> None:
         raise ConflictError("The workspace has an anchor. Nothing was changed.", "Recover it without adopting it.")
 
 
-@contextmanager
-def _locked(paths: WorkspacePaths) -> Iterator[None]:
-    lock = WorkspaceLock.acquire(paths.lock, PURPOSE)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-async def _plan(paths: WorkspacePaths, key_holder: KeyHolder) -> RecoveryPlan:
+@asynccontextmanager
+async def _open_state(paths: WorkspacePaths, key_holder: KeyHolder) -> AsyncIterator[RecoverableState]:
+    """Lock the workspace for the block, and verify store and log. Raises the errors of :func:`plan_recovery`."""
     metadata = load_metadata(paths)
-    require_files(metadata)
+    async with AsyncExitStack() as resources:
+        opening = await acquire_lease(metadata)
+        if opening is not None:
+            resources.push_async_callback(run_uncancellable, opening.cancel)
+        lock = await lock_workspace(paths, PURPOSE, has_lease=opening is not None)
+        resources.callback(lock.release)
+        credentials, recorded = await _load_credentials(metadata.id, key_holder)
+        if opening is None:
+            yield await resources.enter_async_context(_open_files(paths, credentials, recorded))
+            return
+        from sealyard.engine.state.recover_postgres import open_recoverable
+
+        yield await resources.enter_async_context(open_recoverable(opening, credentials, recorded))
+
+
+@asynccontextmanager
+async def _open_files(
+    paths: WorkspacePaths, credentials: StoreCredentials, recorded: StoreGeneration | None
+) -> AsyncIterator[RecoverableState]:
+    opening = await run_uncancellable(partial(StoreOpening.start, paths.store))
+    store = await run_uncancellable(partial(TinyDocumentStore.open, opening, INDEXES, credentials, recorded))
+    try:
+        yield await run_uncancellable(partial(_load_files, paths, store))
+    finally:
+        await run_uncancellable(store.close)
+
+
+async def _load_credentials(
+    workspace_id: str, key_holder: KeyHolder
+) -> tuple[StoreCredentials, StoreGeneration | None]:
+    """Return the credentials of the store, and the generation that the worker state has recorded."""
     report = await key_holder.inspect_state()
     keys = await key_holder.get_engine_keys()
-    credentials = StoreCredentials(keys.store_key, metadata.id)
-    files = await run_uncancellable(partial(_open_files, paths, credentials, report.store_generation))
-    try:
-        return await asyncio.to_thread(_create_plan, files, report)
-    finally:
-        await run_uncancellable(files.store.close)
+    return StoreCredentials(keys.store_key, workspace_id), report.store_generation
 
 
-def _open_files(paths: WorkspacePaths, credentials: StoreCredentials, generation: StoreGeneration | None) -> _Files:
-    """Verify and open store and log. Like each start, complete the log from the store if they have the same history.
+def _load_files(paths: WorkspacePaths, store: TinyDocumentStore) -> RecoverableState:
+    """Verify the log. Like each start, complete it from the store if they have the same history.
 
-    ``generation``: the generation of the store that the worker state has recorded.
-
-    Raises the error if one is damaged, or :class:`AuditVerificationError` if the log has no checkpoint.
+    Raises the error if the log is damaged, or :class:`AuditVerificationError` if it has no checkpoint.
     """
-    store = TinyDocumentStore.open(StoreOpening.start(paths.store), INDEXES, credentials, generation)
-    try:
-        return _open_audit_log(paths, store)
-    except BaseException:
-        store.close()
-        raise
-
-
-def _open_audit_log(paths: WorkspacePaths, store: TinyDocumentStore) -> _Files:
     audit = AuditLog.open(paths.audit)
-    audit.require_checkpoints()
-    if audit.last_note() is None:
-        raise AuditVerificationError(
-            "The audit log of the workspace was removed.", "Restore the whole workspace from one backup."
-        )
+    note = require_note(audit)
     gap = find_gap(store, audit, audit.size)
     if gap is None:
         migrate_pending_entries(store, audit)
-    return _Files(store, audit, gap)
-
-
-def _create_plan(files: _Files, report: StateReport) -> RecoveryPlan:
-    checkpoint = files.audit.last_checkpoint()
-    assert checkpoint is not None
-    statuses = [TaskStatus(document["status"]) for _, document in files.store.all(TASKS.name)]
-    return RecoveryPlan(
-        worker_state=report,
-        audit_entries=files.audit.size,
-        audit_size=checkpoint.size,
-        audit_root=checkpoint.root,
-        unsigned_entries=files.audit.size - checkpoint.size,
-        unfinished_tasks=sum(not status.is_final for status in statuses),
-        problems=tuple(_find_problems(files, report)),
+    assert store.generation is not None
+    return RecoverableState(
+        store.generation,
+        tuple(TaskStatus(document["status"]) for _, document in store.all(TASKS.name)),
+        audit,
+        note,
+        () if gap is None else (gap.message,),
     )
 
 
-def _find_problems(files: _Files, report: StateReport) -> Iterator[str]:
+async def _create_plan(state: RecoverableState, key_holder: KeyHolder) -> RecoveryPlan:
+    checkpoint, _ = parse_note(state.note)
+    report = await key_holder.inspect_state(checkpoint.size)
+    size = state.audit.size
+    recorded = report.store_generation
+    return RecoveryPlan(
+        worker_state=report,
+        generation=state.generation.number,
+        lost_generations=0 if recorded is None else max(0, recorded.number - state.generation.number),
+        audit_entries=size,
+        audit_size=checkpoint.size,
+        audit_root=checkpoint.root,
+        unsigned_entries=size - checkpoint.size,
+        lost_entries=max(0, _find_signed_size(report) - size),
+        unfinished_tasks=sum(not status.is_final for status in state.task_statuses),
+        problems=tuple(_find_problems(state, report)),
+    )
+
+
+def _find_signed_size(report: StateReport) -> int:
+    """Return the size of the last signed checkpoint that the worker state or its anchor knows."""
+    return max(report.state.audit_size, 0 if report.anchor is None else report.anchor.audit_size)
+
+
+def _find_problems(state: RecoverableState, report: StateReport) -> Iterator[str]:
     if report.problem is not None:
         yield _ANCHOR_PROBLEMS[report.problem]
-    if files.gap is not None:
-        yield files.gap.message
+    yield from state.problems
     try:
-        files.audit.require_signed(report.state.audit_size, report.state.audit_root)
+        state.audit.require_signed(report.state.audit_size, report.state.audit_root)
     except AuditVerificationError as error:
         yield error.message

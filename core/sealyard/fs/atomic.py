@@ -21,6 +21,7 @@ _NO_LINKS_ERRNOS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 _TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{16}\.tmp")
 _STALE_SECONDS = 60.0
+_WRITE_CHUNK_SIZE = 1 << 20
 
 # Python on macOS does not provide fdatasync.
 _datasync = getattr(os, "fdatasync", os.fsync)
@@ -170,6 +171,22 @@ def sync_folder(folder: Path) -> None:
 def open_empty_file(path: Path) -> int:
     """Create an empty file (mode 0600) and open it for reading and appending. Truncates an existing file."""
     return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
+
+
+def write_synced(path: Path, parts: Iterable[bytes]) -> None:
+    """Create or truncate a file (mode 0600), write ``parts``, and sync it. Its name is durable after sync_folder."""
+    fd = open_empty_file(path)
+    try:
+        buffer = bytearray()
+        for part in parts:
+            buffer += part
+            if len(buffer) >= _WRITE_CHUNK_SIZE:
+                write_all(fd, bytes(buffer))
+                buffer.clear()
+        write_all(fd, bytes(buffer))
+        sync(fd)
+    finally:
+        os.close(fd)
 
 
 def remove_quietly(path: Path) -> None:

@@ -115,12 +115,17 @@ class HolderChannel:
             lambda number: RecordStoreGeneration(request_id=number, generation=generation),
         )
 
-    def inspect_state(self) -> Future[StateReport | None]:
-        return self._request(self._report_futures, lambda number: InspectState(request_id=number))
-
-    def recover_state(self, note: str, *, adopt: bool) -> Future[StateReport | None]:
+    def inspect_state(self, audit_size: int) -> Future[StateReport | None]:
         return self._request(
-            self._report_futures, lambda number: RecoverState(request_id=number, note=note, adopt=adopt)
+            self._report_futures, lambda number: InspectState(request_id=number, audit_size=audit_size)
+        )
+
+    def recover_state(
+        self, note: str, generation: StoreGeneration | None, *, adopt: bool
+    ) -> Future[StateReport | None]:
+        return self._request(
+            self._report_futures,
+            lambda number: RecoverState(request_id=number, note=note, generation=generation, adopt=adopt),
         )
 
     def _request(self, futures: dict[int, Future[T]], create: Callable[[int], Any]) -> Future[T]:

@@ -153,25 +153,25 @@ class KeyHolder:
             future.add_done_callback(_discard_worker)
             raise
 
-    async def inspect_state(self) -> StateReport:
+    async def inspect_state(self, audit_size: int = 0) -> StateReport:
         """Compare the worker state with its freshness anchor. No worker must be running.
 
-        Raises :class:`WorkerStateError` if the state is damaged, and the errors of :meth:`wait_until_open`.
+        ``audit_size``: size of the checkpoint of the audit log after which intents are counted. Raises
+        :class:`WorkerStateError` if the state is damaged, and the errors of :meth:`wait_until_open`.
         """
         await self._wait_until_open(self._channel)
-        report = await asyncio.wrap_future(self._channel.inspect_state())
+        report = await asyncio.wrap_future(self._channel.inspect_state(audit_size))
         assert report is not None
         return report
 
-    async def recover_state(self, note: str, *, adopt: bool) -> StateReport:
+    async def recover_state(self, note: str, *, generation: StoreGeneration | None = None, adopt: bool) -> StateReport:
         """Start a new epoch of the worker state, and write its anchor. No worker must be running.
 
-        ``note``: the newest checkpoint of the audit log, from which it continues. ``adopt``: whether to accept a state
-        without a valid anchor. Raises :class:`ConflictError` if it has none, :class:`AuditVerificationError` if the
-        audit key did not sign ``note``, and :class:`PermissionDeniedError` unless the key holder was started with
-        ``may_recover``.
+        See :class:`~sealyard.model.key_holder_messages.RecoverState` for the parameters. Raises :class:`ConflictError`
+        if the state has no valid anchor, :class:`AuditVerificationError` if the audit key did not sign ``note``, and
+        :class:`PermissionDeniedError` unless the key holder was started with ``may_recover``.
         """
-        report = await asyncio.wrap_future(self._channel.recover_state(note, adopt=adopt))
+        report = await asyncio.wrap_future(self._channel.recover_state(note, generation, adopt=adopt))
         assert report is not None
         return report
 

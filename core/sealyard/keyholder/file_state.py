@@ -33,6 +33,8 @@ from sealyard.keyholder.state_records import (
     RecordChain,
     StateRecord,
     StoreRecord,
+    count_intents_after,
+    decode_record,
     parse_records,
 )
 from sealyard.keys.master_key import OpenedKeyStore
@@ -159,6 +161,11 @@ class FileWorkerState:
             line = next(islice(file, number - 1, None), None)
         return None if line is None else line[:MAC_DIGITS].decode()
 
+    def count_intents_after(self, audit_size: int) -> int:
+        """Return the number of intents that were recorded after the last checkpoint of at most this size."""
+        with self._path.open("rb") as file:
+            return count_intents_after((decode_record(line) for line in file), audit_size)
+
     def record_intents(self, intents: Sequence[Intent]) -> list[SealyardError | None]:
         results: list[SealyardError | None] = []
         accepted: dict[str, Intent] = {}
@@ -201,7 +208,7 @@ class FileWorkerState:
         self._append([AnchorRecord(location=location, initial=initial)])
 
     def start_epoch(self, workspace_id: str, recovery: RecoveryDetails, key_store: OpenedKeyStore) -> None:
-        """Start a new epoch, in which the audit log continues from the checkpoint in ``recovery``.
+        """Start a new epoch, in which audit log and store continue from the checkpoint and generation in ``recovery``.
 
         The intents of the old epoch stay in force.
         """
@@ -270,6 +277,7 @@ class FileWorkerState:
                 if recovery is not None:
                     continued = SignedCheckpoint(size=recovery.audit_size, root=recovery.audit_root)
                     self._checkpoint = continued if continued.size else None
+                    self._store_generation = recovery.generation or self._store_generation
                     self._unaudited.append(StateEvent(record=number, recovery=recovery))
             case AnchorRecord(location=location, initial=initial):
                 self._anchor_location = location

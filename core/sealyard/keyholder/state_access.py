@@ -26,6 +26,7 @@ from sealyard.model.key_holder_messages import (
     RecoveryDetails,
     StatePosition,
     StateReport,
+    StoreGeneration,
 )
 from sealyard.model.workspace import WorkspacePaths
 
@@ -56,38 +57,45 @@ class WorkerStateAccess:
             state.close()
             raise
 
-    def inspect(self) -> StateReport:
-        """Compare the state with its anchor. Raises the error if the state or the anchor cannot be read."""
-        with self._open_unchecked() as state:
-            return self._report(state, self._select_store(state))
+    def inspect(self, audit_size: int = 0) -> StateReport:
+        """Compare the state with its anchor, and count the intents after the checkpoint of this size.
 
-    def recover(self, note: str, *, adopt: bool) -> StateReport:
+        Raises the error if the state or the anchor cannot be read.
+        """
+        with self._open_unchecked() as state:
+            return self._report(state, self._select_store(state), audit_size)
+
+    def recover(self, note: str, generation: StoreGeneration | None, *, adopt: bool) -> StateReport:
         """Start a new epoch, in which the audit log continues from the checkpoint ``note``, and write its anchor.
 
-        ``adopt``: whether the state may be one without a valid anchor. A crash at any step leaves a state that can be
-        opened, or recovered again.
+        ``generation``: the generation from which the store continues; None for the recorded one. ``adopt``: whether the
+        state may be one without a valid anchor. A crash at any step leaves a state that can be opened, or recovered
+        again.
 
         Raises :class:`AnchorError` if the state has no valid anchor and ``adopt`` is not set, and
         :class:`AuditVerificationError` if the audit key of the workspace did not sign ``note``.
         """
         with self._open_unchecked() as state:
             store = self._select_store(state)
-            report = self._report(state, store)
-            _require_adopted(report, adopt)
             checkpoint = self._verify_note(note)
+            report = self._report(state, store, checkpoint.size)
+            _require_adopted(report, adopt)
             recovery = RecoveryDetails(
                 problem=report.problem,
                 state=report.state,
                 anchor=report.anchor,
                 audit_size=checkpoint.size,
                 audit_root=checkpoint.root,
+                generation=generation,
+                old_generation=report.store_generation,
+                newer_intents=report.newer_intents,
             )
             state.start_epoch(self._location.workspace_id, recovery, self._key_store)
             if store is not None:
                 if state.anchor_location != store.location:
                     state.record_anchor(store.location)
                 store.save(self._codec.encode(create_anchor(state, self._codec)))
-            return self._report(state, store)
+            return self._report(state, store, checkpoint.size)
 
     def _create_places(self) -> AnchorPlaces:
         return AnchorPlaces(self._location, self._key_store, os.environ)
@@ -111,13 +119,14 @@ class WorkerStateAccess:
         recorded_store = places.select(recorded)
         return recorded_store if recorded_store.load() is not None else places.select(None)
 
-    def _report(self, state: FileWorkerState, store: AnchorStore | None) -> StateReport:
+    def _report(self, state: FileWorkerState, store: AnchorStore | None, audit_size: int) -> StateReport:
         anchor, problem = self._check(state, store)
         if problem is None and not state.has_epoch(self._key_store):
             problem = AnchorProblem.EPOCH
         return StateReport(
             state=state.position,
             store_generation=state.store_generation,
+            newer_intents=state.count_intents_after(audit_size),
             anchor=None if anchor is None else _to_position(anchor),
             location=NO_ANCHOR if store is None else store.location,
             problem=problem,

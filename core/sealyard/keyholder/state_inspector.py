@@ -31,7 +31,7 @@ class StateInspector:
 
     def _respond(self, request: InspectState | RecoverState) -> StateReport:
         if isinstance(request, InspectState):
-            return self._access.inspect()
+            return self._access.inspect(request.audit_size)
         if not self._may_recover:
             raise PermissionDeniedError("This key holder was not started for a recovery.", "Start one for it.")
-        return self._access.recover(request.note, adopt=request.adopt)
+        return self._access.recover(request.note, request.generation, adopt=request.adopt)

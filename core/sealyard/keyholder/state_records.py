@@ -8,7 +8,7 @@ moved, except that lines at the end can be removed.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -163,6 +163,25 @@ def parse_records(content: bytes, chain: RecordChain) -> ParsedRecords:
     if (record := chain.verify(tail)) is not None:
         return ParsedRecords([*records, record], chain, len(content), missing_line_feed=True)
     return ParsedRecords(records, chain, length, missing_line_feed=False)
+
+
+def decode_record(line: bytes) -> StateRecord:
+    """Return the record of a line that was verified before."""
+    return _decoder.decode(line[MAC_DIGITS + 1 :])
+
+
+def count_intents_after(records: Iterable[StateRecord], audit_size: int) -> int:
+    """Return the number of intents after the last signed checkpoint of the audit log of at most this size."""
+    count = 0
+    for record in records:
+        match record:
+            case CheckpointRecord(size=size) if size <= audit_size:
+                count = 0
+            case EpochRecord(recovery=RecoveryDetails(audit_size=size)) if size <= audit_size:
+                count = 0
+            case IntentRecord():
+                count += 1
+    return count
 
 
 def _verify_lines(lines: list[bytes], chain: RecordChain) -> Iterator[StateRecord]:

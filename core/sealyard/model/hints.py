@@ -37,6 +37,7 @@ class HintCode(StrEnum):
     ENABLE_TLS = "enable-tls"
     ENROLL_OTP = "enroll-otp"
     ENTER_OTP = "enter-otp"
+    FINISH_MOVE = "finish-move"
     GIVE_REASON = "give-reason"
     LIST_DEVICES = "list-devices"
     LIST_FAILED_DELIVERIES = "list-failed-deliveries"
@@ -52,6 +53,7 @@ class HintCode(StrEnum):
     LOG_IN = "log-in"
     RECOVER_WORKSPACE = "recover-workspace"
     RENEW_LINK = "renew-link"
+    REPAIR_NAMES = "repair-names"
     RESET_OTP = "reset-otp"
     SELECT_WORKSPACE = "select-workspace"
     SHOW_SIGNATURE = "show-signature"
@@ -91,6 +93,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.ENABLE_TLS: "Set a certificate and its key, or state that a reverse proxy terminates TLS.",
     HintCode.ENROLL_OTP: "Enroll an authenticator first.",
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",
+    HintCode.FINISH_MOVE: "Repeat the move to finish it.",
     HintCode.GIVE_REASON: "Enter a reason.",
     HintCode.LIST_DEVICES: "Check the list of device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "Check the list of failed deliveries.",
@@ -106,6 +109,9 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.LOG_IN: "Log in to {server}, or set SEALYARD_TOKEN.",
     HintCode.RECOVER_WORKSPACE: "Put back the newest copy of the whole workspace, or recover it with this one.",
     HintCode.RENEW_LINK: "Renew the link of task {task_id}.",
+    HintCode.REPAIR_NAMES: (
+        "A repair replaces it in names that no digest covers. Audit entries and contents of tasks cannot be changed."
+    ),
     HintCode.RESET_OTP: "Wait, or ask an administrator to reset it.",
     HintCode.SELECT_WORKSPACE: "Create a workspace, choose one, or log in to a server.",
     HintCode.SHOW_SIGNATURE: "Read the signature from task {task_id}.",

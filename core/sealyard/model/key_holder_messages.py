@@ -119,20 +119,26 @@ class ReleaseWorkerState(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class InspectState(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Compares the worker state with its freshness anchor. The answer is :class:`StateInspected`."""
+    """Compares the worker state with its freshness anchor. The answer is :class:`StateInspected`.
+
+    ``audit_size``: size of the checkpoint after which :attr:`StateReport.newer_intents` are counted.
+    """
 
     request_id: int
+    audit_size: int = 0
 
 
 class RecoverState(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Starts a new epoch of the worker state, and writes its freshness anchor. The answer is :class:`StateInspected`.
 
-    ``note``: the newest checkpoint of the audit log, from which it continues. ``adopt``: whether to accept a state
-    without a valid anchor.
+    ``note``: the newest checkpoint of the audit log, from which it continues. ``generation``: the generation of the
+    store, from which it continues; None if it is the recorded one. ``adopt``: whether to accept a state without a valid
+    anchor.
     """
 
     request_id: int
     note: str
+    generation: StoreGeneration | None = None
     adopt: bool = False
 
 
@@ -218,11 +224,13 @@ class StatePosition(FrozenStruct, frozen=True, kw_only=True):
 class StateReport(FrozenStruct, frozen=True, kw_only=True):
     """The worker state and its freshness anchor, None if there is no valid one. ``location``: where it is kept.
 
-    ``store_generation``: the recorded generation of the store.
+    ``store_generation``: the recorded generation of the store. ``newer_intents``: number of intents that were recorded
+    after the checkpoint of the audit log that the request names.
     """
 
     state: StatePosition
     store_generation: StoreGeneration | None
+    newer_intents: int
     anchor: StatePosition | None
     location: str
     problem: AnchorProblem | None
@@ -268,13 +276,20 @@ class OpenKeys(SecretStruct, frozen=True, kw_only=True, tag=True):
 
 
 class RecoveryDetails(FrozenStruct, frozen=True, kw_only=True):
-    """A recovery: the old position in the worker state, its anchor, and the checkpoint from which the log continues."""
+    """A recovery: the old position in the worker state, its anchor, and the checkpoint from which the log continues.
+
+    ``generation``: the generation from which the store continues. ``old_generation``: the one that was recorded before.
+    ``newer_intents``: number of intents that were recorded after the checkpoint; they stay in force.
+    """
 
     problem: AnchorProblem | None
     state: StatePosition
     anchor: StatePosition | None
     audit_size: int
     audit_root: str
+    generation: StoreGeneration | None = None
+    old_generation: StoreGeneration | None = None
+    newer_intents: int = 0
 
 
 class StateEvent(FrozenStruct, frozen=True, kw_only=True):

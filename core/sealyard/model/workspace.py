@@ -45,6 +45,8 @@ class WorkspacePaths:
         self.root = root
         self.file = root / "workspace.json"
         self.lock = root / "lock"
+        self.move = root / "move.json"
+        self.moved = root / "moved"
         self.clock = root / "clock.json"
         self.store = root / "store"
         self.audit = root / "audit"

@@ -12,7 +12,7 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
+from litestar.types import ASGIApp, ControllerRouterHandler, ExceptionHandlersMap, Receive, Scope, Send
 
 from sealyard.model.errors import SealyardError
 from sealyard.server.api.routes.access import AccessController, PolicyController
@@ -42,7 +42,7 @@ from sealyard.server.auth.tenants import TenantRegistry
 from sealyard.server.http.head import HeadMiddleware
 from sealyard.server.http.json_bodies import ApiRequest
 from sealyard.server.http.problems import handle_error, handle_http_exception, handle_unexpected
-from sealyard.server.observability.health import HealthController
+from sealyard.server.observability.health import HealthController, StandbyStatus
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
 """Maximum size of a request body that contains no files."""
@@ -106,12 +106,15 @@ def build_app(
     *,
     public_url: str = "",
     extra_handlers: Sequence[HTTPRouteHandler] = (),
+    standby_status: StandbyStatus | None = None,
+    exception_handlers: ExceptionHandlersMap | None = None,
 ) -> Litestar:
     """Build the Litestar application for the given tenants.
 
     ``issuers``: OpenID Connect issuers whose tokens ``authenticator`` accepts. ``public_url``: base URL of links to the
     API; if empty, the base URL of the current request is used. ``extra_handlers``: handlers of additional routes, which
-    require no authentication.
+    require no authentication. ``standby_status``: status of a server that may be a standby; None if it is the only
+    server of its workspaces. ``exception_handlers``: additional handlers, which take precedence.
     """
     app = Litestar(
         route_handlers=[*api_routes(), *HANDLERS, *extra_handlers],
@@ -119,6 +122,7 @@ def build_app(
             SealyardError: handle_error,
             HTTPException: handle_http_exception,
             Exception: handle_unexpected,
+            **(exception_handlers or {}),
         },
         # Litestar's own API pages would load scripts from other hosts.
         openapi_config=None,
@@ -130,6 +134,7 @@ def build_app(
                 "authenticator": authenticator,
                 "issuers": issuers or IssuerRegistry(()),
                 "public_url": public_url.rstrip("/"),
+                "standby_status": standby_status,
             },
             deep_copy=False,
         ),

@@ -62,6 +62,7 @@ class LocalSocketServer:
         tenant, app = app_for_tenant or (engine_handle.engine.metadata.name, _build_app(engine_handle))
         self._listener = local_listener(app, tenant)
         self._serve_task: asyncio.Task[None] | None = None
+        self._socket_inode = 0
         self._send_tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -75,6 +76,7 @@ class LocalSocketServer:
         senders = (self._webhook_sender, self._notification_sender)
         self._send_tasks = [self._start_task(sender.run()) for sender in senders]
         sock = await asyncio.to_thread(bind_socket, self._engine_handle.folder, self._os_group)
+        self._socket_inode = (self._engine_handle.folder / SOCKET).lstat().st_ino
         self._serve_task = self._start_task(self._listener.serve([sock]))
 
     async def stop(self) -> None:
@@ -84,7 +86,7 @@ class LocalSocketServer:
         """
         if self._serve_task is not None:
             with contextlib.suppress(OSError):
-                (self._engine_handle.folder / SOCKET).unlink()
+                _remove_socket(self._engine_handle.folder / SOCKET, self._socket_inode)
             self._listener.stop()
             await asyncio.gather(self._serve_task, return_exceptions=True)
         for send_task in self._send_tasks:
@@ -140,6 +142,12 @@ def bind_socket(folder: Path, os_group: str = "") -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _remove_socket(path: Path, inode: int) -> None:
+    """Remove the socket, unless a server that has taken over the workspace has replaced it."""
+    if path.lstat().st_ino == inode:
+        path.unlink()
 
 
 def _remove_stale_socket(path: Path) -> None:

@@ -9,24 +9,10 @@ from collections.abc import Mapping
 from litestar.types import ASGIApp
 
 from sealyard.client.engine_handle import EngineHandle
-from sealyard.model.errors import SealyardError, StorageError
-from sealyard.server.app import build_app
-from sealyard.server.auth.authentication import Authenticator
-from sealyard.server.auth.issuers import IssuerRegistry
-from sealyard.server.auth.rate_limit import TokenBucketLimiter
+from sealyard.model.errors import StorageError
 from sealyard.server.auth.tenants import TenantRegistry
-from sealyard.server.http.listeners import (
-    UvicornListener,
-    bind,
-    network_listener,
-    parse_address,
-    require_tls_or_loopback,
-)
-from sealyard.server.http.request_log import RequestLogMiddleware
-from sealyard.server.http.tls import TlsCertificate
+from sealyard.server.frontend import Frontend
 from sealyard.server.local_socket import LocalSocketServer
-from sealyard.server.observability.logging import log_request
-from sealyard.server.observability.metrics import Metrics, metrics_handler
 from sealyard.server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -39,11 +25,9 @@ class Server:
         self._settings = settings
         self._engines = engines
         self.tenants = TenantRegistry(engines)
-        self.address = ""
-        self._certificate: TlsCertificate | None = None
-        self._listener: UvicornListener | None = None
-        self._local_servers: list[LocalSocketServer] = []
+        self._frontend: Frontend | None = None
         self._serve_tasks: list[asyncio.Task[None]] = []
+        self._local_servers: list[LocalSocketServer] = []
 
     @classmethod
     async def open(cls, settings: ServerSettings, engines: Mapping[str, EngineHandle]) -> Server:
@@ -55,9 +39,7 @@ class Server:
         """
         server = cls(settings, engines)
         try:
-            host, port = parse_address(settings.listen)
-            require_tls_or_loopback(host, tls=settings.tls, behind_proxy=settings.behind_proxy)
-            await server._listen(host, port)
+            await server._listen()
         except BaseException:
             await server._close()
             raise
@@ -72,17 +54,14 @@ class Server:
         for task in done:
             await task
 
+    @property
+    def address(self) -> str:
+        return self._frontend.address if self._frontend is not None else ""
+
     def reload_certificate(self) -> None:
         """Reload the certificate for new connections. If it is invalid, logs an error and keeps the old certificate."""
-        if self._certificate is None:
-            log.info("no certificate to reload")
-            return
-        try:
-            self._certificate.reload()
-        except SealyardError as error:
-            log.error("certificate not reloaded, the previous one stays in use: %s", error)
-            return
-        log.info("certificate reloaded")
+        if self._frontend is not None:
+            self._frontend.reload_certificate()
 
     async def stop(self, force: asyncio.Event | None = None) -> None:
         """Stop the server.
@@ -112,42 +91,21 @@ class Server:
         )
 
     def _abort(self) -> None:
-        for listener in (self._listener, *self._local_servers):
+        for listener in (self._frontend, *self._local_servers):
             if listener is not None:
                 listener.abort()
 
     async def _close(self) -> None:
         for engine_handle in self._engines.values():
             await engine_handle.drain(0)
-        if self._listener is not None:
-            self._listener.stop()
-        await asyncio.gather(
-            *self._serve_tasks, *(local_server.stop() for local_server in self._local_servers), return_exceptions=True
-        )
+        listeners = (self._frontend, *self._local_servers)
+        await asyncio.gather(*(listener.stop() for listener in listeners if listener is not None))
         await asyncio.gather(*(engine_handle.close() for engine_handle in self._engines.values()))
 
-    async def _listen(self, host: str, port: int) -> None:
-        settings = self._settings
-        issuers = IssuerRegistry(settings.issuers, self._engines)
-        limiter = TokenBucketLimiter(settings.requests_per_minute)
-        authenticator = Authenticator(
-            self.tenants, limiter, issuers.verify if settings.issuers else None, settings.max_upload_bytes
-        )
-        metrics = Metrics()
-        scrape = metrics_handler(metrics, self.tenants, public=settings.public_metrics)
-        routes = build_app(
-            self.tenants, authenticator, issuers, public_url=settings.public_url, extra_handlers=[scrape]
-        )
-        app = RequestLogMiddleware(routes, metrics.observe, log_request)
-        if settings.tls_certificate or settings.tls_key:
-            self._certificate = TlsCertificate(settings.tls_certificate, settings.tls_key)
-        proxies = settings.trusted_proxies if settings.behind_proxy else ""
-        self._listener = network_listener(app, certificate=self._certificate, proxies=proxies)
-        sock = bind(host, port)
-        self._serve_tasks.append(asyncio.create_task(self._listener.serve([sock])))
-        port = sock.getsockname()[1]
-        url_host = f"[{host}]" if ":" in host else host
-        self.address = f"{'https' if settings.tls else 'http'}://{url_host}:{port}"
+    async def _listen(self) -> None:
+        self._frontend = Frontend(self._settings, self.tenants)
+        app = self._frontend.with_request_log(self._frontend.routes)
+        self._serve_tasks.append(self._frontend.listen(app))
         for tenant, engine_handle in self._engines.items():
             await self._start_local_socket(tenant, engine_handle, app)
 

@@ -64,6 +64,32 @@ class OidcSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_field
     ] = msgspec.field(default_factory=dict)
 
 
+class ClusterSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """Settings of a server that serves its workspace together with others; unused if all are the defaults."""
+
+    url: Annotated[
+        str, Meta(description='URL of the internal listener for the other servers: "https://seal1.internal:8751".')
+    ] = ""
+    listen: Annotated[str, Meta(description="Address and port of the internal listener, for the other servers.")] = ""
+    certificate: Annotated[
+        str, Meta(description="PEM file with the certificate with which this server authenticates to the others.")
+    ] = ""
+    key: Annotated[str, Meta(description="PEM file with the private key of the certificate.")] = ""
+    ca: Annotated[
+        str,
+        Meta(description="PEM file with the authority that issues the certificates of these servers, and no others."),
+    ] = ""
+    lease_seconds: Annotated[
+        float,
+        Meta(ge=3, le=120, description="Time after which another server takes over from one that does not respond."),
+    ] = 8.0
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the section is used."""
+        return self != ClusterSettings()
+
+
 class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
     """All settings of a server, with their defaults. The field names are the keys of the settings file."""
 
@@ -130,6 +156,11 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
         OidcSettings | tuple[OidcSettings, ...],
         Meta(description="OpenID Connect issuer of access tokens. Several: one table [[oidc]] for each."),
     ] = OidcSettings()
+
+    cluster: Annotated[
+        ClusterSettings,
+        Meta(description="Several servers for one workspace in a database. If missing, this server is the only one."),
+    ] = ClusterSettings()
 
     @property
     def issuers(self) -> tuple[OidcSettings, ...]:

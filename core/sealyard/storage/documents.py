@@ -11,7 +11,6 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
-from sealyard.model.base import FrozenStruct
 from sealyard.model.cluster import HeldLease
 from sealyard.model.errors import ConcurrentWriterError, StorageError
 from sealyard.model.health import CommitTimes
@@ -20,47 +19,18 @@ from sealyard.storage.batch import WriteBatch, iter_changes
 from sealyard.storage.frame_chain import StoreCredentials
 from sealyard.storage.group_commit import GroupCommitter
 from sealyard.storage.in_memory import InMemoryTables
-from sealyard.storage.index import Key, encode_cursor
-from sealyard.storage.journal_protocol import Journal
+from sealyard.storage.index import encode_cursor
+from sealyard.storage.journal_protocol import Journal, Tables
 from sealyard.storage.opening import StoreOpening
+from sealyard.storage.pages import Page, RawPage
 from sealyard.storage.pending_log import PendingRecords
-from sealyard.storage.reader import StoreReader
+from sealyard.storage.reader import StoreReader, StoreSource
 from sealyard.storage.tinydb_tables import StringIdDatabase, TableView
 
 __all__ = ["DocumentStore", "Page", "RawPage", "TinyDocumentStore", "WriteBatch"]
 
 Indexes = Mapping[str, tuple[str, ...]]
 """By table name: the fields by which documents can be filtered; ``a.b`` is the field ``b`` inside ``a``."""
-
-
-class Page(FrozenStruct, frozen=True, kw_only=True):
-    """One page of a list.
-
-    ``next`` is the cursor of the following page; None on the last page. ``total`` is the number of documents that match
-    the filters, on all pages.
-    """
-
-    documents: tuple[tuple[str, dict[str, Any]], ...]
-    next: str | None
-    total: int
-
-
-class RawPage(FrozenStruct, frozen=True, kw_only=True):
-    """One page of a list with documents that are still encoded, for callers that decode only some of them.
-
-    ``more`` is whether more pages follow.
-    """
-
-    keys: tuple[Key, ...]
-    documents: tuple[bytes, ...]
-    more: bool
-
-    def cursor(self, count: int) -> str | None:
-        """Return the cursor for continuing the list after the first ``count`` documents of this page.
-
-        Returns None if ``count`` is 0 or no documents follow.
-        """
-        return encode_cursor(self.keys[count - 1]) if count and (self.more or count < len(self.keys)) else None
 
 
 class DocumentStore(Protocol):
@@ -152,6 +122,15 @@ class DocumentStore(Protocol):
         ...
 
     @property
+    def tables(self) -> Tables:
+        """All documents, as JSON. The caller must make sure that they do not change meanwhile."""
+        ...
+
+    def recent_events_json(self) -> list[bytes]:
+        """Return the same events as :meth:`recent_events`, still encoded."""
+        ...
+
+    @property
     def generation(self) -> StoreGeneration | None:
         """The current generation, which the worker state must record; None if the store is not open for writing.
 
@@ -217,7 +196,7 @@ class TinyDocumentStore:
         self._memory = InMemoryTables(indexes)
         self._pending_records = PendingRecords()
         self._committer: GroupCommitter | None = None
-        self._reader: StoreReader | None = None
+        self._source: StoreSource | None = None
         self._database = StringIdDatabase(self)
 
     @classmethod
@@ -257,13 +236,25 @@ class TinyDocumentStore:
         :class:`StoreCorruptedError` if a file is damaged, :class:`WorkspaceError` if there is no store or it has a
         newer format, and :class:`StorageError` if the disk cannot be read.
         """
+        return cls.open_source(StoreReader(folder), indexes)
+
+    @classmethod
+    def open_source(cls, source: StoreSource, indexes: Indexes) -> Self:
+        """Like :meth:`open_reader`, for any kind of storage. :meth:`close` closes ``source``.
+
+        Raises the errors of :meth:`StoreSource.load`.
+        """
         store = cls(indexes)
-        reader = store._reader = StoreReader(folder)
-        store._load(reader)
+        store._source = source
+        try:
+            store._load(source)
+        except BaseException:
+            source.close()
+            raise
         return store
 
     @property
-    def tables(self) -> Mapping[str, Mapping[str, bytes]]:
+    def tables(self) -> Tables:
         return self._memory.tables
 
     @property
@@ -333,8 +324,11 @@ class TinyDocumentStore:
             return [msgspec.json.decode(entry) for entry in self._pending_records.audit_from(from_seq)]
 
     def recent_events(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(event) for event in self.recent_events_json()]
+
+    def recent_events_json(self) -> list[bytes]:
         with self._lock:
-            return [msgspec.json.decode(event) for event in self._pending_records.events]
+            return list(self._pending_records.events)
 
     @property
     def generation(self) -> StoreGeneration | None:
@@ -360,15 +354,15 @@ class TinyDocumentStore:
             self._committer.on_fenced(callback)
 
     def refresh(self) -> bool:
-        if self._reader is None:
+        if self._source is None:
             return False
         with self._refresh_lock:
-            return self._refresh(self._reader)
+            return self._refresh(self._source)
 
-    def _refresh(self, reader: StoreReader) -> bool:
-        batches = reader.load_new_batches()
+    def _refresh(self, source: StoreSource) -> bool:
+        batches = source.load_new_batches()
         if batches is None:
-            self._load(reader)
+            self._load(source)
             return True
         with self._lock:
             for batch in batches:
@@ -380,6 +374,8 @@ class TinyDocumentStore:
         if self._committer is not None:
             self._committer.close()
             return
+        if self._source is not None:
+            self._source.close()
         with self._lock:
             # The documents can be large, and cycles of objects may keep a closed store for a long time.
             self._memory = InMemoryTables(self._indexes)
@@ -390,8 +386,8 @@ class TinyDocumentStore:
             raise StorageError("The store is open read-only.", "Open the workspace for writing.")
         return self._committer
 
-    def _load(self, reader: StoreReader) -> None:
-        loaded = reader.load()
+    def _load(self, source: StoreSource) -> None:
+        loaded = source.load()
         self._replace_content(loaded.tables, PendingRecords(loaded.audit, loaded.events))
 
     def _replace_content(self, tables: dict[str, dict[str, bytes]], records: PendingRecords) -> None:

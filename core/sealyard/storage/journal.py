@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +47,6 @@ from sealyard.storage.generation import (
 from sealyard.storage.journal_protocol import Tables
 
 _ANY_FILE = re.compile(r"(?:snapshot|journal)-(\d+)\.log(\.tmp)?")
-_WRITE_CHUNK_SIZE = 1 << 20
 MIN_COMPACTION_SIZE = 16 << 20  # bytes; a smaller journal is not compacted
 _SNAPSHOT_FRAME_SIZE = 64 << 10  # bytes of documents, so that the MACs of many small documents cost little
 
@@ -243,17 +242,33 @@ def lock_journal(fd: int) -> None:
 
 def create_store(folder: Path, credentials: StoreCredentials) -> None:
     """Create an empty store. Raises ``OSError`` if the disk refuses an operation."""
-    chain = FrameChain.begin(credentials, 1, "")
-    write_snapshot(folder, 1, 0, {}, "", chain)
-    os.close(write_journal(folder, 1, encode_journal_header(1, 0, EncodedBatch(), chain)))
-    atomic.rename(temporary_path(folder, 1), snapshot_path(folder, 1))
+    write_generation(folder, credentials, 1, "", {}, EncodedBatch())
+
+
+def write_generation(
+    folder: Path,
+    credentials: StoreCredentials,
+    generation: int,
+    previous_mac: str,
+    tables: Tables,
+    carry_over: EncodedBatch,
+) -> None:
+    """Write a generation that becomes the store of the folder with the last operation.
+
+    ``carry_over``: the audit entries and events that its journal starts with. Raises ``OSError`` if the disk refuses an
+    operation.
+    """
+    chain = FrameChain.begin(credentials, generation, previous_mac)
+    write_snapshot(folder, generation, 0, tables, previous_mac, chain)
+    os.close(write_journal(folder, generation, encode_journal_header(generation, 0, carry_over, chain)))
+    atomic.rename(temporary_path(folder, generation), snapshot_path(folder, generation))
     atomic.sync_folder(folder)
 
 
 def quarantine_torn_tail(folder: Path, journal_fd: int, loaded: LoadedGeneration) -> Path:
     """Move the torn end of the journal to a file of its own, and return its path."""
     path = folder / f"torn-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.bin"
-    _write_synced(path, [loaded.torn_tail])
+    atomic.write_synced(path, [loaded.torn_tail])
     atomic.sync_folder(folder)
     atomic.truncate(journal_fd, loaded.position.offset)
     atomic.sync(journal_fd)
@@ -280,7 +295,7 @@ def write_snapshot(
         journal_seq=journal_seq,
         previous_mac=previous_mac,
     )
-    _write_synced(temporary_path(folder, generation), _encode_snapshot(header, tables, chain))
+    atomic.write_synced(temporary_path(folder, generation), _encode_snapshot(header, tables, chain))
 
 
 def _encode_snapshot(header: Frame, tables: Tables, chain: FrameChain) -> Iterator[bytes]:
@@ -325,21 +340,6 @@ def write_journal(folder: Path, generation: int, content: bytes) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def _write_synced(path: Path, lines: Iterable[bytes]) -> None:
-    fd = atomic.open_empty_file(path)
-    try:
-        buffer = bytearray()
-        for line in lines:
-            buffer += line
-            if len(buffer) >= _WRITE_CHUNK_SIZE:
-                atomic.write_all(fd, bytes(buffer))
-                buffer.clear()
-        atomic.write_all(fd, bytes(buffer))
-        atomic.sync(fd)
-    finally:
-        os.close(fd)
 
 
 def temporary_path(folder: Path, generation: int) -> Path:

@@ -147,6 +147,24 @@ def test_database_that_lost_commits_is_refused(store: TinyDocumentStore, databas
             put(store, identity)
 
 
+def test_term_and_position_that_are_used_again_after_a_restore_do_not_match(
+    open_store: OpenPgStore, database: TestDatabase
+) -> None:
+    open_store().close()
+    older = database.copy()
+    old_engine = open_store()
+    put(old_engine, "a")
+    database.put_back(older)
+    engine = open_store()
+    put(engine, "b")
+    assert journal_of(engine).head[:2] == journal_of(old_engine).head[:2]
+    assert journal_of(engine).head.position == journal_of(old_engine).head.position
+    with pytest.raises(FencedError, match="taken over"):
+        put(old_engine, "c")
+    put(engine, "d")
+    assert database.execute("SELECT id FROM sealyard.document ORDER BY id") == [("b",), ("d",)]
+
+
 @pytest.mark.parametrize("after_commit", [False, True], ids=["not committed", "committed"])
 def test_commit_fails_while_the_database_is_unreachable(
     store: TinyDocumentStore,

@@ -50,6 +50,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ENABLE_TLS: "Set a certificate and its key with the options of `sealyard serve`.",
     HintCode.ENROLL_OTP: "Enroll an authenticator first: run `sealyard otp enroll` in a terminal.",
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",
+    HintCode.FINISH_MOVE: "Run `sealyard workspace move` in a terminal again to finish it.",
     HintCode.GIVE_REASON: "Enter a reason.",
     HintCode.LIST_DEVICES: "{key[app.devices]} Devices lists all device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "List failed deliveries with `sealyard webhook dead-letters` in a terminal.",
@@ -67,6 +68,7 @@ WORDINGS: Mapping[str, str] = {
         "Put back the newest copy of the workspace, or run `sealyard recover` in a terminal to continue with this."
     ),
     HintCode.RENEW_LINK: "Press {key[dashboard.renew]} on the dashboard to renew the link.",
+    HintCode.REPAIR_NAMES: "Run `sealyard workspace move --repair` in a terminal to replace it in names.",
     HintCode.RESET_OTP: "Wait, or ask an administrator to reset it (`sealyard otp reset`).",
     HintCode.SELECT_WORKSPACE: (
         "Create one with `sealyard init`, choose one with the option --profile, or log in with `sealyard login`."

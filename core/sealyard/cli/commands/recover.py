@@ -1,4 +1,4 @@
-"""``sealyard recover``: continue with an older or copied workspace folder."""
+"""``sealyard recover``: continue with an older or copied workspace folder, or an older database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     parser = add_command(
-        commands, "recover", _recover, "Continue with a workspace folder that is an older or another copy"
+        commands, "recover", _recover, "Continue with a folder or database that is an older or another copy"
     )
     parser.add_argument(
         "--adopt", action="store_true", help="accept a copied folder, which has no freshness anchor on this machine"
@@ -77,11 +77,26 @@ def _format_plan(plan: RecoveryPlan) -> Iterator[str]:
             ("worker state", _format_position(state.state)),
             ("freshness anchor", "none" if state.anchor is None else _format_position(state.anchor)),
             ("anchor kept in", state.location),
+            ("store", f"generation {plan.generation}"),
             ("audit log", format_count(plan.audit_entries, "entry", "entries")),
             ("newest checkpoint", f"size {plan.audit_size}, root {plan.audit_root}; {uncovered} after it"),
             ("unfinished tasks", plan.unfinished_tasks),
+            ("lost", _format_losses(plan)),
         )
     )
+
+
+def _format_losses(plan: RecoveryPlan) -> str:
+    """Format what was recorded after the state that the recovery continues, as far as worker state and anchor know."""
+    losses = (
+        (plan.lost_generations, "generation of the store", "generations of the store"),
+        (plan.lost_entries, "signed audit entry", "signed audit entries"),
+    )
+    texts = [format_count(*loss) for loss in losses if loss[0]]
+    if plan.worker_state.newer_intents:
+        intents = format_count(plan.worker_state.newer_intents, "signature")
+        texts.append(f"what belongs to {intents} after the newest checkpoint, unless the audit log has it")
+    return "; ".join(texts) or "nothing that is known"
 
 
 def _format_position(position: StatePosition) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,9 @@ from sealyard.model.safe_text import escape_text
 if TYPE_CHECKING:
     from sealyard.client.config.key_holder import KeyHolder
     from sealyard.client.engine_handle import EngineHandle
+    from sealyard.model.cluster import LeaseSettings
+    from sealyard.server.cluster.server import ClusterServer
+    from sealyard.server.server import Server
     from sealyard.server.settings import ServerSettings
 
 
@@ -67,6 +70,10 @@ async def _serve(ctx: Context) -> int:
     settings = _load_settings(ctx)
     with contextlib.ExitStack() as stack:
         tenants = _load_tenants(ctx, settings)
+        if settings.cluster.enabled:
+            from sealyard.server.cluster.requirements import check_cluster
+
+            check_cluster(settings, tenants, os.environ)
         return await _serve_tenants(ctx, settings, _start_key_holders(tenants, settings.anchors, stack))
 
 
@@ -81,13 +88,7 @@ async def _serve_tenants(ctx: Context, settings: ServerSettings, tenants: Mappin
     stop = stop_event(hang_up=stops_on_hangup)
     # Import the server while the key holders open their key stores.
     import_task = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.server"))
-    engines = await _open_engines(tenants, settings.key_check_minutes * 60)
-    await import_task
-    from sealyard.server.observability.logging import configure_logging
-    from sealyard.server.server import Server
-
-    configure_logging(settings.log_format)
-    server = await Server.open(settings, engines)
+    server = await _start_server(settings, tenants, import_task)
     if not stops_on_hangup:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload_certificate)
     address_file = ctx.args.address_file
@@ -105,6 +106,43 @@ async def _serve_tenants(ctx: Context, settings: ServerSettings, tenants: Mappin
     value = {"address": server.address, "tenants": list(tenants)}
     ctx.out.result(value, ("Stopped. Pending tasks resume at the next start.",))
     return ExitCode.OK
+
+
+async def _start_server(
+    settings: ServerSettings, tenants: Mapping[str, tuple[Path, KeyHolder]], import_task: Awaitable[object]
+) -> Server | ClusterServer:
+    """Open the engines and start a server, or start one of several servers, which opens the engine if it is needed."""
+    if settings.cluster.enabled:
+        await import_task
+        return await _start_cluster_server(settings, tenants)
+    engines = await _open_engines(tenants, settings.key_check_minutes * 60)
+    await import_task
+    from sealyard.server.observability.logging import configure_logging
+    from sealyard.server.server import Server
+
+    configure_logging(settings.log_format)
+    return await Server.open(settings, engines)
+
+
+async def _start_cluster_server(
+    settings: ServerSettings, tenants: Mapping[str, tuple[Path, KeyHolder]]
+) -> ClusterServer:
+    """Start one of several servers. Raises :class:`KeyStoreLockedError` if its key store cannot be opened."""
+    from sealyard.client.config.lease_reader import open_lease_reader
+    from sealyard.model.cluster import LeaseSettings
+    from sealyard.model.workspace import WorkspacePaths
+    from sealyard.server.cluster.server import ClusterServer
+    from sealyard.server.observability.logging import configure_logging
+
+    configure_logging(settings.log_format)
+    ((tenant, (folder, key_holder)),) = tenants.items()
+    await key_holder.wait_until_open()
+    lease = LeaseSettings(url=settings.cluster.url.rstrip("/"), seconds=settings.cluster.lease_seconds)
+
+    async def open_engine() -> EngineHandle:
+        return await _open_engine(folder, key_holder, settings.key_check_minutes * 60, lease)
+
+    return await ClusterServer.open(settings, tenant, WorkspacePaths(folder), open_engine, open_lease_reader(folder))
 
 
 def _write_address(path: Path, address: str) -> None:
@@ -137,23 +175,30 @@ async def _open_engines(
 ) -> dict[str, EngineHandle]:
     """Open the engine of each tenant, which checks its keys every ``key_check_interval`` seconds.
 
-    Starts a check of the key providers, so that the log shows at once which of them do not work.
     If one cannot be opened, close the others and raise its error.
     """
-    from sealyard.client.engine_handle import EngineHandle
-
     engines: dict[str, EngineHandle] = {}
     try:
         for name, (folder, key_holder) in tenants.items():
-            engines[name] = await EngineHandle.open(
-                folder, purpose="serve", key_holder=key_holder, key_check_interval=key_check_interval
-            )
-            await engines[name].run(engines[name].engine.provider_monitor.check_within(0))
+            engines[name] = await _open_engine(folder, key_holder, key_check_interval)
     except BaseException:
         for engine in engines.values():
             await engine.close()
         raise
     return engines
+
+
+async def _open_engine(
+    folder: Path, key_holder: KeyHolder, key_check_interval: float, lease: LeaseSettings | None = None
+) -> EngineHandle:
+    """Open an engine, and start a check of its key providers, so that the log shows at once which do not work."""
+    from sealyard.client.engine_handle import EngineHandle
+
+    engine = await EngineHandle.open(
+        folder, purpose="serve", key_holder=key_holder, key_check_interval=key_check_interval, lease=lease
+    )
+    await engine.run(engine.engine.provider_monitor.check_within(0))
+    return engine
 
 
 def _load_settings(ctx: Context) -> ServerSettings:

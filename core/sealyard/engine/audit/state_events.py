@@ -52,6 +52,9 @@ def _describe_recovery(recovery: RecoveryDetails) -> tuple[str, dict[str, Any]]:
         "problem": recovery.problem,
         "auditSize": recovery.audit_size,
         "auditRoot": recovery.audit_root,
+        "generation": msgspec.to_builtins(recovery.generation),
+        "oldGeneration": msgspec.to_builtins(recovery.old_generation),
+        "newerIntents": recovery.newer_intents,
         "oldState": msgspec.to_builtins(recovery.state),
         "oldAnchor": msgspec.to_builtins(recovery.anchor),
     }

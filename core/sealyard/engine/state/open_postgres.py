@@ -13,11 +13,12 @@ from sealyard.model.cluster import LeaseSettings
 from sealyard.model.key_holder_messages import EngineKeys
 from sealyard.storage.documents import TinyDocumentStore
 from sealyard.storage.frame_chain import StoreCredentials
-from sealyard.storage.postgres.audit import PgAudit, PgAuditView
+from sealyard.storage.postgres.audit import PgAudit, PgAuditReader, PgAuditView
 from sealyard.storage.postgres.connection import Database
 from sealyard.storage.postgres.journal import PgJournal
 from sealyard.storage.postgres.lease_reader import CONNECT_SECONDS
 from sealyard.storage.postgres.opening import PgStoreOpening
+from sealyard.storage.postgres.reader import PgStoreReader
 
 
 async def acquire_postgres_lease(
@@ -30,6 +31,17 @@ async def acquire_postgres_lease(
     """
     database = Database(connection_string, connect_seconds=CONNECT_SECONDS if settings is not None else None)
     return await run_uncancellable(partial(PgStoreOpening.start, database, workspace_id, settings))
+
+
+def open_postgres_reader(connection_string: str, workspace_id: str) -> OpenedState:
+    """Open store and audit log for reading, without verifying them. The role needs no privilege but SELECT.
+
+    Raises the errors of :meth:`~sealyard.storage.reader.StoreSource.load`, and :class:`UsageError` if the connection
+    string cannot be used.
+    """
+    database = Database(connection_string)
+    store = TinyDocumentStore.open_source(PgStoreReader(database, workspace_id), INDEXES)
+    return OpenedState(store, None, PgAuditReader(database, workspace_id), None)
 
 
 async def open_postgres(opening: PgStoreOpening, workspace_id: str, bus: JobBus) -> OpenedState:

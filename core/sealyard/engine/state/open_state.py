@@ -62,13 +62,17 @@ async def open_state(
 
 
 def open_reader_state(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> OpenedState:
-    """Open the files of store and audit log for reading, without verifying them.
+    """Open store and audit log for reading, without verifying them.
 
-    Raises :class:`WorkspaceError` if the store is in a database, and the errors of
-    :func:`~sealyard.engine.state.open_store.open_store_reader`.
+    Raises :class:`WorkspaceError` if the packages for a database are not installed, and the errors of
+    :meth:`~sealyard.storage.reader.StoreSource.load`.
     """
-    require_files(metadata)
-    return OpenedState(open_store_reader(paths), None, AuditReader(paths.audit), None)
+    if metadata.database is UNSET:
+        return OpenedState(open_store_reader(paths), None, AuditReader(paths.audit), None)
+    with require_postgres_packages():
+        from sealyard.engine.state.open_postgres import open_postgres_reader
+
+    return open_postgres_reader(metadata.database, metadata.id)
 
 
 def check_connection_string(connection_string: str) -> None:
@@ -92,12 +96,3 @@ def require_postgres_packages() -> Iterator[None]:
             f"PostgreSQL needs the Python package {error.name}, which is not installed.",
             "Install the extra: pip install 'sealyard[postgres]'.",
         ) from error
-
-
-def require_files(metadata: WorkspaceMetadata) -> None:
-    """Raise :class:`WorkspaceError` if the store of the workspace is in a database."""
-    if metadata.database is not UNSET:
-        raise WorkspaceError(
-            "The store of the workspace is in a database, which is only read by the engine that has it open.",
-            "Use the process that has the workspace open, or open it for writing.",
-        )

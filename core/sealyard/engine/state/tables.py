@@ -93,6 +93,22 @@ class StoredAccountLink(FrozenStruct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class StoredMove(FrozenStruct, frozen=True, kw_only=True):
+    """A move of the workspace that has no audit entry yet. ``source`` and ``target``: see :mod:`sealyard.model.moves`.
+
+    ``audit_size`` and ``audit_root`` (hex) are the checkpoint of the source, ``generation`` is that of its store.
+    ``repaired``: number of documents and events in which names were changed.
+    """
+
+    id: str
+    source: str
+    target: str
+    audit_size: int
+    audit_root: str
+    generation: int
+    repaired: int = 0
+
+
 NO_STEP = -1
 """The value of :attr:`StoredOneTimePassword.last_step` before the first password has been accepted."""
 
@@ -142,6 +158,7 @@ NOTIFICATION_TARGETS = Table("notificationTargets", StoredNotificationTarget)
 NOTIFICATION_OUTBOX = Table("notifications", OutboxMessage)
 NOTIFICATION_DEAD_LETTERS = Table("deadNotifications", StoredDeadLetter)
 NOTIFICATION_SETTINGS = Table("notificationSettings", StoredNotificationSettings)
+MOVES = Table("moves", StoredMove)
 
 POLICY_ID = "policy"
 NOTIFICATION_SETTINGS_ID = "settings"

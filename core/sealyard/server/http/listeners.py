@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 from typing import cast
@@ -121,6 +122,11 @@ def network_listener(app: ASGIApp, *, certificate: TlsCertificate | None, proxie
             forwarded_allow_ips=proxies or None,
         )
     )
+
+
+def cluster_listener(app: ASGIApp, tls_context: ssl.SSLContext) -> UvicornListener:
+    """Create a listener for the other servers of a cluster, which ``tls_context`` authenticates."""
+    return UvicornListener(_build_config(app, ssl_context_factory=lambda *_: tls_context))
 
 
 def _build_config(app: ASGIApp, **overrides: object) -> uvicorn.Config:

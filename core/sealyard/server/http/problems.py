@@ -7,19 +7,24 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.types import Send
 from msgspec import UNSET, Meta, UnsetType
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import (
     AuthenticationError,
+    FencedError,
     IssuerUnreachableError,
     NotFoundError,
+    OutcomeUnknownError,
     ResultExpiredError,
     ResultGoneError,
     SealyardError,
     ServerUnreachableError,
+    TakingOverError,
     TooLargeError,
     TooManyRequestsError,
     UsageError,
@@ -60,6 +65,7 @@ STATUS: dict[str, int] = {
     "key-refused": 422,
     "too-many-requests": 429,
     "head-too-large": 431,
+    "outcome-unknown": 502,
     "clock": 503,
     "concurrent-writer": 503,
     "fenced": 503,
@@ -69,6 +75,7 @@ STATUS: dict[str, int] = {
     "key-provider-unavailable": 503,
     "key-store-locked": 503,
     "storage": 503,
+    "taking-over": 503,
     "worker": 503,
     "workspace-held": 503,
     "workspace-read-only": 503,
@@ -77,6 +84,8 @@ STATUS: dict[str, int] = {
 
 MAX_DETAIL_LENGTH = 1000
 """Maximum length of the details of a validation error, in characters."""
+
+_RETRYABLE_ERRORS = (TooManyRequestsError, IssuerUnreachableError, TakingOverError)
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +96,8 @@ class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
     ``hint_code``, ``hint_args``: identify the hint, so that a client can show its own text. ``api_hint``: how a client
     of this API can follow the hint. All three are empty if the hint has no code. ``renewable``: whether a new link to
     the result can be requested; only set if a link has expired or a result was removed. ``retry_after``: seconds until
-    the request can be repeated; only set if there were too many requests or an issuer is unreachable.
+    the request can be repeated; only set if there were too many requests, an issuer is unreachable, or another server
+    is taking over.
     """
 
     type: Annotated[str, Meta(description="urn:sealyard:problem:<code>; stable")]
@@ -136,12 +146,12 @@ def to_problem(error: SealyardError) -> ProblemDetails:
         renewable=isinstance(error, ResultExpiredError)
         if isinstance(error, ResultExpiredError | ResultGoneError)
         else UNSET,
-        retry_after=error.retry_after if isinstance(error, TooManyRequestsError | IssuerUnreachableError) else UNSET,
+        retry_after=error.retry_after if isinstance(error, _RETRYABLE_ERRORS) else UNSET,
     )
 
 
 def headers_of(error: SealyardError) -> dict[str, str]:
-    if isinstance(error, TooManyRequestsError | IssuerUnreachableError):
+    if isinstance(error, _RETRYABLE_ERRORS):
         return {"Retry-After": str(max(1, round(error.retry_after)))}
     if isinstance(error, AuthenticationError):
         return {"WWW-Authenticate": 'Bearer realm="sealyard"'}
@@ -154,6 +164,37 @@ def handle_error(request: Request[Any, Any, Any], error: SealyardError) -> Respo
     if "WWW-Authenticate" in headers:
         headers["WWW-Authenticate"] += f', resource_metadata="{public_base_url(request)}{METADATA_PATH}"'
     return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
+
+
+def handle_fenced(request: Request[Any, Any, Any], error: FencedError) -> Response[ProblemDetails]:
+    """Return the response of a server whose workspace is taken over by another one.
+
+    A request that had started may have taken effect, so the client must not simply repeat it.
+    """
+    return handle_error(request, outcome_unknown() if error.started else taking_over())
+
+
+def taking_over() -> TakingOverError:
+    return TakingOverError(
+        "Another server is taking over the workspace. The request was not processed.", "Repeat the request."
+    )
+
+
+def outcome_unknown() -> OutcomeUnknownError:
+    return OutcomeUnknownError(
+        "Another server has taken over the workspace during the request, which may have been processed.",
+        "Check before you repeat the request.",
+    )
+
+
+async def send_problem(send: Send, error: SealyardError, *extra_headers: tuple[bytes, bytes]) -> None:
+    """Send the error response of an ASGI application that is not part of the routes."""
+    problem = to_problem(error)
+    body = msgspec.json.encode(problem)
+    headers = {"Content-Type": PROBLEM_JSON, "Content-Length": str(len(body)), **headers_of(error)}
+    raw_headers = [*((name.lower().encode(), value.encode()) for name, value in headers.items()), *extra_headers]
+    await send({"type": "http.response.start", "status": problem.status, "headers": raw_headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemDetails]:

@@ -48,15 +48,20 @@ class TlsCertificate:
         _require_readable(certificate, "certificate")
         _require_readable(key, "private key")
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(certificate, key, password=_no_passphrase)
-        except ssl.SSLError as error:
-            raise UsageError(
-                f"Invalid TLS certificate {escape_text(certificate)} with private key {escape_text(key)}:"
-                f" {escape_text(error.reason or 'not PEM')}.",
-                "Use PEM files: the server's certificate first, then the intermediate certificates.",
-            ) from error
+        load_certificate(context, certificate, key)
         return context
+
+
+def load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Load a certificate and its private key from PEM files. Raises :class:`UsageError` if they cannot be used."""
+    try:
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
+    except ssl.SSLError as error:
+        raise UsageError(
+            f"Invalid TLS certificate {escape_text(certificate)} with private key {escape_text(key)}:"
+            f" {escape_text(error.reason or 'not PEM')}.",
+            "Use PEM files: the server's certificate first, then the intermediate certificates.",
+        ) from error
 
 
 def _no_passphrase() -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any, Protocol
 
 from litestar import Controller, Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import QueryParameter
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.base import FrozenStruct
@@ -45,6 +46,19 @@ class ReadinessResponse(FrozenStruct, frozen=True, kw_only=True):
     checks: tuple[CheckSummary, ...]
 
 
+class StandbyStatus(Protocol):
+    """The status of a server that serves its workspace together with others."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this server has the workspace open."""
+        ...
+
+    def check(self) -> tuple[HealthCheck, ...]:
+        """Return what a standby needs to answer requests. An active server ignores it."""
+        ...
+
+
 class HealthController(Controller):
     """Endpoints for the liveness and readiness checks. They read tenants and issuers from the application state."""
 
@@ -59,16 +73,33 @@ class HealthController(Controller):
         summary="Check that stores accept writes, workers respond, keys in use can sign, and issuers are reachable",
         responses={503: ResponseSpec(ReadinessResponse, description="not ready: a check failed")},
     )
-    async def ready(self, request: Request[Any, Any, Any]) -> Response[ReadinessResponse]:
+    async def ready(
+        self,
+        request: Request[Any, Any, Any],
+        active: Annotated[
+            str | None, QueryParameter(description="if present, only a server that has its workspaces open is ready")
+        ] = None,
+    ) -> Response[ReadinessResponse]:
         state = request.app.state
-        readiness = await check_readiness((engine_handle for _, engine_handle in state.tenants), state.issuers)
+        standby_status: StandbyStatus | None = state.standby_status
+        if standby_status is None or standby_status.is_active:
+            checks = await run_checks((engine_handle for _, engine_handle in state.tenants), state.issuers)
+        elif active is None:
+            checks = standby_status.check()
+        else:
+            checks = (HealthCheck(name="active", passed=False),)
+        readiness = summarize_checks(checks)
         return Response(readiness, status_code=200 if readiness.ready else 503)
 
 
-async def check_readiness(engine_handles: Iterable[EngineHandle], issuers: IssuerRegistry) -> ReadinessResponse:
-    """Run all health checks concurrently and count the results by check name."""
-    *engine_checks, issuer_checks = await asyncio.gather(*map(_run_checks, engine_handles), _check_issuers(issuers))
-    checks = list(chain(*engine_checks, issuer_checks))
+async def run_checks(engine_handles: Iterable[EngineHandle], issuers: IssuerRegistry) -> tuple[HealthCheck, ...]:
+    """Run all health checks of the engines and issuers concurrently."""
+    results = await asyncio.gather(*map(_run_checks, engine_handles), _check_issuers(issuers))
+    return tuple(chain(*results))
+
+
+def summarize_checks(checks: Sequence[HealthCheck]) -> ReadinessResponse:
+    """Count the results by check name."""
     passed_counts = Counter(check.name for check in checks if check.passed)
     failed_counts = Counter(check.name for check in checks if not check.passed)
     warning_counts = Counter(check.name for check in checks if check.warning)

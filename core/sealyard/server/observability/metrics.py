@@ -89,6 +89,10 @@ class Metrics:
         registry.register(self._commits)
         Info("sealyard_build", "Version of Sealyard.", registry=registry).info({"version": version("sealyard")})
 
+    @property
+    def registry(self) -> CollectorRegistry:
+        return self._registry
+
     def observe(self, request: RequestRecord) -> None:
         """Add the status, latency and body sizes of a finished request to the metrics."""
         path, tenant = request.template, request.tenant
@@ -161,12 +165,12 @@ def metrics_handler(
 
     Requests from other machines get 404 unless ``public`` is true: metrics disclose the names and activity of tenants.
     """
-    engine_handles = dict(tenants)
 
     @get("/metrics", include_in_schema=False)
     async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
         if not public and not _is_local_request(request):
             raise NotFoundException
+        engine_handles = dict(tenants)
         stats = await asyncio.gather(*map(_collect_stats, engine_handles.values()))
         text = metrics.text(dict(zip(engine_handles, stats, strict=True)))
         return Response(text, media_type=MEDIA_TYPE)

@@ -18,12 +18,11 @@ from sealyard.audit.merkle import Frontier, leaf_hash
 from sealyard.audit.source import MATCH_ALL, AuditSource, StoredLine
 from sealyard.audit.store import AuditStore, LogHead
 from sealyard.model.audit import GENESIS_HASH, AuditEntry, AuditFilter, Checkpoint
-from sealyard.model.errors import AuditVerificationError
+from sealyard.model.errors import AuditVerificationError, FencedError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.storage.postgres.authentication import Head
 from sealyard.storage.postgres.connection import Connection, Database, interrupt, storage_error
 from sealyard.storage.postgres.journal import PgJournal
-from sealyard.storage.postgres.lease import taken_over_error
 
 PAGE_SIZE = 1000
 """Number of entries that are read with one statement."""
@@ -50,12 +49,14 @@ SELECT note, frontier FROM sealyard.audit_checkpoint WHERE workspace = %(workspa
 
 _INSERT_NOTE = """
 WITH held AS (
-  SELECT id FROM sealyard.workspace WHERE id = %(workspace)s AND term = %(term)s),
+  SELECT id FROM sealyard.workspace
+  WHERE id = %(workspace)s AND term = %(term)s AND generation_id = %(generation_id)s AND next_seq >= %(size)s),
 stored AS (
   INSERT INTO sealyard.audit_checkpoint (workspace, size, note, frontier)
   SELECT id, %(size)s, %(note)s, %(frontier)s::bytea[] FROM held ON CONFLICT DO NOTHING)
 SELECT id FROM held
 """
+"""Inserts a checkpoint, unless the database lacks entries that it covers, because it lost acknowledged commits."""
 
 _MAX_SEQ = (1 << 63) - 1
 
@@ -171,10 +172,10 @@ class PgAuditReader(AuditSource):
 class PgAudit(AuditStore, PgAuditReader):
     """The only writer of the audit log, as the engine that holds the lease of the workspace."""
 
-    def __init__(self, database: Database, workspace_id: str, term: int) -> None:
+    def __init__(self, database: Database, workspace_id: str, head: Head) -> None:
         PgAuditReader.__init__(self, database, workspace_id)
         AuditStore.__init__(self)
-        self._term = term
+        self._writer = {"term": head.term, "generation_id": head.generation_id}
 
     @classmethod
     def open(cls, database: Database, workspace_id: str, head: Head) -> Self:
@@ -186,7 +187,7 @@ class PgAudit(AuditStore, PgAuditReader):
         Raises :class:`AuditVerificationError` if the log ends with another entry, if the stored tree or the entries do
         not match the newest checkpoint, or if an entry after it does not follow the previous one.
         """
-        log = cls(database, workspace_id, head.term)
+        log = cls(database, workspace_id, head)
         try:
             log._load(LogHead(next_seq=head.next_seq, previous=head.previous))
         except BaseException:
@@ -258,9 +259,13 @@ class PgAudit(AuditStore, PgAuditReader):
         return len(lines)
 
     def _store_note(self, note: str, tree: Frontier) -> None:
-        rows = self._fetch(_INSERT_NOTE, size=tree.size, note=note, frontier=list(tree.peaks), term=self._term)
+        rows = self._fetch(_INSERT_NOTE, size=tree.size, note=note, frontier=list(tree.peaks), **self._writer)
         if not rows:
-            raise taken_over_error()
+            raise FencedError(
+                "Another engine has taken over the workspace, or the database has lost acknowledged commits. This"
+                " engine writes nothing more.",
+                "Find out whether an asynchronous replica was promoted, or an older state restored.",
+            )
 
 
 class PgAuditView(PgAuditReader):

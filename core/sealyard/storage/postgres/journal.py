@@ -91,7 +91,7 @@ class PgJournal:
         """Raise :class:`InvalidInputError` if a text contains U+0000, which PostgreSQL does not support."""
         names = (name for put in (*batch.puts, *batch.removes) for name in put[:2])
         documents = (bytes(document) for document in (*(put[2] for put in batch.puts), *batch.audit, *batch.events))
-        if any("\0" in name for name in names) or any(map(_contains_nul, documents)):
+        if any("\0" in name for name in names) or any(map(contains_nul, documents)):
             raise InvalidInputError(
                 "A text contains the character U+0000, which the database does not support.",
                 "Remove the character and try again.",
@@ -148,6 +148,7 @@ class PgJournal:
             {
                 "workspace": self._authenticator.workspace_id,
                 "term": head.term,
+                "generation_id": head.generation_id,
                 "position": position,
                 "next_seq": next_seq,
                 "previous": previous,
@@ -239,19 +240,19 @@ class PgJournal:
                 "The workspace was removed from the database. This engine writes nothing more.",
                 "Restore the database from a backup.",
             )
-        term, position, mac = row
+        term, generation_id, position, mac = row
         if (position, mac) == (commit.head.position, commit.parameters["mac"]):
             return True
-        if term != commit.head.term:
-            raise taken_over_error()
-        if position == self._head.position:
-            return False
         if position < self._head.position:
             raise FencedError(
                 f"The database has lost acknowledged commits: it is at position {position}, this engine at"
                 f" {self._head.position}. This engine writes nothing more.",
                 "Find out whether an asynchronous replica was promoted, or an older state restored.",
             )
+        if (term, generation_id) != (commit.head.term, commit.head.generation_id):
+            raise taken_over_error()
+        if position == self._head.position:
+            return False
         raise FencedError(
             "Another program changed the workspace in the database. This engine writes nothing more.",
             "Find out which program uses the role of the engine.",
@@ -277,5 +278,6 @@ class PgJournal:
         raise self._lease.error
 
 
-def _contains_nul(document: bytes) -> bool:
+def contains_nul(document: bytes) -> bool:
+    """Return whether a text in the JSON contains U+0000."""
     return b"\\u0000" in document and _NUL.search(document) is not None

@@ -11,6 +11,7 @@ after another one may have taken over.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -23,11 +24,15 @@ import psycopg
 
 from sealyard.model.cluster import DEFAULT_LEASE_SECONDS, HeldLease, LeaseSettings
 from sealyard.model.errors import FencedError, StorageError, WorkspaceError, WorkspaceLockedError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.postgres import statements
 from sealyard.storage.postgres.connection import Connection, Database, interrupt
 
 LEASE_SECONDS = DEFAULT_LEASE_SECONDS
+
+MOVING, MOVED_AWAY = "an unfinished move", "moved to its folder"
+"""Holders of a workspace that is reserved: it is copied to the database, or was moved from there."""
 
 POLL_SECONDS = 0.25
 """Interval at which an engine that wants the lease checks whether it has expired."""
@@ -70,6 +75,8 @@ def acquire_lease(
                 f" {known_format}.",
                 "Use the version of Sealyard that wrote it, or a newer one.",
             )
+        if remaining_time == math.inf:
+            raise _reserved_error(holder)
         if remaining_time > shortest_time:
             raise WorkspaceLockedError(
                 f"Another engine has the workspace open: {escape_text(holder, 100)}.",
@@ -205,6 +212,21 @@ class LeaseKeeper:
 def read_clock() -> float:
     """Return the time of a clock, in seconds, that also advances while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _reserved_error(holder: str) -> WorkspaceLockedError:
+    if holder == MOVED_AWAY:
+        return WorkspaceLockedError(
+            "The workspace was moved from the database to its folder.", "Use the folder to which it was moved."
+        )
+    if holder == MOVING:
+        return WorkspaceLockedError(
+            "The move of the workspace to the database is unfinished.", Hint.of(HintCode.FINISH_MOVE)
+        )
+    return WorkspaceLockedError(
+        f"The workspace is reserved in the database: {escape_text(holder, 100)}.",
+        "Ask the administrator who has set lease_until to infinity.",
+    )
 
 
 def taken_over_error() -> FencedError:

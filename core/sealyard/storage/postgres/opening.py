@@ -19,6 +19,7 @@ import psycopg
 from sealyard.model.audit import GENESIS_HASH
 from sealyard.model.cluster import LeaseSettings
 from sealyard.model.errors import SealyardError, StoreCorruptedError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.frame_chain import StoreCredentials
@@ -104,6 +105,11 @@ class PgStoreOpening:
         return opening
 
     @property
+    def head(self) -> Head | None:
+        """The head that was found; None if there is no store."""
+        return None if self._rows is None else self._rows.head
+
+    @property
     def generation(self) -> StoreGeneration | None:
         """The generation that was found, which must be recorded before :meth:`take_over`; None if there is no store."""
         if self._rows is None:
@@ -132,7 +138,7 @@ class PgStoreOpening:
                 " back to an older state, or the row of the workspace was changed.",
                 _RESTORE_HINT,
             )
-        _require_current(head, recorded)
+        require_current(head, recorded)
 
     def take_over(self) -> PgJournal:
         """Sign the head as the next generation, and return the journal, which owns the lease.
@@ -211,8 +217,11 @@ class PgStoreOpening:
             raise taken_over_error()
 
 
-def _require_current(head: Head, recorded: StoreGeneration | None) -> None:
-    """Check that a verified store has the recorded generation, or the one that follows it."""
+def require_current(head: Head, recorded: StoreGeneration | None) -> None:
+    """Check that a verified store has the recorded generation, or the one that follows it.
+
+    Raises :class:`StoreCorruptedError` if it has not; it can be recovered then.
+    """
     if recorded is None or (head.generation, head.generation_id) == (recorded.number, recorded.mac):
         return
     if head.generation == recorded.number + 1 and head.previous_generation_id == recorded.mac:
@@ -221,12 +230,12 @@ def _require_current(head: Head, recorded: StoreGeneration | None) -> None:
         raise StoreCorruptedError(
             f"The store was put back to an older state. It has generation {head.generation}, but the worker state has"
             f" recorded generation {recorded.number}.",
-            _RESTORE_HINT,
+            Hint.of(HintCode.RECOVER_WORKSPACE),
         )
     raise StoreCorruptedError(
         f"The store was replaced: its generation {head.generation} does not follow generation {recorded.number}, which"
         " the worker state has recorded.",
-        _RESTORE_HINT,
+        Hint.of(HintCode.RECOVER_WORKSPACE),
     )
 
 

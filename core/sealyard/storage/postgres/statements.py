@@ -48,7 +48,7 @@ COMMIT = """
 WITH held AS (
   UPDATE sealyard.workspace
   SET position = %(position)s, next_seq = %(next_seq)s, previous = %(previous)s, cursor = %(cursor)s, mac = %(mac)s
-  WHERE id = %(workspace)s AND term = %(term)s AND position = %(position)s - 1
+  WHERE id = %(workspace)s AND term = %(term)s AND generation_id = %(generation_id)s AND position = %(position)s - 1
   RETURNING position),
 put AS (
   INSERT INTO sealyard.document (workspace, kind, id, body, position, mac)
@@ -76,10 +76,12 @@ SELECT position FROM held
 """Commits a group of batches, if the engine still holds the lease and the database has its last commit.
 
 The arrays are sent in binary format (``b``): psycopg needs 200 times as long to quote and escape long texts.
+
+After the database was restored to an older state, terms and positions are used again, but no generation is.
 """
 
 READ_OUTCOME = """
-SELECT term, position, mac FROM sealyard.workspace WHERE id = %(workspace)s FOR UPDATE
+SELECT term, generation_id, position, mac FROM sealyard.workspace WHERE id = %(workspace)s FOR UPDATE
 """
 """Waits for a commit in progress, because of FOR UPDATE."""
 

@@ -1,0 +1,112 @@
+"""The two places between which a workspace moves: its folder, and a database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sealyard.engine.state.open_state import require_postgres_packages
+from sealyard.engine.state.tables import CHECKPOINTS, TASKS, TOKENS
+from sealyard.fs import atomic
+from sealyard.model.base import JSON_ERRORS
+from sealyard.model.errors import WorkspaceError
+from sealyard.model.moves import FOLDER, MoveRecord
+from sealyard.model.safe_text import escape_text
+from sealyard.model.workspace import WorkspacePaths
+from sealyard.storage.content import CopyTarget, WorkspaceContent
+from sealyard.storage.folder_copy import FolderTarget, retire_files
+from sealyard.storage.frame_chain import StoreCredentials
+
+_PROTECTED_TABLES = frozenset({TASKS.name, CHECKPOINTS.name, TOKENS.name})
+"""Tables whose documents are covered by approval digests, signatures or digests of requests."""
+
+
+class MovePlaces:
+    """Operations of a move on the folder and on databases, and the record of the move. They block."""
+
+    def __init__(self, paths: WorkspacePaths) -> None:
+        self._paths = paths
+
+    # ---- the record of the move
+
+    def load_record(self) -> MoveRecord | None:
+        """Return the record of an unfinished move. Raises :class:`WorkspaceError` if it cannot be read."""
+        try:
+            return msgspec.json.decode(self._paths.move.read_bytes(), type=MoveRecord)
+        except FileNotFoundError:
+            return None
+        except (OSError, *JSON_ERRORS) as error:
+            raise WorkspaceError(f"Cannot read {escape_text(str(self._paths.move))}: {error}.") from error
+
+    def save_record(self, record: MoveRecord) -> None:
+        content = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+        try:
+            atomic.write_atomic(self._paths.move, content)
+        except OSError as error:
+            raise atomic.storage_error(error, "recording the move") from error
+
+    def remove_record(self) -> None:
+        try:
+            self._paths.move.unlink(missing_ok=True)
+            atomic.sync_folder(self._paths.root)
+        except OSError as error:
+            raise atomic.storage_error(error, "finishing the move") from error
+
+    # ---- source and target
+
+    def open_target(
+        self, target: str, credentials: StoreCredentials, attempts: Sequence[str], old_record: MoveRecord | None
+    ) -> CopyTarget:
+        """Return the target. ``old_record``: that of an earlier run, which was interrupted."""
+        if target == FOLDER:
+            has_unfinished_copy = old_record is not None and old_record.plan.target == FOLDER
+            return FolderTarget(
+                self._paths.store, self._paths.audit, credentials, has_unfinished_copy=has_unfinished_copy
+            )
+        with require_postgres_packages():
+            from sealyard.storage.postgres.connection import Database
+            from sealyard.storage.postgres.copying import PgTarget
+
+        return PgTarget(Database(target), credentials, attempts)
+
+    def make_supported(self, content: WorkspaceContent, *, repair: bool) -> tuple[WorkspaceContent, int, Sequence[str]]:
+        """Return the content for a database, the number of repaired texts, and what it cannot contain."""
+        from sealyard.storage.postgres.unsupported_texts import find_unsupported_texts, repair_names
+
+        repaired_count = 0
+        if repair:
+            content, repaired_count = repair_names(content, _PROTECTED_TABLES)
+        return content, repaired_count, list(find_unsupported_texts(content))
+
+    def require_current(self, record: MoveRecord, workspace_id: str) -> None:
+        """Check that the source is still the one that was copied. A locked folder is."""
+        if record.plan.source == FOLDER:
+            return
+        from sealyard.storage.postgres.connection import Database
+        from sealyard.storage.postgres.copying import require_generation
+
+        require_generation(Database(record.plan.source), workspace_id, record.generation.mac)
+
+    def activate(self, record: MoveRecord, workspace_id: str) -> None:
+        """Let engines open the copy. Idempotent."""
+        if record.plan.target == FOLDER:
+            return
+        with require_postgres_packages():
+            from sealyard.storage.postgres.connection import Database
+            from sealyard.storage.postgres.copying import activate_rows
+
+        activate_rows(Database(record.plan.target), workspace_id, record.attempts[-1])
+
+    def retire(self, record: MoveRecord, workspace_id: str) -> None:
+        """Make sure that no engine opens the source again. Idempotent."""
+        if record.plan.source == FOLDER:
+            generation = record.generation.number
+            retired_folder = self._paths.moved / f"generation-{generation}"
+            retire_files((self._paths.store, self._paths.audit), retired_folder, generation)
+            return
+        with require_postgres_packages():
+            from sealyard.storage.postgres.connection import Database
+            from sealyard.storage.postgres.copying import retire_rows
+
+        retire_rows(Database(record.plan.source), workspace_id, record.generation.mac)

@@ -1,0 +1,175 @@
+"""Forwards requests from a standby to the active server, over mutual TLS and without buffering bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+from sealyard.client.http.transport import KEEPALIVE_SECONDS, describe_cause
+from sealyard.server.cluster.active_server import ActiveServer, Target
+from sealyard.server.cluster.certificates import ClusterCertificates
+from sealyard.server.cluster.exchange import Exchange, Outcome
+from sealyard.server.cluster.headers import NOT_ACTIVE, add_caller, is_end_to_end
+from sealyard.server.cluster.metrics import ClusterMetrics
+from sealyard.server.http.request_log import REQUEST_ID_HEADER, current_request
+
+CONNECT_SECONDS = 2.0
+"""Timeout for a connection to the active server, with its TLS handshake."""
+
+PROBE_SECONDS = 2.0
+"""Timeout for finding out whether a server is active."""
+
+REPLACED_SECONDS = 1.0
+"""Time for which a server that was replaced may still answer a request that it has received."""
+
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=KEEPALIVE_SECONDS)
+_FORWARD_TIMEOUT = {"connect": CONNECT_SECONDS, "read": None, "write": None, "pool": None}
+_PROBE_TIMEOUT = dict.fromkeys(("connect", "read", "write", "pool"), PROBE_SECONDS)
+
+_NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+class _ClientDisconnectedError(Exception):
+    """The client disconnected before it had sent the whole body."""
+
+
+class Forwarder:
+    """Pooled connections to the active server."""
+
+    def __init__(self, certificates: ClusterCertificates, metrics: ClusterMetrics) -> None:
+        self._certificates = certificates
+        self._metrics = metrics
+        self._transports = [self._create_transport()]
+        self._stopping = asyncio.Event()
+
+    def reload_certificates(self) -> None:
+        """Use the certificates that were loaded again for new connections."""
+        self._transports.append(self._create_transport())
+
+    def end_event_streams(self) -> None:
+        """End the streams of events, which would otherwise delay the end of this server."""
+        self._stopping.set()
+
+    async def close(self) -> None:
+        for transport in self._transports:
+            await transport.aclose()
+
+    async def probe(self, target: Target) -> str:
+        """Return why a server does not answer requests; empty if it is active."""
+        request = httpx.Request("GET", f"{target.url}/healthz", extensions={"timeout": _PROBE_TIMEOUT})
+        try:
+            response = await self._transports[-1].handle_async_request(request)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return f"it cannot be reached{describe_cause(error)}"
+        await response.aread()
+        await response.aclose()
+        return "" if response.status_code == httpx.codes.OK else "it is not active yet"
+
+    async def forward(self, exchange: Exchange, active_server: ActiveServer, target: Target) -> Outcome:
+        """Forward a request, and return how that ended. Ends it if the client disconnects or another server takes over.
+
+        Raises the errors of receiving the body.
+        """
+        exchange.begin_attempt()
+        relay = asyncio.create_task(self._relay(exchange, target))
+        disconnected = asyncio.create_task(exchange.wait_disconnected())
+        replaced = asyncio.create_task(_wait_replaced(active_server, target))
+        stopped = asyncio.create_task(self._wait_stopped(exchange))
+        tasks = {relay, disconnected, replaced, stopped}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancel_all(tasks)
+        outcome = relay.result() if not relay.cancelled() else _outcome_of_cancelled(disconnected)
+        self._metrics.count_forwarded(outcome.value)
+        return outcome
+
+    async def _relay(self, exchange: Exchange, target: Target) -> Outcome:
+        start = time.monotonic()
+        try:
+            response = await self._transports[-1].handle_async_request(_build_request(exchange, target))
+        except _NOT_SENT_ERRORS:
+            return Outcome.NOT_STARTED
+        except httpx.HTTPError:
+            return Outcome.LOST
+        except _ClientDisconnectedError:
+            return Outcome.FINISHED
+        try:
+            if NOT_ACTIVE.decode() in response.headers:
+                return Outcome.NOT_STARTED
+            self._metrics.observe_latency(time.monotonic() - start)
+            await _relay_response(exchange, response)
+        except httpx.HTTPError:
+            return Outcome.LOST
+        finally:
+            await response.aclose()
+        return Outcome.FINISHED
+
+    async def _wait_stopped(self, exchange: Exchange) -> None:
+        """Wait until this server stops, and the response is a stream of events."""
+        await self._stopping.wait()
+        await exchange.event_stream_started.wait()
+
+    def _create_transport(self) -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(verify=self._certificates.client_context, limits=_LIMITS, trust_env=False)
+
+
+def _outcome_of_cancelled(disconnected: asyncio.Task[None]) -> Outcome:
+    """Return the outcome of a request that was ended before its response: nothing is left to do without a client."""
+    return Outcome.LOST if disconnected.cancelled() else Outcome.FINISHED
+
+
+def _build_request(exchange: Exchange, target: Target) -> httpx.Request:
+    scope = exchange.scope
+    query = scope["query_string"]
+    path = scope["raw_path"] + (b"?" + query if query else b"")
+    headers = [(name, value) for name, value in scope["headers"] if is_end_to_end(scope["headers"], name)]
+    headers = [(name, value) for name, value in headers if name not in (REQUEST_ID_HEADER, b"expect")]
+    headers.append((REQUEST_ID_HEADER, current_request.get().encode()))
+    return httpx.Request(
+        scope["method"],
+        target.url,
+        headers=add_caller(headers, scope),
+        content=_read_body(exchange) if exchange.has_body else None,
+        extensions={"timeout": _FORWARD_TIMEOUT, "target": path},
+    )
+
+
+async def _read_body(exchange: Exchange) -> AsyncIterator[bytes]:
+    while True:
+        message = await exchange.receive()
+        if message["type"] != "http.request":
+            raise _ClientDisconnectedError
+        if message["body"]:
+            yield message["body"]
+        if not message["more_body"]:
+            return
+
+
+async def _relay_response(exchange: Exchange, response: httpx.Response) -> None:
+    """Send a response to the client, each chunk of its body as it arrives."""
+    raw_headers = [(name.lower(), value) for name, value in response.headers.raw]
+    # The listener of this server adds its own date, and the log of its requests their id.
+    own_headers = (b"date", REQUEST_ID_HEADER)
+    headers = [each for each in raw_headers if is_end_to_end(raw_headers, each[0]) and each[0] not in own_headers]
+    await exchange.send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    async for chunk in response.stream:
+        await exchange.send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _wait_replaced(active_server: ActiveServer, target: Target) -> None:
+    """Wait until another server has been active for a moment, so that no response of ``target`` will follow."""
+    await active_server.wait_replaced(target)
+    await asyncio.sleep(REPLACED_SECONDS)
+
+
+async def _cancel_all(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

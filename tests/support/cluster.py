@@ -1,0 +1,52 @@
+"""Settings and processes of several servers for one workspace in a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trustme
+
+LEASE_SECONDS = 3.0
+SERVICE = "storm"
+"""The service of libpq that names the database of the workspace. Each server has a service file of its own."""
+
+
+class ClusterFiles:
+    """The files that servers of one workspace need: certificates, anchors, and the settings of each server."""
+
+    def __init__(self, folder: Path, tenant: str) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self._tenant = tenant
+        self._ca = trustme.CA()
+        self._ca.cert_pem.write_to_path(folder / "ca.pem")
+        (folder / "anchors").mkdir()
+
+    def write_settings(self, name: str, port: int, internal_port: int) -> Path:
+        """Write the settings of a server, with a certificate for it, and return the path of the file."""
+        issued = self._ca.issue_cert("localhost", "127.0.0.1")
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(key)
+        path = self.folder / f"{name}.toml"
+        path.write_text(f"""
+listen = "127.0.0.1:{port}"
+
+[anchors]
+{self._tenant} = "{self.folder / "anchors"}"
+
+[cluster]
+url = "https://127.0.0.1:{internal_port}"
+listen = "127.0.0.1:{internal_port}"
+certificate = "{certificate}"
+key = "{key}"
+ca = "{self.folder / "ca.pem"}"
+lease_seconds = {LEASE_SECONDS}
+""")
+        return path
+
+    def write_service(self, name: str, connection_string: str) -> Path:
+        """Write a service file of libpq in which :data:`SERVICE` is the database, and return its path."""
+        path = self.folder / f"{name}.conf"
+        path.write_text("\n".join((f"[{SERVICE}]", *connection_string.split(), "")))
+        return path
