@@ -8,6 +8,7 @@ import tempfile
 
 from tests.benchmarks import (
     application,
+    cluster,
     growth,
     key_services,
     memory,
@@ -30,6 +31,7 @@ MEASUREMENTS = {
     "key_services": key_services.rows,
     "tokens": tokens.rows,
     "postgres": postgres.rows,
+    "cluster": cluster.rows,
 }
 
 

@@ -152,7 +152,6 @@ class ClusterServer:
         await asyncio.wait({close_task, force_wait}, return_when=asyncio.FIRST_COMPLETED)
         force_wait.cancel()
         self._frontend.abort()
-        self._internal_listener.abort()
         await close_task
         log.info("server stopped")
 
@@ -168,7 +167,9 @@ class ClusterServer:
             self._member.stop()
             await asyncio.wait({self._member_task})
         self._forwarder.end_event_streams()
+        # Without an engine, it answers nothing. Idle connections of other servers would delay its end.
         self._internal_listener.stop()
+        self._internal_listener.abort()
         await asyncio.gather(self._frontend.stop(), *self._serve_tasks, return_exceptions=True)
         for task in self._watch_tasks:
             task.cancel()

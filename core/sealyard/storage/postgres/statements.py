@@ -75,9 +75,9 @@ SELECT position FROM held
 """
 """Commits a group of batches, if the engine still holds the lease and the database has its last commit.
 
-The arrays are sent in binary format (``b``): psycopg needs 200 times as long to quote and escape long texts.
-
 After the database was restored to an older state, terms and positions are used again, but no generation is.
+
+The arrays are sent in binary format (``b``): psycopg needs 200 times as long to quote and escape long texts.
 """
 
 READ_OUTCOME = """
