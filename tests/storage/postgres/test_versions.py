@@ -125,6 +125,13 @@ def test_format_is_raised_after_an_older_engine_has_crashed(
         versions.open(OLD_VERSION)
 
 
+def test_format_of_a_reserved_workspace_is_raised(database: TestDatabase, versions: Versions, owner: Database) -> None:
+    """For example, one that was moved to a folder."""
+    versions.open(OLD_VERSION).close()
+    database.execute("UPDATE sealyard.workspace SET lease_until = 'infinity', holder = 'maintenance'")
+    assert raise_format(owner, NEW_VERSION) == ["w1"]
+
+
 def test_new_workspace_has_the_newest_format(database: TestDatabase, versions: Versions, owner: Database) -> None:
     versions.open(NEW_VERSION)
     assert read_format(database) == NEW_VERSION
