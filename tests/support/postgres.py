@@ -54,14 +54,25 @@ def find_programs() -> Path:
 class PostgresServer:
     """A running server. Roles log in over a Unix socket, without a password unless ``pg_hba.conf`` is changed."""
 
-    def __init__(self, programs: Path, folder: Path, settings: Mapping[str, str] = TEST_SETTINGS) -> None:
-        """Create and start a server in an empty folder."""
+    def __init__(
+        self,
+        programs: Path,
+        folder: Path,
+        settings: Mapping[str, str] = TEST_SETTINGS,
+        primary: PostgresServer | None = None,
+    ) -> None:
+        """Create and start a server in an empty folder. It is a standby of ``primary``, if one is given."""
         self.folder = folder
         self._programs = programs
         self._settings = settings
         self._numbers = itertools.count(1)
         if os.geteuid() == 0:
             shutil.chown(folder, _SYSTEM_USER, _SYSTEM_USER)
+        if primary is not None:
+            source = ("-h", str(primary.folder), "-U", "postgres")
+            self.run("pg_basebackup", "-D", "data", *source, "-c", "fast", "-X", "stream", "-R")
+            self.start()
+            return
         self.run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         self.start()
 
@@ -155,6 +166,18 @@ class PostgresServer:
         result = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         assert result.returncode == 0, result.stderr
 
+    def wait_for_standby(self) -> None:
+        """Wait until the standby has replayed all commits."""
+        deadline = time.monotonic() + TIMEOUT
+        query = "SELECT replay_lsn >= pg_current_wal_lsn() FROM pg_stat_replication"
+        while self.execute(query) != [(True,)]:
+            assert time.monotonic() < deadline, "the standby does not replicate"
+            time.sleep(0.05)
+
+    def promote(self) -> None:
+        """Make a standby the primary. Returns when it accepts writes."""
+        assert self.execute("SELECT pg_promote()") == [(True,)]
+
     def _as_user(self, *options: str) -> list[str]:
         if os.geteuid() != 0:
             return ["setpriv", *options]
@@ -216,6 +239,21 @@ class TestDatabase:
     def expire_lease(self) -> None:
         """Let the lease of a process that was killed end now. A reserved workspace stays reserved."""
         self.execute("UPDATE sealyard.workspace SET lease_until = '-infinity' WHERE lease_until < 'infinity'")
+
+
+@contextlib.contextmanager
+def running_standby(primary: PostgresServer) -> Iterator[PostgresServer]:
+    """Start a standby, which replicates asynchronously, and stop it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="sealyard-pg-"))
+    try:
+        server = PostgresServer(find_programs(), folder, primary=primary)
+        try:
+            yield server
+        finally:
+            if server.process.poll() is None:
+                server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
