@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.http.client import HttpClient
 from sealyard.model.requests import EncryptionRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus
@@ -142,3 +143,13 @@ async def test_hangup_reloads_certificates(processes: list[ClusterProcess]) -> N
         return "certificates of the cluster reloaded" in first.log_path.read_text()
 
     await wait_until(is_reloaded, "the certificates are reloaded")
+
+
+def test_server_without_anchor_is_refused(workspace: ClusterWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings are checked before the key store is opened."""
+    monkeypatch.delenv("SEALYARD_ANCHORS")
+    server = ClusterProcess(workspace, "first")
+    server.start()
+    assert server.process.wait(TIMEOUT) == ExitCode.USAGE
+    assert "freshness anchor" in server.log_path.read_text()
+    server.close()
