@@ -14,7 +14,7 @@ from litestar.types import HTTPScope, Receive, Send
 
 from sealyard.server.cluster.headers import CLIENT
 from sealyard.server.cluster.request_gate import RequestGate
-from tests.support.forwarding_harness import App, ForwardingHarness, hung_server
+from tests.support.forwarding_harness import App, ForwardingHarness, hung_server, respond
 from tests.support.limits import TIMEOUT
 from tests.support.tls_certificates import ClusterAuthority
 
@@ -100,6 +100,19 @@ async def test_response_is_streamed(harness: ForwardingHarness) -> None:
         assert response.headers["x-own"] == "1"
         may_continue.set()
         assert await anext(chunks) == b"second"
+
+
+async def test_response_before_end_of_body_is_forwarded(harness: ForwardingHarness) -> None:
+    """The active server rejects an upload without reading it."""
+    await harness.activate()
+
+    async def handle(_scope: HTTPScope, _receive: Receive, send: Send) -> None:
+        await respond(send, 401, b"rejected", (b"content-length", b"8"))
+
+    harness.app.handle = handle
+    async with harness.client() as http:
+        response = await http.put("/", content=bytes(20 << 20))
+    assert (response.status_code, response.content) == (401, b"rejected")
 
 
 @pytest.mark.parametrize("method", ["HEAD", "DELETE", "OPTIONS"])
