@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -14,13 +17,23 @@ import pytest
 
 from sealyard.engine.workspace import load_metadata, save_metadata
 from sealyard.model.moves import FOLDER
+from sealyard.model.workspace import WorkspacePaths
 from tests.crash.move_process import KeyState, MoveOrder
+from tests.support.cli_runner import command, run_process
 from tests.support.engine_harness import EngineHarness
-from tests.support.extent import IS_FULL
+from tests.support.extent import IS_FULL, choose_count
 from tests.support.moves import move, read_content, require_continued
 from tests.support.postgres import TestDatabase
 from tests.support.postgres_fixtures import database, postgres_server
 from tests.support.processes import killed_at_exit
+from tests.support.workspace_files import (
+    ADMIN,
+    DEVELOPER,
+    OWNER,
+    PASSPHRASE,
+    create_workspace_with_device,
+    open_engine,
+)
 
 __all__ = ["database", "postgres_server"]
 
@@ -121,3 +134,34 @@ async def test_killed_move_is_repeated(
         shutil.rmtree(harness.paths.root)
     if IS_FULL:
         assert switched == {False, True}
+
+
+async def test_killed_command_is_repeated(
+    tmp_path: Path, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a key holder and workers, at random times: the worker state and its anchor fit store and audit log."""
+    monkeypatch.setenv("SEALYARD_PASSPHRASE", PASSPHRASE)
+    folder = tmp_path / "workspace"
+    await create_workspace_with_device(folder)
+    paths, longest = WorkspacePaths(folder), 4.0
+    subjects = {ADMIN, DEVELOPER, OWNER}
+    for number in range(choose_count(share=4, full=60)):
+        is_in_database = load_metadata(paths).database is not msgspec.UNSET
+        target = ("--to-folder",) if is_in_database else ("--database", database.connection_string)
+        arguments = command("workspace", "move", "--workspace", folder, *target, "--yes")
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with killed_at_exit(process), suppress(subprocess.TimeoutExpired):
+            started_at = time.monotonic()
+            process.wait(random.uniform(0.5, longest))
+            longest = time.monotonic() - started_at
+        database.expire_lease()
+        result = await asyncio.to_thread(run_process, *arguments[3:])
+        assert result.code == 0 or "already there" in result.err, result
+        assert (load_metadata(paths).database is msgspec.UNSET) is is_in_database
+        async with open_engine(folder) as engine:
+            client = engine.client(ADMIN)
+            report = await client.verify_audit()
+            assert report.size > number
+            subjects.add(f"USER:{number}")
+            await client.add_subject(f"USER:{number}")
+            assert {subject.id for subject in (await client.access()).subjects} == subjects

@@ -63,8 +63,10 @@ async def create_cluster_template(server: PostgresServer, folder: Path) -> Clust
     engine = await open_workspace(folder)
     try:
         admin = engine.client(ADMIN)
-        requests = [TokenRequest(name="test", subject=subject) for subject in (ADMIN, DEV, OWNER)]
-        tokens = {request.subject: (await admin.create_token(request)).secret for request in requests}
+        tokens = {
+            subject: (await admin.create_token(TokenRequest(name="test", subject=subject))).secret
+            for subject in (ADMIN, DEV, OWNER)
+        }
     finally:
         await engine.close()
     server.execute(f"ALTER DATABASE {database.name} RENAME TO {TEMPLATE}")

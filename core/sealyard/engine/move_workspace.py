@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -35,13 +35,13 @@ from sealyard.engine.state.open_state import acquire_lease, check_connection_str
 from sealyard.engine.state.opened_state import OpenedState
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import MOVES, StoredMove, encode_document
-from sealyard.engine.workspace import build_key_store_location, load_metadata, save_metadata
+from sealyard.engine.workspace import build_key_store_location, load_metadata, lock_workspace, save_metadata
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
-from sealyard.model.errors import ConflictError, InvalidInputError
+from sealyard.model.errors import ConflictError, InvalidInputError, WorkspaceLockedError
 from sealyard.model.formatting import format_count
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.moves import FOLDER, MovePlan, MoveRecord, MoveStep
@@ -58,8 +58,13 @@ OnStep = Callable[[MoveStep], object]
 
 
 class _Source(NamedTuple):
-    """The verified content of the source, its plan, and the keys for the copy."""
+    """The verified content of the source, its plan, and the keys for the copy.
 
+    ``old_record``: that of an earlier run, which was interrupted before the switch.
+    """
+
+    metadata: WorkspaceMetadata
+    old_record: MoveRecord | None
     content: WorkspaceContent
     plan: MovePlan
     credentials: StoreCredentials
@@ -137,32 +142,35 @@ class WorkspaceMove:
 
     async def plan(self) -> MovePlan:
         """Verify the source, and check the target. The audit log is completed, as at each start of an engine."""
-        with WorkspaceLock.acquire(self._paths.lock, PURPOSE):
-            metadata = load_metadata(self._paths)
-            record = self._places.load_record()
-            if record is not None and record.plan.target == _place_of(metadata) == self._target:
-                return record.plan
-            async with self._open_source(metadata) as source:
-                attempts = () if record is None else record.attempts
-                target = self._places.open_target(self._target, source.credentials, attempts, record)
-                await run_uncancellable(target.check)
-                return source.plan
+        record = self._places.load_record()
+        if record is not None and record.plan.target == _place_of(load_metadata(self._paths)) == self._target:
+            return record.plan
+        async with self._open_source() as source:
+            attempts = () if source.old_record is None else source.old_record.attempts
+            target = self._places.open_target(self._target, source.credentials, attempts, source.old_record)
+            await run_uncancellable(target.check)
+            return source.plan
 
     async def run(self) -> MovePlan:
         """Move the workspace, or finish a move that was interrupted."""
-        with WorkspaceLock.acquire(self._paths.lock, PURPOSE):
-            metadata = load_metadata(self._paths)
-            record = self._places.load_record()
-            if record is not None and record.plan.target == _place_of(metadata):
-                await self._finish(metadata, record)
-                if record.plan.target == self._target:
-                    return record.plan
-                record = None
-            async with self._open_source(metadata) as source:
-                return await self._move(metadata, source, record)
+        finished_plan = await self._finish_earlier_run()
+        if finished_plan is not None and finished_plan.target == self._target:
+            return finished_plan
+        async with self._open_source() as source:
+            return await self._move(source)
 
-    async def _move(self, metadata: WorkspaceMetadata, source: _Source, old_record: MoveRecord | None) -> MovePlan:
+    async def _finish_earlier_run(self) -> MovePlan | None:
+        """Finish a move that was interrupted after the switch, and return its plan; None if there is none."""
+        with WorkspaceLock.acquire(self._paths.lock, PURPOSE):
+            metadata, record = load_metadata(self._paths), self._places.load_record()
+            if record is None or record.plan.target != _place_of(metadata):
+                return None
+            await self._finish(metadata, record)
+            return record.plan
+
+    async def _move(self, source: _Source) -> MovePlan:
         require_supported(source.plan)
+        metadata, old_record = source.metadata, source.old_record
         old_attempts = () if old_record is None else old_record.attempts
         attempts = (*old_attempts, secrets.token_hex(32))
         content = _add_move(source, attempts[-1])
@@ -196,16 +204,23 @@ class WorkspaceMove:
         self._on_step(MoveStep.FINISHED)
 
     @asynccontextmanager
-    async def _open_source(self, metadata: WorkspaceMetadata) -> AsyncIterator[_Source]:
-        """Open and verify the source completely. Its audit log ends with a signed checkpoint then."""
+    async def _open_source(self) -> AsyncIterator[_Source]:
+        """Lock, open and verify the source completely. Its audit log ends with a signed checkpoint then."""
+        metadata = load_metadata(self._paths)
         if _place_of(metadata) == self._target:
             raise ConflictError("Store and audit log of the workspace are already there.", "Nothing was changed.")
-        state = await open_state(self._paths, metadata, self._bus, await acquire_lease(metadata))
-        try:
+        async with AsyncExitStack() as resources:
+            opening = await acquire_lease(metadata)
+            if opening is not None:
+                resources.push_async_callback(run_uncancellable, opening.cancel)
+            lock = await lock_workspace(self._paths, PURPOSE, has_lease=opening is not None)
+            resources.callback(lock.release)
+            if load_metadata(self._paths) != metadata:
+                raise WorkspaceLockedError("The workspace was moved at this moment.", "Try again.")
+            state = await open_state(self._paths, metadata, self._bus, opening)
+            resources.push_async_callback(run_uncancellable, state.close)
             await self._complete_audit_log(state, metadata)
             yield await run_uncancellable(partial(self._load_source, state, metadata))
-        finally:
-            await run_uncancellable(state.close)
 
     async def _complete_audit_log(self, state: OpenedState, metadata: WorkspaceMetadata) -> None:
         """Check the log against store and worker state, and sign a checkpoint of all entries, as an engine does."""
@@ -242,7 +257,9 @@ class WorkspaceMove:
             unsupported=tuple(unsupported),
             repaired=repaired_count,
         )
-        return _Source(content, plan, StoreCredentials(state.keys.store_key, metadata.id))
+        return _Source(
+            metadata, self._places.load_record(), content, plan, StoreCredentials(state.keys.store_key, metadata.id)
+        )
 
 
 def _place_of(metadata: WorkspaceMetadata) -> str:

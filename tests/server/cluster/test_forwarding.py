@@ -280,8 +280,10 @@ async def test_incomplete_body_is_not_completed(pair: Pair) -> None:
     received: list[str] = []
 
     async def handle(_scope: HTTPScope, receive: Receive, _send: Send) -> None:
-        while (message := await receive())["type"] != "http.disconnect":
+        message = await receive()
+        while message["type"] == "http.request":
             assert message["more_body"]
+            message = await receive()
         received.append(message["type"])
 
     pair.app.handle = handle

@@ -18,7 +18,7 @@ ON CONFLICT DO NOTHING
 
 SIGN_COPY = """
 UPDATE sealyard.workspace
-SET term = %(term)s, holder = %(holder)s, lease_until = 'infinity', signed_term = %(term)s,
+SET term = %(term)s, holder = %(holder)s, holder_url = '', lease_until = 'infinity', signed_term = %(term)s,
   generation = %(generation)s, generation_id = %(generation_id)s,
   previous_generation_id = %(previous_generation_id)s, position = %(position)s, next_seq = %(next_seq)s,
   previous = %(previous)s, cursor = %(cursor)s, mac = %(mac)s
@@ -31,7 +31,7 @@ WHERE id = %(workspace)s AND generation_id = %(attempt)s AND holder = %(holder)s
 """
 
 RETIRE = """
-UPDATE sealyard.workspace SET term = term + 1, holder = %(holder)s, lease_until = 'infinity'
+UPDATE sealyard.workspace SET term = term + 1, holder = %(holder)s, holder_url = '', lease_until = 'infinity'
 WHERE id = %(workspace)s AND generation_id = %(generation_id)s
 """
 

@@ -148,9 +148,10 @@ class PgTarget:
 
     def _require_replaceable(self, row: _Row) -> None:
         """Check that the row belongs to an unfinished copy of this move, or to a workspace that was moved away."""
-        if row.format > KNOWN_FORMAT:
+        if row.format != KNOWN_FORMAT:
             raise WorkspaceError(
-                f"The workspace in the database has the newer format {row.format}.", "Use a newer version of Sealyard."
+                f"The workspace in the database has the format {row.format}; a move writes {KNOWN_FORMAT}.",
+                "Raise the format of its documents if it is older, otherwise use a newer version of Sealyard.",
             )
         is_own_copy = row.holder == MOVING and row.generation_id in self._attempts
         if not row.is_reserved or not (is_own_copy or row.holder == MOVED_AWAY):
