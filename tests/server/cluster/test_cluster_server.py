@@ -162,11 +162,13 @@ async def _has_free_lease(node: ClusterNode) -> bool:
 # ---- monitoring
 
 
-async def test_readiness_by_role(nodes: list[ClusterNode]) -> None:
+async def test_readiness_by_role(nodes: list[ClusterNode], caplog: pytest.LogCaptureFixture) -> None:
     first, second = nodes
+    caplog.clear()
     assert (await get_checks(first))[0] == (await get_checks(first, "/readyz?active"))[0] == 200
     assert await get_checks(second) == (200, {"active-server": 0, "shared-folder": 0, "takeover": 0})
     assert await get_checks(second, "/readyz?active") == (503, {"active": 1})
+    assert not caplog.records
     async with second.http_client(None) as http:
         assert (await http.get("/healthz")).json() == {"alive": True}
 
