@@ -7,8 +7,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -70,20 +71,22 @@ async def _fill(workspace: Path, count: int) -> None:
 
 
 def _insert_tasks(store: DocumentStore, model: Task, count: int) -> None:
+    last_commit = None
+    tasks = generate_tasks(model, count)
+    while batch := list(islice(tasks, 1000)):
+        puts = tuple((TASKS.name, task.id, msgspec.to_builtins(task)) for task in batch)
+        last_commit = store.submit(WriteBatch(puts=puts))
+    assert last_commit is not None
+    last_commit.result()
+
+
+def generate_tasks(model: Task, count: int) -> Iterator[Task]:
+    """Yield finished tasks like ``model``, one second apart."""
     started_at = datetime.now(UTC) - timedelta(seconds=count + 1)
-    last_batch = None
-    for first in range(0, count, 1000):
-        puts = []
-        for number in range(first, min(first + 1000, count)):
-            created_at = started_at + timedelta(seconds=number)
-            status = TaskStatus.FAILED if number % 100 == 0 else TaskStatus.CANCELLED
-            task = msgspec.structs.replace(
-                model, id=new_id(), status=status, created_at=created_at, updated_at=created_at
-            )
-            puts.append((TASKS.name, task.id, msgspec.to_builtins(task)))
-        last_batch = store.submit(WriteBatch(puts=tuple(puts)))
-    assert last_batch is not None
-    last_batch.result()
+    for number in range(count):
+        created_at = started_at + timedelta(seconds=number)
+        status = TaskStatus.FAILED if number % 100 == 0 else TaskStatus.CANCELLED
+        yield msgspec.structs.replace(model, id=new_id(), status=status, created_at=created_at, updated_at=created_at)
 
 
 async def _measure_engine(workspace: Path) -> dict[str, float]:

@@ -48,10 +48,10 @@ async def _create_package(root: Path) -> tuple[float, float]:
         await owner.decide(task.id, Verdict.APPROVED)
         done = await developer.wait(task.id, within=1200)
         assert done.status is TaskStatus.DONE, done.reason
-        return _peak_memory("self"), max(_peak_memory(str(pid)) for pid in engine.worker_pids)
+        return peak_memory("self"), max(peak_memory(str(pid)) for pid in engine.worker_pids)
 
 
-def _peak_memory(process: str) -> float:
+def peak_memory(process: str) -> float:
     """Return the peak resident memory reported by the kernel, in MiB."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

@@ -43,19 +43,26 @@ async def _measure(root: Path) -> tuple[float, float]:
         developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
         file = await developer.upload(root / "firmware.bin")
 
-        async def sign(number: int) -> Task:
-            request = SigningRequest(config=DEVICE, message=b"message %d" % number)
-            return await developer.create_signing(request)
-
         async def pack(number: int) -> Task:
             request = PackageRequest(config=DEVICE, firmware=(file,), name=f"package {number}")
             return await developer.create_package(request)
 
-        # Start both workers before the measurement.
-        await _run_tasks(engine, owner, [sign(-number) for number in range(1, MAX_PARALLEL)])
-        signing = await _measure_rate(engine, owner, [sign(number) for number in range(SIGNATURES)])
+        signing = await measure_signing_rate(engine, SIGNATURES)
         packing = await _measure_rate(engine, owner, [pack(number) for number in range(PACKAGES)])
         return signing, packing
+
+
+async def measure_signing_rate(engine: EngineHandle, count: int) -> float:
+    """Return how many signing tasks are created, approved and finished per second."""
+    developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
+
+    async def sign(number: int) -> Task:
+        request = SigningRequest(config=DEVICE, message=b"message %d" % number)
+        return await developer.create_signing(request)
+
+    # Start both workers before the measurement.
+    await _run_tasks(engine, owner, [sign(-number) for number in range(1, MAX_PARALLEL)])
+    return await _measure_rate(engine, owner, [sign(number) for number in range(count)])
 
 
 async def _measure_rate(

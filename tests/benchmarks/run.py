@@ -8,9 +8,11 @@ import tempfile
 
 from tests.benchmarks import (
     application,
+    cluster,
     growth,
     key_services,
     memory,
+    postgres,
     rates,
     server,
     throughput,
@@ -28,6 +30,8 @@ MEASUREMENTS = {
     "server": server.rows,
     "key_services": key_services.rows,
     "tokens": tokens.rows,
+    "postgres": postgres.rows,
+    "cluster": cluster.rows,
 }
 
 

@@ -54,11 +54,11 @@ def rows() -> list[Row]:
 
 async def _measure() -> list[Row]:
     with temporary_dir() as root:
-        tokens = await _create_tokens(root / "workspace")
+        tokens = await create_tokens(root / "workspace")
         server = ServerProcess(root / "workspace", root / "server.log", passphrase=PASSPHRASE)
         try:
             await server.start()
-            developer, owner = (_create_client(server.url, tokens[each]) for each in (DEVELOPER, OWNER))
+            developer, owner = (create_client(server.url, tokens[each]) for each in (DEVELOPER, OWNER))
             result = [*await _measure_rates(developer), await _measure_event_latency(developer, owner)]
             result.append(await _measure_screen_latency(server.url, developer, tokens[OWNER]))
             result += await _measure_transfers(developer, root)
@@ -71,8 +71,9 @@ async def _measure() -> list[Row]:
     return result
 
 
-async def _create_tokens(workspace: Path) -> dict[str, str]:
-    await create_bench_workspace(workspace)
+async def create_tokens(workspace: Path, database: str | None = None) -> dict[str, str]:
+    """Create a workspace, and return a token of the developer and one of the owner."""
+    await create_bench_workspace(workspace, database)
     async with open_engine(workspace, work=False) as engine:
         client = engine.client(ADMINISTRATOR)
         return {
@@ -81,7 +82,7 @@ async def _create_tokens(workspace: Path) -> dict[str, str]:
         }
 
 
-def _create_client(url: str, token: str) -> HttpClient:
+def create_client(url: str, token: str) -> HttpClient:
     return HttpClient(Connection(Endpoint(url=url, token=token)), SystemClock())
 
 
@@ -118,12 +119,12 @@ async def _measure_rate(request: Callable[[], Awaitable[None]]) -> float:
     return CALLS / (time.monotonic() - started_at)
 
 
-async def _measure_event_latency(developer: HttpClient, owner: HttpClient) -> Row:
-    """Measure from the response for a task to its event at another client; negative if the event arrives first."""
+async def measure_event_latencies(sender: HttpClient, receiver: HttpClient) -> list[float]:
+    """Measure from the request for a task to its event at another client, in seconds."""
     received_at: dict[str, float] = {}
 
     async def listen() -> None:
-        async for event in owner.events():
+        async for event in receiver.events():
             if isinstance(event, TaskChanged):
                 received_at.setdefault(event.task_id, time.monotonic())
 
@@ -132,11 +133,16 @@ async def _measure_event_latency(developer: HttpClient, owner: HttpClient) -> Ro
     latencies = []
     for _ in range(100):
         started_at = time.monotonic()
-        task = await developer.create_signing(SigningRequest(config=DEVICE, message=b"hello"))
+        task = await sender.create_signing(SigningRequest(config=DEVICE, message=b"hello"))
         while task.id not in received_at:
             await asyncio.sleep(0.0005)
         latencies.append(received_at[task.id] - started_at)
     listen_task.cancel()
+    return latencies
+
+
+async def _measure_event_latency(developer: HttpClient, owner: HttpClient) -> Row:
+    latencies = await measure_event_latencies(developer, owner)
     return Row("creation of a task to its event at another client, p50", 1000 * _p50(latencies), "reported", "ms")
 
 
@@ -228,17 +234,17 @@ async def _measure_resumed_transfers(server: ServerProcess, token: str, root: Pa
     proxy_options = {"cuts": CUTS, "first": 32 << 20, "last": 160 << 20}
     upload_proxy = UnreliableProxy(server.port, **proxy_options, rate=PROXY_RATE)
     async with upload_proxy.listening() as url:
-        client = _create_client(url, token)
+        client = create_client(url, token)
         file = await client.upload(source)
         task = await client.create_encryption(EncryptionRequest(config=DEVICE, file=file))
         await client.close()
-    direct = _create_client(server.url, token)
+    direct = create_client(server.url, token)
     finished = await direct.wait(task.id)
     await direct.close()
     assert finished.result is not None, finished.reason
     download_proxy = UnreliableProxy(server.port, **proxy_options, rate=PROXY_RATE, seed=2)
     async with download_proxy.listening() as url:
-        client = _create_client(url, token)
+        client = create_client(url, token)
         assert await _download(client, task.id, root / "resumed.out") == finished.result.sha256
         await client.close()
     assert upload_proxy.broken == download_proxy.broken == CUTS

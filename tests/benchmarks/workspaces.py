@@ -32,14 +32,18 @@ def temporary_dir() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-async def create_bench_workspace(root: Path) -> None:
-    """Create a workspace with a developer, an owner and a device configuration (AES-256-CBC, Ed25519)."""
+async def create_bench_workspace(root: Path, database: str | None = None) -> None:
+    """Create a workspace with a developer, an owner and a device configuration (AES-256-CBC, Ed25519).
+
+    ``database`` is the connection string of the database for its store; by default, the folder contains it.
+    """
     await create_workspace(
         WorkspacePaths(root),
         name="bench",
         administrator=ADMINISTRATOR,
         key_store=KeyStore.PASSPHRASE,
         key_holder=unlock(PASSPHRASE),
+        database=database,
     )
     async with open_engine(root) as engine:
         client = engine.client(ADMINISTRATOR)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 
+from sealyard.cli.output import UNVERIFIED_NOTE
 from sealyard.storage.postgres.document_format import KNOWN_FORMAT
 from sealyard.storage.postgres.schema import REVISION
 from tests.support.cli_runner import sealyard, value_of
-from tests.support.postgres import OWNER, TestDatabase
+from tests.support.postgres import AUDITOR, OWNER, TestDatabase
 from tests.support.postgres_fixtures import database, postgres_server
 
 __all__ = ["database", "postgres_server"]
@@ -35,7 +35,7 @@ def test_show_sql_needs_no_database() -> None:
 
 
 def test_workspace_in_a_database(database: TestDatabase, tmp_path: Path, home: Path) -> None:
-    """The folder has keys and settings only; commands that read open the workspace as well."""
+    """The folder has keys and settings only."""
     folder = tmp_path / "yard"
     arguments = ("--workspace", folder, "init", "--admin", "USER:admin", "--key-store", "passphrase")
     created = value_of(*arguments, "--database", database.connection_string)
@@ -45,8 +45,44 @@ def test_workspace_in_a_database(database: TestDatabase, tmp_path: Path, home: P
     assert entries[0]["resource"] == "SUBJECT:USER:dev"
     report = value_of("--workspace", folder, "audit", "verify")
     assert report["size"] == report["checkpointedSize"] == len(entries)
-    assert "storeVerified" not in json.dumps(report)
+    assert report["storeVerified"] is False
     assert [path for name in ("store", "audit") for path in (folder / name).iterdir()] == []
+
+
+def test_workspace_in_a_database_is_read_without_key_store(
+    database: TestDatabase, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = ("--workspace", tmp_path / "yard")
+    arguments = ("init", "--admin", "USER:admin", "--key-store", "passphrase")
+    value_of(*workspace, *arguments, "--database", database.connection_string)
+    monkeypatch.delenv("SEALYARD_PASSPHRASE")
+    lease = database.execute("SELECT term, position FROM sealyard.workspace")
+    for command in (("subject", "list"), ("acl", "list"), ("audit", "verify"), ("tasks",)):
+        result = sealyard(*workspace, *command)
+        assert (result.code, result.err) == (0, f"{UNVERIFIED_NOTE}\n")
+    assert database.execute("SELECT term, position FROM sealyard.workspace") == lease
+
+
+def test_audit_log_is_read_from_the_database_alone(database: TestDatabase, tmp_path: Path, home: Path) -> None:
+    """With a role that may only read, and without the folder of the workspace."""
+    init = ("init", "--admin", "USER:admin", "--key-store", "passphrase", "--database", database.connection_string)
+    identity = value_of("--workspace", tmp_path / "yard", *init)["id"]
+    options = ("--database", database.server.connection_string(database.name, AUDITOR))
+    key, proof, export = (tmp_path / name for name in ("audit-key.pem", "proof", "log.jsonl"))
+    report = value_of("audit", "verify", *options)
+    assert report["origin"] == f"sealyard/{identity}"
+    assert report["size"] == report["checkpointedSize"]
+    assert value_of("audit", "verify", *options, "--id", identity) == report
+    assert len(value_of("audit", "list", *options, "--limit", 2)["entries"]) == 2
+    assert value_of("audit", "show", 0, *options)["seq"] == 0
+    assert value_of("audit", "key", *options, "--out", key)["fingerprint"] == report["keyFingerprint"]
+    value_of("audit", "prove", 1, *options, "--out", proof)
+    for key_options in (("--key", key), options):
+        assert value_of("audit", "verify", "--proof", proof, *key_options)["entry"]["seq"] == 1
+    value_of("audit", "export", "--format", "jsonl", *options, "--out", export)
+    assert len(export.read_text().splitlines()) == report["size"]
+    assert sealyard("audit", "verify", *options, "--id", "other").code == 4
+    assert sealyard("audit", "verify", "--id", identity).code == 2
 
 
 @pytest.mark.parametrize("name", ["init", "upgrade"])

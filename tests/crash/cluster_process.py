@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.crash.workspace_process import START_TIMEOUT, WorkspaceProcess
+from tests.crash.workspace_process import PASSPHRASE, START_TIMEOUT, WorkspaceProcess
 from tests.support.cluster import ClusterFiles
 from tests.support.ports import ReservedPort
 from tests.support.root import ALLOW_ROOT
@@ -21,11 +21,20 @@ RESTART_SECONDS = 0.5
 class ClusterServer(WorkspaceProcess):
     """`sealyard serve` as one of several servers, always at the same addresses."""
 
-    def __init__(self, workspace: Path, files: ClusterFiles, name: str, connection_string: str) -> None:
-        super().__init__(workspace, files.folder / f"{name}.log")
+    def __init__(
+        self,
+        workspace: Path,
+        files: ClusterFiles,
+        name: str,
+        connection_string: str,
+        *,
+        passphrase: str = PASSPHRASE,
+    ) -> None:
+        super().__init__(workspace, files.folder / f"{name}.log", passphrase=passphrase)
         self.name = name
         self._ports = ReservedPort(), ReservedPort()
         self.port = self._ports[0].number
+        self.url = f"http://127.0.0.1:{self.port}"
         self._settings = files.write_settings(name, self.port, self._ports[1].number)
         self._environment["PGSERVICEFILE"] = str(files.write_service(name, connection_string))
         self.exit_codes: Counter[int] = Counter()
@@ -58,6 +67,11 @@ class ClusterServer(WorkspaceProcess):
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
+
+    async def wait(self) -> None:
+        """Wait until the process has ended."""
+        assert self._process is not None
+        await asyncio.to_thread(self._process.wait)
 
     async def stop(self) -> int:
         self._stopping = True

@@ -18,6 +18,7 @@ from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.segments import decrypt_segment
 from sealyard.crypto.signatures import verify
 from sealyard.model.audit import AuditAction, AuditEntry
+from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
 from sealyard.model.workspace import WorkspacePaths
 from tests.crash.chaos_workspace import ENCRYPTION, SIGNING, open_test_master_key
@@ -180,6 +181,18 @@ class InvariantCheck:
 
     def _result_path(self, task: Task) -> Path:
         return self._paths.artifacts / "results" / task.id
+
+
+async def load_tasks(client: EmbeddedClient) -> dict[str, Task]:
+    """Return all tasks by id."""
+    tasks: dict[str, Task] = {}
+    after = None
+    while True:
+        page = await client.tasks(TaskFilter(), after=after, limit=1000)
+        tasks |= {each.id: each for each in page.tasks}
+        if page.next is None:
+            return tasks
+        after = page.next
 
 
 @cache

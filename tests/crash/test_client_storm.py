@@ -21,13 +21,12 @@ from sealyard.client.http.client import HttpClient
 from sealyard.client.http.transport import Connection, Endpoint
 from sealyard.client.sharing.socket import socket_path
 from sealyard.concurrency.clock import SystemClock
-from sealyard.model.requests import TaskFilter
 from sealyard.model.workspace import WorkspacePaths
 from tests.crash.chaos import MAX_LOSSES
 from tests.crash.chaos_workspace import ADMINISTRATOR, create_test_workspace
 from tests.crash.client_workload import ClientWorkload, Connect, run_developers
 from tests.crash.engine_process import REQUESTER
-from tests.crash.invariants import InvariantCheck
+from tests.crash.invariants import InvariantCheck, load_tasks
 from tests.crash.process_faults import ProcessFaults
 from tests.crash.workspace_process import ApplicationProcess, ServerProcess, WorkspaceProcess
 from tests.support.extent import choose_count
@@ -135,8 +134,7 @@ async def _check_workspace(folder: Path, workload: ClientWorkload, check: Invari
     engine = await EngineHandle.open_read_only(folder)
     try:
         client = engine.client(ADMINISTRATOR)
-        page = await client.tasks(TaskFilter(), limit=1000)
-        tasks = {each.id: each for each in page.tasks}
+        tasks = await load_tasks(client)
         stopped = {each: time.time() for each in workload.rejected}
         report = await client.verify_audit()
         check.check_accepted(tasks, workload.accepted, workload.expected, stopped)

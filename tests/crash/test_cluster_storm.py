@@ -22,7 +22,6 @@ from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.client import HttpClient
 from sealyard.client.http.transport import Connection, Endpoint
 from sealyard.concurrency.clock import SystemClock
-from sealyard.model.requests import TaskFilter
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.postgres.audit import PgAuditReader
 from sealyard.storage.postgres.connection import Database
@@ -30,7 +29,7 @@ from tests.crash.chaos import MAX_LOSSES
 from tests.crash.chaos_workspace import ADMINISTRATOR, create_test_workspace
 from tests.crash.client_workload import ClientWorkload, run_developers
 from tests.crash.cluster_process import ClusterServer
-from tests.crash.invariants import InvariantCheck
+from tests.crash.invariants import InvariantCheck, load_tasks
 from tests.crash.process_faults import ProcessFaults
 from tests.crash.workspace_process import PASSPHRASE
 from tests.support.balancer import Balancer
@@ -212,8 +211,7 @@ async def _check_workspace(paths: WorkspacePaths, workload: ClientWorkload, devi
         client = engine.client(ADMINISTRATOR)
         audit = PgAuditReader(Database(f"service={SERVICE}"), engine.engine.metadata.id)
         check = InvariantCheck(paths, device_key, audit)
-        page = await client.tasks(TaskFilter(), limit=1000)
-        tasks = {each.id: each for each in page.tasks}
+        tasks = await load_tasks(client)
         stopped = {each: time.time() for each in workload.rejected}
         await client.verify_audit()
         check.check_accepted(tasks, workload.accepted, workload.expected, stopped)

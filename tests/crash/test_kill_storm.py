@@ -15,15 +15,12 @@ from random import Random
 
 import pytest
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
-from sealyard.model.requests import TaskFilter
-from sealyard.model.tasks import Task
 from sealyard.model.workspace import WorkspacePaths
 from tests.crash.chaos import ChaosRun
 from tests.crash.chaos_workspace import ADMINISTRATOR, create_test_workspace, write_credential
 from tests.crash.engine_driver import EXIT_TIMEOUT, WORKSPACE_VARIABLE
-from tests.crash.invariants import InvariantCheck
+from tests.crash.invariants import InvariantCheck, load_tasks
 from tests.crash.random_requests import SIZES
 from tests.support.extent import choose_count
 from tests.support.processes import find_by_environment, kill_all, wait_for_exit
@@ -97,7 +94,7 @@ async def _check_workspace(paths: WorkspacePaths, chaos: ChaosRun, check: Invari
     engine = await EngineHandle.open_read_only(paths.root)
     try:
         client = engine.client(ADMINISTRATOR)
-        tasks = await _all_tasks(client)
+        tasks = await load_tasks(client)
         report = await client.verify_audit()
         check.check_accepted(tasks, chaos.accepted, chaos.expected, chaos.stopped)
         check.check_acknowledged(tasks, chaos.finished, chaos.downloads)
@@ -110,17 +107,6 @@ async def _check_workspace(paths: WorkspacePaths, chaos: ChaosRun, check: Invari
         sys.stdout.write(f"{check.repeated_signatures} signatures were lost and repeated\n")
     finally:
         await engine.close()
-
-
-async def _all_tasks(client: EmbeddedClient) -> dict[str, Task]:
-    tasks: dict[str, Task] = {}
-    after = None
-    while True:
-        page = await client.tasks(TaskFilter(), after=after, limit=1000)
-        tasks |= {each.id: each for each in page.tasks}
-        if page.next is None:
-            return tasks
-        after = page.next
 
 
 def _write_file(path: Path, content: bytes) -> Path:

@@ -1,7 +1,7 @@
 """A PostgreSQL server for tests: one for each test session, with a database for each test.
 
 The server runs as a child of the test process, as an ordinary user, in a temporary folder. It ends with the test
-process, even if that is killed. It does not sync its files, because no test cuts the power.
+process, even if that is killed. It does not sync its files, because no test cuts the power; for benchmarks, it does.
 """
 
 from __future__ import annotations
@@ -15,36 +15,37 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.support.limits import TIMEOUT
 from tests.support.programs import require_module, skip_missing
 
-ENGINE, OWNER = "engine", "owner"
-"""The role with which engines log in, and the one that owns the tables."""
+ENGINE, OWNER, AUDITOR = "engine", "owner", "auditor"
+"""The role with which engines log in, the one that owns the tables, and the one that may only read them."""
 
 TEMPLATE = "sealyard_template"
 TABLES = tuple(
     f"sealyard.{name}" for name in ("workspace", "document", "event", "audit_entry", "audit_checkpoint", "audit_key")
 )
 _SYSTEM_USER = "postgres"
-_SETTINGS = {
-    "listen_addresses": "",
+_COMMON_SETTINGS = {"listen_addresses": "", "max_connections": "60", "log_min_messages": "panic"}
+TEST_SETTINGS = {
+    **_COMMON_SETTINGS,
     "fsync": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
     "shared_buffers": "32MB",
-    "max_connections": "60",
-    "log_min_messages": "panic",
 }
+DURABLE_SETTINGS = {**_COMMON_SETTINGS, "shared_buffers": "256MB", "max_wal_size": "4GB"}
+"""The settings for benchmarks."""
 
 
 def find_programs() -> Path:
     """Return the folder with PostgreSQL's server programs. Skips or fails the test if there is none."""
     path = shutil.which("postgres")
-    folders = [Path(path).parent] if path else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    folders = [Path(path).resolve().parent] if path else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if not folders or not (folders[0] / "initdb").exists():
         skip_missing("PostgreSQL is not installed: apt-get install postgresql")
     return folders[0]
@@ -53,18 +54,30 @@ def find_programs() -> Path:
 class PostgresServer:
     """A running server. Roles log in over a Unix socket, without a password unless ``pg_hba.conf`` is changed."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
-        """Create and start a server in an empty folder."""
+    def __init__(
+        self,
+        programs: Path,
+        folder: Path,
+        settings: Mapping[str, str] = TEST_SETTINGS,
+        primary: PostgresServer | None = None,
+    ) -> None:
+        """Create and start a server in an empty folder. It is a standby of ``primary``, if one is given."""
         self.folder = folder
         self._programs = programs
+        self._settings = settings
         self._numbers = itertools.count(1)
         if os.geteuid() == 0:
             shutil.chown(folder, _SYSTEM_USER, _SYSTEM_USER)
-        self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        if primary is not None:
+            source = ("-h", str(primary.folder), "-U", "postgres")
+            self.run("pg_basebackup", "-D", "data", *source, "-c", "fast", "-X", "stream", "-R")
+            self.start()
+            return
+        self.run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         self.start()
 
     def start(self) -> None:
-        settings = [argument for name, value in _SETTINGS.items() for argument in ("-c", f"{name}={value}")]
+        settings = [argument for name, value in self._settings.items() for argument in ("-c", f"{name}={value}")]
         command = [str(self._programs / "postgres"), "-D", "data", "-k", str(self.folder), *settings]
         # The signal reaches the server when the thread that started it ends, which is the main thread of the tests.
         self.process = subprocess.Popen([*self._as_user("--pdeathsig", "INT"), *command], cwd=self.folder)
@@ -117,6 +130,8 @@ class PostgresServer:
 
         self.execute("CREATE ROLE sealyard_engine NOLOGIN")
         self.execute(f"CREATE ROLE {ENGINE} LOGIN IN ROLE sealyard_engine")
+        self.execute("CREATE ROLE sealyard_report NOLOGIN")
+        self.execute(f"CREATE ROLE {AUDITOR} LOGIN IN ROLE sealyard_report")
         self.execute(f"CREATE ROLE {OWNER} LOGIN")
         self.execute(f"CREATE DATABASE {TEMPLATE} OWNER {OWNER}")
         upgrade_schema(Database(self.connection_string(TEMPLATE, OWNER)))
@@ -145,10 +160,23 @@ class PostgresServer:
             return True
         return False
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs as the user of the server, in its folder."""
         command = [*self._as_user(), str(self._programs / program), *arguments]
         result = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         assert result.returncode == 0, result.stderr
+
+    def wait_for_standby(self) -> None:
+        """Wait until the standby has replayed all commits."""
+        deadline = time.monotonic() + TIMEOUT
+        query = "SELECT replay_lsn >= pg_current_wal_lsn() FROM pg_stat_replication"
+        while self.execute(query) != [(True,)]:
+            assert time.monotonic() < deadline, "the standby does not replicate"
+            time.sleep(0.05)
+
+    def promote(self) -> None:
+        """Make a standby the primary. Returns when it accepts writes."""
+        assert self.execute("SELECT pg_promote()") == [(True,)]
 
     def _as_user(self, *options: str) -> list[str]:
         if os.geteuid() != 0:
@@ -214,14 +242,29 @@ class TestDatabase:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[PostgresServer]:
+def running_standby(primary: PostgresServer) -> Iterator[PostgresServer]:
+    """Start a standby, which replicates asynchronously, and stop it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="sealyard-pg-"))
+    try:
+        server = PostgresServer(find_programs(), folder, primary=primary)
+        try:
+            yield server
+        finally:
+            if server.process.poll() is None:
+                server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_server(settings: Mapping[str, str] = TEST_SETTINGS) -> Iterator[PostgresServer]:
     """Start a server with the template database, and stop it at the end. Skips the test if it is not installed."""
     programs = find_programs()
     require_module("psycopg", "postgres")
     require_module("alembic", "postgres")
     folder = Path(tempfile.mkdtemp(prefix="sealyard-pg-"))
     try:
-        server = PostgresServer(programs, folder)
+        server = PostgresServer(programs, folder, settings)
         try:
             server.create_template()
             yield server

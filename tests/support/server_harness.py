@@ -41,14 +41,18 @@ GATEWAY = "gateway"
 MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 
 
-async def create_test_workspace(folder: Path, name: str = "yard") -> None:
-    """Create a workspace with subjects, and a configuration that dev and ci use and that owner and second approve."""
+async def create_test_workspace(folder: Path, name: str = "yard", database: str | None = None) -> None:
+    """Create a workspace with subjects, and a configuration that dev and ci use and that owner and second approve.
+
+    ``database``: connection string of the database for its store; by default, the store is in the folder.
+    """
     await create_workspace(
         WorkspacePaths(folder),
         name=name,
         administrator=ADMIN,
         key_store=KeyStore.PASSPHRASE,
         key_holder=unlock(PASSPHRASE),
+        database=database,
     )
     engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     try:

@@ -33,6 +33,24 @@ def create_cert_pair(folder: Path, name: str, passphrase: bytes = b"") -> tuple[
     return certificate, key
 
 
+class ClusterAuthority:
+    """An authority that issues the certificates of the servers of a cluster."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ca = trustme.CA()
+        self.certificate = folder / "cluster-ca.pem"
+        self.certificate.write_bytes(self._ca.cert_pem.bytes())
+
+    def issue(self, name: str, *hosts: str) -> tuple[Path, Path]:
+        """Issue a certificate for this machine or other hosts; return the paths of certificate and key."""
+        issued = self._ca.issue_cert(*(hosts or ("localhost", "127.0.0.1")))
+        certificate, key = self._folder / f"{name}-cluster.pem", self._folder / f"{name}-cluster.key"
+        certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        key.write_bytes(issued.private_key_pem.bytes())
+        return certificate, key
+
+
 def first_certificate(path: Path) -> str:
     """Return the first certificate in a PEM file, normalized."""
     end = "-----END CERTIFICATE-----"

@@ -23,13 +23,13 @@ from sealyard.model.errors import (
     InvalidInputError,
     StorageError,
     StoreCorruptedError,
-    WorkspaceError,
     WorkspaceLockedError,
+    WorkspaceReadOnlyError,
 )
 from sealyard.storage import postgres
 from sealyard.storage.postgres import lease
 from tests.engine.conftest import open_workspace
-from tests.support.engine_harness import ADMIN, DEV, EngineHarness
+from tests.support.engine_harness import ADMIN, DEV, EngineHarness, listen
 from tests.support.limits import TIMEOUT
 from tests.support.postgres import TestDatabase
 from tests.support.programs import require
@@ -286,9 +286,23 @@ async def test_text_with_nul_character_is_refused(pg_harness: EngineHarness) -> 
     await pg_harness.package(name="ab")
 
 
-async def test_files_are_neither_read_nor_recovered(pg_harness: EngineHarness) -> None:
-    with pytest.raises(WorkspaceError, match="in a database"):
-        await open_reader(pg_harness.paths)
+async def test_reader_needs_neither_key_nor_lease(pg_harness: EngineHarness) -> None:
+    task = await pg_harness.package()
+    reader = await open_reader(pg_harness.paths, clock=pg_harness.clock)
+    try:
+        assert reader.read_only
+        assert reader.queries.get(DEV, task.id).id == task.id
+        report = await reader.audit.verify(ADMIN, None, None)
+        assert report.size == len(await pg_harness.audit_entries())
+        events = listen(reader.events, reader.events.cursor)
+        reader.tail()
+        task = await pg_harness.package()
+        async with asyncio.timeout(TIMEOUT):
+            assert getattr(await anext(events), "task_id", "") == task.id
+        with pytest.raises(WorkspaceReadOnlyError):
+            await reader.execute(DEV, "", pg_harness.package())
+    finally:
+        await reader.close()
 
 
 async def test_workspace_file_names_the_database_without_password(

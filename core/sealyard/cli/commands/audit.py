@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, input_path, timestamp
+from sealyard.cli.commands.audit_database import add_database_options, open_audit
 from sealyard.cli.commands.audit_proofs import add_proof_commands, read_text, verify_proof
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
@@ -58,6 +59,8 @@ def add_commands(commands: Commands) -> None:
     _add_filter_options(export_parser)
     export_parser.add_argument("--format", choices=("jsonl", "csv"), required=True, help="file format: jsonl or csv")
     export_parser.add_argument("--out", metavar="FILE", type=Path, help="new file; by default standard output")
+    for parser in (list_parser, show_parser, verify_parser, export_parser):
+        add_database_options(parser)
 
 
 def _add_filter_options(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +87,7 @@ def _build_filter(args: argparse.Namespace) -> AuditFilter:
 
 async def _list(ctx: Context) -> int:
     args = ctx.args
-    async with ctx.open_reader() as client:
+    async with open_audit(ctx) as client:
         page = await client.audit(_build_filter(args), below=args.before_seq, limit=args.limit)
     rows = [
         (entry.seq, format_time(entry.timestamp), entry.author, entry.change, entry.resource, entry.message)
@@ -99,7 +102,7 @@ async def _list(ctx: Context) -> int:
 
 async def _show(ctx: Context) -> int:
     seq = ctx.args.seq
-    async with ctx.open_reader() as client:
+    async with open_audit(ctx) as client:
         entries = (await client.audit(AuditFilter(), below=max(seq, 0) + 1, limit=1)).entries
     if not entries or entries[0].seq != seq:
         raise NotFoundError(f"Audit entry {seq} not found.", "List the entries to see the newest number.")
@@ -138,10 +141,10 @@ async def _verify(ctx: Context) -> int:
     args = ctx.args
     checkpoint = read_text(args.checkpoint, "checkpoint") if args.checkpoint is not None else None
     if args.proof is not None:
-        return verify_proof(ctx, checkpoint)
+        return await verify_proof(ctx, checkpoint)
     if args.key is not None:
         raise UsageError("--key requires --proof.", "The log is verified with the key of the workspace.")
-    async with ctx.open_reader() as client:
+    async with open_audit(ctx) as client:
         report = await client.verify_audit(checkpoint=checkpoint, progress=ctx.out.progress.for_entries("verified"))
     ctx.out.result(report, _format_report(report, args.checkpoint))
     return ExitCode.OK
@@ -176,7 +179,7 @@ async def _export(ctx: Context) -> int:
     if ctx.out.as_json and args.out is None:
         raise UsageError("--json requires --out.", "Set --out to a new file for the entries.")
     filters = _build_filter(args)
-    async with ctx.open_reader() as client:
+    async with open_audit(ctx) as client:
         lines = client.export_audit(args.format, filters)
         if args.out is None:
             async for line in lines:

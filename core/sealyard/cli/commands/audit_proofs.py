@@ -12,9 +12,11 @@ from sealyard.audit.checkpoint import key_fingerprint, parse_note
 from sealyard.audit.proof import MAX_PROOF_LENGTH, ConsistencyProof, InclusionProof, parse_proof
 from sealyard.audit.reader import AuditReader
 from sealyard.cli.arguments import Commands, add_command
+from sealyard.cli.commands.audit_database import add_database_options, open_audit
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields
+from sealyard.client.config.workspaces import has_database
 from sealyard.fs.private import write_private_file
 from sealyard.model.audit import AuditEntry, Checkpoint
 from sealyard.model.errors import InvalidInputError, UsageError
@@ -42,6 +44,8 @@ def add_proof_commands(subcommands: Commands) -> None:
 
     key_parser = add_command(subcommands, "key", _key, "Print the public key that verifies checkpoints and proofs")
     key_parser.add_argument("--out", metavar="FILE", type=Path, help="new file; by default standard output")
+    for proof_parser in (parser, key_parser):
+        add_database_options(proof_parser)
 
 
 async def _prove(ctx: Context) -> int:
@@ -50,7 +54,7 @@ async def _prove(ctx: Context) -> int:
         raise UsageError("Pass either the number of an entry or --from.", "See `sealyard audit prove --help`.")
     if args.new_size is not None and args.old_size is None:
         raise UsageError("--to requires --from.", "See `sealyard audit prove --help`.")
-    async with ctx.open_reader() as client:
+    async with open_audit(ctx) as client:
         if args.seq is not None:
             text = await client.prove_audit_entry(args.seq)
         else:
@@ -60,7 +64,7 @@ async def _prove(ctx: Context) -> int:
 
 
 async def _key(ctx: Context) -> int:
-    async with ctx.open_reader() as client:
+    async with open_audit(ctx) as client:
         text = await client.audit_key()
     _print_document(ctx, text, {"publicKey": text, "fingerprint": key_fingerprint(text.encode())})
     return ExitCode.OK
@@ -90,14 +94,14 @@ def _describe(proof: InclusionProof | ConsistencyProof) -> dict[str, Any]:
     }
 
 
-def verify_proof(ctx: Context, checkpoint: str | None) -> int:
+async def verify_proof(ctx: Context, checkpoint: str | None) -> int:
     """Verify the proof in the file of ``--proof``, without the log, and print what it proves.
 
     ``checkpoint`` is the signed note of ``--checkpoint``. Raises :class:`AuditVerificationError` if the proof is wrong,
     and :class:`UsageError` if the key or the older checkpoint of a consistency proof is not given.
     """
     proof = parse_proof(read_text(ctx.args.proof, "proof"))
-    public_key, key_source = _load_key(ctx)
+    public_key, key_source = await _load_key(ctx)
     if isinstance(proof, InclusionProof):
         if checkpoint is not None:
             raise UsageError(
@@ -147,14 +151,17 @@ def _consistency_rows(old_checkpoint: Checkpoint, checkpoint: Checkpoint) -> lis
     ]
 
 
-def _load_key(ctx: Context) -> tuple[bytes, str]:
+async def _load_key(ctx: Context) -> tuple[bytes, str]:
     """Return the audit key (PEM) and where it comes from: the file of ``--key``, else the selected workspace."""
     path = ctx.args.key
     if path is not None:
         return read_text(path, "audit key").encode(), escape_text(str(path))
-    if ctx.profile.server:
+    if ctx.args.database is None and ctx.profile.server:
         raise UsageError("A proof is verified with the audit key.", "Pass it with --key FILE: `sealyard audit key`.")
-    return AuditReader(WorkspacePaths(ctx.folder).audit).read_public_key(), "the workspace folder"
+    if ctx.args.database is None and not has_database(ctx.folder):
+        return AuditReader(WorkspacePaths(ctx.folder).audit).read_public_key(), "the workspace folder"
+    async with open_audit(ctx) as client:
+        return (await client.audit_key()).encode(), "the database"
 
 
 def read_text(path: Path, name: str) -> str:

@@ -53,8 +53,12 @@ class ClusterMember:
         open_engine: OpenEngine,
         service: EngineService,
         changes: ChangeSignal,
+        is_reached: Callable[[], bool],
     ) -> None:
-        """``changes``: notified by ``watch``, and by this object when its state changes."""
+        """``changes``: notified by ``watch``, and by this object when its state changes.
+
+        ``is_reached``: whether the server that holds the lease answers requests.
+        """
         self.state = MemberState.STANDBY
         self.error = ""
         self._watch = watch
@@ -62,19 +66,17 @@ class ClusterMember:
         self._open_engine = open_engine
         self._service = service
         self._changes = changes
+        self._is_reached = is_reached
         self._stopping = False
         self._retry_at = 0.0
 
     async def run(self) -> None:
         """Serve the engine whenever this server gets the lease, until :meth:`stop` is called."""
         while not self._stopping:
-            if self._watch.is_free:
-                self._folder.reset()
-                if not self._folder.error and time.monotonic() >= self._retry_at:
-                    await self._take_over()
-            elif self._watch.holder is not None and self._watch.error is None:
-                self.error = ""
-                await self._folder.check(self._watch.holder)
+            if self._watch.is_free and not self._folder.error and time.monotonic() >= self._retry_at:
+                await self._take_over()
+            else:
+                await self._watch_active_server()
             await self._changes.wait(POLL_SECONDS)
         self._set_state(MemberState.STOPPED)
 
@@ -82,6 +84,13 @@ class ClusterMember:
         """Make :meth:`run` hand over and return."""
         self._stopping = True
         self._changes.notify()
+
+    async def _watch_active_server(self) -> None:
+        if self._watch.is_free or self._watch.holder is None or not self._is_reached():
+            self._folder.reset()
+            return
+        self.error = ""
+        await self._folder.check(self._watch.holder)
 
     async def _take_over(self) -> None:
         self._set_state(MemberState.TAKING_OVER)

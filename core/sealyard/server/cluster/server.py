@@ -61,7 +61,7 @@ class ClusterServer:
         self._folder = SharedFolderCheck(paths.lock)
         logged_routes = self._frontend.with_request_log(self._frontend.routes)
         service = ClusterEngineService(settings, tenant, self.tenants, self._gate, logged_routes, self._metrics)
-        self._member = ClusterMember(self._watch, self._folder, open_engine, service, changes)
+        self._member = ClusterMember(self._watch, self._folder, open_engine, service, changes, self._is_reached)
         router = ClusterRouter(
             self._frontend.routes, self._gate, self._active_server, self._forwarder, changes, self._wait_seconds
         )
@@ -152,7 +152,6 @@ class ClusterServer:
         await asyncio.wait({close_task, force_wait}, return_when=asyncio.FIRST_COMPLETED)
         force_wait.cancel()
         self._frontend.abort()
-        self._internal_listener.abort()
         await close_task
         log.info("server stopped")
 
@@ -168,7 +167,9 @@ class ClusterServer:
             self._member.stop()
             await asyncio.wait({self._member_task})
         self._forwarder.end_event_streams()
+        # Without an engine, it answers nothing. Idle connections of other servers would delay its end.
         self._internal_listener.stop()
+        self._internal_listener.abort()
         await asyncio.gather(self._frontend.stop(), *self._serve_tasks, return_exceptions=True)
         for task in self._watch_tasks:
             task.cancel()
@@ -176,6 +177,9 @@ class ClusterServer:
         with suppress(SealyardError):
             self._watch.close()
         await self._forwarder.close()
+
+    def _is_reached(self) -> bool:
+        return self._active_server.target is not None
 
     def _read_term(self) -> int:
         return self._watch.holder.term if self._watch.holder is not None else 0

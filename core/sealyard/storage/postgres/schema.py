@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import psycopg
 
 from sealyard.model.base import FrozenStruct
-from sealyard.model.errors import WorkspaceError
+from sealyard.model.errors import NotFoundError, UsageError, WorkspaceError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.storage.postgres.connection import Connection, Database, storage_error
 
@@ -24,6 +24,19 @@ REVISION = "0004"
 
 ENGINE_ROLE = "sealyard_engine"
 """The role whose members engines are. The operator creates it; the migrations grant it its privileges."""
+
+REPORT_ROLE = "sealyard_report"
+"""The role whose members may read all tables. It is optional; the operator creates it."""
+
+_GRANT_REPORT = f"""
+DO $$ BEGIN
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{REPORT_ROLE}') THEN
+    GRANT USAGE ON SCHEMA sealyard TO {REPORT_ROLE};
+    GRANT SELECT ON ALL TABLES IN SCHEMA sealyard TO {REPORT_ROLE};
+  END IF;
+END $$
+"""
+"""No migration, because the role can be created later than the tables."""
 
 _UPGRADE_HINT = Hint.of(HintCode.UPGRADE_DATABASE)
 
@@ -41,7 +54,7 @@ class DatabaseVersions(FrozenStruct, frozen=True, kw_only=True):
 
 
 def upgrade_schema(database: Database) -> None:
-    """Create or migrate the schema, in one transaction, as the owner of the tables.
+    """Create or migrate the schema, and grant the privileges, in one transaction, as the owner of the tables.
 
     Raises :class:`StorageError` if the database refuses it, and :class:`WorkspaceError` if the role of the engines is
     missing, or if the schema is newer.
@@ -61,6 +74,7 @@ def upgrade_schema(database: Database) -> None:
             config = _build_config()
             config.attributes["connection"] = transaction
             command.upgrade(config, REVISION)
+            transaction.exec_driver_sql(_GRANT_REPORT)
     except DBAPIError as error:
         raise storage_error(cast("psycopg.Error", error.orig), "migrating the schema") from None
     finally:
@@ -74,7 +88,7 @@ def format_schema() -> str:
     output = io.StringIO()
     config = _build_config(output)
     command.upgrade(config, REVISION, sql=True)
-    return output.getvalue()
+    return f"{output.getvalue()}{_GRANT_REPORT.strip()};\n"
 
 
 def check_database(database: Database) -> DatabaseVersions:
@@ -105,6 +119,24 @@ def check_schema(connection: Connection) -> str:
             "Set it to on for the database and for the role of the engine.",
         )
     return revision
+
+
+def find_workspace(database: Database, workspace_id: str | None) -> str:
+    """Return the id of a workspace in the database, which is the only one if ``workspace_id`` is None.
+
+    Raises :class:`NotFoundError` if there is no such workspace, :class:`UsageError` if there are several, and the
+    errors of :func:`check_revision`.
+    """
+    with _connected(database) as connection:
+        check_revision(connection)
+        rows = connection.execute("SELECT id FROM sealyard.workspace ORDER BY id").fetchall()
+    identities = [str(identity) for (identity,) in rows]
+    selected = identities if workspace_id is None else [each for each in identities if each == workspace_id]
+    if not selected:
+        raise NotFoundError("The database does not contain the workspace.", "Check its id and the connection string.")
+    if len(selected) > 1:
+        raise UsageError(f"The database has {len(selected)} workspaces.", f"Select one: {', '.join(selected)}.")
+    return selected[0]
 
 
 def check_revision(connection: Connection) -> str:
