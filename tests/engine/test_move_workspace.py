@@ -28,6 +28,7 @@ from tests.support.moves import (
     read_content,
     require_continued,
 )
+from tests.support.pgbouncer import PgBouncer, PooledDatabase
 from tests.support.postgres import OWNER, TABLES, TestDatabase
 from tests.support.proof_verifier import open_checkpoint, verify_consistency_proof, verify_inclusion_proof
 
@@ -100,6 +101,18 @@ async def test_move_from_one_database_to_another(harness: EngineHarness, databas
     with pytest.raises(ConflictError, match="already contains this workspace"):
         await WorkspaceMove(harness.paths, bus, harness.clock, other_string).run()
     await harness.open(work=False)
+
+
+async def test_move_through_a_pooler(
+    harness: EngineHarness, database: TestDatabase, transaction_pooler: PgBouncer
+) -> None:
+    """One that may assign another session to each transaction."""
+    before = await read_content(harness)
+    for target in (PooledDatabase(database, transaction_pooler), None):
+        await move(harness, target)
+        after = await read_content(harness)
+        require_continued(before, after)
+        before = after
 
 
 async def test_workspace_of_an_earlier_version_is_migrated_first(
