@@ -16,10 +16,11 @@ KNOWN_FORMAT = 1
 """The newest format that this version knows. New workspaces have it."""
 
 _LOCK_OLDER = """
-SELECT id, holder, holder_format, lease_until >= clock_timestamp() AND lease_until < 'infinity'
-FROM sealyard.workspace WHERE format < %(format)s ORDER BY id FOR UPDATE
+SELECT id, holder, holder_format, lease_until >= clock_timestamp() AND lease_until < 'infinity' FROM sealyard.workspace
+WHERE format < %(format)s ORDER BY id FOR UPDATE
 """
-"""No engine has a workspace open whose lease does not expire: an administrator or a move has reserved it."""
+
+"""A lease that does not expire is a reservation, not that of an engine."""
 
 _RAISE = "UPDATE sealyard.workspace SET format = %(format)s WHERE id = ANY(%(workspaces)s)"
 
