@@ -45,7 +45,8 @@ async def test_task_continues_after_suspension(harness: EngineHarness, cause: Ca
     assert waiting_task.reason_code == cause.error.code
     assert waiting_task.approvals == approvals
     assert waiting_task.lease_losses == 0
-    await harness.advance_clock(seconds=cause.delay)
+    await harness.wait_until(lambda: harness.clock.has_sleeper(cause.delay))
+    harness.clock.advance(seconds=cause.delay)
     worker = await harness.wait_for_worker(task)
     assert harness.task(task.id).reason == ""
     worker.request_signing()
