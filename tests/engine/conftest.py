@@ -14,10 +14,11 @@ import pytest
 from tests.support.engine_harness import EngineHarness
 from tests.support.extent import IS_FULL
 from tests.support.failing_disk import FailingDisk
+from tests.support.pgbouncer import PooledDatabase
 from tests.support.postgres import TestDatabase
-from tests.support.postgres_fixtures import database, postgres_server
+from tests.support.postgres_fixtures import database, postgres_server, transaction_pooler
 
-__all__ = ["database", "postgres_server"]
+__all__ = ["database", "postgres_server", "transaction_pooler"]
 
 POSTGRES_MODULES = (
     "access.test_otp",
@@ -32,6 +33,9 @@ POSTGRES_MODULES = (
 )
 """The modules whose tests also run on PostgreSQL in a normal run."""
 
+POOLED_MODULES = ("audit.test_checkpointing", "state.test_unit_of_work")
+"""The modules whose tests also run through a pooler in a normal run; in a full run, those above do."""
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -41,17 +45,24 @@ def anyio_backend() -> str:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "store_database" not in metafunc.fixturenames or metafunc.definition.get_closest_marker("file_store"):
         return
-    if IS_FULL or metafunc.module.__name__.removeprefix("tests.engine.") in POSTGRES_MODULES:
-        metafunc.parametrize("store_database", ["files", "postgres"], indirect=True)
+    module = metafunc.module.__name__.removeprefix("tests.engine.")
+    databases = ["files"]
+    if IS_FULL or module in POSTGRES_MODULES:
+        databases.append("postgres")
+    if module in (POSTGRES_MODULES if IS_FULL else POOLED_MODULES):
+        databases.append("pooler")
+    if len(databases) > 1:
+        metafunc.parametrize("store_database", databases, indirect=True)
 
 
 @pytest.fixture
 def store_database(request: pytest.FixtureRequest) -> TestDatabase | None:
     """Return the database of the workspace, None if its store is in files."""
-    if getattr(request, "param", "files") == "files":
+    kind = getattr(request, "param", "files")
+    if kind == "files":
         return None
     database: TestDatabase = request.getfixturevalue("database")
-    return database
+    return PooledDatabase(database, request.getfixturevalue("transaction_pooler")) if kind == "pooler" else database
 
 
 async def open_workspace(root: Path, database: TestDatabase | None, *, demo: bool) -> EngineHarness:

@@ -19,6 +19,7 @@ import pytest
 from sealyard.engine.move_workspace import require_supported
 from sealyard.engine.workspace import load_metadata
 from sealyard.fs import atomic
+from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
     AuditVerificationError,
     ConflictError,
@@ -35,7 +36,7 @@ from sealyard.model.moves import MoveStep
 from sealyard.storage.documents import WriteBatch
 from sealyard.storage.postgres.connection import Database
 from sealyard.storage.postgres.opening import PgStoreOpening
-from tests.support.engine_harness import EngineHarness
+from tests.support.engine_harness import ADMIN, EngineHarness
 from tests.support.limits import TIMEOUT
 from tests.support.moves import build_move, move, read_content, require_continued
 from tests.support.postgres import TestDatabase
@@ -262,6 +263,21 @@ async def test_lost_connections_fail_or_delay_the_move(
     require_continued(before, await read_content(harness))
 
 
+@pytest.mark.parametrize("table", ["document", "event", "audit_entry", "audit_checkpoint", "audit_key"])
+async def test_refused_statement_fails_the_move(harness: EngineHarness, database: TestDatabase, table: str) -> None:
+    """As a database does whose disk is full. The transaction leaves nothing behind."""
+    await harness.close()
+    database.execute(f"ALTER TABLE sealyard.{table} ADD CONSTRAINT full_disk CHECK (workspace <> 'w1')")
+    with pytest.raises(StorageError, match="writing the copy"):
+        await build_move(harness, database).run()
+    assert database.execute("SELECT count(*) FROM sealyard.workspace") == [(0,)]
+    await require_usable(harness)
+    before = await read_content(harness)
+    database.execute(f"ALTER TABLE sealyard.{table} DROP CONSTRAINT full_disk")
+    await move(harness, database)
+    require_continued(before, await read_content(harness))
+
+
 @pytest.mark.parametrize("file_name", ["segment", "checkpoints", "snapshot", "journal", "."])
 async def test_full_disk_fails_the_move(
     harness: EngineHarness, database: TestDatabase, monkeypatch: pytest.MonkeyPatch, file_name: str
@@ -323,3 +339,17 @@ async def test_u0000_that_a_digest_covers_is_not_repaired(harness: EngineHarness
     assert plan.unsupported == ("document other of rules", f"document {task.id} of tasks")
     with pytest.raises(InvalidInputError):
         require_supported(plan)
+
+
+async def test_u0000_in_the_audit_log_is_listed(harness: EngineHarness, database: TestDatabase) -> None:
+    """It cannot be repaired, because the entries are chained."""
+    unit_of_work = harness.engine.repository.begin()
+    unit_of_work.audit(ADMIN, AuditAction.UPDATED, "WORKSPACE:w1", "a\0b")
+    await unit_of_work.commit()
+    seq = len(await harness.audit_entries())
+    await harness.close()
+    plan = await build_move(harness, database, repair=True).plan()
+    assert plan.unsupported == (f"audit entry (segment-000000.jsonl, line {seq})",)
+    with pytest.raises(InvalidInputError):
+        await build_move(harness, database, repair=True).run()
+    await require_usable(harness)

@@ -9,11 +9,16 @@ import psycopg
 import pytest
 
 from sealyard.audit.verify import verify_log
+from sealyard.engine.move_workspace import WorkspaceMove
 from sealyard.engine.workspace import load_metadata
+from sealyard.model.errors import ConflictError, WorkspaceLockedError
 from sealyard.model.moves import FOLDER, MoveStep
 from sealyard.model.tasks import TaskStatus
 from sealyard.storage import postgres
+from sealyard.storage.postgres.connection import Database
+from sealyard.storage.postgres.opening import PgStoreOpening
 from tests.support.engine_harness import ADMIN, EngineHarness
+from tests.support.fake_bus import FakeBus
 from tests.support.moves import (
     Interrupted,
     build_move,
@@ -78,6 +83,22 @@ async def test_interrupted_move_is_repeated(
             await harness.close()
         await move(harness, target)
     require_continued(before, await read_content(harness))
+
+
+async def test_move_from_one_database_to_another(harness: EngineHarness, database: TestDatabase) -> None:
+    await move(harness, database)
+    before = await read_content(harness)
+    other_database = database.server.create_database()
+    await move(harness, other_database)
+    require_continued(before, await read_content(harness))
+    await harness.close()
+    with pytest.raises(WorkspaceLockedError, match="was moved"):
+        PgStoreOpening.start(Database(database.connection_string), "w1")
+    other_string = f"{other_database.connection_string} application_name=other"
+    bus = FakeBus(harness.shelf, harness.clock)
+    with pytest.raises(ConflictError, match="already contains this workspace"):
+        await WorkspaceMove(harness.paths, bus, harness.clock, other_string).run()
+    await harness.open(work=False)
 
 
 async def test_independent_verifier_follows_the_log_across_moves(

@@ -31,7 +31,7 @@ TABLES = tuple(
 )
 _SYSTEM_USER = "postgres"
 _COMMON_SETTINGS = {"listen_addresses": "", "max_connections": "60", "log_min_messages": "panic"}
-_TEST_SETTINGS = {
+TEST_SETTINGS = {
     **_COMMON_SETTINGS,
     "fsync": "off",
     "full_page_writes": "off",
@@ -45,7 +45,7 @@ DURABLE_SETTINGS = {**_COMMON_SETTINGS, "shared_buffers": "256MB", "max_wal_size
 def find_programs() -> Path:
     """Return the folder with PostgreSQL's server programs. Skips or fails the test if there is none."""
     path = shutil.which("postgres")
-    folders = [Path(path).parent] if path else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    folders = [Path(path).resolve().parent] if path else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if not folders or not (folders[0] / "initdb").exists():
         skip_missing("PostgreSQL is not installed: apt-get install postgresql")
     return folders[0]
@@ -54,15 +54,26 @@ def find_programs() -> Path:
 class PostgresServer:
     """A running server. Roles log in over a Unix socket, without a password unless ``pg_hba.conf`` is changed."""
 
-    def __init__(self, programs: Path, folder: Path, settings: Mapping[str, str] = _TEST_SETTINGS) -> None:
-        """Create and start a server in an empty folder."""
+    def __init__(
+        self,
+        programs: Path,
+        folder: Path,
+        settings: Mapping[str, str] = TEST_SETTINGS,
+        primary: PostgresServer | None = None,
+    ) -> None:
+        """Create and start a server in an empty folder. It is a standby of ``primary``, if one is given."""
         self.folder = folder
         self._programs = programs
         self._settings = settings
         self._numbers = itertools.count(1)
         if os.geteuid() == 0:
             shutil.chown(folder, _SYSTEM_USER, _SYSTEM_USER)
-        self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        if primary is not None:
+            source = ("-h", str(primary.folder), "-U", "postgres")
+            self.run("pg_basebackup", "-D", "data", *source, "-c", "fast", "-X", "stream", "-R")
+            self.start()
+            return
+        self.run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         self.start()
 
     def start(self) -> None:
@@ -149,10 +160,23 @@ class PostgresServer:
             return True
         return False
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs as the user of the server, in its folder."""
         command = [*self._as_user(), str(self._programs / program), *arguments]
         result = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         assert result.returncode == 0, result.stderr
+
+    def wait_for_standby(self) -> None:
+        """Wait until the standby has replayed all commits."""
+        deadline = time.monotonic() + TIMEOUT
+        query = "SELECT replay_lsn >= pg_current_wal_lsn() FROM pg_stat_replication"
+        while self.execute(query) != [(True,)]:
+            assert time.monotonic() < deadline, "the standby does not replicate"
+            time.sleep(0.05)
+
+    def promote(self) -> None:
+        """Make a standby the primary. Returns when it accepts writes."""
+        assert self.execute("SELECT pg_promote()") == [(True,)]
 
     def _as_user(self, *options: str) -> list[str]:
         if os.geteuid() != 0:
@@ -218,7 +242,22 @@ class TestDatabase:
 
 
 @contextlib.contextmanager
-def running_server(settings: Mapping[str, str] = _TEST_SETTINGS) -> Iterator[PostgresServer]:
+def running_standby(primary: PostgresServer) -> Iterator[PostgresServer]:
+    """Start a standby, which replicates asynchronously, and stop it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="sealyard-pg-"))
+    try:
+        server = PostgresServer(find_programs(), folder, primary=primary)
+        try:
+            yield server
+        finally:
+            if server.process.poll() is None:
+                server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_server(settings: Mapping[str, str] = TEST_SETTINGS) -> Iterator[PostgresServer]:
     """Start a server with the template database, and stop it at the end. Skips the test if it is not installed."""
     programs = find_programs()
     require_module("psycopg", "postgres")

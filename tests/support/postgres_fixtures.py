@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.pgbouncer import PgBouncer, running_pooler
 from tests.support.postgres import PostgresServer, TestDatabase, running_server
 
 
@@ -13,6 +14,13 @@ from tests.support.postgres import PostgresServer, TestDatabase, running_server
 def postgres_server() -> Iterator[PostgresServer]:
     with running_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def transaction_pooler(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
+    """Yield a pooler that may assign another session of the server to each transaction."""
+    with running_pooler(postgres_server, "transaction") as pooler:
+        yield pooler
 
 
 @pytest.fixture

@@ -130,7 +130,8 @@ def test_retries_end_at_timeout() -> None:
 
 @pytest.mark.parametrize("retry_after", ["7", format_datetime(START.replace(second=7), usegmt=True)])
 @pytest.mark.parametrize(
-    ("status", "code"), [(429, "too-many-requests"), (503, "workspace-held"), (503, "issuer-unreachable")]
+    ("status", "code"),
+    [(429, "too-many-requests"), (503, "workspace-held"), (503, "issuer-unreachable"), (503, "taking-over")],
 )
 def test_retry_after_delays_next_attempt(retry_after: str, status: int, code: str) -> None:
     clock = FakeClock()
@@ -146,6 +147,30 @@ def test_retry_after_delays_next_attempt(retry_after: str, status: int, code: st
             assert await client.add_rule(ME, "RESOURCE_TYPE:KEY", Action.VIEW) == RULE
             assert len(server.calls) == 2
             assert 7.0 <= clock.slept[0] < 8.0
+
+    asyncio.run(run())
+
+
+def test_change_with_unknown_outcome_is_repeated_only_with_client_token() -> None:
+    """One of several servers was lost during the request."""
+
+    calls: list[str] = []
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.body()
+        calls.append(exchange.call)
+        if calls.count(exchange.call) > 1:
+            await exchange.answer(task("t0"), 201)
+        else:
+            await exchange.refuse(502, "outcome-unknown")
+
+    async def run() -> None:
+        async with serving(handler) as (_, client):
+            assert (await client.create_signing(SigningRequest(config="gateway", message=b"m"))).id == "t0"
+            with pytest.raises(ServerUnreachableError, match="request may have") as caught:
+                await client.add_rule(ME, "RESOURCE_TYPE:KEY", Action.VIEW)
+            assert caught.value.reach is DeliveryCertainty.UNKNOWN
+            assert calls == ["POST /signingTask"] * 2 + ["POST /acl"]
 
     asyncio.run(run())
 

@@ -155,6 +155,27 @@ async def test_requests_continue_through_handovers(nodes: list[ClusterNode]) -> 
         await client.close()
 
 
+async def test_servers_share_anchor(
+    workspace: ClusterWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each server continues to sign after another one has moved the freshness anchor on."""
+    monkeypatch.setenv("SEALYARD_ANCHORS", str(tmp_path / "anchors"))
+    async with run_nodes(workspace, "first", "second") as (first, second):
+        dev, owner = connect(first), connect(first, OWNER)
+        active, standby = first, second
+        for number in range(4):
+            task = await create_and_approve(dev, owner, number)
+            assert (await dev.wait(task.id, within=60)).status is TaskStatus.DONE
+            await active.stop()
+            await standby.wait_for(MemberState.ACTIVE)
+            await active.start()
+            await active.wait_ready()
+            active, standby = standby, active
+        await dev.close()
+        await owner.close()
+    assert list((tmp_path / "anchors").iterdir())
+
+
 async def test_event_stream_resumes_after_handover(nodes: list[ClusterNode]) -> None:
     first, second = nodes
     follower, dev = connect(second), connect(second)

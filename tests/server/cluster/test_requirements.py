@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from sealyard import server
 from sealyard.client.config.settings_example import render_toml
 from sealyard.model.errors import UsageError
 from sealyard.server.cluster.certificates import ClusterCertificates
@@ -17,6 +19,7 @@ from tests.support.cluster_harness import ClusterWorkspace, ServerConfig
 from tests.support.server_harness import create_test_workspace
 from tests.support.tls_certificates import create_cert_pair
 
+SERVER_README = Path(server.__file__).with_name("README.md")
 ANCHORS = {"SEALYARD_ANCHORS": "none"}
 VALID = ClusterSettings(
     url="https://seal1.internal:8751", listen="0.0.0.0:8751", certificate="c.pem", key="c.key", ca="ca.pem"
@@ -86,6 +89,14 @@ def test_settings_file_is_loaded(tmp_path: Path) -> None:
     path.write_text(render_toml(ServerSettings(cluster=VALID), ""))
     assert load_server_settings(path).cluster == VALID
     assert not ServerSettings().cluster.enabled
+
+
+def test_documented_settings_are_valid(tmp_path: Path, workspace: ClusterWorkspace) -> None:
+    block = re.search(r"<!-- cluster -->\n```toml\n(.*?)```", SERVER_README.read_text(), re.DOTALL)
+    assert block is not None
+    path = tmp_path / "server.toml"
+    path.write_text(block[1])
+    check_cluster(load_server_settings(path), {"acme": workspace.folder}, {})
 
 
 # ---- certificates

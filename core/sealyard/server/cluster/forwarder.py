@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from sealyard.client.http.transport import KEEPALIVE_SECONDS, describe_cause
+from sealyard.model.errors import UsageError
 from sealyard.server.cluster.active_server import ActiveServer, Target
 from sealyard.server.cluster.certificates import ClusterCertificates
 from sealyard.server.cluster.exchange import Exchange, Outcome
@@ -17,7 +18,7 @@ from sealyard.server.cluster.headers import NOT_ACTIVE, add_caller, is_end_to_en
 from sealyard.server.cluster.metrics import ClusterMetrics
 from sealyard.server.http.request_log import REQUEST_ID_HEADER, current_request
 
-CONNECT_SECONDS = 2.0
+CONNECT_SECONDS = 3.0
 """Timeout for a connection to the active server, with its TLS handshake."""
 
 PROBE_SECONDS = 2.0
@@ -63,16 +64,15 @@ class Forwarder:
         request = httpx.Request("GET", f"{target.url}/healthz", extensions={"timeout": _PROBE_TIMEOUT})
         try:
             response = await self._transports[-1].handle_async_request(request)
+            await response.aread()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return f"it cannot be reached{describe_cause(error)}"
-        await response.aread()
-        await response.aclose()
         return "" if response.status_code == httpx.codes.OK else "it is not active yet"
 
     async def forward(self, exchange: Exchange, active_server: ActiveServer, target: Target) -> Outcome:
         """Forward a request, and return how that ended. Ends it if the client disconnects or another server takes over.
 
-        Raises the errors of receiving the body.
+        Raises :class:`UsageError` if the request is invalid or its body is received too slowly.
         """
         exchange.begin_attempt()
         relay = asyncio.create_task(self._relay(exchange, target))
@@ -94,6 +94,8 @@ class Forwarder:
             response = await self._transports[-1].handle_async_request(_build_request(exchange, target))
         except _NOT_SENT_ERRORS:
             return Outcome.NOT_STARTED
+        except httpx.LocalProtocolError as error:
+            raise UsageError("Invalid header field.", "Send header fields as RFC 9110 describes them.") from error
         except httpx.HTTPError:
             return Outcome.LOST
         except _ClientDisconnectedError:

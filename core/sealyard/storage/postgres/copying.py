@@ -91,7 +91,7 @@ class PgTarget:
                 position=row.position + 1,
                 next_seq=0,
                 previous=GENESIS_HASH,
-                cursor=_decode_cursor(content.events[-1]) if content.events else 0,
+                cursor=_find_last_cursor(content),
             )
             documents = self._copy_documents(connection, content, head.position)
             self._copy_events(connection, content)
@@ -223,6 +223,8 @@ class PgTarget:
         expected = (content.generation.number + 1, self._attempts[-1], content.generation.mac)
         if (head.generation, head.generation_id, head.previous_generation_id) != expected:
             raise differing_copy_error("its generation does not follow that of the source")
+        if (head.next_seq, head.cursor) != (content.audit.size, _find_last_cursor(content)):
+            raise differing_copy_error("its row does not state the end of the audit log and of the events")
 
 
 def activate_rows(database: Database, workspace_id: str, attempt: str) -> None:
@@ -286,6 +288,10 @@ def _transaction(database: Database, action: str) -> Iterator[Connection]:
         raise storage_error(error, action) from None
     finally:
         connection.close()
+
+
+def _find_last_cursor(content: WorkspaceContent) -> int:
+    return _decode_cursor(content.events[-1]) if content.events else 0
 
 
 def _decode_cursor(event: bytes) -> int:

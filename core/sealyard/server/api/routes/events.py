@@ -44,21 +44,24 @@ class EventController(Controller):
     ) -> Stream:
         if after is None and last_event_id:
             after = _parse_event_id(last_event_id)
+        if is_head(request):
+            content: AsyncGenerator[Any, None] = empty_body()
+        else:
+            # Known before the response starts, so that an error of the engine is a response of its own.
+            content = stream_events(caller, await caller.client.cursor() if after is None else after)
         return Stream(
-            empty_body() if is_head(request) else stream_events(caller, after),
+            content,
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
 
-async def stream_events(caller: Caller, after_cursor: int | None) -> AsyncGenerator[str, None]:
+async def stream_events(caller: Caller, cursor: int) -> AsyncGenerator[str, None]:
     """Yield a ``Cursor`` event with the starting cursor, then every later event.
 
-    Also yields a keep-alive comment every KEEPALIVE_SECONDS. The starting cursor is ``after_cursor`` or, if that is
-    None, the cursor of the latest event. The stream ends when the engine stops or once the caller's token is no longer
-    valid. Clients reconnect with the cursor of the last event they received.
+    Also yields a keep-alive comment every KEEPALIVE_SECONDS. The stream ends when the engine stops or once the caller's
+    token is no longer valid. Clients reconnect with the cursor of the last event they received.
     """
-    cursor = await caller.client.cursor() if after_cursor is None else after_cursor
     yield f'id: {cursor}\nevent: Cursor\ndata: {{"cursor": {cursor}}}\n\n'
     events = caller.client.events(cursor)
     next_event: asyncio.Future[Event] = asyncio.ensure_future(anext(events))
