@@ -118,3 +118,11 @@ def test_message_round_trips_in_one_line(message: Any, direction: Any) -> None:
 def test_examples_cover_all_messages() -> None:
     assert {type(each) for each in TO_WORKER} == set(ToWorker.__args__)
     assert {type(each) for each in FROM_WORKER} == set(FromWorker.__args__)
+
+
+def test_checkpoint_of_earlier_version_has_no_secret_and_no_macs() -> None:
+    text = b'{"taskId":"t1","segments":[{"index":0,"length":48,"sha256":"aa","plaintextSha256":"bb"}],"header":"AAAA"}'
+    segment = RecordedSegment(index=0, length=48, sha256="aa", plaintext_sha256="bb")
+    assert msgspec.json.decode(text, type=JobCheckpoint) == JobCheckpoint(
+        task_id="t1", segments=(segment,), header="AAAA"
+    )

@@ -52,7 +52,7 @@ def attack(workspace: WorkerWorkspace, tmp_path: Path) -> Attack:
 
 @pytest.fixture
 def start_host(workspace: WorkerWorkspace, tmp_path: Path) -> Iterator[Callable[[], Host]]:
-    """Start workers of another host: with the keys and the inputs, but without the files of earlier attempts."""
+    """Start workers of other hosts, which do not have the files of earlier attempts."""
     hosts: list[Host] = []
 
     def start() -> Host:
@@ -68,8 +68,8 @@ class Host:
     """A worker with a folder of its own."""
 
     def __init__(self, origin: WorkerWorkspace, root: Path) -> None:
-        for name in ("keys", "artifacts/inputs"):
-            shutil.copytree(origin.root / name, root / name)
+        shutil.copytree(origin.root, root)
+        shutil.rmtree(root / "artifacts" / "work")
         self.workspace = WorkerWorkspace(root, origin.keys)
         self.worker = WorkerProcess(self.workspace).open_key_store(self.workspace)
 

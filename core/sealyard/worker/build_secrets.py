@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from sealyard.crypto.build_secret import BuildSecret
 from sealyard.keys.derived_keys import derive_key
@@ -40,7 +39,7 @@ class BuildSecrets:
         try:
             value = unwrap_secret(self._key, base64.b64decode(record.wrapped, validate=True), associated_data)
             return BuildSecret(value, record.format)
-        except (InvalidKeyError, binascii.Error):
+        except (InvalidKeyError, ValueError):
             raise IntegrityError(
                 "The recorded build secret does not belong to this task and its contents. Nothing was signed.",
                 "Check which programs can write to the workspace, then submit the request again.",
