@@ -17,6 +17,7 @@ import pytest
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
+from sealyard.engine.state.tables import CHECKPOINTS
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Task
 from sealyard.model.workspace import WorkspacePaths
@@ -107,6 +108,7 @@ async def _check_workspace(paths: WorkspacePaths, chaos: ChaosRun, check: Invari
         await check.check_results(client, tasks, chaos.expected)
         await check.check_proofs(client)
         assert report.uncheckpointed_count == 0
+        assert not list(engine.engine.repository.list_all(CHECKPOINTS)), "a build secret outlived its task"
         sys.stdout.write(f"{check.repeated_signatures} signatures were lost and repeated\n")
     finally:
         await engine.close()
