@@ -32,7 +32,7 @@ _MODE_TEXTS: dict[ConnectionMode, str] = {
 }
 
 _UNVERIFIED_TEXT = (
-    "The data was read from the workspace files and is not verified yet; actions are possible when it is."
+    "The data was read without the key store and is not verified yet; actions are possible when it is."
 )
 
 MIN_IDENTITY_WIDTH = 20
