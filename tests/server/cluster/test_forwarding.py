@@ -115,6 +115,26 @@ async def test_response_before_end_of_body_is_forwarded(harness: ForwardingHarne
     assert (response.status_code, response.content) == (401, b"rejected")
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked"])
+async def test_response_arrives_while_client_still_sends(harness: ForwardingHarness, framing: bytes) -> None:
+    """A rejected upload need not be sent to its end."""
+    await harness.activate()
+
+    async def handle(_scope: HTTPScope, _receive: Receive, send: Send) -> None:
+        await respond(send, 401, b"rejected", (b"content-length", b"8"))
+
+    harness.app.handle = handle
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(harness.base.rpartition(":")[2]))
+    writer.write(b"PUT / HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n")
+    writer.write(b"4\r\npart\r\n")
+    async with asyncio.timeout(TIMEOUT):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 401 ")
+        assert await reader.readexactly(8) == b"rejected"
+    writer.close()
+    assert not harness.forwarded("lost")
+
+
 @pytest.mark.parametrize("method", ["HEAD", "DELETE", "OPTIONS"])
 async def test_other_methods(harness: ForwardingHarness, method: str) -> None:
     await harness.activate()

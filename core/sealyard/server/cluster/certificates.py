@@ -42,6 +42,9 @@ class ClusterCertificates:
         context = ssl.SSLContext(protocol)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.verify_mode = ssl.CERT_REQUIRED
+        if protocol is ssl.PROTOCOL_TLS_SERVER:
+            # Without session tickets, a server sends nothing before its response, so that an early one is noticed.
+            context.num_tickets = 0
         try:
             load_certificate(context, settings.certificate, settings.key)
             context.load_verify_locations(settings.ca)

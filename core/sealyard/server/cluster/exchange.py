@@ -27,7 +27,8 @@ class Exchange:
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         self.scope = scope
-        self.has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+        self.body_length = None if b"transfer-encoding" in headers else int(headers.get(b"content-length", 0))
+        """The length of the body in bytes; None if it is sent in chunks."""
         self.is_body_consumed = False
         """Whether a part of the body was received, so that no other attempt can send the whole body."""
         self.has_response_started = False
@@ -37,6 +38,10 @@ class Exchange:
         self._send = send
         self._is_request_complete = asyncio.Event()
         self._repeats_end = False
+
+    @property
+    def has_body(self) -> bool:
+        return self.body_length != 0
 
     @property
     def is_repeatable(self) -> bool:

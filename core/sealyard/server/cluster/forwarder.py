@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
 from sealyard.client.http.transport import KEEPALIVE_SECONDS, describe_cause
 from sealyard.model.errors import UsageError
 from sealyard.server.cluster.active_server import ActiveServer, Target
+from sealyard.server.cluster.body_stream import BodyStream, ClientDisconnectedError
 from sealyard.server.cluster.certificates import ClusterCertificates
 from sealyard.server.cluster.exchange import Exchange, Outcome
 from sealyard.server.cluster.headers import NOT_ACTIVE, add_caller, is_end_to_end
@@ -27,43 +27,51 @@ PROBE_SECONDS = 2.0
 REPLACED_SECONDS = 1.0
 """Time for which a server that was replaced may still answer a request that it has received."""
 
+MAX_POOLED_BODY_BYTES = 1 << 20
+"""Maximum size of a body that is sent on a pooled connection. Others need one of their own; see :class:`BodyStream`."""
+
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=KEEPALIVE_SECONDS)
+_NO_POOL = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 _FORWARD_TIMEOUT = {"connect": CONNECT_SECONDS, "read": None, "write": None, "pool": None}
 _PROBE_TIMEOUT = dict.fromkeys(("connect", "read", "write", "pool"), PROBE_SECONDS)
 
 _NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
-class _ClientDisconnectedError(Exception):
-    """The client disconnected before it had sent the whole body."""
+class _Connections(NamedTuple):
+    """Connections with the same certificates: pooled ones, and those for one large body each."""
+
+    pool: httpx.AsyncHTTPTransport
+    single: httpx.AsyncHTTPTransport
 
 
 class Forwarder:
-    """Pooled connections to the active server."""
+    """Connections to the active server."""
 
     def __init__(self, certificates: ClusterCertificates, metrics: ClusterMetrics) -> None:
         self._certificates = certificates
         self._metrics = metrics
-        self._transports = [self._create_transport()]
+        self._connections = [self._create_connections()]
         self._stopping = asyncio.Event()
 
     def reload_certificates(self) -> None:
         """Use the certificates that were loaded again for new connections."""
-        self._transports.append(self._create_transport())
+        self._connections.append(self._create_connections())
 
     def end_event_streams(self) -> None:
         """End the streams of events, which would otherwise delay the end of this server."""
         self._stopping.set()
 
     async def close(self) -> None:
-        for transport in self._transports:
-            await transport.aclose()
+        for connections in self._connections:
+            await connections.pool.aclose()
+            await connections.single.aclose()
 
     async def probe(self, target: Target) -> str:
         """Return why a server does not answer requests; empty if it is active."""
         request = httpx.Request("GET", f"{target.url}/healthz", extensions={"timeout": _PROBE_TIMEOUT})
         try:
-            response = await self._transports[-1].handle_async_request(request)
+            response = await self._connections[-1].pool.handle_async_request(request)
             await response.aread()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return f"it cannot be reached{describe_cause(error)}"
@@ -91,14 +99,14 @@ class Forwarder:
     async def _relay(self, exchange: Exchange, target: Target) -> Outcome:
         start = time.monotonic()
         try:
-            response = await self._transports[-1].handle_async_request(_build_request(exchange, target))
+            response = await self._send(exchange, target)
         except _NOT_SENT_ERRORS:
             return Outcome.NOT_STARTED
         except httpx.LocalProtocolError as error:
             raise UsageError("Invalid header field.", "Send header fields as RFC 9110 describes them.") from error
         except httpx.HTTPError:
             return Outcome.LOST
-        except _ClientDisconnectedError:
+        except ClientDisconnectedError:
             return Outcome.FINISHED
         try:
             if NOT_ACTIVE.decode() in response.headers:
@@ -111,13 +119,28 @@ class Forwarder:
             await response.aclose()
         return Outcome.FINISHED
 
+    async def _send(self, exchange: Exchange, target: Target) -> httpx.Response:
+        connections = self._connections[-1]
+        if not exchange.has_body:
+            return await connections.pool.handle_async_request(_build_request(exchange, target))
+        body = BodyStream(exchange)
+        request = _build_request(exchange, target, body)
+        if exchange.body_length is not None and exchange.body_length <= MAX_POOLED_BODY_BYTES:
+            return await connections.pool.handle_async_request(request)
+        request.extensions["trace"] = body.trace
+        return await connections.single.handle_async_request(request)
+
     async def _wait_stopped(self, exchange: Exchange) -> None:
         """Wait until this server stops, and the response is a stream of events."""
         await self._stopping.wait()
         await exchange.event_stream_started.wait()
 
-    def _create_transport(self) -> httpx.AsyncHTTPTransport:
-        return httpx.AsyncHTTPTransport(verify=self._certificates.client_context, limits=_LIMITS, trust_env=False)
+    def _create_connections(self) -> _Connections:
+        context = self._certificates.client_context
+        return _Connections(
+            httpx.AsyncHTTPTransport(verify=context, limits=_LIMITS, trust_env=False),
+            httpx.AsyncHTTPTransport(verify=context, limits=_NO_POOL, trust_env=False),
+        )
 
 
 def _outcome_of_cancelled(disconnected: asyncio.Task[None]) -> Outcome:
@@ -125,7 +148,7 @@ def _outcome_of_cancelled(disconnected: asyncio.Task[None]) -> Outcome:
     return Outcome.LOST if disconnected.cancelled() else Outcome.FINISHED
 
 
-def _build_request(exchange: Exchange, target: Target) -> httpx.Request:
+def _build_request(exchange: Exchange, target: Target, body: BodyStream | None = None) -> httpx.Request:
     scope = exchange.scope
     query = scope["query_string"]
     path = scope["raw_path"] + (b"?" + query if query else b"")
@@ -136,20 +159,9 @@ def _build_request(exchange: Exchange, target: Target) -> httpx.Request:
         scope["method"],
         target.url,
         headers=add_caller(headers, scope),
-        content=_read_body(exchange) if exchange.has_body else None,
+        content=body,
         extensions={"timeout": _FORWARD_TIMEOUT, "target": path},
     )
-
-
-async def _read_body(exchange: Exchange) -> AsyncIterator[bytes]:
-    while True:
-        message = await exchange.receive()
-        if message["type"] != "http.request":
-            raise _ClientDisconnectedError
-        if message["body"]:
-            yield message["body"]
-        if not message["more_body"]:
-            return
 
 
 async def _relay_response(exchange: Exchange, response: httpx.Response) -> None:
