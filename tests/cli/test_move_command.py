@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli_runner import CliWorkspace, sealyard
+from tests.support.cli_runner import CliWorkspace, sealyard, start_process, wait_until
 from tests.support.postgres import TestDatabase
 from tests.support.postgres_fixtures import database, postgres_server
 
@@ -101,3 +101,23 @@ def test_retired_sources_are_refused(workspace: CliWorkspace, database: TestData
     result = workspace.run("owner", "approve", workspace.waiting)
     assert result.code == 6
     assert "was moved from the database to its folder" in result.err
+
+
+def test_unfinished_move_is_reported_with_the_way_out(workspace: CliWorkspace, database: TestDatabase) -> None:
+    """As after a kill between the switch and the activation of the copy."""
+    string = database.connection_string
+    assert move(workspace, "--database", string, "--yes")[0] == 0
+    database.execute("UPDATE sealyard.workspace SET lease_until = 'infinity', holder = 'an unfinished move'")
+    result = workspace.run("owner", "approve", workspace.waiting)
+    assert result.code == 6
+    assert "unfinished" in result.err
+    assert "sealyard workspace move" in result.err
+
+
+def test_running_process_is_not_disturbed(workspace: CliWorkspace, database: TestDatabase) -> None:
+    with start_process(*workspace.as_user("admin", "run")) as process:
+        wait_until((workspace.folder / "socket").exists)
+        code, _, err = move(workspace, "--database", database.connection_string, "--yes")
+        assert code == 6
+        assert f"process {process.pid}" in err
+        assert workspace.run("owner", "approve", workspace.waiting).code == 0

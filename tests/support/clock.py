@@ -55,6 +55,11 @@ class FakeClock:
         until = self._now + timedelta(seconds=seconds)
         return any(wake <= until and not future.done() for wake, _, future in self._sleepers)
 
+    def has_sleeper_for(self, seconds: float) -> bool:
+        """Return whether a sleeper will wake in exactly ``seconds``."""
+        wake_at = self._now + timedelta(seconds=seconds)
+        return any(wake == wake_at and not future.done() for wake, _, future in self._sleepers)
+
     def move_to(self, now: datetime) -> None:
         assert now >= self._now
         self._now = now

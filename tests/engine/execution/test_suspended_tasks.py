@@ -45,7 +45,8 @@ async def test_task_continues_after_suspension(harness: EngineHarness, cause: Ca
     assert waiting_task.reason_code == cause.error.code
     assert waiting_task.approvals == approvals
     assert waiting_task.lease_losses == 0
-    await harness.advance_clock(seconds=cause.delay)
+    await harness.wait_until(lambda: harness.clock.has_sleeper_for(cause.delay))
+    harness.clock.advance(seconds=cause.delay)
     worker = await harness.wait_for_worker(task)
     assert harness.task(task.id).reason == ""
     worker.request_signing()
@@ -59,7 +60,7 @@ async def test_delay_grows_with_each_attempt(harness: EngineHarness, cause: Caus
     for factor in (1, 2, 4):
         delay = factor * cause.delay
         await cause.suspend(harness, await harness.wait_for_worker(task))
-        await harness.wait_until(lambda delay=delay: harness.clock.has_sleeper(delay))  # type: ignore[misc]
+        await harness.wait_until(lambda delay=delay: harness.clock.has_sleeper_for(delay))  # type: ignore[misc]
         harness.clock.advance(seconds=delay - 0.5)
         await harness.wait_until_durable()
         assert task.id not in harness.bus.jobs
@@ -95,7 +96,7 @@ async def test_waiting_task_survives_a_restart(harness: EngineHarness, cause: Ca
 async def test_close_does_not_wait_for_attempt(harness: EngineHarness, cause: Cause) -> None:
     task = await harness.approved_package()
     await cause.suspend(harness, await harness.wait_for_worker(task))
-    await harness.wait_until(lambda: harness.clock.has_sleeper(cause.delay))
+    await harness.wait_until(lambda: harness.clock.has_sleeper_for(cause.delay))
     assert await harness.engine.scheduler.drain(TIMEOUT) == 0
     assert harness.task(task.id).status is TaskStatus.SCHEDULED
 
