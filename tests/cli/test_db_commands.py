@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -61,6 +62,21 @@ def test_workspace_in_a_database_is_read_without_key_store(
         result = sealyard(*workspace, *command)
         assert (result.code, result.err) == (0, f"{UNVERIFIED_NOTE}\n")
     assert database.execute("SELECT term, position FROM sealyard.workspace") == lease
+
+
+def test_workspace_file_with_a_role_that_may_only_read_is_enough_for_reports(
+    database: TestDatabase, tmp_path: Path, home: Path
+) -> None:
+    workspace = ("--workspace", tmp_path / "yard")
+    arguments = ("init", "--admin", "USER:admin", "--key-store", "passphrase")
+    value_of(*workspace, *arguments, "--database", database.connection_string)
+    file = json.loads((tmp_path / "yard" / "workspace.json").read_text())
+    file["database"] = database.server.connection_string(database.name, AUDITOR)
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "workspace.json").write_text(json.dumps(file))
+    value_of("profile", "add", "report", "--workspace", tmp_path / "report", "--identity", "USER:admin")
+    for command in (("tasks",), ("audit", "verify"), ("acl", "list")):
+        assert sealyard("--workspace", tmp_path / "report", *command).code == 0
 
 
 def test_audit_log_is_read_from_the_database_alone(database: TestDatabase, tmp_path: Path, home: Path) -> None:

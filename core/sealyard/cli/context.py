@@ -179,7 +179,7 @@ class Context:
         If the files are not readable, because another user owns the workspace and shares it with a group, the client
         connects to the socket of the workspace instead. The client is closed together with ``stack``.
         """
-        if not os.access(WorkspacePaths(self.folder).store, os.R_OK):
+        if not _is_readable(self.folder):
             from sealyard.client.sharing.workspace import connect_to_holder
 
             client = connect_to_holder(self.folder, self.profile.identity)
@@ -242,6 +242,16 @@ class Context:
                 bytes_done[event.task_id] = event.bytes_done
                 rate = sum(bytes_done.values()) / max(loop.time() - start_time, 1e-3)
                 self.out.progress.show(event.task_id, event.bytes_done, event.bytes_total, rate, event.eta_seconds)
+
+
+def _is_readable(folder: Path) -> bool:
+    """Return whether this process may read the workspace: its metadata and, unless it has a database, its store."""
+    paths = WorkspacePaths(folder)
+    if not os.access(paths.file, os.R_OK):
+        return False
+    from sealyard.client.config.workspaces import has_database
+
+    return has_database(folder) or os.access(paths.store, os.R_OK)
 
 
 def select_folder(ctx: Context) -> Path:

@@ -147,8 +147,13 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard audit list --author USER:anna --since 2030-12-01",
         "sealyard audit list --resource TASK:vdxvgpaxev --json",
     ),
+    "audit show": (
+        "sealyard audit show 12",
+        "sealyard audit show 12 --database service=sealyard-audit",
+    ),
     "audit verify": (
         "sealyard audit verify",
+        "sealyard audit verify --database service=sealyard-audit",
         "sealyard audit verify --checkpoint stored-elsewhere.txt",
         "sealyard audit verify --proof entry.tlog-proof --key audit-key.pem",
     ),
