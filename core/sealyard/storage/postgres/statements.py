@@ -88,9 +88,13 @@ SELECT term, generation_id, position, mac FROM sealyard.workspace WHERE id = %(w
 LOAD_DOCUMENTS = """
 SELECT kind, id, convert_to(body::text, 'UTF8'), position, mac FROM sealyard.document WHERE workspace = {workspace}
 """
+"""Executed with COPY, which takes no parameters: ``{workspace}`` is replaced by a literal."""
+
 DOCUMENT_TYPES = ("text", "text", "bytea", "int8", "bytea")
 
 LOAD_EVENTS = """
 SELECT cursor, convert_to(body::text, 'UTF8'), mac FROM sealyard.event WHERE workspace = {workspace} ORDER BY cursor
 """
+"""Like :data:`LOAD_DOCUMENTS`."""
+
 EVENT_TYPES = ("int8", "bytea", "bytea")
