@@ -29,6 +29,7 @@ from sealyard.worker.approved_inputs import ContentComparison
 from sealyard.worker.work_dir import background_fsync
 from tests.benchmarks.rows import Row
 from tests.benchmarks.workspaces import random_file, temporary_dir
+from tests.support.factories.containers import predictable_random
 
 ROUNDS = 5
 CIPHER = AesCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, bytes(32))
@@ -83,7 +84,9 @@ class PackageRun:
     def _encrypt(self) -> bytes:
         with self.source.open("rb") as source, self.target.open("w+b") as target:
             with background_fsync(target):
-                segment = SE1Format().encrypt_segment(self.layout, 0, source, target, CIPHER, lambda _: None)
+                segment = SE1Format().encrypt_segment(
+                    self.layout, 0, source, target, CIPHER, predictable_random, lambda _: None
+                )
             os.fsync(target.fileno())
         return SE1Format().header(self.layout, [segment], ())
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.support.cli_runner import CliWorkspace, sealyard
+from tests.support.cli_runner import CliWorkspace, sealyard, start_process, wait_until
 from tests.support.postgres import TestDatabase
 from tests.support.postgres_fixtures import database, postgres_server
+from tests.support.served_workspace import ServedWorkspace
 
 __all__ = ["database", "postgres_server"]
 
@@ -47,6 +49,26 @@ def test_move_there_and_back(workspace: CliWorkspace, database: TestDatabase, tm
         assert "already there" in err
     assert workspace.run("owner", "approve", workspace.waiting).code == 0
     assert (workspace.folder / "moved").is_dir()
+
+
+def test_server_continues_after_a_move(workspace: CliWorkspace, database: TestDatabase) -> None:
+    """With the tokens and download links that it issued before."""
+    server = ServedWorkspace(workspace.folder)
+    try:
+        server.start()
+        headers = {"Authorization": f"Bearer {server.token('USER:developer')}"}
+        task_url = f"{server.url}/api/v1/task/{workspace.done}"
+        task = httpx.get(task_url, headers=headers).raise_for_status().json()
+        link = task["downloadUrl"]
+        content = httpx.get(link).raise_for_status().content
+        for options in (("--database", database.connection_string), ("--to-folder",)):
+            server.stop()
+            assert move(workspace, *options, "--yes")[0] == 0
+            server.start()
+            assert httpx.get(task_url, headers=headers).raise_for_status().json() == task
+            assert httpx.get(link).raise_for_status().content == content
+    finally:
+        server.close()
 
 
 def test_json_value(workspace: CliWorkspace, database: TestDatabase) -> None:
@@ -101,3 +123,23 @@ def test_retired_sources_are_refused(workspace: CliWorkspace, database: TestData
     result = workspace.run("owner", "approve", workspace.waiting)
     assert result.code == 6
     assert "was moved from the database to its folder" in result.err
+
+
+def test_unfinished_move_is_reported_with_the_way_out(workspace: CliWorkspace, database: TestDatabase) -> None:
+    """As after a kill between the switch and the activation of the copy."""
+    string = database.connection_string
+    assert move(workspace, "--database", string, "--yes")[0] == 0
+    database.execute("UPDATE sealyard.workspace SET lease_until = 'infinity', holder = 'an unfinished move'")
+    result = workspace.run("owner", "approve", workspace.waiting)
+    assert result.code == 6
+    assert "unfinished" in result.err
+    assert "sealyard workspace move" in result.err
+
+
+def test_running_process_is_not_disturbed(workspace: CliWorkspace, database: TestDatabase) -> None:
+    with start_process(*workspace.as_user("admin", "run")) as process:
+        wait_until((workspace.folder / "socket").exists)
+        code, _, err = move(workspace, "--database", database.connection_string, "--yes")
+        assert code == 6
+        assert f"process {process.pid}" in err
+        assert workspace.run("owner", "approve", workspace.waiting).code == 0

@@ -27,6 +27,7 @@ from tests.support.factories.containers import (
     make_layout,
     now,
     pack,
+    predictable_random,
     sign_header,
 )
 
@@ -100,7 +101,7 @@ def test_segments_can_be_encrypted_concurrently(tmp_path: Path) -> None:
     def encrypt(index: int) -> EncryptedSegment:
         with path.open("r+b") as target:
             return FORMAT.encrypt_segment(
-                layout, index, io.BytesIO(firmware[index]), target, cipher_for(CBC), no_progress
+                layout, index, io.BytesIO(firmware[index]), target, cipher_for(CBC), predictable_random, no_progress
             )
 
     with ThreadPoolExecutor() as threads:
@@ -118,7 +119,9 @@ def test_segment_matches_only_unchanged_bytes() -> None:
     layout, target = make_layout([b"one" * 99, b"two"]), io.BytesIO()
     steps: list[int] = []
     first, second = (
-        FORMAT.encrypt_segment(layout, index, io.BytesIO(data), target, cipher_for(CBC), no_progress)
+        FORMAT.encrypt_segment(
+            layout, index, io.BytesIO(data), target, cipher_for(CBC), predictable_random, no_progress
+        )
         for index, data in enumerate([b"one" * 99, b"two"])
     )
     assert FORMAT.segment_matches(layout, first, target, steps.append)
@@ -141,7 +144,9 @@ def test_segment_matches_only_unchanged_bytes() -> None:
 def test_write_signature_truncates_longer_file() -> None:
     data = b"firmware"
     layout, target = make_layout([data]), io.BytesIO(bytes(5000))
-    segment = FORMAT.encrypt_segment(layout, 0, io.BytesIO(data), target, cipher_for(CBC), no_progress)
+    segment = FORMAT.encrypt_segment(
+        layout, 0, io.BytesIO(data), target, cipher_for(CBC), predictable_random, no_progress
+    )
     header = FORMAT.header(layout, [segment], [])
     FORMAT.write_signature(layout, target, header, sign_header(layout, header))
     assert len(target.getvalue()) == len(header) + segment.length + 64
@@ -150,7 +155,9 @@ def test_write_signature_truncates_longer_file() -> None:
 
 def test_header_of_another_layout_is_rejected() -> None:
     layout = make_layout([b"one"], [("m", b"12")])
-    segment = FORMAT.encrypt_segment(layout, 0, io.BytesIO(b"one"), io.BytesIO(), cipher_for(CBC), no_progress)
+    segment = FORMAT.encrypt_segment(
+        layout, 0, io.BytesIO(b"one"), io.BytesIO(), cipher_for(CBC), predictable_random, no_progress
+    )
     assert FORMAT.header(layout, [segment], [("m", b"12")])
     for segments, metadata in (
         ([], [("m", b"12")]),
@@ -167,7 +174,13 @@ def test_header_of_another_layout_is_rejected() -> None:
 def test_cipher_of_another_algorithm_is_rejected() -> None:
     with pytest.raises(InvalidKeyError):
         FORMAT.encrypt_segment(
-            make_layout([b"x"]), 0, io.BytesIO(b"x"), io.BytesIO(), cipher_for(ZERO_PADDED), no_progress
+            make_layout([b"x"]),
+            0,
+            io.BytesIO(b"x"),
+            io.BytesIO(),
+            cipher_for(ZERO_PADDED),
+            predictable_random,
+            no_progress,
         )
 
 

@@ -6,6 +6,7 @@ In the meantime, processes are suspended and the clock of the engine jumps.
 from __future__ import annotations
 
 import base64
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ FAULTS = {
     "worker and engine": 3,
     "key holder": 3,
     "key holder and engine": 1,
+    "work files and engine": 2,
     "pause": 2,
     "clock": 2,
 }
@@ -111,6 +113,8 @@ class ChaosRun:
                 self._fill_disk(engine)
         if fault.endswith("engine"):
             self._kill_engine(engine)
+        if fault == "work files and engine":
+            self._remove_work_files()
         if fault == "read-only disk and engine":
             self._refuse_start()
         if fault.startswith("full disk"):
@@ -143,6 +147,12 @@ class ChaosRun:
         for each in (self.engine, self._next_engine):
             if each is not None:
                 each.kill_if_running()
+
+    def _remove_work_files(self) -> None:
+        """Let the next engine continue like one on another host: without the files of unfinished tasks."""
+        for folder in (self.workspace / "artifacts" / "work").iterdir():
+            # A worker that has not noticed the end of its engine can still write to it.
+            shutil.rmtree(folder, ignore_errors=True)
 
     # ---- faults of the disk
 

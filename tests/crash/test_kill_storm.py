@@ -16,6 +16,7 @@ from random import Random
 import pytest
 
 from sealyard.client.engine_handle import EngineHandle
+from sealyard.engine.state.tables import CHECKPOINTS
 from sealyard.model.workspace import WorkspacePaths
 from tests.crash.chaos import ChaosRun
 from tests.crash.chaos_workspace import ADMINISTRATOR, create_test_workspace, write_credential
@@ -104,6 +105,7 @@ async def _check_workspace(paths: WorkspacePaths, chaos: ChaosRun, check: Invari
         await check.check_results(client, tasks, chaos.expected)
         await check.check_proofs(client)
         assert report.uncheckpointed_count == 0
+        assert not list(engine.engine.repository.list_all(CHECKPOINTS)), "a build secret outlived its task"
         sys.stdout.write(f"{check.repeated_signatures} signatures were lost and repeated\n")
     finally:
         await engine.close()

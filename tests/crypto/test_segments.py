@@ -12,7 +12,7 @@ import pytest
 from sealyard.crypto.algorithms import CIPHERS, SYMMETRIC_KEY_LENGTHS, Padding, encrypted_length
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.pipeline import CHUNK, no_progress
-from sealyard.crypto.segments import decrypt_segment, encrypt_segment, read_segment
+from sealyard.crypto.segments import create_iv, decrypt_segment, encrypt_segment, read_segment
 from sealyard.model.algorithms import EncryptionAlgorithm
 from sealyard.model.errors import ContainerError, InvalidInputError, StorageError
 
@@ -21,6 +21,10 @@ ODD_SIZES = (1, 15, 16, 17, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5)
 
 def cipher_for(algorithm: EncryptionAlgorithm) -> AesCipher:
     return AesCipher(algorithm, bytes(SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind]))
+
+
+def iv_for(algorithm: EncryptionAlgorithm) -> bytes:
+    return bytes(range(CIPHERS[algorithm].iv_length))
 
 
 def make_content(size: int) -> bytes:
@@ -34,8 +38,11 @@ def test_encrypted_segment_round_trips(algorithm: EncryptionAlgorithm, size: int
     steps: list[int] = []
     target = io.BytesIO(b"before")
     target.seek(6)
-    length, sha256, plaintext_sha256 = encrypt_segment(io.BytesIO(data), size, target, cipher, steps.append)
+    length, sha256, plaintext_sha256 = encrypt_segment(
+        io.BytesIO(data), size, target, cipher, iv_for(algorithm), steps.append
+    )
     segment = target.getvalue()[6:]
+    assert segment.endswith(iv_for(algorithm))
     assert length == len(segment) == encrypted_length(algorithm, size) + CIPHERS[algorithm].iv_length
     assert sha256 == hashlib.sha256(segment).hexdigest()
     assert plaintext_sha256 == hashlib.sha256(data).hexdigest()
@@ -51,21 +58,34 @@ def test_encrypted_segment_round_trips(algorithm: EncryptionAlgorithm, size: int
     assert target.tell() == 6 + length
 
 
-def test_each_encryption_uses_new_iv() -> None:
-    cipher = cipher_for(EncryptionAlgorithm.AES128_CTR_NO_PAD)
-    ivs = set()
-    for _ in range(20):
+@pytest.mark.parametrize("algorithm", EncryptionAlgorithm)
+def test_repeated_encryption_gives_same_bytes(algorithm: EncryptionAlgorithm) -> None:
+    segments = set()
+    for _ in range(2):
         target = io.BytesIO()
-        encrypt_segment(io.BytesIO(b"x"), 1, target, cipher, no_progress)
-        ivs.add(target.getvalue()[-16:])
-    assert len(ivs) == 20
+        encrypt_segment(io.BytesIO(make_content(99)), 99, target, cipher_for(algorithm), iv_for(algorithm), no_progress)
+        segments.add(target.getvalue())
+    assert len(segments) == 1
+
+
+@pytest.mark.parametrize("algorithm", EncryptionAlgorithm)
+def test_created_iv_has_length_of_algorithm(algorithm: EncryptionAlgorithm) -> None:
+    requests: list[tuple[str, int]] = []
+
+    def random(name: str, length: int) -> bytes:
+        requests.append((name, length))
+        return bytes(length)
+
+    length = 0 if "ECB" in algorithm else 16
+    assert create_iv(algorithm, random, "segment 0 iv") == bytes(length)
+    assert requests == [("segment 0 iv", length)]
 
 
 @pytest.mark.parametrize("size", [9, 11])
 def test_file_of_changed_size_is_rejected(size: int) -> None:
     cipher = cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     with pytest.raises(InvalidInputError):
-        encrypt_segment(io.BytesIO(bytes(size)), 10, io.BytesIO(), cipher, no_progress)
+        encrypt_segment(io.BytesIO(bytes(size)), 10, io.BytesIO(), cipher, iv_for(cipher.algorithm), no_progress)
 
 
 def test_cancelled_encryption_ends_the_threads() -> None:
@@ -74,14 +94,14 @@ def test_cancelled_encryption_ends_the_threads() -> None:
 
     cipher = cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     with pytest.raises(KeyboardInterrupt):
-        encrypt_segment(io.BytesIO(bytes(10)), 10, io.BytesIO(), cipher, stop)
+        encrypt_segment(io.BytesIO(bytes(10)), 10, io.BytesIO(), cipher, iv_for(cipher.algorithm), stop)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pump")]
 
 
 def test_full_disk_raises_storage_error() -> None:
     cipher = cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(StorageError):
-        encrypt_segment(io.BytesIO(bytes(3 * CHUNK)), 3 * CHUNK, full, cipher, no_progress)
+        encrypt_segment(io.BytesIO(bytes(3 * CHUNK)), 3 * CHUNK, full, cipher, iv_for(cipher.algorithm), no_progress)
 
 
 def test_observers_receive_segment_before_padding_check() -> None:

@@ -19,6 +19,7 @@ from sealyard.storage.postgres.connection import Database
 from sealyard.storage.postgres.opening import PgStoreOpening
 from tests.support.engine_harness import ADMIN, EngineHarness
 from tests.support.fake_bus import FakeBus
+from tests.support.legacy_store import write_legacy_store
 from tests.support.moves import (
     Interrupted,
     build_move,
@@ -27,6 +28,7 @@ from tests.support.moves import (
     read_content,
     require_continued,
 )
+from tests.support.pgbouncer import PgBouncer, PooledDatabase
 from tests.support.postgres import OWNER, TABLES, TestDatabase
 from tests.support.proof_verifier import open_checkpoint, verify_consistency_proof, verify_inclusion_proof
 
@@ -99,6 +101,34 @@ async def test_move_from_one_database_to_another(harness: EngineHarness, databas
     with pytest.raises(ConflictError, match="already contains this workspace"):
         await WorkspaceMove(harness.paths, bus, harness.clock, other_string).run()
     await harness.open(work=False)
+
+
+async def test_move_through_a_pooler(
+    harness: EngineHarness, database: TestDatabase, transaction_pooler: PgBouncer
+) -> None:
+    """One that may assign another session to each transaction."""
+    before = await read_content(harness)
+    for target in (PooledDatabase(database, transaction_pooler), None):
+        await move(harness, target)
+        after = await read_content(harness)
+        require_continued(before, after)
+        before = after
+
+
+async def test_workspace_of_an_earlier_version_is_migrated_first(
+    harness: EngineHarness, database: TestDatabase
+) -> None:
+    before = await read_content(harness)
+    await harness.close()
+    write_legacy_store(harness.paths.store)
+    harness.shelf.store_generation = None
+    harness.paths.link_key.write_bytes(bytes(32))
+    plan = await move(harness, database)
+    require_continued(before, await read_content(harness))
+    migration, entry = [entry for entry in await harness.audit_entries() if entry.seq >= plan.audit_entries - 1]
+    assert migration.message.startswith("workspace of an earlier version migrated")
+    assert entry.message.startswith("workspace moved")
+    assert not harness.paths.link_key.exists()
 
 
 async def test_independent_verifier_follows_the_log_across_moves(

@@ -21,7 +21,7 @@ from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import PrivateKey, sign
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
-from tests.support.factories.containers import SE1_SIGNATURES
+from tests.support.factories.containers import SE1_SIGNATURES, predictable_random
 from tests.support.programs import require
 
 pytestmark = pytest.mark.interop
@@ -86,7 +86,9 @@ def create_container(
     path = folder / "container"
     with path.open("w+b") as target:
         segments = [
-            container_format.encrypt_segment(layout, index, io.BytesIO(data), target, cipher, lambda _: None)
+            container_format.encrypt_segment(
+                layout, index, io.BytesIO(data), target, cipher, predictable_random, lambda _: None
+            )
             for index, data in enumerate(FIRMWARE)
         ]
         header = container_format.header(layout, segments, metadata)

@@ -8,11 +8,14 @@ import msgspec
 import pytest
 
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.build_secrets import WrappedBuildSecret
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.worker_messages import (
     AuditPublicKey,
+    BuildSecretCreated,
+    BuildSecretRecorded,
     CreateCertificateRequest,
     ExportKey,
     FromWorker,
@@ -45,13 +48,14 @@ from sealyard.model.worker_messages import (
 )
 from tests.support.factories.tasks import NOW, running
 
-SEGMENT = RecordedSegment(index=1, length=48, sha256="aa" * 32, plaintext_sha256="bb" * 32)
+SECRET = WrappedBuildSecret(wrapped="AAAA", format="se-1", revision=1)
+SEGMENT = RecordedSegment(index=1, length=48, sha256="aa" * 32, plaintext_sha256="bb" * 32, mac="cc" * 32)
 VERSION = KeyVersion(version=1, created_at=NOW, origin="generated", fingerprint="ff", certificate="PEM")
 KEY = KeyInfo(uri="local:a", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, versions=(VERSION,))
 ERROR = ErrorInfo(code="worker", message="It died.", hint="Try again.")
 JOB = Job(
     task=running(),
-    checkpoint=JobCheckpoint(task_id="t1", segments=(SEGMENT,), header="AAAA"),
+    checkpoint=JobCheckpoint(task_id="t1", build_secret=SECRET, segments=(SEGMENT,), header="AAAA"),
     certificate="PEM",
     signing_kind=KeyType.ED25519,
 )
@@ -64,6 +68,7 @@ IMPORT = ImportKey(uri="local:a", content=b"k", kind=KeyType.AES_128, purpose=Ke
 
 TO_WORKER = [
     RunJob(job=JOB),
+    BuildSecretRecorded(task_id="t1", fencing_token=3),
     SigningPermitted(task_id="t1", fencing_token=3),
     StopJob(task_id="t1"),
     *(
@@ -89,6 +94,7 @@ FROM_WORKER = [
     WorkerReady(pid=1),
     WorkerStartFailed(error=ERROR),
     Heartbeat(task_id="t1", fencing_token=3, done=10, total=20),
+    BuildSecretCreated(task_id="t1", fencing_token=3, secret=SECRET),
     SegmentEncrypted(task_id="t1", fencing_token=3, segment=SEGMENT),
     SigningPermissionRequested(task_id="t1", fencing_token=3, sha256="bb" * 32, header="AAAA"),
     JobFinished(task_id="t1", fencing_token=3, sha256="cc" * 32, size=100, signature="AAAA"),
@@ -112,3 +118,11 @@ def test_message_round_trips_in_one_line(message: Any, direction: Any) -> None:
 def test_examples_cover_all_messages() -> None:
     assert {type(each) for each in TO_WORKER} == set(ToWorker.__args__)
     assert {type(each) for each in FROM_WORKER} == set(FromWorker.__args__)
+
+
+def test_checkpoint_of_earlier_version_has_no_secret_and_no_macs() -> None:
+    text = b'{"taskId":"t1","segments":[{"index":0,"length":48,"sha256":"aa","plaintextSha256":"bb"}],"header":"AAAA"}'
+    segment = RecordedSegment(index=0, length=48, sha256="aa", plaintext_sha256="bb")
+    assert msgspec.json.decode(text, type=JobCheckpoint) == JobCheckpoint(
+        task_id="t1", segments=(segment,), header="AAAA"
+    )

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from sealyard.engine.audit import checkpointing
 from sealyard.engine.recover_workspace import plan_recovery, recover_workspace
 from sealyard.engine.workspace import load_metadata, save_metadata
 from sealyard.model.errors import (
@@ -190,6 +191,32 @@ def test_database_that_lost_commits_of_the_last_run(workspace: Restorable) -> No
     assert found.lost_generations == 0
     assert found.lost_entries > 0
     assert found.worker_state.newer_intents == 1
+    require_continued(workspace, {"first message", "waiting message"})
+
+
+def test_database_that_lost_a_signed_task_before_the_next_checkpoint(
+    workspace: Restorable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No checkpoint of the lost entries was signed, but the worker state knows that a key was used."""
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_INTERVAL", 3600.0)
+
+    async def lose_commits() -> None:
+        async with open_engine(workspace.folder) as engine:
+            backup = workspace.back_up()
+            task = await engine.client(DEVELOPER).create_signing(create_request(b"second message"))
+            await engine.client(OWNER).decide(task.id, Verdict.APPROVED)
+            await engine.wait_idle()
+            workspace.restore_database(backup)
+            with pytest.raises(FencedError, match="lost acknowledged commits"):
+                await engine.client(DEVELOPER).create_signing(create_request(b"third message"))
+
+    asyncio.run(lose_commits())
+    workspace.database.expire_lease()
+    monkeypatch.undo()
+    monkeypatch.setenv("SEALYARD_ANCHORS", str(workspace.root / "anchors"))
+    require_refused(workspace, AuditVerificationError, "A key was used for attempt 1")
+    found = recover(workspace.folder)
+    assert (found.lost_entries, found.worker_state.newer_intents) == (0, 1)
     require_continued(workspace, {"first message", "waiting message"})
 
 

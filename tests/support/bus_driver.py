@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sealyard.jobs.bus import Report
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.worker_messages import (
+    BuildSecretCreated,
     Heartbeat,
     Job,
     JobFailed,
@@ -61,10 +62,15 @@ class BusDriver:
         await self.bus.run(job)
 
     async def next(self, *kinds: type[T]) -> T:
-        """Return the next report of one of these kinds. Skips other reports, but fails if a job ends."""
+        """Return the next report of one of these kinds. Skips other reports, but fails if a job ends.
+
+        Confirms every build secret.
+        """
         while True:
             report = await anext(self._reports)
             self.received.append(report)
+            if isinstance(report, BuildSecretCreated):
+                await self.bus.confirm_build_secret(report.task_id, report.fencing_token)
             if isinstance(report, kinds):
                 return report
             assert not isinstance(report, END), report

@@ -17,10 +17,15 @@ import httpx
 from sealyard.client.config.lease_reader import open_lease_reader
 from sealyard.client.config.settings_example import render_toml
 from sealyard.client.engine_handle import EngineHandle
+from sealyard.client.http.client import HttpClient
+from sealyard.client.http.transport import Connection, Endpoint
+from sealyard.concurrency.clock import SystemClock
 from sealyard.engine.workspace import build_key_store_location, load_metadata
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.model.cluster import LeaseSettings
 from sealyard.model.credentials import TokenRequest
+from sealyard.model.requests import SigningRequest
+from sealyard.model.tasks import Task, Verdict
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.server.cluster.member import MemberState
 from sealyard.server.cluster.server import ClusterServer
@@ -34,6 +39,7 @@ from tests.support.root import ALLOW_ROOT
 from tests.support.server_harness import (
     ADMIN,
     DEV,
+    GATEWAY,
     OWNER,
     PASSPHRASE,
     create_test_workspace,
@@ -223,14 +229,14 @@ class ClusterProcess(ServerConfig):
 
 
 @asynccontextmanager
-async def run_nodes(workspace: ClusterWorkspace, *names: str) -> AsyncIterator[list[ClusterNode]]:
+async def run_nodes(workspace: ClusterWorkspace, *names: str, **settings: Any) -> AsyncIterator[list[ClusterNode]]:
     """Start servers one after the other. The first one becomes active, and the others reach it."""
     async with AsyncExitStack() as stack:
         nodes = [ClusterNode(workspace, name) for name in names]
         for node in nodes:
             stack.push_async_callback(node.close)
         for node in nodes:
-            await node.start()
+            await node.start(**settings)
             await node.wait_ready()
         yield nodes
 
@@ -239,3 +245,27 @@ def metrics_of(text: str) -> dict[str, float]:
     """Return the samples of the Prometheus format by name with labels."""
     lines = [line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}
+
+
+def connect(node: ServerConfig, subject: str = DEV) -> HttpClient:
+    endpoint = Endpoint(url=node.base, token=node.workspace.tokens[subject])
+    return HttpClient(Connection(endpoint), SystemClock())
+
+
+def signing_request(number: int) -> SigningRequest:
+    return SigningRequest(
+        config=GATEWAY, message=f"message {number}".encode(), client_token=f"token-{number:04}-0123456789"
+    )
+
+
+async def create_and_approve(dev: HttpClient, owner: HttpClient, number: int) -> Task:
+    task = await dev.create_signing(signing_request(number))
+    await owner.decide(task.id, Verdict.APPROVED, digest=task.approval_digest)
+    return task
+
+
+async def get_checks(node: ServerConfig, path: str = "/readyz") -> tuple[int, dict[str, int]]:
+    """Return the status of the readiness check, and the number of failures by check."""
+    async with node.http_client(None) as http:
+        response = await http.get(path)
+    return response.status_code, {check["name"]: check["failed"] for check in response.json()["checks"]}

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from sealyard.jobs.bus import LARGE_JOB_BYTES, Report
+from sealyard.model.build_secrets import WrappedBuildSecret
 from sealyard.model.clock import Clock
 from sealyard.model.errors import SealyardError
 from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration
 from sealyard.model.worker_messages import (
+    BuildSecretCreated,
     Heartbeat,
     Job,
     JobFailed,
@@ -45,6 +47,7 @@ class FakeBus:
         self.small_slots = SMALL_SLOTS
         self.places: dict[str, bool] = {}
         self.jobs: dict[str, Job] = {}
+        self.confirmed_secrets: list[tuple[str, int]] = []
         self.permits: list[tuple[str, int]] = []
         self.stops: list[str] = []
         self.commands: list[KeyCommand] = []
@@ -81,6 +84,9 @@ class FakeBus:
         if self.send_error is not None:
             raise self.send_error
         self.jobs[job.task.id] = job
+
+    async def confirm_build_secret(self, task_id: str, fencing_token: int) -> None:
+        self.confirmed_secrets.append((task_id, fencing_token))
 
     async def permit_signing(self, task_id: str, fencing_token: int) -> None:
         self.permits.append((task_id, fencing_token))
@@ -139,11 +145,21 @@ class FakeWorker:
         return (self.id, self.fencing_token) in self._bus.permits
 
     @property
+    def has_build_secret(self) -> bool:
+        """Whether the engine has confirmed the build secret."""
+        return (self.id, self.fencing_token) in self._bus.confirmed_secrets
+
+    @property
     def was_cancelled(self) -> bool:
         return self.id in self._bus.stops
 
     def send_heartbeat(self, done: int, total: int) -> None:
         self._bus.report(Heartbeat(task_id=self.id, fencing_token=self.fencing_token, done=done, total=total))
+
+    def create_build_secret(self) -> WrappedBuildSecret:
+        secret = WrappedBuildSecret(wrapped="AAAA", format=self.job.task.format or "file", revision=self.fencing_token)
+        self._bus.report(BuildSecretCreated(task_id=self.id, fencing_token=self.fencing_token, secret=secret))
+        return secret
 
     def encrypt_segment(self, index: int) -> RecordedSegment:
         segment = RecordedSegment(

@@ -17,7 +17,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -28,11 +28,14 @@ from sealyard.keyholder.worker_channel import WorkerChannel
 from sealyard.keys.master_key import KEYRING_FILE, open_key_store, open_master_key
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.approval import approval_digest
+from sealyard.model.build_secrets import WrappedBuildSecret
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.key_holder_messages import KeyStoreLocation, OpenKeys
 from sealyard.model.keys import KeyInfo
 from sealyard.model.tasks import Decision, InputFile, Intent, Task, TaskKind, TaskStatus, Verdict
 from sealyard.model.worker_messages import (
+    BuildSecretCreated,
+    BuildSecretRecorded,
     FromWorker,
     GenerateKey,
     Heartbeat,
@@ -41,6 +44,7 @@ from sealyard.model.worker_messages import (
     JobFailed,
     JobFinished,
     JobStopped,
+    RecordedSegment,
     RunJob,
     SegmentEncrypted,
     SigningPermissionRequested,
@@ -194,16 +198,23 @@ def with_approvals(job: Job, *by: str, digest: str = "") -> Job:
     return msgspec.structs.replace(job, task=msgspec.structs.replace(job.task, approvals=decisions))
 
 
-def as_retry(
-    job: Job, *, segments: Sequence[SegmentEncrypted] = (), intent: SigningPermissionRequested | None = None
-) -> Job:
-    """Return the job for the next attempt, with the segments and the intent that the engine has recorded."""
+class Records(NamedTuple):
+    """What the engine has recorded of a job."""
+
+    secret: WrappedBuildSecret | None = None
+    segments: tuple[RecordedSegment, ...] = ()
+    intent: SigningPermissionRequested | None = None
+
+
+def as_retry(job: Job, records: Records) -> Job:
+    """Return the job for the next attempt, with what the engine has recorded."""
     task = msgspec.structs.replace(job.task, fencing_token=job.task.fencing_token + 1)
-    checkpoint = msgspec.structs.replace(job.checkpoint, segments=tuple(each.segment for each in segments))
-    if intent is not None:
-        recorded_intent = Intent(sha256=intent.sha256, fencing_token=intent.fencing_token, at=NOW)
-        task = msgspec.structs.replace(task, intent=recorded_intent)
-        checkpoint = msgspec.structs.replace(checkpoint, header=intent.header)
+    header = None
+    if records.intent is not None:
+        intent = Intent(sha256=records.intent.sha256, fencing_token=records.intent.fencing_token, at=NOW)
+        task = msgspec.structs.replace(task, intent=intent)
+        header = records.intent.header
+    checkpoint = JobCheckpoint(task_id=task.id, build_secret=records.secret, segments=records.segments, header=header)
     return msgspec.structs.replace(job, task=task, checkpoint=checkpoint)
 
 
@@ -235,6 +246,7 @@ class WorkerProcess:
                 pass_fds=[worker_channel.fileno()],
             )
         worker_channel.close()
+        self.confirms_build_secrets = True
         self.received: list[tuple[float, FromWorker]] = []
         """All messages received so far, with their times."""
         self._messages: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
@@ -258,7 +270,7 @@ class WorkerProcess:
     def next(self, kind: type[T]) -> T:
         """Return the next message of this kind. Skips other messages, but fails if the job ends."""
         while True:
-            message = self._messages.get(timeout=TIMEOUT)
+            message = self._receive()
             if isinstance(message, kind):
                 return message
             assert not isinstance(message, JobFinished | JobFailed | JobStopped | None), message
@@ -267,7 +279,7 @@ class WorkerProcess:
         """Run the job, granting every signing permission it requests, and return the message that ends it."""
         self.send(RunJob(job=job))
         while True:
-            message = self._messages.get(timeout=TIMEOUT)
+            message = self._receive()
             assert message is not None, "the worker exited"
             if isinstance(message, SigningPermissionRequested):
                 self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
@@ -277,10 +289,27 @@ class WorkerProcess:
     def run_until_exit(self, job: Job) -> None:
         """Run the job, granting every signing permission it requests, until the process exits."""
         self.send(RunJob(job=job))
-        while (message := self._messages.get(timeout=TIMEOUT)) is not None:
+        while (message := self._receive()) is not None:
             assert not isinstance(message, JobFinished | JobFailed | JobStopped), message
             if isinstance(message, SigningPermissionRequested):
                 self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
+
+    def records_of(self, job: Job) -> Records:
+        """Return what the engine has recorded of the job when this worker ends."""
+        created = [each.secret for each in self.messages_of(BuildSecretCreated) if each.task_id == job.task.id]
+        segments = [each.segment for each in self.messages_of(SegmentEncrypted) if each.task_id == job.task.id]
+        intents = [each for each in self.messages_of(SigningPermissionRequested) if each.task_id == job.task.id]
+        return Records(created[-1] if created else None, tuple(segments), intents[-1] if intents else None)
+
+    def run_until_intent(self, job: Job) -> Records:
+        """Run the job until it requests permission to sign."""
+        self.send(RunJob(job=job))
+        self.next(SigningPermissionRequested)
+        return self.records_of(job)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
     def messages_of(self, kind: type[T]) -> list[T]:
         return [each for _, each in self.received if isinstance(each, kind)]
@@ -299,6 +328,14 @@ class WorkerProcess:
         with suppress(OSError):
             self.holder_channel.shutdown(socket.SHUT_RDWR)
         self.holder_channel.close()
+
+    def _receive(self) -> FromWorker | None:
+        """Return the next message, or None after the worker has exited. Confirms every build secret."""
+        message = self._messages.get(timeout=TIMEOUT)
+        if isinstance(message, BuildSecretCreated) and self.confirms_build_secrets:
+            with suppress(BrokenPipeError):
+                self.send(BuildSecretRecorded(task_id=message.task_id, fencing_token=message.fencing_token))
+        return message
 
     def _read(self) -> None:
         assert self.process.stdout is not None

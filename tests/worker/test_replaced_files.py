@@ -19,11 +19,10 @@ from sealyard.model.worker_messages import (
     JobFinished,
     RecordedSegment,
     RunJob,
-    SegmentEncrypted,
     SigningPermissionRequested,
     SigningPermitted,
 )
-from tests.support.worker_harness import WorkerProcess, WorkerWorkspace, as_retry
+from tests.support.worker_harness import Records, WorkerProcess, WorkerWorkspace, as_retry
 from tests.worker.attacks import Attack
 
 Start = Callable[..., WorkerProcess]
@@ -208,19 +207,13 @@ def test_input_swapped_after_crash_never_signed(
     workspace: WorkerWorkspace, start_worker: Start, attack: Attack, file: str, step: str
 ) -> None:
     job = package(workspace)
-    segments, intent = run_until_crash(
-        start_worker("-c", attack.script(f"package.{step}", crashes=True)), workspace, job
-    )
+    records = run_until_crash(start_worker("-c", attack.script(f"package.{step}", crashes=True)), workspace, job)
     target = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
     path = input_path(workspace, target)
     unapproved = path.read_bytes().swapcase()
     path.write_bytes(unapproved)
-    end = (
-        start_worker("-c", attack.script())
-        .open_key_store(workspace)
-        .wait_for_end(as_retry(job, segments=segments, intent=intent))
-    )
-    if file == "metadata" or not segments:
+    end = start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(as_retry(job, records))
+    if file == "metadata" or not records.segments:
         require_rejected(end, target.name)
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
@@ -229,7 +222,9 @@ def test_recorded_header_of_other_metadata_rejected(
     workspace: WorkerWorkspace, start_worker: Start, attack: Attack
 ) -> None:
     job = package(workspace)
-    segments, intent = run_until_intent(start_worker().open_key_store(workspace), job)
+    records = run_until_intent(start_worker().open_key_store(workspace), job)
+    intent = records.intent
+    assert intent is not None
     assert intent.header is not None
     other = base64.b64decode(intent.header).replace(b"1.0.0", b"6.6.6")
     forged_intent = msgspec.structs.replace(
@@ -238,7 +233,7 @@ def test_recorded_header_of_other_metadata_rejected(
     end = (
         start_worker("-c", attack.script())
         .open_key_store(workspace)
-        .wait_for_end(as_retry(job, segments=segments, intent=forged_intent))
+        .wait_for_end(as_retry(job, records._replace(intent=forged_intent)))
     )
     require_rejected(end, "recorded header")
     assert attack.signed_inputs == []
@@ -250,32 +245,39 @@ def test_recorded_header_of_arbitrary_bytes_rejected(
     workspace: WorkerWorkspace, start_worker: Start, attack: Attack, header: bytes
 ) -> None:
     job = package(workspace)
-    segments, intent = run_until_intent(start_worker().open_key_store(workspace), job)
+    records = run_until_intent(start_worker().open_key_store(workspace), job)
+    intent = records.intent
+    assert intent is not None
     forged_intent = msgspec.structs.replace(
         intent, header=base64.b64encode(header).decode(), sha256=hashlib.sha256(header).hexdigest()
     )
     end = (
         start_worker("-c", attack.script())
         .open_key_store(workspace)
-        .wait_for_end(as_retry(job, segments=segments, intent=forged_intent))
+        .wait_for_end(as_retry(job, records._replace(intent=forged_intent)))
     )
     require_rejected(end, "recorded header")
     assert attack.signed_inputs == []
 
 
 @pytest.mark.parametrize("claims_approved", [False, True], ids=["own digest", "approved digest"])
+@pytest.mark.parametrize("own_secret", [False, True], ids=["secret of the other package", "own secret"])
 def test_recorded_segments_of_other_firmware_rejected(
-    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, claims_approved: bool
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, claims_approved: bool, own_secret: bool
 ) -> None:
     """Use the container and the records of another package, encrypted with the right key."""
     job = package(workspace)
     unapproved = tuple(content.swapcase() for content in FIRMWARE)
     other = workspace.package(*unapproved, metadata=job.task.metadata)
-    segments, _ = run_until_intent(start_worker().open_key_store(workspace), other)
+    records = run_until_intent(start_worker().open_key_store(workspace), other)
+    if own_secret:
+        secret = run_until_intent(start_worker().open_key_store(workspace), job).secret
+        records = records._replace(secret=secret)
     workspace.work_file(job.task, "container").write_bytes(workspace.work_file(other.task, "container").read_bytes())
-    records = [with_approved_digest(job, each) if claims_approved else each for each in segments]
-    end = start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(as_retry(job, segments=records))
-    require_rejected(end, "firmware.bin")
+    segments = tuple(with_approved_digest(job, each) if claims_approved else each for each in records.segments)
+    retry = as_retry(job, Records(records.secret, segments))
+    end = start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(retry)
+    require_rejected(end, "record of an encrypted segment" if own_secret else "build secret")
     assert attack.signed_inputs == []
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
@@ -370,25 +372,18 @@ def with_input(job: Job, **changes: object) -> Job:
     return msgspec.structs.replace(job, task=msgspec.structs.replace(job.task, inputs=(file,)))
 
 
-def with_approved_digest(job: Job, record: SegmentEncrypted) -> SegmentEncrypted:
+def with_approved_digest(job: Job, segment: RecordedSegment) -> RecordedSegment:
     """Return the record with the digest of the approved input."""
-    segment: RecordedSegment = record.segment
-    approved = job.task.inputs[segment.index].sha256
-    return msgspec.structs.replace(record, segment=msgspec.structs.replace(segment, plaintext_sha256=approved))
+    return msgspec.structs.replace(segment, plaintext_sha256=job.task.inputs[segment.index].sha256)
 
 
-def run_until_intent(worker: WorkerProcess, job: Job) -> tuple[list[SegmentEncrypted], SigningPermissionRequested]:
-    worker.send(RunJob(job=job))
-    intent = worker.next(SigningPermissionRequested)
-    worker.process.kill()
-    worker.process.wait()
-    return worker.messages_of(SegmentEncrypted), intent
+def run_until_intent(worker: WorkerProcess, job: Job) -> Records:
+    records = worker.run_until_intent(job)
+    worker.kill()
+    return records
 
 
-def run_until_crash(
-    worker: WorkerProcess, workspace: WorkerWorkspace, job: Job
-) -> tuple[list[SegmentEncrypted], SigningPermissionRequested | None]:
+def run_until_crash(worker: WorkerProcess, workspace: WorkerWorkspace, job: Job) -> Records:
     """Return the records of the engine after the worker crashed during the job."""
     worker.open_key_store(workspace).run_until_exit(job)
-    intents = worker.messages_of(SigningPermissionRequested)
-    return worker.messages_of(SegmentEncrypted), intents[0] if intents else None
+    return worker.records_of(job)

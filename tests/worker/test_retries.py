@@ -11,12 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sealyard.model.errors import ConflictError, IntegrityError, WorkerError
+from sealyard.model.errors import ConflictError, WorkerError
 from sealyard.model.key_holder_messages import HolderResponse, RecordIntent
 from sealyard.model.tasks import Intent
 from sealyard.model.worker_messages import (
     Heartbeat,
-    Job,
     JobFailed,
     JobFinished,
     JobStopped,
@@ -26,17 +25,20 @@ from sealyard.model.worker_messages import (
     SigningPermitted,
     StopJob,
 )
-from tests.support.worker_harness import NOW, WorkerProcess, WorkerWorkspace, as_retry
+from tests.support.worker_harness import NOW, Records, WorkerProcess, WorkerWorkspace, as_retry
 
 CONTENTS = (b"first firmware" * 5000, b"second firmware" * 3000)
 
 
-def run_until_intent(worker: WorkerProcess, job: Job) -> tuple[list[SegmentEncrypted], SigningPermissionRequested]:
-    worker.send(RunJob(job=job))
-    intent = worker.next(SigningPermissionRequested)
-    return [
-        each for each in worker.messages_of(SegmentEncrypted) if each.fencing_token == job.task.fencing_token
-    ], intent
+def intent_of(records: Records) -> SigningPermissionRequested:
+    assert records.intent is not None
+    return records.intent
+
+
+def header_size(records: Records) -> int:
+    header = intent_of(records).header
+    assert header is not None
+    return len(base64.b64decode(header))
 
 
 def flip(path: Path, offset: int) -> None:
@@ -54,10 +56,11 @@ def test_recorded_segments_and_header_are_reused(
     workspace: WorkerWorkspace, worker: WorkerProcess, second_worker: WorkerProcess
 ) -> None:
     job = workspace.package(*CONTENTS)
-    segments, intent = run_until_intent(worker, job)
-    assert sorted(each.segment.index for each in segments) == [0, 1]
-    worker.process.kill()
-    end = second_worker.wait_for_end(as_retry(job, segments=segments, intent=intent))
+    records = worker.run_until_intent(job)
+    intent = intent_of(records)
+    assert sorted(each.index for each in records.segments) == [0, 1]
+    worker.kill()
+    end = second_worker.wait_for_end(as_retry(job, records))
     assert isinstance(end, JobFinished)
     assert second_worker.messages_of(SegmentEncrypted) == []
     assert [each.sha256 for each in second_worker.messages_of(SigningPermissionRequested)] == [intent.sha256]
@@ -72,13 +75,13 @@ def test_lost_signature_is_repeated_over_same_bytes(
     workspace: WorkerWorkspace, worker: WorkerProcess, second_worker: WorkerProcess
 ) -> None:
     job = workspace.package(*CONTENTS)
-    segments, intent = run_until_intent(worker, job)
+    records = worker.run_until_intent(job)
     worker.send(SigningPermitted(task_id=job.task.id, fencing_token=job.task.fencing_token))
     worker.next(JobFinished)
-    assert isinstance(second_worker.wait_for_end(as_retry(job, segments=segments, intent=intent)), JobFinished)
+    assert isinstance(second_worker.wait_for_end(as_retry(job, records)), JobFinished)
     assert [(each["fencingToken"], each["sha256"]) for each in workspace.intents] == [
-        (1, intent.sha256),
-        (2, intent.sha256),
+        (1, intent_of(records).sha256),
+        (2, intent_of(records).sha256),
     ]
 
 
@@ -86,50 +89,43 @@ def test_unrecorded_segment_is_encrypted_again(
     workspace: WorkerWorkspace, worker: WorkerProcess, second_worker: WorkerProcess
 ) -> None:
     job = workspace.package(*CONTENTS)
-    segments, _ = run_until_intent(worker, job)
-    worker.process.kill()
-    [first] = [each for each in segments if each.segment.index == 0]
-    assert isinstance(second_worker.wait_for_end(as_retry(job, segments=[first])), JobFinished)
-    assert [each.segment.index for each in second_worker.messages_of(SegmentEncrypted)] == [1]
-
-
-def test_changed_segment_without_intent_is_reencrypted(
-    workspace: WorkerWorkspace, worker: WorkerProcess, second_worker: WorkerProcess
-) -> None:
-    job = workspace.package(*CONTENTS)
-    segments, _ = run_until_intent(worker, job)
-    worker.process.kill()
-    flip(workspace.work_file(job.task, "container"), -100)
-    assert isinstance(second_worker.wait_for_end(as_retry(job, segments=segments)), JobFinished)
+    records = worker.run_until_intent(job)
+    worker.kill()
+    first = tuple(each for each in records.segments if each.index == 0)
+    assert isinstance(second_worker.wait_for_end(as_retry(job, Records(records.secret, first))), JobFinished)
     assert [each.segment.index for each in second_worker.messages_of(SegmentEncrypted)] == [1]
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_changed_segment_after_intent_fails_job(
-    workspace: WorkerWorkspace, worker: WorkerProcess, second_worker: WorkerProcess, index: int
+@pytest.mark.parametrize("permitted", [False, True], ids=["before intent", "after intent"])
+def test_changed_segment_is_encrypted_again(
+    workspace: WorkerWorkspace, worker: WorkerProcess, second_worker: WorkerProcess, index: int, permitted: bool
 ) -> None:
     job = workspace.package(*CONTENTS)
-    segments, intent = run_until_intent(worker, job)
-    worker.process.kill()
-    assert intent.header is not None
-    flip(workspace.work_file(job.task, "container"), len(base64.b64decode(intent.header)) if index == 0 else -100)
-    end = second_worker.wait_for_end(as_retry(job, segments=segments, intent=intent))
-    assert isinstance(end, JobFailed)
-    assert end.error.code == IntegrityError.code
-    assert "changed on disk after the package's header was recorded" in end.error.message
-    assert workspace.intents == []
+    records = worker.run_until_intent(job)
+    worker.kill()
+    container = workspace.work_file(job.task, "container")
+    segments = container.read_bytes()
+    flip(container, header_size(records) if index == 0 else -100)
+    retry = as_retry(job, records if permitted else records._replace(intent=None))
+    assert isinstance(second_worker.wait_for_end(retry), JobFinished)
+    assert second_worker.messages_of(SegmentEncrypted) == [], "the record is still valid"
+    assert container.read_bytes()[header_size(records) : len(segments)] == segments[header_size(records) :]
+    assert {each["sha256"] for each in workspace.intents} == {intent_of(records).sha256}
 
 
-def test_missing_container_after_intent_fails_job(
+def test_missing_container_is_encrypted_again(
     workspace: WorkerWorkspace, worker: WorkerProcess, second_worker: WorkerProcess
 ) -> None:
     job = workspace.package(*CONTENTS)
-    segments, intent = run_until_intent(worker, job)
-    worker.process.kill()
-    workspace.work_file(job.task, "container").unlink()
-    end = second_worker.wait_for_end(as_retry(job, segments=segments, intent=intent))
-    assert isinstance(end, JobFailed)
-    assert end.error.code == IntegrityError.code
+    records = worker.run_until_intent(job)
+    worker.kill()
+    container = workspace.work_file(job.task, "container")
+    segments = container.read_bytes()[header_size(records) :]
+    container.unlink()
+    assert isinstance(second_worker.wait_for_end(as_retry(job, records)), JobFinished)
+    assert container.read_bytes()[header_size(records) :].startswith(segments)
+    assert {each["sha256"] for each in workspace.intents} == {intent_of(records).sha256}
 
 
 def test_bytes_differing_from_intent_are_rejected(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:

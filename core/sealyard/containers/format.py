@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol
 
 from sealyard.crypto.pipeline import Consumer, Progress
-from sealyard.crypto.protocols import ContentCipher
+from sealyard.crypto.protocols import ContentCipher, RandomSource
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
 from sealyard.model.worker_messages import EncryptedSegment, RecordedSegment
@@ -58,6 +58,11 @@ class ContainerFormat(Protocol):
 
     name: ClassVar[str]
     magic: ClassVar[bytes]
+    revision: ClassVar[int]
+    """Increases whenever the same package and random bytes would give another container.
+
+    A task that another revision has started is not continued.
+    """
 
     def check_signing_algorithm(self, algorithm: SigningAlgorithm) -> None:
         """Raise :class:`InvalidKeyError` if the format does not define signatures of this algorithm."""
@@ -81,9 +86,13 @@ class ContainerFormat(Protocol):
         source: BinaryIO,
         target: BinaryIO,
         cipher: ContentCipher,
+        random: RandomSource,
         progress: Progress,
     ) -> RecordedSegment:
-        """Encrypt firmware file ``index`` from ``source`` to its offset in ``target``, with a fresh IV."""
+        """Encrypt firmware file ``index`` from ``source`` to its offset in ``target``.
+
+        The IV comes from ``random``, under a name of its own, so that a repeated call writes the same bytes.
+        """
         ...
 
     def segment_matches(

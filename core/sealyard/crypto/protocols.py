@@ -1,4 +1,4 @@
-"""Interfaces of content ciphers, independent of where the key is stored."""
+"""Interfaces of content ciphers, independent of where the key is stored, and of the source of their IVs."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ class ContentCipher(Protocol):
 
     def encryptor(self, iv: bytes) -> CipherStream: ...
     def decryptor(self, iv: bytes) -> CipherStream: ...
+
+
+class RandomSource(Protocol):
+    """Returns random bytes that an attacker cannot predict, such as IVs."""
+
+    def __call__(self, name: str, length: int) -> bytes:
+        """Return ``length`` bytes. The same name gives the same bytes; different names give independent ones."""
+        ...

@@ -7,7 +7,6 @@ position.
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from typing import BinaryIO, NamedTuple
@@ -15,7 +14,8 @@ from typing import BinaryIO, NamedTuple
 from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS
 from sealyard.crypto.digests import BackgroundHash
 from sealyard.crypto.pipeline import CHUNK, Consumer, ExactReader, Progress, pump, write_to_stream
-from sealyard.crypto.protocols import CipherStream, ContentCipher
+from sealyard.crypto.protocols import CipherStream, ContentCipher, RandomSource
+from sealyard.model.algorithms import EncryptionAlgorithm
 from sealyard.model.errors import InputMismatchError
 from sealyard.model.formatting import format_count
 
@@ -31,17 +31,23 @@ class SegmentDigests(NamedTuple):
     plaintext_sha256: str
 
 
+def create_iv(algorithm: EncryptionAlgorithm, random: RandomSource, name: str) -> bytes:
+    """Return the IV called ``name``. It is empty for ECB, which has none."""
+    return random(name, CIPHERS[algorithm].iv_length)
+
+
 def encrypt_segment(
-    source: BinaryIO, size: int, target: BinaryIO, cipher: ContentCipher, progress: Progress
+    source: BinaryIO, size: int, target: BinaryIO, cipher: ContentCipher, iv: bytes, progress: Progress
 ) -> SegmentDigests:
-    """Encrypt ``source`` into ``target`` with a new random IV (CTR: the first counter block).
+    """Encrypt ``source`` into ``target`` with ``iv`` (CTR: the first counter block).
+
+    The same IV must never be used with other content, and must not be predictable; see :func:`create_iv`.
 
     Hashes the plaintext while reading it, so the plaintext digest is that of the bytes that were encrypted. Flushes
     ``target``; the caller must sync it to disk.
 
     Raises :class:`InputMismatchError` unless ``source`` has exactly ``size`` bytes left.
     """
-    iv = secrets.token_bytes(CIPHERS[cipher.algorithm].iv_length)
     stream = cipher.encryptor(iv)
     reader = ExactReader(source, size, progress)
     chunk_length = min(CHUNK, size)

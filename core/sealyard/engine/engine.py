@@ -259,6 +259,8 @@ class Engine:
     async def _write_final_checkpoint(self) -> None:
         if self._checkpoint_loop is None or not self._checkpoint_loop.is_open:
             return
+        if self.repository.fatal_error is not None:
+            return  # this engine may write nothing more
         try:
             await self.repository.flush()
             await self._checkpoint_loop.checkpoint()

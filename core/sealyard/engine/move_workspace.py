@@ -28,12 +28,15 @@ from sealyard.audit.verify import verify_log
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.audit.checkpointing import CheckpointLoop
+from sealyard.engine.key_migration import KeyMigration
 from sealyard.engine.move_places import MovePlaces
 from sealyard.engine.open_engine import open_engine
 from sealyard.engine.state.events import EventBroadcaster
+from sealyard.engine.state.links import DownloadLinks
 from sealyard.engine.state.open_state import acquire_lease, check_connection_string, open_state
 from sealyard.engine.state.opened_state import OpenedState
 from sealyard.engine.state.repository import Repository
+from sealyard.engine.state.secret_box import SecretBox
 from sealyard.engine.state.tables import MOVES, StoredMove, encode_document
 from sealyard.engine.workspace import build_key_store_location, load_metadata, lock_workspace, save_metadata
 from sealyard.fs.workspace_lock import WorkspaceLock
@@ -42,6 +45,7 @@ from sealyard.jobs.key_holder import KeyHolder
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
 from sealyard.model.errors import ConflictError, InvalidInputError, WorkspaceLockedError
+from sealyard.model.events import DurableEvent
 from sealyard.model.formatting import format_count
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.moves import FOLDER, MovePlan, MoveRecord, MoveStep
@@ -223,11 +227,18 @@ class WorkspaceMove:
             yield await run_uncancellable(partial(self._load_source, state, metadata))
 
     async def _complete_audit_log(self, state: OpenedState, metadata: WorkspaceMetadata) -> None:
-        """Check the log against store and worker state, and sign a checkpoint of all entries, as an engine does."""
+        """Check the log against store and worker state, and sign a checkpoint of all entries, as an engine does.
+
+        A workspace of an earlier version is migrated before that.
+        """
         assert state.audit is not None
-        repository = Repository(state.store, state.audit, EventBroadcaster(()), self._clock)
+        assert state.keys is not None
+        events = EventBroadcaster(msgspec.convert(state.store.recent_events(), list[DurableEvent]))
+        repository = Repository(state.store, state.audit, events, self._clock)
         checkpoint_loop = CheckpointLoop(repository, state.audit, self._bus, f"sealyard/{metadata.id}")
         await checkpoint_loop.open_log()
+        links, secret_box = DownloadLinks(metadata.id, state.keys.link_key), SecretBox(state.keys.secrets_key)
+        await KeyMigration(repository, metadata, self._paths, links, secret_box).run()
         await checkpoint_loop.checkpoint()
 
     def _load_source(self, state: OpenedState, metadata: WorkspaceMetadata) -> _Source:

@@ -11,14 +11,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+import msgspec
+
 from sealyard.audit.checkpoint import parse_note
 from sealyard.audit.log import AuditLog
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
-from sealyard.engine.audit.history import find_gap
+from sealyard.engine.audit.history import find_gap, find_lost_intent
 from sealyard.engine.open_engine import open_engine
 from sealyard.engine.state.open_state import acquire_lease
-from sealyard.engine.state.recoverable_state import RecoverableState, require_note
+from sealyard.engine.state.recoverable_state import RecoverableState, RecoverableTask, require_note
 from sealyard.engine.state.tables import INDEXES, TASKS
 from sealyard.engine.workspace import load_metadata, lock_workspace
 from sealyard.jobs.key_holder import KeyHolder
@@ -26,7 +28,6 @@ from sealyard.model.errors import AuditVerificationError, ConflictError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_holder_messages import AnchorProblem, StateReport, StoreGeneration
 from sealyard.model.recovery import RecoveryPlan
-from sealyard.model.tasks import TaskStatus
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.documents import TinyDocumentStore
 from sealyard.storage.frame_chain import StoreCredentials
@@ -138,7 +139,7 @@ def _load_files(paths: WorkspacePaths, store: TinyDocumentStore) -> RecoverableS
     assert store.generation is not None
     return RecoverableState(
         store.generation,
-        tuple(TaskStatus(document["status"]) for _, document in store.all(TASKS.name)),
+        {identity: msgspec.convert(document, RecoverableTask) for identity, document in store.all(TASKS.name)},
         audit,
         note,
         () if gap is None else (gap.message,),
@@ -159,7 +160,7 @@ async def _create_plan(state: RecoverableState, key_holder: KeyHolder) -> Recove
         audit_root=checkpoint.root,
         unsigned_entries=size - checkpoint.size,
         lost_entries=max(0, _find_signed_size(report) - size),
-        unfinished_tasks=sum(not status.is_final for status in state.task_statuses),
+        unfinished_tasks=sum(not task.status.is_final for task in state.tasks.values()),
         problems=tuple(_find_problems(state, report)),
     )
 
@@ -169,10 +170,18 @@ def _find_signed_size(report: StateReport) -> int:
     return max(report.state.audit_size, 0 if report.anchor is None else report.anchor.audit_size)
 
 
+def _find_fencing_token(state: RecoverableState, task_id: str) -> int | None:
+    task = state.tasks.get(task_id)
+    return None if task is None else task.fencing_token
+
+
 def _find_problems(state: RecoverableState, report: StateReport) -> Iterator[str]:
     if report.problem is not None:
         yield _ANCHOR_PROBLEMS[report.problem]
     yield from state.problems
+    lost_intent = find_lost_intent(report.recent_intents, lambda task_id: _find_fencing_token(state, task_id))
+    if lost_intent is not None:
+        yield lost_intent.message
     try:
         state.audit.require_signed(report.state.audit_size, report.state.audit_root)
     except AuditVerificationError as error:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration
 from sealyard.model.worker_messages import (
+    BuildSecretCreated,
     Heartbeat,
     Job,
     JobFailed,
@@ -20,7 +21,16 @@ from sealyard.model.worker_messages import (
     WorkerLost,
 )
 
-Report = Heartbeat | SegmentEncrypted | SigningPermissionRequested | JobFinished | JobFailed | JobStopped | WorkerLost
+Report = (
+    Heartbeat
+    | BuildSecretCreated
+    | SegmentEncrypted
+    | SigningPermissionRequested
+    | JobFinished
+    | JobFailed
+    | JobStopped
+    | WorkerLost
+)
 """A message about a running job. All except the last are sent by the worker; the bus itself reports a lost worker."""
 
 LARGE_JOB_BYTES = 64 * 1024 * 1024
@@ -65,6 +75,13 @@ class JobBus(Protocol):
         ...
 
     async def run(self, job: Job) -> None: ...
+
+    async def confirm_build_secret(self, task_id: str, fencing_token: int) -> None:
+        """Confirm to the worker that the build secret of the task is recorded.
+
+        ``fencing_token`` must be that of the running job.
+        """
+        ...
 
     async def permit_signing(self, task_id: str, fencing_token: int) -> None:
         """Permit the worker to sign for the task. ``fencing_token`` must be that of the running job."""

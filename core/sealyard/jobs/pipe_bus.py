@@ -25,6 +25,7 @@ from sealyard.model.errors import KeyStoreLockedError, SealyardError, WorkerErro
 from sealyard.model.key_holder_messages import EngineKeys, KeyStoreLocation, StoreGeneration
 from sealyard.model.worker_messages import (
     AuditPublicKey,
+    BuildSecretRecorded,
     DescribeKey,
     FromWorker,
     GetSignedCheckpoint,
@@ -190,14 +191,22 @@ class PipeBus:
         slot.jobs[task_id] = fencing_token
         await process.send(RunJob(job=job))
 
-    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
-        """Permit the worker to sign for the task.
+    async def confirm_build_secret(self, task_id: str, fencing_token: int) -> None:
+        await self._answer(BuildSecretRecorded(task_id=task_id, fencing_token=fencing_token))
 
-        Does nothing if the worker that requested the permission has exited; a :class:`WorkerLost` report follows.
+    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
+        await self._answer(SigningPermitted(task_id=task_id, fencing_token=fencing_token))
+
+    async def _answer(self, message: BuildSecretRecorded | SigningPermitted) -> None:
+        """Send a message that the worker of a job waits for.
+
+        Does nothing if the worker has exited; a :class:`WorkerLost` report follows.
         """
-        slot = next((slot for slot in self._slots if slot.running_jobs.get(task_id) == fencing_token), None)
+        slot = next(
+            (slot for slot in self._slots if slot.running_jobs.get(message.task_id) == message.fencing_token), None
+        )
         if slot is not None and slot.process is not None:
-            await slot.process.send(SigningPermitted(task_id=task_id, fencing_token=fencing_token))
+            await slot.process.send(message)
 
     async def stop(self, task_id: str) -> None:
         slot = next((slot for slot in self._slots if task_id in slot.running_jobs), None)

@@ -40,6 +40,7 @@ from sealyard.keyholder.state_records import (
 from sealyard.keys.master_key import OpenedKeyStore
 from sealyard.model.errors import SealyardError, WorkerStateError
 from sealyard.model.key_holder_messages import (
+    RecentIntent,
     RecoveryDetails,
     StateEvent,
     StatePosition,
@@ -63,6 +64,7 @@ class FileWorkerState:
         self._length = length
         self._intents: dict[str, Intent] = {}
         """The latest intent of each task."""
+        self._recent_intents: dict[str, RecentIntent] = {}
         self._checkpoint: SignedCheckpoint | None = None
         self._store_generation: StoreGeneration | None = None
         self._epochs: list[str] = []
@@ -131,7 +133,12 @@ class FileWorkerState:
     @property
     def info(self) -> WorkerStateInfo:
         checkpoint = self._checkpoint or SignedCheckpoint(size=0, root="")
-        return WorkerStateInfo(size=checkpoint.size, root=checkpoint.root, unaudited=tuple(self._unaudited))
+        return WorkerStateInfo(
+            size=checkpoint.size,
+            root=checkpoint.root,
+            recent_intents=tuple(self._recent_intents.values()),
+            unaudited=tuple(self._unaudited),
+        )
 
     @property
     def position(self) -> StatePosition:
@@ -278,6 +285,7 @@ class FileWorkerState:
                     continued = SignedCheckpoint(size=recovery.audit_size, root=recovery.audit_root)
                     self._checkpoint = continued if continued.size else None
                     self._store_generation = recovery.generation or self._store_generation
+                    self._recent_intents = {}
                     self._unaudited.append(StateEvent(record=number, recovery=recovery))
             case AnchorRecord(location=location, initial=initial):
                 self._anchor_location = location
@@ -287,8 +295,11 @@ class FileWorkerState:
                 self._unaudited.clear()
             case IntentRecord(task=task, fencing_token=fencing_token, sha256=sha256):
                 self._intents[task] = Intent(task_id=task, fencing_token=fencing_token, sha256=sha256)
+                if self._checkpoint is not None:  # the tasks of intents of an earlier version may have been removed
+                    self._recent_intents[task] = RecentIntent(task_id=task, fencing_token=fencing_token)
             case CheckpointRecord(size=size, root=root):
                 self._checkpoint = SignedCheckpoint(size=size, root=root)
+                self._recent_intents = {}
             case StoreRecord(generation=number, mac=mac):
                 self._store_generation = StoreGeneration(number=number, mac=mac)
 

@@ -127,6 +127,7 @@ class WorkerStateAccess:
             state=state.position,
             store_generation=state.store_generation,
             newer_intents=state.count_intents_after(audit_size),
+            recent_intents=state.info.recent_intents,
             anchor=None if anchor is None else _to_position(anchor),
             location=NO_ANCHOR if store is None else store.location,
             problem=problem,

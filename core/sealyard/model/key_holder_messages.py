@@ -212,6 +212,13 @@ class AnchorProblem(StrEnum):
     EPOCH = "epoch"
 
 
+class RecentIntent(FrozenStruct, frozen=True, kw_only=True):
+    """An intent that was recorded after the last signed checkpoint of the audit log."""
+
+    task_id: str
+    fencing_token: int
+
+
 class StatePosition(FrozenStruct, frozen=True, kw_only=True):
     """A position in the worker state, and the last signed checkpoint of the audit log (``root``: hex) there."""
 
@@ -231,6 +238,7 @@ class StateReport(FrozenStruct, frozen=True, kw_only=True):
     state: StatePosition
     store_generation: StoreGeneration | None
     newer_intents: int
+    recent_intents: tuple[RecentIntent, ...]
     anchor: StatePosition | None
     location: str
     problem: AnchorProblem | None
@@ -308,11 +316,13 @@ class StateEvent(FrozenStruct, frozen=True, kw_only=True):
 class WorkerStateInfo(FrozenStruct, frozen=True, kw_only=True):
     """What the worker state says about the audit log: the size and root (hex) of the last signed checkpoint.
 
-    ``size`` is 0 if no checkpoint was signed. ``unaudited``: the events that have no audit entry yet.
+    ``size`` is 0 if no checkpoint was signed. ``recent_intents``: the latest one of each task that was signed since;
+    the store must know these tasks. ``unaudited``: the events that have no audit entry yet.
     """
 
     size: int = 0
     root: str = ""
+    recent_intents: tuple[RecentIntent, ...] = ()
     unaudited: tuple[StateEvent, ...] = ()
 
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.backend_keys import DescribedKey, ProviderKeys, ProviderStatus
 from sealyard.model.base import FrozenStruct, SecretStruct
+from sealyard.model.build_secrets import WrappedBuildSecret
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.key_holder_messages import WorkerStateInfo
@@ -29,15 +30,24 @@ class EncryptedSegment(FrozenStruct, frozen=True, kw_only=True):
 
 
 class RecordedSegment(EncryptedSegment, frozen=True, kw_only=True):
-    """An encrypted segment, and the SHA-256 (hex) of the plaintext that the worker encrypted."""
+    """An encrypted segment, and the SHA-256 (hex) of the plaintext that the worker encrypted.
+
+    ``mac`` (hex): shows the next worker that a worker with the build secret of the task made the record.
+    """
 
     plaintext_sha256: str
+    mac: str = ""
 
 
 class JobCheckpoint(FrozenStruct, frozen=True, kw_only=True):
-    """The durable progress of a task, from which the next attempt resumes: its segments, then its header (Base64)."""
+    """The durable progress of a task, from which the next attempt resumes.
+
+    It grows in this order: the build secret, the segments, the header (Base64). Earlier versions recorded no build
+    secret.
+    """
 
     task_id: str
+    build_secret: WrappedBuildSecret | None = None
     segments: tuple[RecordedSegment, ...] = ()
     header: str | None = None
 
@@ -61,6 +71,13 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
 
 class RunJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
     job: Job
+
+
+class BuildSecretRecorded(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """Permits the worker to use the build secret that it has sent: it is recorded durably."""
+
+    task_id: str
+    fencing_token: int
 
 
 class SigningPermitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -245,7 +262,7 @@ class KeyRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):
     command: KeyCommand
 
 
-ToWorker = RunJob | SigningPermitted | StopJob | KeyRequest
+ToWorker = RunJob | BuildSecretRecorded | SigningPermitted | StopJob | KeyRequest
 
 
 # ---- messages from a worker to the engine
@@ -279,6 +296,17 @@ class Heartbeat(FrozenStruct, frozen=True, kw_only=True, tag=True):
     fencing_token: int
     done: int
     total: int
+
+
+class BuildSecretCreated(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """The worker has created a build secret, and waits for :class:`BuildSecretRecorded` before it uses the secret.
+
+    The engine replaces the checkpoint of the task, because what was recorded before does not belong to this secret.
+    """
+
+    task_id: str
+    fencing_token: int
+    secret: WrappedBuildSecret
 
 
 class SegmentEncrypted(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -344,6 +372,7 @@ FromWorker = (
     WorkerReady
     | WorkerStartFailed
     | Heartbeat
+    | BuildSecretCreated
     | SegmentEncrypted
     | SigningPermissionRequested
     | JobFinished

@@ -20,7 +20,7 @@ from sealyard.server.http.listeners import (
     parse_address,
     require_tls_or_loopback,
 )
-from sealyard.server.http.request_log import RequestLogMiddleware
+from sealyard.server.http.request_log import Observer, RequestLogMiddleware
 from sealyard.server.http.tls import TlsCertificate
 from sealyard.server.observability.health import StandbyStatus
 from sealyard.server.observability.logging import log_request
@@ -40,12 +40,16 @@ class Frontend:
         *,
         standby_status: StandbyStatus | None = None,
         exception_handlers: ExceptionHandlersMap | None = None,
+        request_logger: Observer = log_request,
     ) -> None:
         """Create the routes. For ``standby_status`` and ``exception_handlers`` see :func:`build_app`.
+
+        ``request_logger``: logs finished requests.
 
         Raises :class:`UsageError` if the settings of an issuer are invalid.
         """
         self._settings = settings
+        self._log_request = request_logger
         self._certificate: TlsCertificate | None = None
         self._listener: UvicornListener | None = None
         self._serve_task: asyncio.Task[None] | None = None
@@ -71,7 +75,7 @@ class Frontend:
 
     def with_request_log(self, app: ASGIApp) -> ASGIApp:
         """Return ``app`` with middleware that logs its requests and adds them to the metrics."""
-        return RequestLogMiddleware(app, self.metrics.observe, log_request)
+        return RequestLogMiddleware(app, self.metrics.observe, self._log_request)
 
     def listen(self, app: ASGIApp) -> asyncio.Task[None]:
         """Start to serve ``app`` at the address for clients. Returns the task that serves it until :meth:`stop`.

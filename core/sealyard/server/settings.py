@@ -81,7 +81,7 @@ class ClusterSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = ""
     lease_seconds: Annotated[
         float,
-        Meta(ge=3, le=120, description="Time after which another server takes over from one that does not respond."),
+        Meta(ge=3, le=120, description="Seconds after which another server takes over from one that does not respond."),
     ] = 8.0
 
     @property

@@ -14,11 +14,13 @@ from sealyard.crypto.key_purposes import check_key_purpose
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.signatures import verify
 from sealyard.keys.provider import Signer
+from sealyard.model.build_secrets import WrappedBuildSecret
 from sealyard.model.errors import WorkerError
 from sealyard.model.tasks import InputFile, Task, TaskKind
-from sealyard.model.worker_messages import Job, SigningPermissionRequested
+from sealyard.model.worker_messages import BuildSecretCreated, Job, SigningPermissionRequested
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.approved_inputs import open_input, read_input
+from sealyard.worker.build_secrets import BuildSecrets
 from sealyard.worker.channel import Channel
 from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.key_service import KeyService
@@ -62,6 +64,7 @@ class JobContext:
         self.task = job.task
         self.artifacts = artifacts
         self.progress = JobProgress(count_bytes(job.task))
+        self.build_secret_recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.signing_permitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel = channel
         self._keys = keys
@@ -69,6 +72,21 @@ class JobContext:
 
     def send(self, message: Any) -> None:
         self._channel.send(message)
+
+    def stop(self) -> None:
+        """Make the job raise :class:`JobCancelledError` at its next chunk, or where it waits for the engine."""
+        self.progress.stop()
+        for future in (self.build_secret_recorded, self.signing_permitted):
+            if not future.done():
+                future.set_exception(JobCancelledError())
+
+    def close(self) -> None:
+        """Make threads that are still working for a failed job stop at their next chunk."""
+        self.progress.stop()
+        for future in (self.build_secret_recorded, self.signing_permitted):
+            if future.done():
+                # Retrieve the exception, so that asyncio does not report it as never retrieved.
+                future.exception()
 
     async def check_key_purpose(self) -> None:
         """Check the purpose of the task's signing key according to the key store, if the task has a signing key.
@@ -88,6 +106,15 @@ class JobContext:
         key = self.task.encryption_key
         assert key is not None
         return await self._keys.cipher(key)
+
+    @property
+    def build_secrets(self) -> BuildSecrets:
+        return self._keys.build_secrets
+
+    async def record_build_secret(self, secret: WrappedBuildSecret) -> None:
+        """Return after the engine has recorded the build secret of the task durably."""
+        self.send(BuildSecretCreated(task_id=self.task.id, fencing_token=self.task.fencing_token, secret=secret))
+        await self.build_secret_recorded
 
     def open_input(self, file: InputFile) -> BinaryIO:
         """See :func:`sealyard.worker.approved_inputs.open_input`."""

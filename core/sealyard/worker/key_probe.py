@@ -7,7 +7,7 @@ import io
 import secrets
 
 from sealyard.audit.checkpoint import verify_signature
-from sealyard.crypto.algorithms import BLOCK_LENGTH, signing_input
+from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS, signing_input
 from sealyard.crypto.certificates import load_certificate
 from sealyard.crypto.pipeline import no_progress
 from sealyard.crypto.probe import probe_message
@@ -59,7 +59,8 @@ async def probe_cipher(cipher: ContentCipher) -> None:
 def _round_trip(cipher: ContentCipher) -> None:
     block = secrets.token_bytes(BLOCK_LENGTH)
     encrypted_file, decrypted_file = io.BytesIO(), io.BytesIO()
-    length = encrypt_segment(io.BytesIO(block), len(block), encrypted_file, cipher, no_progress).length
+    iv = secrets.token_bytes(CIPHERS[cipher.algorithm].iv_length)
+    length = encrypt_segment(io.BytesIO(block), len(block), encrypted_file, cipher, iv, no_progress).length
     encrypted_file.seek(0)
     decrypt_segment(encrypted_file, length, cipher, decrypted_file.write, (), no_progress)
     if decrypted_file.getvalue() != block:

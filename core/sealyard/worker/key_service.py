@@ -50,6 +50,7 @@ from sealyard.model.worker_messages import (
     RotateKey,
     SignCheckpoint,
 )
+from sealyard.worker.build_secrets import BuildSecrets
 from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.key_probe import probe_audit_signer, probe_cipher, probe_signer
 from sealyard.worker.key_providers import KeyProviders
@@ -75,6 +76,7 @@ class KeyService:
         self._providers = KeyProviders(request, provider_fds)
         self._audit_provider = open_audit_provider(self.workspace, request.master_key)
         self._audit_version: KeyVersion | None = None
+        self.build_secrets = BuildSecrets(request.master_key, request.workspace_id)
 
     def start(self) -> None:
         """Start the connections to key providers. Must be called on the event loop that uses the keys."""

@@ -14,6 +14,7 @@ from sealyard.fs.atomic import is_disk_full
 from sealyard.model.errors import DiskFullError, SealyardError, StorageError, WorkerError, WorkspaceError
 from sealyard.model.tasks import TaskKind
 from sealyard.model.worker_messages import (
+    BuildSecretRecorded,
     Heartbeat,
     Job,
     JobFailed,
@@ -118,28 +119,23 @@ class _Service:
                 context = JobContext(job, self._channel, self._keys, self._artifacts, self._holder)
                 self._contexts[job.task.id] = context
                 self._job_tasks[job.task.id] = asyncio.create_task(self._run_job(job, context))
-            case SigningPermitted(task_id=task_id, fencing_token=fencing_token):
-                waiting_context = self._contexts.get(task_id)
-                if (
-                    waiting_context is not None
-                    and waiting_context.task.fencing_token == fencing_token
-                    and not waiting_context.signing_permitted.done()
-                ):
-                    waiting_context.signing_permitted.set_result(None)
-            case StopJob(task_id=task_id):
-                self._stop_job(task_id)
+            case BuildSecretRecorded() | SigningPermitted():
+                self._on_answer(message)
+            case StopJob(task_id=task_id) if task_id in self._contexts:
+                self._contexts[task_id].stop()
             case KeyRequest():
                 request_task = asyncio.create_task(self._handle_key_request(message))
                 self._request_tasks.add(request_task)
                 request_task.add_done_callback(self._request_tasks.discard)
 
-    def _stop_job(self, task_id: str) -> None:
-        context = self._contexts.get(task_id)
-        if context is None:
+    def _on_answer(self, answer: BuildSecretRecorded | SigningPermitted) -> None:
+        """Continue the job that waits for this answer of the engine. Ignores answers to an earlier attempt."""
+        context = self._contexts.get(answer.task_id)
+        if context is None or context.task.fencing_token != answer.fencing_token:
             return
-        context.progress.stop()
-        if not context.signing_permitted.done():
-            context.signing_permitted.set_exception(JobCancelledError())
+        future = context.signing_permitted if isinstance(answer, SigningPermitted) else context.build_secret_recorded
+        if not future.done():
+            future.set_result(None)
 
     async def _run_job(self, job: Job, context: JobContext) -> None:
         task = job.task
@@ -149,14 +145,10 @@ class _Service:
             outcome: JobFinished | JobFailed | JobStopped = await JOB_HANDLERS[task.kind](context)
         except BaseException as error:
             outcome = _to_outcome(context, error)
-        # Makes threads that are still working for a failed job stop at their next chunk.
-        context.progress.stop()
+        context.close()
         if isinstance(outcome, JobFinished) and task.id in self._last_heartbeats:
             self._channel.send(_create_heartbeat(context))
         self._channel.send(outcome)
-        if context.signing_permitted.done():
-            # Retrieve the exception, so that asyncio does not report it as never retrieved.
-            context.signing_permitted.exception()
         del self._contexts[task.id], self._job_tasks[task.id]
         self._last_heartbeats.pop(task.id, None)
 

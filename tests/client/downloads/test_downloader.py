@@ -47,6 +47,7 @@ from sealyard.model.errors import (
 from sealyard.model.events import Event, EventsMissed
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
+from tests.support.factories.containers import predictable_random
 from tests.support.fake_client import CHUNK, ME, OTHER, START, FakeClient, FakeClock, Stream, finished_task
 from tests.support.limits import TIMEOUT
 
@@ -84,7 +85,9 @@ def build_signed_container(key: ed25519.Ed25519PrivateKey) -> bytes:
     )
     container_format, target = SE1Format(lambda: NOW), io.BytesIO()
     cipher = AesCipher(layout.encryption, b"k" * 32)
-    segment = container_format.encrypt_segment(layout, 0, io.BytesIO(b"12345"), target, cipher, lambda _: None)
+    segment = container_format.encrypt_segment(
+        layout, 0, io.BytesIO(b"12345"), target, cipher, predictable_random, lambda _: None
+    )
     header = container_format.header(layout, [segment], [])
     container_format.write_signature(layout, target, header, sign(key, layout.signing, header, prehashed=False))
     return target.getvalue()

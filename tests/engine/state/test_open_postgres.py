@@ -258,11 +258,15 @@ async def test_second_engine_is_refused(pg_harness: EngineHarness, database: Tes
 
 async def test_replaced_engine_stops(pg_harness: EngineHarness, database: TestDatabase) -> None:
     database.execute("UPDATE sealyard.workspace SET term = term + 1")
-    with pytest.raises(FencedError):
+    with pytest.raises(FencedError) as caught:
         await pg_harness.package()
+    assert caught.value.started
     await asyncio.wait_for(pg_harness.engine.repository.fatal_error_event.wait(), TIMEOUT)
     with pytest.raises(FencedError):
         await pg_harness.engine.repository.begin().commit()
+    with pytest.raises(FencedError) as caught:
+        await pg_harness.engine.execute(ADMIN, "TASK", pg_harness.package())
+    assert not caught.value.started
     await pg_harness.close()
     database.expire_lease()
     await pg_harness.open()

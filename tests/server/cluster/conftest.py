@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.cluster_harness import TEMPLATE, ClusterTemplate, ClusterWorkspace, create_cluster_template
+from tests.support.cluster_harness import (
+    TEMPLATE,
+    ClusterNode,
+    ClusterTemplate,
+    ClusterWorkspace,
+    create_cluster_template,
+    run_nodes,
+)
 from tests.support.postgres import PostgresServer
 from tests.support.postgres_fixtures import postgres_server
 
@@ -27,3 +34,10 @@ def workspace(
     database = postgres_server.create_database(TEMPLATE)
     yield ClusterWorkspace(cluster_template, database, tmp_path)
     postgres_server.drop_databases()
+
+
+@pytest.fixture
+async def nodes(workspace: ClusterWorkspace, anyio_backend: str) -> AsyncIterator[list[ClusterNode]]:
+    """Yield an active server and a standby that run in this process."""
+    async with run_nodes(workspace, "first", "second") as nodes:
+        yield nodes

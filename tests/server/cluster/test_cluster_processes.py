@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.http.client import HttpClient
-from sealyard.client.http.transport import Connection, Endpoint
-from sealyard.concurrency.clock import SystemClock
 from sealyard.model.requests import EncryptionRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus
-from tests.support.cluster_harness import SHORT_LEASE_SECONDS, ClusterProcess, ClusterWorkspace
+from tests.support.cluster_harness import SHORT_LEASE_SECONDS, ClusterProcess, ClusterWorkspace, connect
 from tests.support.limits import TIMEOUT
 from tests.support.processes import is_running
-from tests.support.server_harness import DEV, GATEWAY, wait_until
+from tests.support.server_harness import GATEWAY, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -35,10 +34,6 @@ async def processes(workspace: ClusterWorkspace) -> AsyncIterator[list[ClusterPr
             stack.callback(process.close)
             await process.wait_ready()
         yield processes
-
-
-def connect(process: ClusterProcess) -> HttpClient:
-    return HttpClient(Connection(Endpoint(url=process.base, token=process.workspace.tokens[DEV])), SystemClock())
 
 
 class Creator:
@@ -148,3 +143,13 @@ async def test_hangup_reloads_certificates(processes: list[ClusterProcess]) -> N
         return "certificates of the cluster reloaded" in first.log_path.read_text()
 
     await wait_until(is_reloaded, "the certificates are reloaded")
+
+
+def test_server_without_anchor_is_refused(workspace: ClusterWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings are checked before the key store is opened."""
+    monkeypatch.delenv("SEALYARD_ANCHORS")
+    server = ClusterProcess(workspace, "first")
+    server.start()
+    assert server.process.wait(TIMEOUT) == ExitCode.USAGE
+    assert "freshness anchor" in server.log_path.read_text()
+    server.close()

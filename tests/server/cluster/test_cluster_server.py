@@ -1,69 +1,32 @@
-"""Test servers of one workspace in this process: forwarding, handover, fencing, readiness and metrics."""
+"""Test servers of one workspace in this process: forwarding, fencing, readiness and metrics."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-from sealyard.client.http.client import HttpClient
-from sealyard.client.http.transport import Connection, Endpoint
 from sealyard.client.sharing.socket import is_listening
 from sealyard.client.sharing.workspace import connect_to_holder
-from sealyard.concurrency.clock import SystemClock
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.errors import KeyStoreLockedError
-from sealyard.model.events import TaskChanged
-from sealyard.model.requests import EncryptionRequest, SigningRequest, TaskFilter
-from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.server.cluster import shared_folder
 from sealyard.server.cluster.member import MemberState
 from tests.support.cluster_harness import (
     LEASE_SECONDS,
     ClusterNode,
     ClusterWorkspace,
-    ServerConfig,
+    connect,
+    get_checks,
     metrics_of,
     run_nodes,
+    signing_request,
 )
-from tests.support.server_harness import DEV, GATEWAY, OWNER, wait_until
+from tests.support.server_harness import DEV, wait_until
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def nodes(workspace: ClusterWorkspace) -> AsyncIterator[list[ClusterNode]]:
-    async with run_nodes(workspace, "first", "second") as nodes:
-        yield nodes
-
-
-def connect(node: ServerConfig, subject: str = DEV) -> HttpClient:
-    endpoint = Endpoint(url=node.base, token=node.workspace.tokens[subject])
-    return HttpClient(Connection(endpoint), SystemClock())
-
-
-def signing_request(number: int) -> SigningRequest:
-    return SigningRequest(
-        config=GATEWAY, message=f"message {number}".encode(), client_token=f"token-{number:04}-0123456789"
-    )
-
-
-async def create_and_approve(dev: HttpClient, owner: HttpClient, number: int) -> Task:
-    task = await dev.create_signing(signing_request(number))
-    await owner.decide(task.id, Verdict.APPROVED, digest=task.approval_digest)
-    return task
-
-
-async def get_checks(node: ServerConfig, path: str = "/readyz") -> tuple[int, dict[str, int]]:
-    """Return the status of the readiness check, and the number of failures by check."""
-    async with node.http_client(None) as http:
-        response = await http.get(path)
-    return response.status_code, {check["name"]: check["failed"] for check in response.json()["checks"]}
 
 
 # ---- forwarding
@@ -106,137 +69,7 @@ async def test_events_pass_through_standby_at_once(nodes: list[ClusterNode]) -> 
         await dev.close()
 
 
-# ---- handover
-
-
-async def test_stop_hands_over(nodes: list[ClusterNode], workspace: ClusterWorkspace) -> None:
-    first, second = nodes
-    dev, owner = connect(second), connect(second, OWNER)
-    tasks = [await create_and_approve(dev, owner, number) for number in range(5)]
-    term = workspace.read_term()
-    start = time.monotonic()
-    stopping = asyncio.create_task(first.stop())
-    await second.wait_for(MemberState.ACTIVE)
-    seconds = time.monotonic() - start
-    # A lease that was not released would have to expire first.
-    assert seconds < LEASE_SECONDS, f"handed over in {seconds:.2f} s"
-    await stopping
-    finished = [await dev.wait(task.id, within=60) for task in tasks]
-    assert {task.status for task in finished} == {TaskStatus.DONE}
-    assert workspace.read_term() == term + 1
-    await dev.close()
-    await owner.close()
-
-
-async def test_requests_continue_through_handovers(nodes: list[ClusterNode]) -> None:
-    """Clients of both servers create tasks while each server is stopped and started again."""
-    first, second = nodes
-    clients = [connect(first), connect(second)]
-    created: list[Task] = []
-    stop = asyncio.Event()
-
-    async def create_tasks(client: HttpClient, offset: int) -> None:
-        number = offset
-        while not stop.is_set():
-            created.append(await client.create_signing(signing_request(number)))
-            number += 2
-
-    creations = [asyncio.create_task(create_tasks(client, offset)) for offset, client in enumerate(clients)]
-    for stopped, successor in ((first, second), (second, first)):
-        await stopped.stop()
-        await successor.wait_for(MemberState.ACTIVE)
-        await stopped.start()
-        await stopped.wait_ready()
-    stop.set()
-    await asyncio.gather(*creations)
-    page = await clients[0].tasks(TaskFilter(), limit=1000)
-    assert page.total == len(created) == len({task.id for task in created})
-    for client in clients:
-        await client.close()
-
-
-async def test_servers_share_anchor(
-    workspace: ClusterWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each server continues to sign after another one has moved the freshness anchor on."""
-    monkeypatch.setenv("SEALYARD_ANCHORS", str(tmp_path / "anchors"))
-    async with run_nodes(workspace, "first", "second") as (first, second):
-        dev, owner = connect(first), connect(first, OWNER)
-        active, standby = first, second
-        for number in range(4):
-            task = await create_and_approve(dev, owner, number)
-            assert (await dev.wait(task.id, within=60)).status is TaskStatus.DONE
-            await active.stop()
-            await standby.wait_for(MemberState.ACTIVE)
-            await active.start()
-            await active.wait_ready()
-            active, standby = standby, active
-        await dev.close()
-        await owner.close()
-    assert list((tmp_path / "anchors").iterdir())
-
-
-async def test_event_stream_resumes_after_handover(nodes: list[ClusterNode]) -> None:
-    first, second = nodes
-    follower, dev = connect(second), connect(second)
-    cursor = await follower.cursor()
-    events = follower.events(cursor)
-    before = await dev.create_signing(signing_request(1))
-    await first.stop()
-    after = await dev.create_signing(signing_request(2))
-    changed: list[str] = []
-    async with asyncio.timeout(60):
-        while after.id not in changed:
-            event = await anext(events)
-            if isinstance(event, TaskChanged):
-                changed.append(event.task_id)
-    assert changed[0] == before.id
-    await events.aclose()
-    await follower.close()
-    await dev.close()
-
-
-async def test_upload_and_download_resume_after_handover(nodes: list[ClusterNode], tmp_path: Path) -> None:
-    first, second = nodes
-    path = tmp_path / "firmware.bin"
-    path.write_bytes(os.urandom(1 << 20) * 48)
-    dev = connect(second)
-    handover: asyncio.Task[None] | None = None
-
-    def hand_over(done: int, _total: int) -> None:
-        nonlocal handover
-        if handover is None and done > 8 << 20:
-            handover = asyncio.get_running_loop().create_task(first.stop())
-
-    file = await dev.upload(path, progress=hand_over)
-    assert handover is not None
-    await handover
-    task = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
-    task = await dev.wait(task.id, within=60)
-    assert task.result is not None
-    await first.start()
-    await first.wait_ready()
-    size = 0
-    downloader = connect(first)
-    async for chunk in downloader.download(task.id):
-        if not size:
-            handover = asyncio.create_task(second.stop())
-        size += len(chunk)
-        await asyncio.sleep(0)
-    await handover
-    assert size == task.result.size
-    for client in (dev, downloader):
-        await client.close()
-
-
-async def test_stop_of_standby_ends_event_streams(nodes: list[ClusterNode]) -> None:
-    first, second = nodes
-    async with second.http_client() as http, http.stream("GET", "/api/v1/events") as stream:
-        lines = stream.aiter_lines()
-        await anext(lines)
-        await second.stop()
-        assert [line async for line in lines if line.startswith("event")] == ["event: Cursor"]
-    assert first.server.is_active
+# ---- no active server
 
 
 async def test_requests_wait_for_active_server(nodes: list[ClusterNode]) -> None:
@@ -329,11 +162,13 @@ async def _has_free_lease(node: ClusterNode) -> bool:
 # ---- monitoring
 
 
-async def test_readiness_by_role(nodes: list[ClusterNode]) -> None:
+async def test_readiness_by_role(nodes: list[ClusterNode], caplog: pytest.LogCaptureFixture) -> None:
     first, second = nodes
+    caplog.clear()
     assert (await get_checks(first))[0] == (await get_checks(first, "/readyz?active"))[0] == 200
     assert await get_checks(second) == (200, {"active-server": 0, "shared-folder": 0, "takeover": 0})
     assert await get_checks(second, "/readyz?active") == (503, {"active": 1})
+    assert not caplog.records
     async with second.http_client(None) as http:
         assert (await http.get("/healthz")).json() == {"alive": True}
 

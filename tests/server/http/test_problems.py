@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from litestar import Request
+
 from sealyard.model.errors import (
     ErrorInfo,
+    FencedError,
     ResultExpiredError,
     ResultGoneError,
     SealyardError,
     TooManyRequestsError,
     error_from_info,
 )
-from sealyard.server.http.problems import STATUS, headers_of, to_problem
+from sealyard.server.http.problems import STATUS, handle_fenced, headers_of, to_problem
 
 SERVER_FAULTS = {
     "internal",
@@ -51,6 +56,16 @@ def test_too_many_requests_has_retry_after() -> None:
     error = TooManyRequestsError("often", retry_after=2.4)
     assert headers_of(error) == {"Retry-After": "2"}
     assert to_problem(error).retry_after == 2.4
+
+
+def test_fenced_server_distinguishes_requests_that_had_started() -> None:
+    request: Request[Any, Any, Any] = Request({"type": "http"})  # type: ignore[arg-type]
+    rejected = handle_fenced(request, FencedError("taken over", started=False))
+    assert (rejected.status_code, rejected.content.code) == (503, "taking-over")
+    assert rejected.headers["Retry-After"] == "1"
+    started = handle_fenced(request, FencedError("taken over"))
+    assert (started.status_code, started.content.code) == (502, "outcome-unknown")
+    assert "Retry-After" not in started.headers
 
 
 def test_problem_converts_back_to_error() -> None:

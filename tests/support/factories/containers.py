@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
+from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -66,6 +67,11 @@ def now() -> datetime:
     return NOW
 
 
+def predictable_random(name: str, length: int) -> bytes:
+    """Implement :class:`sealyard.crypto.protocols.RandomSource` for tests."""
+    return sha256(name.encode()).digest()[:length]
+
+
 def make_layout(
     firmware: Sequence[bytes],
     metadata: Sequence[tuple[str, bytes]] = (),
@@ -98,7 +104,7 @@ def pack(
     container_format, target = SE1Format(now), io.BytesIO()
     segments = [
         container_format.encrypt_segment(
-            layout, index, io.BytesIO(data), target, cipher or cipher_for(encryption), no_progress
+            layout, index, io.BytesIO(data), target, cipher or cipher_for(encryption), predictable_random, no_progress
         )
         for index, data in enumerate(firmware)
     ]

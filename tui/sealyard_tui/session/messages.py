@@ -19,7 +19,7 @@ DISCONNECTED = ConnectionStatus()
 class EngineState(StrEnum):
     """State of the engine, as known to the application.
 
-    ``UNVERIFIED``: the engine is starting, and the data was read from the workspace's files, without verification.
+    ``UNVERIFIED``: the engine is starting, and the data was read without the key store, and not verified.
     """
 
     STARTING = "starting"

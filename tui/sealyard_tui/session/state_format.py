@@ -31,9 +31,7 @@ _MODE_TEXTS: dict[ConnectionMode, str] = {
     ConnectionMode.SERVER: "Connected to the server {host}.",
 }
 
-_UNVERIFIED_TEXT = (
-    "The data was read from the workspace files and is not verified yet; actions are possible when it is."
-)
+_UNVERIFIED_TEXT = "The data was read without the key store and is not verified yet; actions are possible when it is."
 
 MIN_IDENTITY_WIDTH = 20
 """The identity may be truncated to this many columns before the time of a connection loss is omitted."""

@@ -25,8 +25,8 @@ from sealyard.containers.se1.header import (
 )
 from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS, SIGNATURES, Padding, encrypted_length
 from sealyard.crypto.pipeline import Consumer, Progress, no_progress, write_to_stream
-from sealyard.crypto.protocols import ContentCipher
-from sealyard.crypto.segments import encrypt_segment, read_segment
+from sealyard.crypto.protocols import ContentCipher, RandomSource
+from sealyard.crypto.segments import create_iv, encrypt_segment, read_segment
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.errors import FormatLimitError, InputMismatchError, InvalidInputError, InvalidKeyError
 from sealyard.model.formatting import format_count
@@ -48,6 +48,7 @@ class SE1Format:
 
     name: ClassVar[str] = "se-1"
     magic: ClassVar[bytes] = MAGIC
+    revision: ClassVar[int] = 1
 
     def __init__(self, now: Callable[[], datetime] = _utc_now) -> None:
         self._now = now
@@ -81,6 +82,7 @@ class SE1Format:
         source: BinaryIO,
         target: BinaryIO,
         cipher: ContentCipher,
+        random: RandomSource,
         progress: Progress,
     ) -> RecordedSegment:
         """See :meth:`ContainerFormat.encrypt_segment`. Flushes ``target`` but does not sync it.
@@ -90,7 +92,8 @@ class SE1Format:
         _check_cipher(layout, cipher)
         _, size = layout.firmware[index]
         target.seek(_segment_offset(layout, index))
-        digests = encrypt_segment(source, size, target, cipher, progress)
+        iv = create_iv(layout.encryption, random, f"segment {index} iv")
+        digests = encrypt_segment(source, size, target, cipher, iv, progress)
         return RecordedSegment(
             index=index, length=digests.length, sha256=digests.sha256, plaintext_sha256=digests.plaintext_sha256
         )

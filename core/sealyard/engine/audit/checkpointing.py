@@ -11,9 +11,10 @@ import msgspec
 
 from sealyard.audit.store import AuditStore
 from sealyard.concurrency.threads import run_uncancellable
-from sealyard.engine.audit.history import find_gap
+from sealyard.engine.audit.history import find_gap, find_lost_intent
 from sealyard.engine.state.open_store import compact_store
 from sealyard.engine.state.repository import Repository
+from sealyard.engine.state.tables import TASKS
 from sealyard.jobs.bus import JobBus
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError, ConcurrentWriterError, SealyardError, WorkerError
@@ -89,7 +90,8 @@ class CheckpointLoop:
         which a worker provides, and creates the first checkpoint, so that no log has a key or an entry without one.
 
         Raises :class:`AuditVerificationError` if store and log have different histories, if entries or checkpoints were
-        removed or changed since a checkpoint was signed, or if the audit key did not sign the newest one, and
+        removed or changed since a checkpoint was signed, if the store lacks an attempt that a key was used for since,
+        or if the audit key did not sign the newest one, and
         :class:`WorkerStateError` or :class:`AnchorError` if the worker state was changed or is older.
         """
         async with self._lock:
@@ -97,6 +99,8 @@ class CheckpointLoop:
             last_note = await run_uncancellable(self._audit.last_note)
             if last_note is None:
                 self._require_never_signed(state)
+            if (error := find_lost_intent(state.recent_intents, self._find_fencing_token)) is not None:
+                raise error
             is_recovered = any(event.recovery is not None for event in state.unaudited)
             await self._append_committed_entries(is_recovered)
             response = await self._bus.request(AuditPublicKey(last_note=last_note))
@@ -121,6 +125,10 @@ class CheckpointLoop:
                 raise gap
             await compact_store(store, self._bus, store.pending_audit()[-1]["seq"])
         await run_uncancellable(partial(migrate_pending_entries, store, self._audit))
+
+    def _find_fencing_token(self, task_id: str) -> int | None:
+        task = self._repository.get(TASKS, task_id)
+        return None if task is None else task.fencing_token
 
     def _require_never_signed(self, state: WorkerStateInfo) -> None:
         """Check that no checkpoint was signed: an earlier version could be interrupted before the first one."""

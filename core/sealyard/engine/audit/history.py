@@ -7,6 +7,7 @@ They cannot detect that all files were reset together: the freshness anchor does
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError
 from sealyard.model.formatting import format_count
 from sealyard.model.hints import Hint, HintCode
+from sealyard.model.key_holder_messages import RecentIntent
 from sealyard.storage.documents import DocumentStore
 
 _RESTORE_HINT = "Restore the whole workspace from one backup."
@@ -44,6 +46,25 @@ def find_gap(store: DocumentStore, log: AuditSource, log_size: int) -> AuditVeri
     """
     documents = store.pending_audit()
     return _compare(documents, log, log_size) if documents else None
+
+
+def find_lost_intent(
+    intents: Iterable[RecentIntent], find_fencing_token: Callable[[str], int | None]
+) -> AuditVerificationError | None:
+    """Return an error if the store lacks an attempt of a task that a key was used for, None if it lacks none.
+
+    Each attempt is committed before its intent is recorded. ``find_fencing_token``: returns that of the newest attempt
+    of a task, None if there is no such task.
+    """
+    for intent in intents:
+        fencing_token = find_fencing_token(intent.task_id)
+        if fencing_token is None or fencing_token < intent.fencing_token:
+            return AuditVerificationError(
+                f"A key was used for attempt {intent.fencing_token} of task {intent.task_id}, which the store does not"
+                " contain: it has lost acknowledged commits, or an older state of it was restored.",
+                _RECOVER_HINT,
+            )
+    return None
 
 
 def _compare(documents: list[dict[str, Any]], log: AuditSource, old_log_size: int) -> AuditVerificationError | None:

@@ -45,6 +45,7 @@ from sealyard.model.triggers import (
     Trigger,
 )
 from sealyard.model.worker_messages import (
+    BuildSecretCreated,
     Job,
     JobCheckpoint,
     JobFailed,
@@ -181,6 +182,10 @@ class Attempt:
             log.warning("ignored a worker report for task %s with an outdated fencing token", task.id)
             return True
         match report:
+            case BuildSecretCreated():
+                await commit_when_possible(self._repository, lambda: self._prepare_secret_record(report))
+                await self._bus.confirm_build_secret(task.id, report.fencing_token)
+                return True
             case SegmentEncrypted():
                 await commit_when_possible(self._repository, lambda: self._prepare_segment_record(report))
                 return True
@@ -202,6 +207,13 @@ class Attempt:
             case JobStopped() | WorkerLost():
                 await self._advance(self._stop_trigger or LeaseExpired(fencing_token=task.fencing_token))
         return False
+
+    def _prepare_secret_record(self, report: BuildSecretCreated) -> UnitOfWork:
+        """Return a unit of work that records a build secret, and drops the progress that was recorded without it."""
+        unit_of_work = self._repository.begin()
+        checkpoint = JobCheckpoint(task_id=report.task_id, build_secret=report.secret)
+        unit_of_work.put(CHECKPOINTS, report.task_id, checkpoint)
+        return unit_of_work
 
     def _prepare_segment_record(self, report: SegmentEncrypted) -> UnitOfWork:
         """Return a unit of work that records an encrypted segment."""

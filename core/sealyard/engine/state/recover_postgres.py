@@ -10,18 +10,13 @@ import msgspec
 
 from sealyard.audit.verify import verify_log
 from sealyard.concurrency.threads import run_uncancellable
-from sealyard.engine.state.recoverable_state import RecoverableState, require_note
+from sealyard.engine.state.recoverable_state import RecoverableState, RecoverableTask, require_note
 from sealyard.engine.state.tables import TASKS
 from sealyard.model.errors import StoreCorruptedError
 from sealyard.model.key_holder_messages import StoreGeneration
-from sealyard.model.tasks import TaskStatus
 from sealyard.storage.frame_chain import StoreCredentials
 from sealyard.storage.postgres.audit import PgAudit
 from sealyard.storage.postgres.opening import PgStoreOpening, require_current
-
-
-class _TaskStatus(msgspec.Struct):
-    status: TaskStatus
 
 
 @asynccontextmanager
@@ -37,10 +32,11 @@ async def open_recoverable(
     audit, problems = await run_uncancellable(partial(_verify, opening, credentials, recorded))
     try:
         note = await run_uncancellable(partial(require_note, audit))
-        statuses = map(msgspec.json.Decoder(_TaskStatus).decode, opening.tables.get(TASKS.name, {}).values())
+        decoder = msgspec.json.Decoder(RecoverableTask)
+        tasks = {identity: decoder.decode(body) for identity, body in opening.tables.get(TASKS.name, {}).items()}
         generation = opening.generation
         assert generation is not None
-        yield RecoverableState(generation, tuple(task.status for task in statuses), audit, note, problems)
+        yield RecoverableState(generation, tasks, audit, note, problems)
     finally:
         await run_uncancellable(audit.close)
 

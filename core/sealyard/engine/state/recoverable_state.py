@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sealyard.audit.store import AuditStore
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError
 from sealyard.model.key_holder_messages import StoreGeneration
 from sealyard.model.tasks import TaskStatus
 
 
+class RecoverableTask(FrozenStruct, frozen=True, kw_only=True):
+    """What a recovery needs to know about a task."""
+
+    status: TaskStatus
+    fencing_token: int = 0
+
+
 class RecoverableState(NamedTuple):
     """A verified store, of generation ``generation``, and the audit log that belongs to it.
 
-    ``task_statuses``: of all tasks. ``note``: the newest checkpoint of the log. ``problems``: why the engine refuses to
-    start with them.
+    ``tasks``: by id. ``note``: the newest checkpoint of the log. ``problems``: why the engine refuses to start with
+    them.
     """
 
     generation: StoreGeneration
-    task_statuses: tuple[TaskStatus, ...]
+    tasks: Mapping[str, RecoverableTask]
     audit: AuditStore
     note: str
     problems: tuple[str, ...]

@@ -24,6 +24,8 @@ from sealyard.server.cluster.shared_folder import SharedFolderCheck
 from sealyard.server.frontend import Frontend
 from sealyard.server.http.listeners import UvicornListener, bind, cluster_listener, parse_address
 from sealyard.server.http.problems import handle_fenced
+from sealyard.server.http.request_log import RequestRecord
+from sealyard.server.observability.logging import PROBE_PATHS, log_request
 from sealyard.server.settings import ServerSettings
 
 TAKEOVER_SECONDS = 5.0
@@ -50,7 +52,11 @@ class ClusterServer:
         self.tenants = TenantRegistry({tenant: None})
         self._certificates = ClusterCertificates(cluster)
         self._frontend = Frontend(
-            settings, self.tenants, standby_status=self, exception_handlers={FencedError: handle_fenced}
+            settings,
+            self.tenants,
+            standby_status=self,
+            exception_handlers={FencedError: handle_fenced},
+            request_logger=self._log_request,
         )
         self._metrics = ClusterMetrics(self._frontend.metrics.registry)
         changes = ChangeSignal()
@@ -180,6 +186,12 @@ class ClusterServer:
 
     def _is_reached(self) -> bool:
         return self._active_server.target is not None
+
+    def _log_request(self, request: RequestRecord) -> None:
+        """Log a request, but not that a standby without problems is not the active server (``/readyz?active``)."""
+        is_probe = request.path in PROBE_PATHS and not self.is_active
+        if not (is_probe and all(check.passed for check in self.check())):
+            log_request(request)
 
     def _read_term(self) -> int:
         return self._watch.holder.term if self._watch.holder is not None else 0

@@ -17,7 +17,7 @@ PROBE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths that monitoring systems request constantly. Successful requests to them are logged at level DEBUG."""
 
 MIN_ERROR_STATUS = 500
-UNAVAILABLE_STATUS = 503
+UNAVAILABLE_STATUSES = frozenset({502, 503})
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ def log_request(request: RequestRecord) -> None:
 
 
 def _level_for_status(status: int) -> int:
-    """Return the log level for a response status. Status 503 is a temporary condition, not an internal error."""
-    if status == UNAVAILABLE_STATUS:
+    """Return the log level for a response status. 502 and 503 are temporary conditions, not internal errors."""
+    if status in UNAVAILABLE_STATUSES:
         return logging.WARNING
     return logging.ERROR if status >= MIN_ERROR_STATUS or not status else logging.INFO
 

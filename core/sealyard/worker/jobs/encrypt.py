@@ -7,16 +7,19 @@ import hashlib
 from contextlib import suppress
 
 from sealyard.crypto.protocols import ContentCipher
-from sealyard.crypto.segments import SegmentDigests, decrypt_segment, encrypt_segment
+from sealyard.crypto.segments import SegmentDigests, create_iv, decrypt_segment, encrypt_segment
 from sealyard.fs.atomic import sync
 from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputError
 from sealyard.model.tasks import InputFile
 from sealyard.model.worker_messages import JobFinished
 from sealyard.worker.approved_inputs import ContentComparison, changed_error, check_digest
+from sealyard.worker.build import open_build
 from sealyard.worker.job_context import JobContext
 from sealyard.worker.work_dir import WorkFolder, background_fsync, lock_folder
 
 OUTPUT_NAME = "encrypted"
+FORMAT, REVISION = "file", 1
+"""The format of the output file, like those in :mod:`sealyard.containers`, and its revision."""
 
 
 async def encrypt(context: JobContext) -> JobFinished:
@@ -24,7 +27,9 @@ async def encrypt(context: JobContext) -> JobFinished:
     (file,) = context.task.inputs
     async with lock_folder(context.work_dir) as folder:
         cipher = await context.cipher()
-        digests = await asyncio.to_thread(_encrypt, context, file, folder, cipher)
+        build = await open_build(context, FORMAT, REVISION)
+        iv = create_iv(cipher.algorithm, build.random, "iv")
+        digests = await asyncio.to_thread(_encrypt, context, file, folder, cipher, iv)
         await asyncio.to_thread(_self_check, context, file, folder, digests, cipher)
         return JobFinished(
             task_id=context.task.id,
@@ -34,11 +39,13 @@ async def encrypt(context: JobContext) -> JobFinished:
         )
 
 
-def _encrypt(context: JobContext, file: InputFile, folder: WorkFolder, cipher: ContentCipher) -> SegmentDigests:
+def _encrypt(
+    context: JobContext, file: InputFile, folder: WorkFolder, cipher: ContentCipher, iv: bytes
+) -> SegmentDigests:
     with context.open_input(file) as source, folder.create(OUTPUT_NAME) as target:
         try:
             with background_fsync(target):
-                digests = encrypt_segment(source, file.size, target, cipher, context.progress)
+                digests = encrypt_segment(source, file.size, target, cipher, iv, context.progress)
         except InvalidInputError:
             # open_input() has checked the size, so the file has changed since then.
             raise changed_error(file) from None

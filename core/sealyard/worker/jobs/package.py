@@ -12,11 +12,13 @@ from typing import BinaryIO
 from sealyard.containers.format import ContainerFormat, PackageLayout
 from sealyard.containers.registry import get_format
 from sealyard.crypto.algorithms import signing_input
-from sealyard.crypto.protocols import ContentCipher
+from sealyard.crypto.protocols import ContentCipher, RandomSource
 from sealyard.fs.atomic import sync
 from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputError
+from sealyard.model.safe_text import escape_text
 from sealyard.model.worker_messages import JobFinished, RecordedSegment, SegmentEncrypted
 from sealyard.worker.approved_inputs import ContentComparison, RecordedContent, changed_error, check_digest
+from sealyard.worker.build import Build, open_build
 from sealyard.worker.job_context import JobContext
 from sealyard.worker.work_dir import WorkFolder, background_fsync, lock_folder
 
@@ -41,7 +43,7 @@ def package_layout(context: JobContext) -> PackageLayout:
 
 
 async def package(context: JobContext) -> JobFinished:
-    """Create the container of a packaging task. Reuses the segments that an earlier attempt recorded.
+    """Create the container of a packaging task. Reuses the segments of an earlier attempt.
 
     Everything is checked before the signing key is used: the inputs while they are read, and the segments by reading
     them back. The signature is verified before it is written.
@@ -52,8 +54,9 @@ async def package(context: JobContext) -> JobFinished:
     assert certificate is not None
     async with lock_folder(context.work_dir) as folder:
         cipher = await context.cipher()
-        segments, reused_indexes = await _encrypt_segments(context, container_format, layout, folder, cipher)
-        header = _build_header(context, container_format, layout, segments)
+        build = await open_build(context, container_format.name, container_format.revision)
+        segments, reused_indexes = await _encrypt_segments(context, container_format, layout, folder, cipher, build)
+        header = _build_header(context, container_format, layout, segments, build)
         hasher = await asyncio.to_thread(
             _check_contents, context, container_format, folder, cipher, header, reused_indexes
         )
@@ -74,48 +77,53 @@ async def _encrypt_segments(
     layout: PackageLayout,
     folder: WorkFolder,
     cipher: ContentCipher,
+    build: Build,
 ) -> tuple[tuple[RecordedSegment, ...], frozenset[int]]:
-    """Return all segments, and the indexes of those that were reused from an earlier attempt."""
-    recorded_segments = {segment.index: segment for segment in context.job.checkpoint.segments}
-    if not (recorded_segments and folder.has(CONTAINER)):
-        _require_no_header(context)
-        recorded_segments = {}
+    """Return all segments, and the indexes of those whose bytes were reused from an earlier attempt.
+
+    A recorded segment that is not in the file any more is encrypted again, to the same bytes.
+    """
+    if not (build.segments and folder.has(CONTAINER)):
         folder.create(CONTAINER).close()
     semaphore = asyncio.Semaphore(MAX_PARALLEL_SEGMENTS)
     reused_indexes: set[int] = set()
 
     async def encrypt_or_reuse(index: int) -> RecordedSegment:
         async with semaphore:
-            segment = recorded_segments.get(index)
-            if segment is not None and await asyncio.to_thread(
-                _is_segment_intact, context, container_format, layout, folder, segment
+            recorded_segment = build.segments.get(index)
+            if recorded_segment is not None and await asyncio.to_thread(
+                _is_segment_intact, context, container_format, layout, folder, recorded_segment
             ):
                 reused_indexes.add(index)
-                return segment
-            _require_no_header(context)
+                return recorded_segment
             segment = await asyncio.to_thread(
-                _encrypt_segment, context, container_format, layout, folder, cipher, index
+                _encrypt_segment, context, container_format, layout, folder, cipher, build.random, index
             )
-            context.send(
-                SegmentEncrypted(task_id=context.task.id, fencing_token=context.task.fencing_token, segment=segment)
-            )
-            return segment
+            return _record_segment(context, build, segment)
 
     async with asyncio.TaskGroup() as group:
         segment_tasks = [group.create_task(encrypt_or_reuse(index)) for index in range(len(context.task.inputs))]
     return tuple(segment_task.result() for segment_task in segment_tasks), frozenset(reused_indexes)
 
 
-def _require_no_header(context: JobContext) -> None:
-    """Raise :class:`IntegrityError` if a header was recorded.
+def _record_segment(context: JobContext, build: Build, segment: RecordedSegment) -> RecordedSegment:
+    """Authenticate the record of an encrypted segment, and send it to the engine if it is a new one.
 
-    If a segment were encrypted again after the header was recorded, the worker would sign a second, different header.
+    Raises :class:`IntegrityError` if an earlier attempt recorded other bytes.
     """
-    if context.job.checkpoint.header is not None:
-        raise IntegrityError(
-            "An encrypted segment was changed on disk after the package's header was recorded. Nothing was signed.",
-            "Check the disk and which programs can write to the workspace, then submit the request again.",
+    segment = build.authenticate(segment)
+    recorded_segment = build.segments.get(segment.index)
+    if recorded_segment is None:
+        context.send(
+            SegmentEncrypted(task_id=context.task.id, fencing_token=context.task.fencing_token, segment=segment)
         )
+    elif segment != recorded_segment:
+        file_name = escape_text(context.task.inputs[segment.index].name, 100)
+        raise IntegrityError(
+            f"Encrypting {file_name} again gave other bytes than the first time. Nothing was signed.",
+            "Check the memory and the disk of this computer, then submit the request again.",
+        )
+    return segment
 
 
 def _is_segment_intact(
@@ -140,13 +148,16 @@ def _encrypt_segment(
     layout: PackageLayout,
     folder: WorkFolder,
     cipher: ContentCipher,
+    random: RandomSource,
     index: int,
 ) -> RecordedSegment:
     input_file = context.task.inputs[index]
     with context.open_input(input_file) as source, folder.write(CONTAINER) as target:
         try:
             with background_fsync(target):
-                segment = container_format.encrypt_segment(layout, index, source, target, cipher, context.progress)
+                segment = container_format.encrypt_segment(
+                    layout, index, source, target, cipher, random, context.progress
+                )
         except InvalidInputError:
             # open_input() has checked the size, so the file has changed since then.
             raise changed_error(input_file) from None
@@ -156,7 +167,11 @@ def _encrypt_segment(
 
 
 def _build_header(
-    context: JobContext, container_format: ContainerFormat, layout: PackageLayout, segments: tuple[RecordedSegment, ...]
+    context: JobContext,
+    container_format: ContainerFormat,
+    layout: PackageLayout,
+    segments: tuple[RecordedSegment, ...],
+    build: Build,
 ) -> bytes:
     """Build the header from the segments and metadata that this worker has verified.
 
@@ -164,8 +179,7 @@ def _build_header(
     """
     metadata = [(file.name, context.read_input(file)) for file in context.task.metadata]
     header = container_format.header(layout, segments, metadata)
-    recorded_header = context.job.checkpoint.header
-    if recorded_header is not None and recorded_header != base64.b64encode(header).decode():
+    if build.header is not None and build.header != base64.b64encode(header).decode():
         raise IntegrityError(
             "The recorded header of the package does not match its contents. Nothing was signed.",
             "Check which programs can write to the workspace, then submit the request again.",
