@@ -12,9 +12,11 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterator, Sequence
+from typing import Any, LiteralString, NamedTuple, Self
 
 import psycopg
+from psycopg import sql
 
 from sealyard.model.audit import GENESIS_HASH
 from sealyard.model.cluster import LeaseSettings
@@ -172,17 +174,23 @@ class PgStoreOpening:
 
     def _load(self) -> None:
         assert self._rows is not None
-        parameters = {"workspace": self._workspace_id}
         try:
-            with self._connection.cursor(binary=True) as cursor:
-                self._rows.documents.extend(cursor.execute(statements.LOAD_DOCUMENTS, parameters))
-                self._rows.events.extend(cursor.execute(statements.LOAD_EVENTS, parameters))
+            self._rows.documents.extend(self._copy_rows(statements.LOAD_DOCUMENTS, statements.DOCUMENT_TYPES))
+            self._rows.events.extend(self._copy_rows(statements.LOAD_EVENTS, statements.EVENT_TYPES))
         except psycopg.Error as error:
             self.cancel()
             raise storage_error(error, "loading the store") from None
         except BaseException:
             self.cancel()
             raise
+
+    def _copy_rows(self, query: LiteralString, types: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query. Unlike with a cursor, the whole result is not in memory a second time."""
+        workspace = sql.Literal(self._workspace_id)
+        statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(sql.SQL(query).format(workspace=workspace))
+        with self._connection.cursor() as cursor, cursor.copy(statement) as rows:
+            rows.set_types(types)
+            yield from rows.rows()
 
     def _verify_documents(self, authenticator: RowAuthenticator, rows: _LoadedRows) -> None:
         for kind, identity, body, position, mac in rows.documents:

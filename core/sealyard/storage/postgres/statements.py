@@ -86,9 +86,15 @@ SELECT term, generation_id, position, mac FROM sealyard.workspace WHERE id = %(w
 """Waits for a commit in progress, because of FOR UPDATE."""
 
 LOAD_DOCUMENTS = """
-SELECT kind, id, convert_to(body::text, 'UTF8'), position, mac FROM sealyard.document WHERE workspace = %(workspace)s
+SELECT kind, id, convert_to(body::text, 'UTF8'), position, mac FROM sealyard.document WHERE workspace = {workspace}
 """
+"""Executed with COPY, which takes no parameters: ``{workspace}`` is replaced by a literal."""
+
+DOCUMENT_TYPES = ("text", "text", "bytea", "int8", "bytea")
 
 LOAD_EVENTS = """
-SELECT cursor, convert_to(body::text, 'UTF8'), mac FROM sealyard.event WHERE workspace = %(workspace)s ORDER BY cursor
+SELECT cursor, convert_to(body::text, 'UTF8'), mac FROM sealyard.event WHERE workspace = {workspace} ORDER BY cursor
 """
+"""Like :data:`LOAD_DOCUMENTS`."""
+
+EVENT_TYPES = ("int8", "bytea", "bytea")
