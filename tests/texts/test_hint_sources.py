@@ -15,7 +15,7 @@ CORE = ROOT / "core" / "sealyard"
 FOLDERS = sorted({path.parent.name for path in CORE.glob("*/*.py")} - {"cli"})
 
 COMMAND_LINE = re.compile(r"\bsealyard [a-z]|(?<![\w-])--[a-z]")
-CONTEXTS = {"sealyard keyring 1", "sealyard approval v1"}
+CONTEXTS = {"sealyard keyring 1", "sealyard approval v1", "sealyard build secret 1"}
 """Contexts of keys and signatures, which are not shown to users."""
 
 MESSAGES = ("core/sealyard/engine/notifications/text.py",)

@@ -121,6 +121,19 @@ def test_other_host_writes_same_package_after_crash(
     attack.require_only_approved(job, CONTENTS, (METADATA,))
 
 
+def test_other_host_writes_same_package_after_kill_in_segment(
+    workspace: WorkerWorkspace, worker: WorkerProcess, start_host: Callable[[], Host]
+) -> None:
+    job = package(workspace, CONTENTS[0], bytes(64 * 1024 * 1024))
+    worker.send(RunJob(job=job))
+    while not worker.next(Heartbeat).done:
+        continue
+    worker.kill()
+    records = worker.records_of(job)
+    assert records.secret is not None
+    assert start_host().finish(as_retry(job, records)) == start_host().finish(as_retry(job, Records(records.secret)))
+
+
 def test_other_host_writes_same_encrypted_file(
     workspace: WorkerWorkspace, worker: WorkerProcess, start_host: Callable[[], Host]
 ) -> None:

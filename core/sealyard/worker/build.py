@@ -25,9 +25,9 @@ class Build:
     Raises :class:`IntegrityError` if a segment of ``checkpoint`` was not recorded by a worker with this secret.
     """
 
-    def __init__(self, secret: BuildSecret, checkpoint: JobCheckpoint) -> None:
+    def __init__(self, task_id: str, secret: BuildSecret, checkpoint: JobCheckpoint) -> None:
+        self._task_id = task_id
         self._secret = secret
-        self._task_id = checkpoint.task_id
         for segment in checkpoint.segments:
             self._verify(segment)
         self.segments = {segment.index: segment for segment in checkpoint.segments}
@@ -69,7 +69,7 @@ async def open_build(context: JobContext, format_name: str, revision: int) -> Bu
             "The task was started by another version of Sealyard, which writes other bytes.",
             "Submit the request again as a new task.",
         )
-    return Build(context.build_secrets.unwrap(record, context.task), checkpoint)
+    return Build(context.task.id, context.build_secrets.unwrap(record, context.task), checkpoint)
 
 
 async def _start_build(context: JobContext, format_name: str, revision: int) -> Build:
@@ -83,4 +83,4 @@ async def _start_build(context: JobContext, format_name: str, revision: int) -> 
     secret = BuildSecret.generate(format_name)
     record = context.build_secrets.wrap(secret, context.task, format_name, revision)
     await context.record_build_secret(record)
-    return Build(secret, JobCheckpoint(task_id=context.task.id, build_secret=record))
+    return Build(context.task.id, secret, JobCheckpoint(task_id=context.task.id, build_secret=record))

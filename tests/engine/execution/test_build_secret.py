@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sealyard.engine.state.tables import CHECKPOINTS
-from sealyard.model.errors import IntegrityError, SealyardError, WorkerError
+from sealyard.model.errors import DiskFullError, IntegrityError, SealyardError, WorkerError
 from sealyard.model.tasks import TaskStatus
 from sealyard.storage.documents import TinyDocumentStore
-from tests.support.engine_harness import EngineHarness
+from tests.support.engine_harness import ADMIN, DEV, EngineHarness
 from tests.support.failing_disk import FailingDisk
 
 pytestmark = pytest.mark.anyio
@@ -91,3 +91,26 @@ async def test_task_with_unusable_build_never_runs_again(harness: EngineHarness,
     await harness.engine.scheduler.wait_idle()
     assert harness.task(worker.id).status is S.FAILED
     assert harness.bus.jobs == {}
+
+
+@pytest.mark.parametrize("end", ["cancelled", "expired", "permission revoked"])
+async def test_build_secret_of_waiting_task_is_deleted_with_it(harness: EngineHarness, end: str) -> None:
+    """The task has no worker at that time: it waits for disk space."""
+    task = await harness.approved_package()
+    worker = await harness.wait_for_worker(task)
+    worker.create_build_secret()
+    worker.fail(DiskFullError("The disk is full."))
+    await harness.wait_for_status(task, S.SCHEDULED)
+    assert harness.engine.repository.get(CHECKPOINTS, task.id) is not None
+    match end:
+        case "cancelled":
+            await harness.cancel(task)
+        case "expired":
+            await harness.advance_clock(days=60)
+        case _:
+            for rule in harness.engine.access.access(ADMIN).rules:
+                if rule.subject == DEV:
+                    await harness.execute(ADMIN, harness.engine.access.remove_rule(ADMIN, rule.id, confirmed=True))
+            await harness.advance_clock(seconds=3)
+    assert (await harness.wait_until_final(task)).result is None
+    assert harness.engine.repository.get(CHECKPOINTS, task.id) is None

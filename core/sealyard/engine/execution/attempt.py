@@ -332,10 +332,7 @@ async def commit_when_possible(repository: Repository, prepare: Callable[[], Uni
 
 
 def prepare_transition(repository: Repository, task_id: str, trigger: Trigger) -> UnitOfWork:
-    """Return a unit of work that applies a trigger to the task, with audit entries.
-
-    If the transition ends the task, the unit of work also deletes the checkpoint of its job.
-    """
+    """Return a unit of work that applies a trigger to the task, with audit entries."""
     unit_of_work = repository.begin()
     if isinstance(trigger, CancellationConfirmed):
         canceller = trigger.by
@@ -343,8 +340,7 @@ def prepare_transition(repository: Repository, task_id: str, trigger: Trigger) -
     if isinstance(trigger, Failed) and trigger.code == IntegrityError.code:
         resource = f"TASK:{task_id}"
         unit_of_work.audit(SYSTEM_SUBJECT, AuditAction.CORRUPTED, resource, trigger.reason, None, trigger.code)
-    if unit_of_work.advance(task_id, trigger).status.is_final:
-        unit_of_work.delete(CHECKPOINTS, task_id)
+    unit_of_work.advance(task_id, trigger)
     return unit_of_work
 
 

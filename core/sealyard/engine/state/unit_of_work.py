@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sealyard.engine.state.not_found import task_not_found
-from sealyard.engine.state.tables import ACCESS_TABLES, TASKS, Table, V, encode_document
+from sealyard.engine.state.tables import ACCESS_TABLES, CHECKPOINTS, TASKS, Table, V, encode_document
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.audit import AuditAction
 from sealyard.model.audit_changes import find_changes
@@ -89,12 +89,16 @@ class UnitOfWork:
     def advance(self, task_id: str, trigger: Trigger) -> Task:
         """Apply a trigger to the stored task, save the changed task and return it.
 
+        A task that ends loses its checkpoint, and with it the build secret, which must not be used again.
+
         Raises :class:`NotFoundError` if there is no such task, :class:`InvalidTransitionError` if the task's status
         does not admit the trigger, and the other errors of :func:`sealyard.model.lifecycle.advance`.
         """
         document, task = self._read_task(task_id)
         advanced_task = advance(task, trigger, self._clock.now())
         self._save_task(task_id, document, task, advanced_task)
+        if advanced_task.status.is_final:
+            self.delete(CHECKPOINTS, task_id)
         return advanced_task
 
     def change_task(self, task_id: str, **changes: object) -> Task:
