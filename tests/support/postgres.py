@@ -113,7 +113,8 @@ class PostgresServer:
                     os.kill(pid, signal.SIGCONT)
 
     def connection_string(self, database: str, role: str = ENGINE) -> str:
-        return f"host={self.folder} dbname={database} user={role}"
+        port = self._settings.get("port", "5432")
+        return f"host={self.folder} port={port} dbname={database} user={role}"
 
     def execute(self, statement: str, database: str = "postgres", parameters: Any = None) -> list[Any]:
         """Execute a statement as the administrator of the server, and return its rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 from contextlib import suppress
@@ -55,16 +56,38 @@ class Database:
     def connect(self, *, autocommit: bool = True) -> Connection:
         """Open a connection. With ``autocommit``, each statement is a transaction.
 
-        Raises :class:`StorageError` if the database cannot be reached or refuses the connection.
+        Raises :class:`StorageError` if the database cannot be reached or refuses the connection, or if a connection to
+        another machine is not encrypted.
         """
         try:
             # Without prepared statements, so that a pooler may assign another session to each transaction.
-            return psycopg.connect(autocommit=autocommit, prepare_threshold=None, **self._parameters)
+            connection: Connection = psycopg.connect(autocommit=autocommit, prepare_threshold=None, **self._parameters)
         except psycopg.Error as error:
             reason = escape_text(" ".join(str(error).split()), 500)
             raise StorageError(
                 f"Cannot connect to the database: {reason}.", "Check that it runs, and the connection string."
             ) from None
+        if not _is_private(connection):
+            connection.close()
+            raise StorageError(
+                "The connection to the database is not encrypted.",
+                "Add sslmode=verify-full to the connection string, or sslmode=disable if the network is trusted.",
+            )
+        return connection
+
+
+def _is_private(connection: Connection) -> bool:
+    """Return whether a connection is encrypted, stays on this machine, or may explicitly be unencrypted."""
+    if connection.pgconn.ssl_in_use or _is_on_this_machine(connection):
+        return True
+    parameters = {option.keyword: option.val for option in connection.pgconn.info}
+    return parameters[b"sslmode"] == b"disable"
+
+
+def _is_on_this_machine(connection: Connection) -> bool:
+    address = connection.info.hostaddr
+    # libpq reports no address for a Unix socket.
+    return not address or ipaddress.ip_address(address).is_loopback
 
 
 def interrupt(connection: Connection) -> None:
