@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
 from sealyard.concurrency.backoff import RetryDelays
+from sealyard.concurrency.threads import CheckCancelled, run_cancellable
 from sealyard.engine.execution.progress import ProgressEstimator
 from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.state.clock_guard import ClockGuard
@@ -23,6 +27,7 @@ from sealyard.model.approval import valid_approvers
 from sealyard.model.audit import AuditAction
 from sealyard.model.deadlines import expired_deadline
 from sealyard.model.errors import (
+    ArtifactStoreError,
     DiskFullError,
     IntegrityError,
     InvalidTransitionError,
@@ -54,6 +59,7 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     WorkerLost,
 )
+from sealyard.storage.artifacts import ArtifactStore, RemoteArtifacts
 
 RETRY_SECONDS = 1.0
 
@@ -63,7 +69,16 @@ DISK_FULL_DELAYS = RetryDelays.exponential(2.0, 300.0)
 KEY_PROVIDER_DELAYS = RetryDelays.exponential(1.0, 60.0)
 """Seconds before the next attempt after attempts for which a key provider was unavailable."""
 
+ARTIFACT_STORE_DELAYS = RetryDelays.exponential(1.0, 10.0)
+"""Seconds between two tries to use an object store."""
+
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
+
+
+class _StoppedError(Exception):
+    """The task is to be stopped while its inputs are copied."""
 
 
 class Attempt:
@@ -76,6 +91,7 @@ class Attempt:
         permissions: Permissions,
         bus: JobBus,
         publisher: ResultPublisher,
+        artifacts: ArtifactStore,
         progress: ProgressEstimator,
         clock_guard: ClockGuard,
     ) -> None:
@@ -86,6 +102,7 @@ class Attempt:
         self._permissions = permissions
         self._bus = bus
         self._publisher = publisher
+        self._artifacts = artifacts
         self._progress = progress
         self._clock_guard = clock_guard
         self.retry_delay = 0.0
@@ -120,6 +137,15 @@ class Attempt:
 
     async def run(self, task: Task) -> None:
         """Run the job of the leased task on the worker, and handle its reports until the attempt ends."""
+        try:
+            if self._artifacts.remote is not None:
+                await self._stage_inputs(task, self._artifacts.remote)
+        except DiskFullError:
+            self._bus.release(task.id)
+            await self._suspend(task, DiskFull(fencing_token=task.fencing_token), DISK_FULL_NOTE, DISK_FULL_DELAYS)
+            return
+        except SealyardError as error:
+            self._set_stop_trigger(Failed(fencing_token=task.fencing_token, reason=str(error), code=error.code))
         if self._stop_trigger is not None:
             self._bus.release(task.id)
             await self._advance(self._stop_trigger)
@@ -136,6 +162,37 @@ class Attempt:
             await self._bus.stop(task.id)
         while await self._handle_report(await self.inbox.get()):
             pass
+
+    async def _stage_inputs(self, task: Task, artifacts: RemoteArtifacts) -> None:
+        """Copy the task's inputs to the folder of workers. Returns early if the task is to be stopped."""
+
+        def stage(check_cancelled: CheckCancelled) -> None:
+            def check(count: int) -> None:
+                check_cancelled(count)
+                if self._stop_trigger is not None:
+                    raise _StoppedError
+
+            with contextlib.suppress(_StoppedError):
+                artifacts.stage_inputs(task.id, (*task.inputs, *task.metadata), check)
+
+        await self._retry_artifact_store(partial(run_cancellable, stage))
+
+    async def _retry_artifact_store(self, step: Callable[[], Awaitable[T]]) -> T | None:
+        """Return the result of ``step``, which is repeated while an object store cannot be used.
+
+        Returns None once the task is to be stopped; its time limit bounds the retries.
+        """
+        count = 0
+        while True:
+            try:
+                return await step()
+            except ArtifactStoreError as error:
+                if self._stop_trigger is not None:
+                    return None
+                if not count:
+                    log.warning("task %s waits for the object store: %s", self.task_id, error)
+                count += 1
+                await self._repository.clock.sleep(ARTIFACT_STORE_DELAYS.delay_after(count))
 
     async def _commit_lease(self, worker: str) -> Task | None:
         """Commit the lease; return the task, or None if it must not run any more.
@@ -257,11 +314,12 @@ class Attempt:
         return self._repository.get(CHECKPOINTS, task_id) or JobCheckpoint(task_id=task_id)
 
     async def _on_finished(self, task: Task, report: JobFinished) -> None:
+        trigger: Trigger | None
         try:
-            trigger: Trigger = await self._publisher.publish(task, report)
+            trigger = await self._retry_artifact_store(partial(self._publisher.publish, task, report))
         except SealyardError as error:
             trigger = Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code)
-        await self._advance(trigger)
+        await self._advance(trigger or self._stop_trigger or LeaseExpired(fencing_token=report.fencing_token))
 
     async def _suspend(self, task: Task, trigger: Trigger, note: str, delays: RetryDelays) -> None:
         """Reschedule the task. The delay of the next attempt grows with each attempt that ended with ``note``.
