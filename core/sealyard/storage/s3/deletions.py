@@ -60,11 +60,6 @@ class DeletionQueue:
         with self._changed:
             self._pending.pop(key, None)
 
-    def wait_idle(self) -> None:
-        """Wait until no deletion is pending."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._pending and self._running_key is None)
-
     def close(self, *, finish: bool) -> None:
         """Stop, after the deletion in progress. ``finish``: whether to do the pending ones before that.
 
