@@ -53,9 +53,10 @@ class DigestRejectedError(Exception):
 
 @contextmanager
 def convert_errors(place: str, permission: str) -> Iterator[None]:
-    """Convert errors of the SDK. ``place``: bucket and prefix, for messages. ``permission``: the action of IAM for the request.
+    """Convert errors of the SDK.
 
-    Raises :class:`ObjectMissingError`, :class:`ObjectExistsError`, :class:`DigestRejectedError`, or else
+    ``place``: bucket and prefix, for messages. ``permission``: the action of IAM that the request needs. Raises
+    :class:`ObjectMissingError`, :class:`ObjectExistsError`, :class:`DigestRejectedError`, or else
     :class:`ArtifactStoreError`.
     """
     try:

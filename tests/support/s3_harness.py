@@ -1,0 +1,26 @@
+"""A workspace with fake workers whose inputs and results are in a bucket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sealyard.storage.artifacts import ArtifactStore
+from sealyard.storage.s3.artifacts import S3Artifacts
+from tests.support.engine_harness import EngineHarness
+from tests.support.object_store import TestBucket
+
+
+class S3Harness(EngineHarness):
+    """``store``: the artifact store of the engine. ``artifacts`` is the folder of copies for workers."""
+
+    store: S3Artifacts
+
+    def __init__(self, root: Path, bucket: TestBucket, endpoint: str) -> None:
+        super().__init__(root)
+        self.bucket = bucket
+        self._endpoint = endpoint
+
+    def open_artifacts(self) -> ArtifactStore:
+        super().open_artifacts()
+        self.store = self.bucket.open(self.paths.artifacts, self._endpoint)
+        return self.store
