@@ -124,12 +124,12 @@ class EngineHarness:
         assert state.audit is not None
         require_same_history(state.store, state.audit, state.audit.size)
         migrate_pending_entries(state.store, state.audit)
-        self.engine = Engine(metadata, self.paths, self.open_artifacts(), self.bus, self.clock, state)
+        self.engine = Engine(metadata, self.paths, await self.open_artifacts(), self.bus, self.clock, state)
         self.is_open = True
         await self.engine.start(lock, work=work, key_check_interval=self.key_check_interval)
         return self.engine
 
-    def open_artifacts(self) -> ArtifactStore:
+    async def open_artifacts(self) -> ArtifactStore:
         self.artifacts = FileArtifacts(self.paths.artifacts)
         return self.artifacts
 

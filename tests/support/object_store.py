@@ -30,7 +30,8 @@ class TestBucket:
         self.server = server
         self.name = f"bucket-{token_hex(6)}"
         self.url = self.build_url(server.url)
-        server.client("s3").create_bucket(Bucket=self.name, CreateBucketConfiguration={"LocationConstraint": REGION})
+        self.client = server.client("s3")
+        self.client.create_bucket(Bucket=self.name, CreateBucketConfiguration={"LocationConstraint": REGION})
 
     def build_url(self, endpoint: str) -> str:
         """Return the URL of the artifacts for another endpoint, such as that of a proxy."""
@@ -49,21 +50,20 @@ class TestBucket:
 
     def keys(self) -> list[str]:
         """Return the keys of all objects, without prefix and workspace."""
-        pages = self.server.client("s3").get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
         return sorted(key.removeprefix(f"yard/{WORKSPACE_ID}/") for key in keys)
 
     def unfinished_uploads(self) -> list[str]:
-        response = self.server.client("s3").list_multipart_uploads(Bucket=self.name)
+        response = self.client.list_multipart_uploads(Bucket=self.name)
         return [item["Key"] for item in response.get("Uploads", ())]
 
     def replace(self, key: str, content: bytes) -> None:
         """Replace an object, as an administrator of the store can."""
-        client = self.server.client("s3")
-        client.put_object(Bucket=self.name, Key=f"yard/{WORKSPACE_ID}/{key}", Body=content)
+        self.client.put_object(Bucket=self.name, Key=f"yard/{WORKSPACE_ID}/{key}", Body=content)
 
     def delete(self, key: str) -> None:
-        self.server.client("s3").delete_object(Bucket=self.name, Key=f"yard/{WORKSPACE_ID}/{key}")
+        self.client.delete_object(Bucket=self.name, Key=f"yard/{WORKSPACE_ID}/{key}")
 
 
 def use_credentials(monkeypatch: pytest.MonkeyPatch, secrets: Secrets = ROOT) -> None:

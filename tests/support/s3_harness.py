@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from sealyard.storage.artifacts import ArtifactStore
@@ -20,7 +21,8 @@ class S3Harness(EngineHarness):
         self.bucket = bucket
         self._endpoint = endpoint
 
-    def open_artifacts(self) -> ArtifactStore:
-        super().open_artifacts()
-        self.store = self.bucket.open(self.paths.artifacts, self._endpoint)
+    async def open_artifacts(self) -> ArtifactStore:
+        await super().open_artifacts()
+        # In a thread, because the proxy runs on the event loop.
+        self.store = await asyncio.to_thread(self.bucket.open, self.paths.artifacts, self._endpoint)
         return self.store

@@ -67,7 +67,7 @@ async def _as_awaitable(work: object) -> None:
 async def test_unrecorded_result_is_removed_at_start(harness: S3Harness) -> None:
     worker = await harness.wait_for_worker(await harness.approved_package())
     worker.output_path("container").write_bytes(b"a container")
-    publish_result(harness.store, worker.id, worker.output_path("container"))
+    publish_result(harness.bucket.open(harness.paths.artifacts), worker.id, worker.output_path("container"))
     await harness.reopen()
     next_worker = await harness.wait_for_worker(worker.id)
     assert harness.bucket.keys() == [KEY]
@@ -78,8 +78,9 @@ async def test_unrecorded_result_is_removed_at_start(harness: S3Harness) -> None
     await harness.wait_until(lambda: next_worker.permitted)
     next_worker.finish(b"a container")
     task = await harness.wait_until_final(worker.id)
-    assert harness.bucket.keys() == [f"results/{task.id}/2"]
     assert await download(harness, task) == b"a container"
+    await harness.close()
+    assert harness.bucket.keys() == [f"results/{task.id}/2"]
 
 
 async def test_stale_engine_replaces_no_result(harness: S3Harness) -> None:
@@ -174,7 +175,7 @@ async def test_event_loop_does_not_wait_for_deletions(harness: S3Harness, proxy:
 
 
 async def test_unreferenced_inputs_are_kept_for_a_day(harness: S3Harness) -> None:
-    harness.store.ingest_bytes(CONTENT)
+    await asyncio.to_thread(harness.store.ingest_bytes, CONTENT)
     inputs = InputStore(harness.store, harness.clock)
     harness.clock.advance(seconds=(datetime.now(UTC) - harness.clock.now()).total_seconds())
     inputs.remove_unreferenced(harness.store.stored_inputs())

@@ -255,7 +255,7 @@ def test_old_orphans_are_removed(bucket: TestBucket, store: S3Artifacts, monkeyp
     publish(store, CONTENT, ResultId("t-1", 1))
     publish(store, CONTENT, ResultId("t-1", 2))
     key = f"yard/w1/{KEY}"
-    bucket.server.client("s3").create_multipart_upload(Bucket=bucket.name, Key=key)
+    bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)
     store.remove_orphaned_results({ResultId("t-1", 2)})
     assert bucket.keys() == ["results/t-1/1", "results/t-1/2"]
     assert bucket.unfinished_uploads() == [key]

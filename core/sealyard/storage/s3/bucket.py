@@ -69,8 +69,9 @@ class Bucket:
             logging.getLogger(name).setLevel(logging.WARNING)
         self.location = location
         self.place = f"The object store {location}"
-        self._client = _create_client(location, MAX_ATTEMPTS, CONNECT_SECONDS, READ_SECONDS)
-        self._quick_client = _create_client(location, 1, QUICK_SECONDS, QUICK_SECONDS)
+        session = boto3.session.Session(region_name=location.region or None)
+        self._client = _create_client(session, location, MAX_ATTEMPTS, CONNECT_SECONDS, READ_SECONDS)
+        self._quick_client = _create_client(session, location, 1, QUICK_SECONDS, QUICK_SECONDS)
 
     def call(self, operation: str, permission: str, **parameters: Any) -> Mapping[str, Any]:
         """Send a request, and return the response. ``permission``: the action of IAM that permits it.
@@ -159,14 +160,6 @@ class Bucket:
                 return
             marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
-    def presign(self, operation: str, seconds: int, **parameters: Any) -> str:
-        """Return a URL that permits one operation for some seconds."""
-        with convert_errors(str(self.location), operation):
-            url: str = self._client.generate_presigned_url(
-                operation, Params={"Bucket": self.location.bucket, **parameters}, ExpiresIn=seconds
-            )
-        return url
-
     def _call(self, client: Any, operation: str, permission: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         with convert_errors(str(self.location), permission):
             response: Mapping[str, Any] = getattr(client, operation)(Bucket=self.location.bucket, **parameters)
@@ -189,7 +182,7 @@ def _full_digest(response: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _create_client(location: S3Location, attempts: int, connect_seconds: int, read_seconds: int) -> Any:
+def _create_client(session: Any, location: S3Location, attempts: int, connect_seconds: int, read_seconds: int) -> Any:
     config = Config(
         signature_version="s3v4",
         connect_timeout=connect_seconds,
@@ -205,7 +198,6 @@ def _create_client(location: S3Location, attempts: int, connect_seconds: int, re
         s3={"addressing_style": "path" if location.endpoint else "auto"},
     )
     try:
-        session = boto3.session.Session(region_name=location.region or None)
         return session.client("s3", endpoint_url=location.endpoint or None, config=config)
     except (BotoCoreError, ValueError) as error:
         raise UsageError(

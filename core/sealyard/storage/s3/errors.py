@@ -99,7 +99,8 @@ def _to_error(response: Mapping[str, Any], place: str, permission: str) -> Excep
             f"The object store {place} is not available at the moment ({code[:60]}).", "Try again later."
         )
     return ArtifactStoreError(
-        f"The object store {place} refused {permission} ({code[:60]}).", "Run `sealyard s3 check`."
+        f"The object store {place} refused {permission} ({code[:60]}).",
+        "Check what the store supports, and the policy of the bucket.",
     )
 
 

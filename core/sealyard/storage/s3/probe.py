@@ -28,7 +28,7 @@ class ProbeResult(NamedTuple):
 
 
 class StoreProbe:
-    """Tries wrong content, a missing digest, a second upload, ranges, parts and deletion.
+    """Tries wrong content, a second upload, ranges, parts and deletion.
 
     Raises :class:`ArtifactStoreError` if the store does not answer or refuses a request.
     """
@@ -65,11 +65,6 @@ class StoreProbe:
                 "Sealyard looks for an object before it stores one.",
             ),
             ("a range can be read", self._reads_range, ""),
-            (
-                "a signed upload needs its digest",
-                self._requires_signed_digest,
-                "Sealyard gives no signed upload addresses to clients.",
-            ),
             ("a deleted object is gone", self._deletes, ""),
         )
 
@@ -123,16 +118,6 @@ class StoreProbe:
             "get_object", "s3:GetObject", Key=self._key("range"), Range=f"bytes={first}-{last}"
         )
         return bool(response["Body"].read() == _CONTENT[first : last + 1])
-
-    def _requires_signed_digest(self) -> bool:
-        import httpx
-
-        url = self._bucket.presign("put_object", 60, Key=self._key("signed"), ChecksumSHA256=to_base64(_SHA256))
-        try:
-            # The address contains a signature: the text of an error of httpx is not repeated.
-            return not httpx.put(url, content=_OTHER_CONTENT, timeout=10).is_success
-        except httpx.HTTPError:
-            return False
 
     def _deletes(self) -> bool:
         self._bucket.delete(self._key("first"))
