@@ -142,7 +142,7 @@ async def test_upload_is_complete_once_it_is_stored(harness: S3Harness, proxy: C
         await uploads.write(DEV, UPLOAD_ID, 0, send(CONTENT))
     status = uploads.get(DEV, UPLOAD_ID)
     assert (status.offset, status.complete, status.sha256) == (len(CONTENT), False, None)
-    with pytest.raises(ConflictError, match="not complete"):
+    with pytest.raises(ConflictError, match="could not be stored yet"):
         uploads.resolve(DEV, [UPLOAD_ID])
     proxy.restore()
     status = await uploads.write(DEV, UPLOAD_ID, len(CONTENT), send(b""))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.model.errors import ArtifactStoreError
+from sealyard.model.errors import ArtifactStoreError, UsageError
 from sealyard.model.provider_settings import Secrets
 from sealyard.storage.s3 import bucket as bucket_module
 from sealyard.storage.s3.bucket import Bucket
@@ -77,6 +77,12 @@ def test_rejected_credentials(
     with pytest.raises(ArtifactStoreError, match="does not accept the credentials") as caught:
         bucket.connect().check("yard")
     assert "geheim" not in f"{caught.value} {caught.value.hint} {caplog.text}"
+
+
+def test_unknown_profile_of_sdk(bucket: TestBucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    with pytest.raises(UsageError, match="does not accept the location"):
+        bucket.connect()
 
 
 def test_missing_credentials(bucket: TestBucket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,6 +264,10 @@ def _to_status(file: UploadFile) -> UploadStatus:
 
 def _to_input_file(upload: UploadStatus) -> InputFile:
     """Return a complete upload as an input file. Raises :class:`ConflictError` if it is not complete."""
+    if upload.sha256 is None and upload.offset == upload.size:
+        raise ConflictError(
+            f"Upload {upload.id} was received, but could not be stored yet.", "Continue it without further bytes."
+        )
     if upload.sha256 is None:
         total = f" of {upload.size:,}" if upload.size is not None else ""
         received = f"{format_count(upload.offset, 'byte')}{total}"

@@ -69,9 +69,15 @@ class Bucket:
             logging.getLogger(name).setLevel(logging.WARNING)
         self.location = location
         self.place = f"The object store {location}"
-        session = boto3.session.Session(region_name=location.region or None)
-        self._client = _create_client(session, location, MAX_ATTEMPTS, CONNECT_SECONDS, READ_SECONDS)
-        self._quick_client = _create_client(session, location, 1, QUICK_SECONDS, QUICK_SECONDS)
+        try:
+            session = boto3.session.Session(region_name=location.region or None)
+            self._client = _create_client(session, location, MAX_ATTEMPTS, CONNECT_SECONDS, READ_SECONDS)
+            self._quick_client = _create_client(session, location, 1, QUICK_SECONDS, QUICK_SECONDS)
+        except (BotoCoreError, ValueError) as error:
+            raise UsageError(
+                f"The AWS SDK does not accept the location {location} ({type(error).__name__}).",
+                "Set the option region of the URL, and check the configuration of the SDK.",
+            ) from None
 
     def call(self, operation: str, permission: str, **parameters: Any) -> Mapping[str, Any]:
         """Send a request, and return the response. ``permission``: the action of IAM that permits it.
@@ -197,10 +203,4 @@ def _create_client(session: Any, location: S3Location, attempts: int, connect_se
         # A name such as bucket.127.0.0.1 does not exist.
         s3={"addressing_style": "path" if location.endpoint else "auto"},
     )
-    try:
-        return session.client("s3", endpoint_url=location.endpoint or None, config=config)
-    except (BotoCoreError, ValueError) as error:
-        raise UsageError(
-            f"The AWS SDK does not accept the location {location} ({type(error).__name__}).",
-            "Set the option region of the URL, and check the configuration of the SDK.",
-        ) from None
+    return session.client("s3", endpoint_url=location.endpoint or None, config=config)
