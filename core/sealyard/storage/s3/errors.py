@@ -39,16 +39,25 @@ _THROTTLED_CODES = frozenset({"RequestLimitExceeded", "SlowDown", "Throttling", 
 _SERVER_ERROR = 500
 
 
-class ObjectMissingError(Exception):
-    """There is no object with this key."""
+class ObjectMissingError(ArtifactStoreError):
+    """There is no object with this key, or no multipart upload with this id."""
+
+    def __init__(self) -> None:
+        super().__init__("An object is missing in the object store.", "Check who can delete objects of the bucket.")
 
 
-class ObjectExistsError(Exception):
+class ObjectExistsError(ArtifactStoreError):
     """There is an object with this key already, and it was not replaced."""
 
+    def __init__(self) -> None:
+        super().__init__("The object store already contains this object.", "Check who can write to the bucket.")
 
-class DigestRejectedError(Exception):
+
+class DigestRejectedError(ArtifactStoreError):
     """The store received other bytes than those with the digest of the request."""
+
+    def __init__(self) -> None:
+        super().__init__("The object store rejected the digest of an object.", "Try again.")
 
 
 @contextmanager
@@ -56,8 +65,7 @@ def convert_errors(place: str, permission: str) -> Iterator[None]:
     """Convert errors of the SDK.
 
     ``place``: bucket and prefix, for messages. ``permission``: the action of IAM that the request needs. Raises
-    :class:`ObjectMissingError`, :class:`ObjectExistsError`, :class:`DigestRejectedError`, or else
-    :class:`ArtifactStoreError`.
+    :class:`ArtifactStoreError`, or one of the three subclasses above.
     """
     try:
         yield
@@ -67,7 +75,7 @@ def convert_errors(place: str, permission: str) -> Iterator[None]:
         raise _to_local_error(error, place) from None
 
 
-def _to_error(response: Mapping[str, Any], place: str, permission: str) -> Exception:
+def _to_error(response: Mapping[str, Any], place: str, permission: str) -> ArtifactStoreError:
     code = str(response.get("Error", {}).get("Code", ""))
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _MISSING_CODES:
