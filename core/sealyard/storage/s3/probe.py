@@ -16,7 +16,11 @@ from sealyard.storage.s3.uploads import StoreGuarantees
 _CONTENT = b"Sealyard checks what this object store guarantees."
 _SHA256 = hashlib.sha256(_CONTENT).hexdigest()
 _OTHER_CONTENT = _CONTENT.swapcase()
-_RANGE = (9, 15)
+_OFFSET = 9
+
+_REJECTS_CONTENT = "content with another digest is rejected"
+_REJECTS_PARTS = "a part with another digest is rejected"
+_KEEPS_EXISTING = "an existing object is not replaced"
 
 
 class ProbeResult(NamedTuple):
@@ -56,15 +60,11 @@ class StoreProbe:
         read_back = "Sealyard reads each object after it was stored, and hashes it."
         return (
             ("an object can be stored and read", self._reads_content, ""),
-            ("content with another digest is rejected", self._rejects_wrong_content, read_back),
-            ("a part with another digest is rejected", self._rejects_wrong_part, read_back),
-            ("the digest of an object is known", self._knows_digest, "Sealyard reads an object to compare it."),
-            (
-                "an existing object is not replaced",
-                self._keeps_existing,
-                "Sealyard looks for an object before it stores one.",
-            ),
             ("a range can be read", self._reads_range, ""),
+            (_REJECTS_CONTENT, self._rejects_wrong_content, read_back),
+            (_REJECTS_PARTS, self._rejects_wrong_part, read_back),
+            ("the digest of an object is known", self._knows_digest, "Sealyard reads an object to compare it."),
+            (_KEEPS_EXISTING, self._keeps_existing, "Sealyard looks for an object before it stores one."),
             ("a deleted object is gone", self._deletes, ""),
         )
 
@@ -112,12 +112,8 @@ class StoreProbe:
         return False
 
     def _reads_range(self) -> bool:
-        self._bucket.put(self._key("range"), _CONTENT, _SHA256, replace=True)
-        first, last = _RANGE
-        response = self._bucket.call(
-            "get_object", "s3:GetObject", Key=self._key("range"), Range=f"bytes={first}-{last}"
-        )
-        return bool(response["Body"].read() == _CONTENT[first : last + 1])
+        with self._bucket.open(self._key("first"), _OFFSET) as file:
+            return file.read() == _CONTENT[_OFFSET:]
 
     def _deletes(self) -> bool:
         self._bucket.delete(self._key("first"))
@@ -136,7 +132,6 @@ def derive_guarantees(bucket: Bucket, results: tuple[ProbeResult, ...]) -> Store
                 f"{bucket.place} cannot be used: the check that {result.name} failed.", "Use another object store."
             )
     return StoreGuarantees(
-        checks_digests=not failed
-        & {"content with another digest is rejected", "a part with another digest is rejected"},
-        keeps_existing="an existing object is not replaced" not in failed,
+        checks_digests=not failed & {_REJECTS_CONTENT, _REJECTS_PARTS},
+        keeps_existing=_KEEPS_EXISTING not in failed,
     )
