@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from tests.support.cli_runner import sealyard, value_of
 
-pytest.importorskip("boto3")
+if os.environ.get("SEALYARD_REQUIRE_INTEROP") != "1":
+    pytest.importorskip("boto3")
 
 from tests.support.ministack import MiniStack
 from tests.support.object_store import TestBucket

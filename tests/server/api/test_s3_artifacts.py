@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +19,8 @@ from tests.support.cuttable_proxy import CuttableProxy
 from tests.support.multipart_builder import FORM_TYPE, Field, build_form
 from tests.support.server_harness import DEV, GATEWAY, OWNER, ServerHarness, run_server, wait_until
 
-pytest.importorskip("boto3")
+if os.environ.get("SEALYARD_REQUIRE_INTEROP") != "1":
+    pytest.importorskip("boto3")
 
 from tests.support.object_store import TestBucket
 from tests.support.object_store_fixtures import bucket, ministack
