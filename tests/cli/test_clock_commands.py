@@ -31,7 +31,7 @@ class ClockAfterDowntime(ClockAhead):
 @pytest.fixture
 def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let new engines use a clock that was set ahead."""
-    monkeypatch.setattr("sealyard.engine.engine.SystemClock", ClockAhead)
+    monkeypatch.setattr("sealyard.engine.open_engine.SystemClock", ClockAhead)
 
 
 def has_result(workspace: CliWorkspace) -> bool:
@@ -96,6 +96,6 @@ def test_short_runs_keep_results_of_a_wrong_clock(workspace: CliWorkspace) -> No
 
 
 def test_short_run_removes_expired_results(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sealyard.engine.engine.SystemClock", ClockAfterDowntime)
+    monkeypatch.setattr("sealyard.engine.open_engine.SystemClock", ClockAfterDowntime)
     assert workspace.run("admin", "subject", "add", "new").code == 0
     assert not has_result(workspace)

@@ -54,9 +54,10 @@ print(*sys.modules)
 """
 
 
-def test_workspace_in_files_loads_no_database(tmp_path: Path) -> None:
+def test_workspace_in_files_loads_no_database_and_no_object_store(tmp_path: Path) -> None:
     command = [sys.executable, "-c", EMBEDDED_SCRIPT, str(tmp_path / "yard")]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     modules = set(result.stdout.split())
     assert "sealyard.storage.journal" in modules
     assert not modules & {"psycopg", "alembic", "sqlalchemy", "sealyard.storage.postgres"}
+    assert not modules & {"boto3", "botocore", "urllib3", "sealyard.storage.s3"}

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from sealyard.model.errors import InvalidInputError, NotFoundError, ResultGoneError, StorageError, UsageError
 from sealyard.storage import ingest
-from sealyard.storage.artifacts import ArtifactStore, FileArtifacts, StoredInput
+from sealyard.storage.artifacts import FileArtifacts, ResultId, StoredInput
 from tests.support.extent import scale_examples
-from tests.support.store_helpers import FailingDisk
+from tests.support.store_helpers import FailingDisk, publish_result
 
 CHUNK = 4096
 
@@ -30,7 +30,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
+def store(tmp_path: Path) -> FileArtifacts:
     return FileArtifacts(tmp_path / "artifacts")
 
 
@@ -66,7 +66,7 @@ def test_ingest_stores_input_under_its_sha256(tmp_path_factory: pytest.TempPathF
         assert file.read() == content
 
 
-def test_files_and_folders_are_private(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+def test_files_and_folders_are_private(tmp_path: Path, store: FileArtifacts, source: Path) -> None:
     stored = store.ingest(source)
     assert list_files(tmp_path) == [f"inputs/{stored.sha256[:2]}/{stored.sha256}"]
     assert stat.S_IMODE(store.input_path(stored.sha256).stat().st_mode) == 0o600
@@ -75,7 +75,7 @@ def test_files_and_folders_are_private(tmp_path: Path, store: ArtifactStore, sou
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "artifacts", *folders)} == {0o700}
 
 
-def test_ingest_same_content_twice_stores_once(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+def test_ingest_same_content_twice_stores_once(tmp_path: Path, store: FileArtifacts, source: Path) -> None:
     first = store.ingest(source)
     inode = store.input_path(first.sha256).stat().st_ino
     assert store.ingest(source) == store.ingest_bytes(source.read_bytes()) == first
@@ -84,7 +84,7 @@ def test_ingest_same_content_twice_stores_once(tmp_path: Path, store: ArtifactSt
     assert list(store.stored_inputs()) == [first.sha256]
 
 
-def test_delete_input_is_idempotent(store: ArtifactStore, source: Path) -> None:
+def test_delete_input_is_idempotent(store: FileArtifacts, source: Path) -> None:
     stored = store.ingest(source)
     store.delete_input(stored.sha256)
     store.delete_input(stored.sha256)
@@ -93,7 +93,7 @@ def test_delete_input_is_idempotent(store: ArtifactStore, source: Path) -> None:
             read(stored.sha256)
 
 
-def test_ingest_symlink_stores_its_target(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+def test_ingest_symlink_stores_its_target(tmp_path: Path, store: FileArtifacts, source: Path) -> None:
     (tmp_path / "link").symlink_to(source)
     assert store.ingest(tmp_path / "link") == store.ingest(source)
 
@@ -126,7 +126,7 @@ def create_empty(path: Path) -> None:
     ],
 )
 def test_ingest_invalid_file_reports_escaped_name(
-    tmp_path: Path, store: ArtifactStore, make: Callable[[Path], object], message: str
+    tmp_path: Path, store: FileArtifacts, make: Callable[[Path], object], message: str
 ) -> None:
     path = tmp_path / "odd\x1b[31m\u202ename"
     make(path)
@@ -138,19 +138,19 @@ def test_ingest_invalid_file_reports_escaped_name(
     assert list_files(tmp_path) == []
 
 
-def test_ingest_device_file_is_rejected(store: ArtifactStore) -> None:
+def test_ingest_device_file_is_rejected(store: FileArtifacts) -> None:
     with pytest.raises(InvalidInputError, match="null is not a regular file"):
         store.ingest(Path("/dev/null"))
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300, "\ud800"])
-def test_ingest_invalid_path_is_rejected(tmp_path: Path, store: ArtifactStore, name: str) -> None:
+def test_ingest_invalid_path_is_rejected(tmp_path: Path, store: FileArtifacts, name: str) -> None:
     with pytest.raises(InvalidInputError):
         store.ingest(tmp_path / name)
 
 
 def test_ingest_unreadable_file_is_rejected(
-    monkeypatch: pytest.MonkeyPatch, store: ArtifactStore, source: Path
+    monkeypatch: pytest.MonkeyPatch, store: FileArtifacts, source: Path
 ) -> None:
     def fail(*_arguments: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -161,7 +161,7 @@ def test_ingest_unreadable_file_is_rejected(
 
 
 def test_ingest_read_error_stores_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: ArtifactStore, source: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: FileArtifacts, source: Path
 ) -> None:
     def fail(*_arguments: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
@@ -205,7 +205,7 @@ def replace(path: Path) -> None:
     ],
 )
 def test_ingest_file_changed_meanwhile_stores_nothing(
-    tmp_path: Path, store: ArtifactStore, source: Path, change: Callable[[Path], object], message: str
+    tmp_path: Path, store: FileArtifacts, source: Path, change: Callable[[Path], object], message: str
 ) -> None:
     done: list[int] = []
 
@@ -219,7 +219,7 @@ def test_ingest_file_changed_meanwhile_stores_nothing(
     assert list_files(tmp_path) == []
 
 
-def test_ingest_digest_mismatch_is_rejected(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+def test_ingest_digest_mismatch_is_rejected(tmp_path: Path, store: FileArtifacts, source: Path) -> None:
     right = sha256(source.read_bytes())
     with pytest.raises(InvalidInputError, match=f"got {right}"):
         store.ingest(source, expected_sha256="0" * 64)
@@ -227,12 +227,12 @@ def test_ingest_digest_mismatch_is_rejected(tmp_path: Path, store: ArtifactStore
     assert store.ingest(source, expected_sha256=right.upper()).sha256 == right
 
 
-def test_ingest_empty_bytes_is_rejected(store: ArtifactStore) -> None:
+def test_ingest_empty_bytes_is_rejected(store: FileArtifacts) -> None:
     with pytest.raises(InvalidInputError):
         store.ingest_bytes(b"")
 
 
-def test_progress_exception_aborts_ingest(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+def test_progress_exception_aborts_ingest(tmp_path: Path, store: FileArtifacts, source: Path) -> None:
     class CancelledError(Exception):
         pass
 
@@ -246,7 +246,7 @@ def test_progress_exception_aborts_ingest(tmp_path: Path, store: ArtifactStore, 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_ingest_on_full_disk_stores_nothing(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+def test_ingest_on_full_disk_stores_nothing(tmp_path: Path, store: FileArtifacts, source: Path) -> None:
     """Use a file size limit, so that the kernel stores a part of the data before the write fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * CHUNK + 100, hard))
@@ -263,7 +263,7 @@ def test_ingest_on_full_disk_stores_nothing(tmp_path: Path, store: ArtifactStore
 
 @pytest.mark.parametrize("operation", ["write_all", "sync", "rename", "sync_folder"])
 def test_failed_ingest_can_be_retried(
-    tmp_path: Path, failing_disk: FailingDisk, store: ArtifactStore, source: Path, operation: str
+    tmp_path: Path, failing_disk: FailingDisk, store: FileArtifacts, source: Path, operation: str
 ) -> None:
     failing_disk.fail(operation)
     with pytest.raises(StorageError):
@@ -274,7 +274,7 @@ def test_failed_ingest_can_be_retried(
 
 
 def test_ingest_without_free_space_is_rejected(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: ArtifactStore, source: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: FileArtifacts, source: Path
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1000))
@@ -285,7 +285,7 @@ def test_ingest_without_free_space_is_rejected(
     store.check_free_space(1000)
 
 
-def test_delete_temporary_removes_only_partial_ingests(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+def test_delete_temporary_removes_only_partial_ingests(tmp_path: Path, store: FileArtifacts, source: Path) -> None:
     stored = store.ingest(source)
     (store.work_dir("t-1") / "container").write_bytes(b"segments")
     (tmp_path / "artifacts" / "incoming" / "tmpleft").write_bytes(b"half")
@@ -293,69 +293,72 @@ def test_delete_temporary_removes_only_partial_ingests(tmp_path: Path, store: Ar
     assert list_files(tmp_path) == [f"inputs/{stored.sha256[:2]}/{stored.sha256}", "work/t-1/container"]
 
 
-def test_published_result_is_readable_from_offset(tmp_path: Path, store: ArtifactStore) -> None:
+def test_published_result_is_readable_from_offset(tmp_path: Path, store: FileArtifacts) -> None:
     work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
     work.chmod(0o644)
     assert not store.has_result("t-1")
-    store.publish_result("t-1", work)
+    publish_result(store, "t-1", work)
     assert store.has_result("t-1")
     assert not work.exists()
     assert stat.S_IMODE(store.result_path("t-1").stat().st_mode) == 0o600
     for offset in (0, 4, 9, 99):
-        with store.open_result("t-1", offset) as file:
+        with store.open_result(ResultId("t-1", 1), offset) as file:
             assert file.read() == b"container"[offset:]
     store.delete_work("t-1")
     store.delete_work("t-1")
     assert list_files(tmp_path) == ["results/t-1"]
 
 
-def test_unpublish_result_restores_work_file(store: ArtifactStore) -> None:
+def test_unpublish_result_restores_work_file(store: FileArtifacts) -> None:
     work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
-    store.publish_result("t-1", work)
+    publish_result(store, "t-1", work)
     store.unpublish_result("t-1", "container")
     assert not store.has_result("t-1")
     assert work.read_bytes() == b"container"
     assert store.tasks_with_work_dir() == ("t-1",)
 
 
-def test_removed_result_raises_result_gone(store: ArtifactStore) -> None:
+def test_removed_result_raises_result_gone(store: FileArtifacts) -> None:
     work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
-    store.publish_result("t-1", work)
+    publish_result(store, "t-1", work)
     store.remove_result("t-1")
     store.remove_result("t-1")
     assert not store.has_result("t-1")
     with pytest.raises(ResultGoneError):
-        store.open_result("t-1")
+        store.open_result(ResultId("t-1", 1))
 
 
 @pytest.mark.parametrize("operation", ["sync", "rename"])
-def test_failed_publish_keeps_work_file(failing_disk: FailingDisk, store: ArtifactStore, operation: str) -> None:
+def test_failed_publish_keeps_work_file(failing_disk: FailingDisk, store: FileArtifacts, operation: str) -> None:
     work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
     failing_disk.fail(operation)
     with pytest.raises(StorageError, match="Not enough disk space for moving the result"):
-        store.publish_result("t-1", work)
+        publish_result(store, "t-1", work)
     assert not store.has_result("t-1")
-    store.publish_result("t-1", work)
+    publish_result(store, "t-1", work)
 
 
-def test_publish_missing_work_file_raises(store: ArtifactStore) -> None:
+def test_publish_missing_work_file_raises(store: FileArtifacts) -> None:
     with pytest.raises(StorageError):
-        store.publish_result("t-1", store.work_dir("t-1") / "container")
+        publish_result(store, "t-1", store.work_dir("t-1") / "container")
 
 
 @pytest.mark.parametrize("name", ["", "..", ".", "../t-1", "a/b", "/etc/passwd", "a\0", "-x", "x" * 129, "t-1\n"])
-def test_task_id_with_path_is_rejected(store: ArtifactStore, name: str) -> None:
-    for method in (store.work_dir, store.delete_work, store.result_path, store.open_result, store.remove_result):
+def test_task_id_with_path_is_rejected(store: FileArtifacts, name: str) -> None:
+    def open_result(task_id: str) -> object:
+        return store.open_result(ResultId(task_id, 1))
+
+    for method in (store.work_dir, store.delete_work, store.result_path, open_result, store.remove_result):
         with pytest.raises(UsageError):
             method(name)
 
 
 @pytest.mark.parametrize("digest", ["", "ab", "A" * 64, "../" + "a" * 61, "g" * 64, "a" * 64 + "\n"])
-def test_invalid_digest_is_rejected(store: ArtifactStore, digest: str) -> None:
+def test_invalid_digest_is_rejected(store: FileArtifacts, digest: str) -> None:
     for method in (store.input_path, store.open_input, store.delete_input):
         with pytest.raises(UsageError):
             method(digest)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sealyard.model.errors import IntegrityError
-from sealyard.storage.artifacts import FileArtifacts
+from sealyard.storage.artifacts import FileArtifacts, ResultId
+from tests.support.store_helpers import publish_result
 
 CONTENT = b"firmware" * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -84,7 +85,7 @@ def test_open_result_behind_link_raises(tmp_path: Path, store: FileArtifacts, da
     publish(store)
     damage(store.result_path(TASK), tmp_path / "outside")
     with pytest.raises(IntegrityError, match="link"):
-        store.open_result(TASK)
+        store.open_result(ResultId(TASK, 1))
 
 
 @pytest.mark.parametrize("damage", [link_symbolically, link_hard])
@@ -93,7 +94,7 @@ def test_publish_result_behind_link_raises(tmp_path: Path, store: FileArtifacts,
     work.write_bytes(CONTENT)
     damage(work, tmp_path / "outside")
     with pytest.raises(IntegrityError, match="link"):
-        store.publish_result(TASK, work)
+        publish_result(store, TASK, work)
     assert not store.has_result(TASK)
 
 
@@ -128,4 +129,4 @@ def test_delete_work_keeps_target_of_symlink(tmp_path: Path, store: FileArtifact
 def publish(store: FileArtifacts) -> None:
     work = store.work_dir(TASK) / "container"
     work.write_bytes(CONTENT)
-    store.publish_result(TASK, work)
+    publish_result(store, TASK, work)

@@ -38,7 +38,7 @@ from sealyard.model.requests import (
 )
 from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
-from sealyard.storage.artifacts import FileArtifacts
+from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
 from sealyard.storage.documents import WriteBatch
 from tests.support.clock import FakeClock
 from tests.support.fake_bus import FakeBus, FakeWorker
@@ -124,11 +124,14 @@ class EngineHarness:
         assert state.audit is not None
         require_same_history(state.store, state.audit, state.audit.size)
         migrate_pending_entries(state.store, state.audit)
-        self.artifacts = FileArtifacts(self.paths.artifacts)
-        self.engine = Engine(metadata, self.paths, self.artifacts, self.bus, self.clock, state)
+        self.engine = Engine(metadata, self.paths, await self.open_artifacts(), self.bus, self.clock, state)
         self.is_open = True
         await self.engine.start(lock, work=work, key_check_interval=self.key_check_interval)
         return self.engine
+
+    async def open_artifacts(self) -> ArtifactStore:
+        self.artifacts = FileArtifacts(self.paths.artifacts)
+        return self.artifacts
 
     async def close(self) -> None:
         self.is_open = False

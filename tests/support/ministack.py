@@ -1,4 +1,4 @@
-"""The emulator MiniStack of AWS KMS and IAM, in a virtual environment of its own.
+"""The emulator MiniStack of AWS KMS, S3 and IAM, in a virtual environment of its own.
 
 It verifies the signatures of requests and evaluates IAM policies. It encrypts without authentication, and has no
 ML-DSA keys.
@@ -62,7 +62,7 @@ class MiniStack:
             "TMPDIR": str(self._folder),
             "GATEWAY_PORT": str(self._port),
             "BIND_HOST": "127.0.0.1",
-            "SERVICES": "kms,iam,sts",
+            "SERVICES": "kms,iam,s3,sts",
             "AUTH": "true",
             "PERSIST_STATE": "1",
             "STATE_DIR": str(self._folder / "state"),

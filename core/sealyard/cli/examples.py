@@ -37,6 +37,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "db upgrade": ("sealyard db upgrade service=sealyard-owner",),
     "db check": ("sealyard db check service=sealyard",),
     "db raise-format": ("sealyard db raise-format service=sealyard-owner",),
+    "s3 check": ("sealyard s3 check 's3://sealyard/yard?region=eu-central-1'",),
     "workspace move": (
         "sealyard workspace move --database service=sealyard --dry-run",
         "sealyard workspace move --database service=sealyard --yes",

@@ -28,6 +28,7 @@ from sealyard.cli.commands import (
     recover,
     resubmit,
     results,
+    s3,
     serve,
     tasks,
     wait,
@@ -60,6 +61,7 @@ COMMAND_MODULES = (
     recover,
     notifications,
     db,
+    s3,
     move,
     help_topics,
 )

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.open_engine import open_engine
+from sealyard.engine.state.open_artifacts import check_artifacts_url
 from sealyard.engine.state.open_state import check_connection_string
 from sealyard.engine.workspace import build_key_store_location, create_layout, require_empty
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
@@ -30,20 +31,25 @@ async def create_workspace(
     close_key_holder: bool = True,
     demo: bool = False,
     database: str | None = None,
+    artifacts: str | None = None,
 ) -> WorkspaceMetadata:
     """Create a workspace in an empty or new directory, and return its metadata.
 
     ``database`` is the connection string of the database for its store and audit log; by default, they are in the
-    directory.
+    directory. ``artifacts`` is the URL of the place in S3 for its inputs and results; by default, they are in the
+    directory, too.
 
     ``key_holder`` starts the key holder that creates the master key. It is closed at the end, unless
     ``close_key_holder`` is False and no error occurs. If an error occurs, the new directory is removed. Raises
     :class:`WorkspaceError` if the directory is not empty, :class:`UsageError` if ``database`` is no connection string
-    or contains a password, :class:`StorageError` if the disk cannot be written, and
-    :class:`KeyStoreLockedError` if the passphrase is missing or the OS keyring does not respond.
+    or ``artifacts`` no URL of S3, or if they contain credentials, :class:`StorageError` if the disk cannot be written
+    or the bucket cannot be used, and :class:`KeyStoreLockedError` if the passphrase is missing or the OS keyring does
+    not respond.
     """
     if database is not None:
         await run_uncancellable(partial(check_connection_string, database))
+    if artifacts is not None:
+        await run_uncancellable(partial(check_artifacts_url, artifacts))
     metadata = WorkspaceMetadata(
         id=secrets.token_hex(8),
         name=name,
@@ -53,6 +59,7 @@ async def create_workspace(
         administrator=parse_subject(administrator),
         created_at=SystemClock().now(),
         database=UNSET if database is None else database,
+        artifacts=UNSET if artifacts is None else artifacts,
     )
     require_empty(paths)
     try:

@@ -113,7 +113,9 @@ class Engine:
         self.inputs = InputStore(artifacts, clock)
         self.uploads = UploadService(UploadDir(paths.artifacts / "uploads"), artifacts, self.inputs, clock)
         result_publisher = ResultPublisher(self.repository, links, artifacts)
-        self.scheduler = Scheduler(self.repository, self.permissions, bus, result_publisher, self.clock_guard)
+        self.scheduler = Scheduler(
+            self.repository, self.permissions, bus, result_publisher, artifacts, self.clock_guard
+        )
         self.queries = TaskQueries(
             self.repository, self.permissions, self.scheduler.progress_of, records_result_states=audit is not None
         )
@@ -125,7 +127,9 @@ class Engine:
         self.audit = AuditService(self.repository, self.permissions, audit_source)
         self.key_monitor = KeyMonitor(self.repository, bus, audit_source)
         self.provider_monitor = KeyProviderMonitor(self.repository, self.external_keys)
-        self.health = HealthMonitor(self.repository, bus, self.clock_guard, self.key_monitor, self.provider_monitor)
+        self.health = HealthMonitor(
+            self.repository, bus, artifacts, self.clock_guard, self.key_monitor, self.provider_monitor
+        )
         self.tokens = AccessTokens(self.repository, self.permissions)
         self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
         self.role_sync = RoleSync(
@@ -237,6 +241,7 @@ class Engine:
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+        await self._close_artifacts()
         await self.bus.close()
 
     async def close(self) -> None:
@@ -270,6 +275,7 @@ class Engine:
     async def _release_resources(self) -> None:
         """Close the workers and the store, then release the lock, so that another engine can open the workspace."""
         try:
+            await self._close_artifacts()
             await self.bus.close()
         finally:
             try:
@@ -277,6 +283,12 @@ class Engine:
             finally:
                 if self._lock is not None:
                     self._lock.release()
+
+    async def _close_artifacts(self) -> None:
+        """Stop deletions in a remote artifact store. An engine that lost the workspace must not delete anything."""
+        if self._artifacts.remote is not None:
+            finish = self.repository.fatal_error is None
+            await run_uncancellable(partial(self._artifacts.remote.close, finish=finish))
 
     async def execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         """Run a use case that modifies the workspace, and return its result.

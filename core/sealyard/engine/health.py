@@ -1,8 +1,8 @@
 """Health of an open workspace: the readiness check and statistics for monitoring.
 
-A workspace is ready if the store accepts a write, a worker responds, and every active key passed its last check (see
-:mod:`sealyard.engine.devices.key_monitor`). A certificate that expires within 30 days is a warning, and so is a key
-provider that does not work.
+A workspace is ready if the store accepts a write, the bucket of its artifacts answers, a worker responds, and every
+active key passed its last check (see :mod:`sealyard.engine.devices.key_monitor`). A certificate that expires within 30
+days is a warning, and so is a key provider that does not work.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from sealyard.model.health import Health, HealthCheck, WorkspaceStats
 from sealyard.model.key_checks import KeyCheck, KeyUse
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.worker_messages import AuditPublicKey
+from sealyard.storage.artifacts import ArtifactStore
 from sealyard.storage.documents import DocumentStore
 
 CACHE_SECONDS = 60.0
@@ -51,11 +52,12 @@ PROVIDER_TIMEOUT_SECONDS = 4.0
 """How long a health check waits for the key providers; afterwards, their last states are reported."""
 
 STORE, WORKER, CLOCK, CONFINEMENT, ANSWER = "store", "worker", "clock", "confinement", "answer"
+ARTIFACTS = "artifacts"
 KEY_PROVIDER = "key-provider"
 """Names of the health checks, in addition to ``encryption-key``, ``signing-key`` and ``audit-key``.
 
-``CONFINEMENT`` precedes the name of a measure that the kernel refused to the workers. ``ANSWER`` fails if the other
-checks take longer than :data:`TIMEOUT_SECONDS`.
+``ARTIFACTS`` is checked only if inputs and results are in a bucket. ``CONFINEMENT`` precedes the name of a measure that
+the kernel refused to the workers. ``ANSWER`` fails if the other checks take longer than :data:`TIMEOUT_SECONDS`.
 """
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class HealthMonitor:
         self,
         repository: Repository,
         bus: JobBus,
+        artifacts: ArtifactStore,
         clock_guard: ClockGuard,
         key_monitor: KeyMonitor,
         provider_monitor: KeyProviderMonitor,
@@ -79,6 +82,7 @@ class HealthMonitor:
         """The generation of the results of keys in ``_last_health``."""
         self._clock_guard = clock_guard
         self._bus = bus
+        self._artifacts = artifacts
         self._last_health: Health | None = None
         self._last_checked_at = 0.0
         """The monotonic time of ``_last_health``."""
@@ -104,6 +108,8 @@ class HealthMonitor:
     async def _check_all(self) -> Health:
         # Committing an empty unit of work writes and syncs a journal frame, but changes nothing that a client sees.
         checks = [await _run_check(STORE, "", self._repository.begin().commit())]
+        if self._artifacts.remote is not None:
+            checks.append(await _run_check(ARTIFACTS, "", asyncio.to_thread(self._artifacts.remote.check)))
         checks.append(await _run_check(WORKER, "", self._bus.request(AuditPublicKey())))
         if checks[-1].passed:
             key_checks = await self._key_monitor.check_new_keys()

@@ -9,6 +9,7 @@ from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.devices.key_monitor import CHECK_INTERVAL
 from sealyard.engine.engine import Engine
+from sealyard.engine.state.open_artifacts import open_artifacts, open_artifacts_reader
 from sealyard.engine.state.open_state import acquire_lease, open_reader_state, open_state
 from sealyard.engine.workspace import build_key_store_location, load_metadata, lock_workspace
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
@@ -17,7 +18,6 @@ from sealyard.model.clock import Clock
 from sealyard.model.cluster import LeaseSettings
 from sealyard.model.errors import WorkspaceLockedError
 from sealyard.model.workspace import WorkspacePaths
-from sealyard.storage.artifacts import FileArtifacts
 
 
 async def open_engine(
@@ -40,8 +40,9 @@ async def open_engine(
 
     Raises :class:`WorkspaceLockedError` if another process has the workspace open for writing,
     :class:`KeyStoreLockedError` if the key store cannot be opened, :class:`StoreCorruptedError` if the store is damaged
-    or was changed, :class:`AuditVerificationError` if the audit log was changed or does not belong to the store, and
-    other subclasses of :class:`SealyardError` if the workspace cannot be opened for another reason.
+    or was changed, :class:`AuditVerificationError` if the audit log was changed or does not belong to the store,
+    :class:`ArtifactStoreError` if the bucket of its artifacts cannot be used, and other subclasses of
+    :class:`SealyardError` if the workspace cannot be opened for another reason.
     """
     metadata = load_metadata(paths)
     clock = clock or SystemClock()
@@ -57,7 +58,7 @@ async def open_engine(
         resources.push_async_callback(bus.close)
         state = await open_state(paths, metadata, bus, opening)
         resources.push_async_callback(run_uncancellable, state.close)
-        engine = Engine(metadata, paths, FileArtifacts(paths.artifacts), bus, clock, state)
+        engine = Engine(metadata, paths, await open_artifacts(paths, metadata), bus, clock, state)
         resources.pop_all()  # the engine closes them from here on
     try:
         await engine.start(lock, work=work, key_check_interval=key_check_interval)
@@ -76,4 +77,4 @@ async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> E
     metadata, clock = load_metadata(paths), clock or SystemClock()
     state = await asyncio.to_thread(open_reader_state, paths, metadata)
     bus = PipeBus(None, paths.worker_log, clock)
-    return Engine(metadata, paths, FileArtifacts(paths.artifacts), bus, clock, state)
+    return Engine(metadata, paths, open_artifacts_reader(paths, metadata), bus, clock, state)

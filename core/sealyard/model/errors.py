@@ -278,6 +278,15 @@ class DiskFullError(StorageError):
     code = "disk-full"
 
 
+class ArtifactStoreError(StorageError):
+    """The object store of inputs and results cannot be used: it does not answer, is full, or refuses the request.
+
+    The operation was not performed. A retry can help, without a change or after one by an administrator of the store.
+    """
+
+    code = "artifact-store"
+
+
 class WorkspaceReadOnlyError(StorageError):
     """The workspace cannot be changed: it is open read-only, on a read-only disk, or not writable for this account."""
 

@@ -25,7 +25,8 @@ class WorkspaceMetadata(FrozenStruct, frozen=True, kw_only=True):
     """The contents of ``workspace.json``.
 
     ``database`` is the connection string of the PostgreSQL database that contains the store and the audit log, without
-    a password; unset if they are in the folder.
+    a password; unset if they are in the folder. ``artifacts`` is the URL of the place in an S3 bucket that contains
+    inputs and results, without credentials; unset if they are in the folder.
     """
 
     id: str
@@ -36,6 +37,7 @@ class WorkspaceMetadata(FrozenStruct, frozen=True, kw_only=True):
     administrator: str
     created_at: datetime
     database: str | UnsetType = UNSET
+    artifacts: str | UnsetType = UNSET
 
 
 class WorkspacePaths:

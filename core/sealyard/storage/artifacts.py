@@ -1,30 +1,30 @@
 """The artifact store: inputs by digest, results by task id, and the work folders of running tasks.
 
-The store's folder contains ``incoming/`` (temporary files), ``uploads/`` (see :mod:`sealyard.storage.upload_dir`),
-``inputs/ab/SHA256``, ``work/TASK/…`` (written by workers) and ``results/TASK``. All of them are on one file system, so
-that a rename publishes a file atomically. Folders have mode 0700, files 0600.
+The folder of :class:`FileArtifacts` contains ``incoming/`` (temporary files), ``uploads/`` (see
+:mod:`sealyard.storage.upload_dir`), ``inputs/ab/SHA256``, ``work/TASK/…`` (written by workers) and ``results/TASK``.
+All of them are on one file system, so that a rename publishes a file atomically. Folders have mode 0700, files 0600.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
+from sealyard.concurrency.threads import CheckCancelled
 from sealyard.crypto.pipeline import Progress, no_progress
 from sealyard.fs import atomic
 from sealyard.fs.hashing import file_sha256
 from sealyard.fs.private import make_private_dir
 from sealyard.fs.regular_file import open_regular
-from sealyard.fs.source_file import SourceFile, verify_digest
+from sealyard.fs.source_file import SourceFile
 from sealyard.model.errors import (
     IntegrityError,
-    InvalidInputError,
     NotFoundError,
     ResultGoneError,
     StorageError,
@@ -32,20 +32,41 @@ from sealyard.model.errors import (
 )
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
-from sealyard.storage.ingest import StoredInput, copy_and_hash
+from sealyard.model.tasks import InputFile, Task
+from sealyard.storage.incoming import IncomingFiles
+from sealyard.storage.ingest import StoredInput, copy_and_hash, write_and_hash
 
-__all__ = ["ArtifactStore", "FileArtifacts", "Progress", "StoredInput"]
+__all__ = ["ArtifactStore", "FileArtifacts", "Progress", "RemoteArtifacts", "ResultId", "StoredInput"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
+class ResultId(NamedTuple):
+    """The result of one attempt to execute a task."""
+
+    task_id: str
+    fencing_token: int
+
+    @classmethod
+    def of(cls, task: Task) -> ResultId:
+        """Return the id of the result of the task's current or last attempt."""
+        return cls(task.id, task.fencing_token)
+
+
 class ArtifactStore(Protocol):
     """Stores inputs and results. SHA-256 values are lower case hex; sizes and offsets are in bytes.
 
-    All methods block. All raise :class:`StorageError` if the disk refuses an operation, and :class:`UsageError` for an
-    invalid SHA-256 or task id. A caller that deletes an input must ensure that no task needs it.
+    All methods block, except :meth:`input_size`, :meth:`delete_input`, :meth:`delete_work` and
+    :meth:`check_free_space`, which take no longer than an operation on a local disk. All raise :class:`StorageError` if
+    the store refuses an operation, and :class:`UsageError` for an invalid SHA-256 or task id. A caller that deletes an
+    input must ensure that no task needs it.
     """
+
+    @property
+    def remote(self) -> RemoteArtifacts | None:
+        """This store, if it is reached over a network; None if workers read its files."""
+        ...
 
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
         """Store a copy of the file ``source``. The copy is durable on return; identical content is stored only once.
@@ -66,12 +87,13 @@ class ArtifactStore(Protocol):
     def move_in(self, content: Path, sha256: str) -> None:
         """Move the file ``content`` into the store as an input.
 
-        The file must be complete, synced, on the file system of the store, and have the digest ``sha256``.
+        The file must be complete, synced, on the file system of the store, and have the digest ``sha256``. It is kept
+        if an error occurs.
         """
         ...
 
-    def input_path(self, sha256: str) -> Path:
-        """Return the path of the input for workers. Raises :class:`NotFoundError` if the input is not stored."""
+    def input_size(self, sha256: str) -> int:
+        """Return the size of the input. Raises :class:`NotFoundError` if the input is not stored."""
         ...
 
     def open_input(self, sha256: str) -> BinaryIO:
@@ -98,22 +120,27 @@ class ArtifactStore(Protocol):
         """Return the ids of the tasks that have a work folder."""
         ...
 
-    def publish_result(self, task_id: str, work_file: Path) -> None:
-        """Sync a finished file in the task's work folder, and move it to the results atomically."""
+    def publish_result(self, result: ResultId, work_file: Path, sha256: str, check_cancelled: CheckCancelled) -> None:
+        """Store a finished file in the task's work folder as its result. The result is durable on return.
+
+        ``sha256``: the digest that the worker reported. ``check_cancelled`` may raise an exception to cancel the call.
+        """
         ...
 
     def unpublish_result(self, task_id: str, name: str) -> None:
-        """Move a result back to the task's work folder as ``name``, to undo :meth:`publish_result`."""
+        """Undo :meth:`publish_result`: the task's work folder contains the file as ``name`` again.
+
+        Does nothing if the task has no result.
+        """
         ...
 
-    def has_result(self, task_id: str) -> bool: ...
-    def result_path(self, task_id: str) -> Path: ...
-
-    def open_result(self, task_id: str, offset: int = 0) -> BinaryIO:
+    def open_result(self, result: ResultId, offset: int = 0) -> BinaryIO:
         """Open the result, positioned at ``offset``. Raises :class:`ResultGoneError` if the result was removed."""
         ...
 
-    def remove_result(self, task_id: str) -> None: ...
+    def remove_result(self, task_id: str) -> None:
+        """Remove the results of all attempts of the task."""
+        ...
 
     def check_free_space(self, size: int) -> None:
         """Raise :class:`StorageError` if the disk has fewer than ``size`` free bytes."""
@@ -124,41 +151,66 @@ class ArtifactStore(Protocol):
         ...
 
 
+class RemoteArtifacts(ArtifactStore, Protocol):
+    """Stores inputs and results on another machine. Workers read copies of the inputs in a folder of this machine.
+
+    All methods raise :class:`ArtifactStoreError` if the store cannot be reached or refuses a request.
+    """
+
+    def check(self) -> None:
+        """Check that the store can be used. Returns or raises within some seconds."""
+        ...
+
+    def stage_inputs(self, task_id: str, files: Iterable[InputFile], check_cancelled: CheckCancelled) -> None:
+        """Copy inputs to the folder of workers, until :meth:`delete_work` of the task. Skips those that are not stored.
+
+        The copies are not verified: workers verify them. ``check_cancelled`` may raise an exception to cancel the call.
+        """
+        ...
+
+    def uploaded_at(self, sha256: str) -> datetime | None:
+        """Return when the input was stored; None if it is not stored."""
+        ...
+
+    def remove_orphaned_results(self, kept: Collection[ResultId]) -> None:
+        """Remove results that are not in ``kept``, and interrupted uploads, if they are older than a day."""
+        ...
+
+    def close(self, *, finish: bool) -> None:
+        """Stop deleting inputs. Must be called when the engine closes, or lost the workspace.
+
+        ``finish``: whether to do the pending deletions before that. Otherwise, the next engine does them.
+        """
+        ...
+
+
 class FileArtifacts:
     """:class:`ArtifactStore` in a folder."""
 
+    remote: RemoteArtifacts | None = None
+
     def __init__(self, folder: Path) -> None:
-        self._incoming = folder / "incoming"
+        self._incoming = IncomingFiles(folder / "incoming")
         self._inputs = folder / "inputs"
         self._work = folder / "work"
         self._results = folder / "results"
         try:
-            for subfolder in (self._incoming, self._inputs, self._work, self._results):
+            for subfolder in (self._incoming.folder, self._inputs, self._work, self._results):
                 make_private_dir(subfolder)
         except OSError as error:
             raise atomic.storage_error(error, "creating the artifact folders") from error
 
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
-        source_file = SourceFile(source)
-        try:
+        with closing(SourceFile(source)) as source_file:
             self.check_free_space(source_file.size)
             return self._ingest(
                 source_file.name,
                 expected_sha256,
                 lambda fd: copy_and_hash(source_file, fd, progress or no_progress),
             )
-        finally:
-            source_file.close()
 
     def ingest_bytes(self, data: bytes) -> StoredInput:
-        if not data:
-            raise InvalidInputError("The content is empty.", "Choose a file with content.")
-
-        def write(fd: int) -> str:
-            atomic.write_all(fd, data)
-            return hashlib.sha256(data).hexdigest()
-
-        return self._ingest("The content", None, write)
+        return self._ingest("The content", None, lambda fd: write_and_hash(data, fd))
 
     def move_in(self, content: Path, sha256: str) -> None:
         try:
@@ -170,10 +222,14 @@ class FileArtifacts:
         except OSError as error:
             raise atomic.storage_error(error, "writing the input") from error
 
+    def input_size(self, sha256: str) -> int:
+        return self.input_path(sha256).stat().st_size
+
     def input_path(self, sha256: str) -> Path:
+        """Return the path of the input for workers. Raises :class:`NotFoundError` if the input is not stored."""
         path = self._build_input_path(sha256)
         if not os.path.lexists(path):
-            raise NotFoundError(f"Input {sha256} not found.", "Upload the file again.")
+            raise input_missing_error(sha256)
         return path
 
     def open_input(self, sha256: str) -> BinaryIO:
@@ -190,7 +246,7 @@ class FileArtifacts:
         return tuple(path.name for path in self._work.iterdir())
 
     def work_dir(self, task_id: str) -> Path:
-        path = self._work / _check_task_id(task_id)
+        path = self._work / check_task_id(task_id)
         try:
             make_private_dir(path)
         except OSError as error:
@@ -198,7 +254,7 @@ class FileArtifacts:
         return path
 
     def delete_work(self, task_id: str) -> None:
-        folder = self._work / _check_task_id(task_id)
+        folder = self._work / check_task_id(task_id)
         try:
             if folder.is_symlink():
                 folder.unlink()
@@ -209,8 +265,14 @@ class FileArtifacts:
         except OSError as error:
             raise atomic.storage_error(error, "removing the work folder") from error
 
-    def publish_result(self, task_id: str, work_file: Path) -> None:
-        target_path = self.result_path(task_id)
+    def publish_result(
+        self,
+        result: ResultId,
+        work_file: Path,
+        sha256: str,  # noqa: ARG002 - the worker has verified the file, which is moved
+        check_cancelled: CheckCancelled,  # noqa: ARG002 - a rename takes no time
+    ) -> None:
+        target_path = self.result_path(result.task_id)
         try:
             with os.fdopen(open_regular(work_file, os.O_RDWR), "rb+") as file:
                 os.fchmod(file.fileno(), 0o600)
@@ -221,6 +283,8 @@ class FileArtifacts:
             raise atomic.storage_error(error, "moving the result") from error
 
     def unpublish_result(self, task_id: str, name: str) -> None:
+        if not self.has_result(task_id):
+            return
         try:
             atomic.rename(self.result_path(task_id), self.work_dir(task_id) / name)
             atomic.sync_folder(self._results)
@@ -231,12 +295,12 @@ class FileArtifacts:
         return os.path.lexists(self.result_path(task_id))
 
     def result_path(self, task_id: str) -> Path:
-        return self._results / _check_task_id(task_id)
+        return self._results / check_task_id(task_id)
 
-    def open_result(self, task_id: str, offset: int = 0) -> BinaryIO:
-        path = self.result_path(task_id)
+    def open_result(self, result: ResultId, offset: int = 0) -> BinaryIO:
+        path = self.result_path(result.task_id)
         if not os.path.lexists(path):
-            raise ResultGoneError("The result is no longer stored.", "Submit the request again.")
+            raise result_gone_error()
         file = self._open_regular_file(path, "the result")
         file.seek(offset)
         return file
@@ -246,7 +310,7 @@ class FileArtifacts:
 
     def check_free_space(self, size: int) -> None:
         try:
-            free_bytes = shutil.disk_usage(self._incoming).free
+            free_bytes = shutil.disk_usage(self._incoming.folder).free
         except OSError as error:
             raise atomic.storage_error(error, "checking the free space") from error
         if size > free_bytes:
@@ -256,34 +320,20 @@ class FileArtifacts:
             )
 
     def delete_temporary(self) -> None:
-        for path in self._incoming.iterdir():
-            atomic.remove_quietly(path)
+        self._incoming.delete_all()
 
     def _ingest(self, name: str, expected_sha256: str | None, write_content: Callable[[int], str]) -> StoredInput:
-        """Store the content that ``write_content`` writes to a file descriptor.
-
-        ``write_content`` returns the SHA-256 of what it wrote. ``name`` is the name of the content in error messages.
-        """
-        try:
-            fd, temporary_name = tempfile.mkstemp(dir=self._incoming)
-        except OSError as error:
-            raise atomic.storage_error(error, "writing the input") from error
-        temporary_path = Path(temporary_name)
-        try:
-            sha256 = write_content(fd)
-            verify_digest(name, sha256, expected_sha256)
-            size = os.fstat(fd).st_size
-            if not self._is_stored(sha256, size):
-                atomic.sync(fd)
-                self._publish_input(temporary_path, sha256)
-            # Sync the folder even if the content was already stored: the sync after the earlier rename may have failed.
-            atomic.sync_folder(self._build_input_path(sha256).parent)
-        except OSError as error:
-            raise atomic.storage_error(error, "writing the input") from error
-        finally:
-            os.close(fd)
-            atomic.remove_quietly(temporary_path)
-        return StoredInput(sha256=sha256, size=size)
+        with self._incoming.write(name, expected_sha256, write_content) as incoming:
+            try:
+                if not self._is_stored(incoming.sha256, incoming.size):
+                    incoming.sync()
+                    self._publish_input(incoming.path, incoming.sha256)
+                # Sync the folder even if the content was already stored: the sync after the earlier rename may have
+                # failed.
+                atomic.sync_folder(self._build_input_path(incoming.sha256).parent)
+            except OSError as error:
+                raise atomic.storage_error(error, "writing the input") from error
+            return StoredInput(sha256=incoming.sha256, size=incoming.size)
 
     def _is_stored(self, sha256: str, size: int) -> bool:
         """Return whether an input with this digest and size is stored and undamaged."""
@@ -299,9 +349,7 @@ class FileArtifacts:
         atomic.rename(temporary_path, target_path)
 
     def _build_input_path(self, sha256: str) -> Path:
-        if not _SHA256.fullmatch(sha256):
-            raise UsageError(f"Invalid SHA-256 {escape_text(sha256, 80)}; use 64 lowercase hexadecimal digits.")
-        return self._inputs / sha256[:2] / sha256
+        return self._inputs / check_sha256(sha256)[:2] / sha256
 
     def _open_regular_file(self, path: Path, name: str) -> BinaryIO:
         try:
@@ -310,10 +358,31 @@ class FileArtifacts:
             raise atomic.storage_error(error, f"reading {name}") from error
 
 
-def _check_task_id(task_id: str) -> str:
+def is_sha256(text: str) -> bool:
+    """Return whether ``text`` is a SHA-256 in lower case hex."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def check_sha256(sha256: str) -> str:
+    """Return ``sha256``. Raises :class:`UsageError` if it is not the digest of an input."""
+    if not is_sha256(sha256):
+        raise UsageError(f"Invalid SHA-256 {escape_text(sha256, 80)}; use 64 lowercase hexadecimal digits.")
+    return sha256
+
+
+def check_task_id(task_id: str) -> str:
+    """Return ``task_id``. Raises :class:`UsageError` if it is not the id of a task."""
     if not _TASK_ID.fullmatch(task_id):
         raise UsageError(f"Invalid task ID {escape_text(task_id, 80)}.")
     return task_id
+
+
+def input_missing_error(sha256: str) -> NotFoundError:
+    return NotFoundError(f"Input {sha256} not found.", "Upload the file again.")
+
+
+def result_gone_error() -> ResultGoneError:
+    return ResultGoneError("The result is no longer stored.", "Submit the request again.")
 
 
 def _remove_file(path: Path) -> None:

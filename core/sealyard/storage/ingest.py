@@ -1,12 +1,15 @@
-"""Copy an input file, and hash it in parallel."""
+"""Copy the content of an input, and hash it."""
 
 from __future__ import annotations
+
+import hashlib
 
 from sealyard.crypto.digests import BackgroundHash
 from sealyard.crypto.pipeline import Progress
 from sealyard.fs import atomic
 from sealyard.fs.source_file import SourceFile
 from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import InvalidInputError
 
 CHUNK_BYTES = 4 << 20  # bytes
 
@@ -39,3 +42,14 @@ def copy_and_hash(source: SourceFile, target_fd: int, progress: Progress) -> str
         sha256 = hasher.hexdigest()
     source.check_unmodified(bytes_copied)
     return sha256
+
+
+def write_and_hash(data: bytes, target_fd: int) -> str:
+    """Write ``data`` to the file descriptor ``target_fd``, and return its SHA-256 in hex.
+
+    Raises :class:`InvalidInputError` if ``data`` is empty, and ``OSError`` if the target cannot be written.
+    """
+    if not data:
+        raise InvalidInputError("The content is empty.", "Choose a file with content.")
+    atomic.write_all(target_fd, data)
+    return hashlib.sha256(data).hexdigest()

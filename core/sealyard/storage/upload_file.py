@@ -47,6 +47,7 @@ class UploadFile:
         self._fd: int | None = None
         self._turn = 0
         self._deleted = False
+        self._promoted = record.claimed
 
     @property
     def record(self) -> UploadRecord:
@@ -54,8 +55,13 @@ class UploadFile:
 
     @property
     def bytes_received(self) -> int:
-        """Number of bytes received, durable or not. The upload is complete only once its record has the SHA-256."""
+        """Number of bytes received, durable or not. See :attr:`is_complete`."""
         return self._received_bytes
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all bytes were received, and the content was promoted, so that tasks can use it."""
+        return self._promoted
 
     @property
     def is_deleted(self) -> bool:
@@ -213,6 +219,7 @@ class UploadFile:
         content = self._folder.content(self._record)
         if content.exists():
             self._promote_content(self._record, content)
+        self._promoted = True
 
     def _drop(self) -> None:
         self._deleted = True

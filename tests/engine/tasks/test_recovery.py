@@ -15,6 +15,7 @@ from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import Decision, ResultState, Task, TaskStatus, Verdict
 from sealyard.model.triggers import DecisionMade
 from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness, sha256
+from tests.support.store_helpers import publish_result
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +114,7 @@ async def test_restarts_do_not_count_as_lease_losses(harness: EngineHarness) -> 
 async def test_unrecorded_result_returns_to_work_dir(harness: EngineHarness) -> None:
     worker = await harness.wait_for_worker(await harness.approved_package())
     worker.output_path("container").write_bytes(b"a container")
-    harness.artifacts.publish_result(worker.id, worker.output_path("container"))
+    publish_result(harness.artifacts, worker.id, worker.output_path("container"))
     crash_copy = await harness.copy_as_if_killed()
     await crash_copy.open()
     second_worker = await crash_copy.wait_for_worker(worker.id)

@@ -44,6 +44,11 @@ def add_commands(commands: Commands) -> None:
         metavar="DATABASE",
         help="keep store and audit log in PostgreSQL: a connection string of libpq without a password",
     )
+    init_parser.add_argument(
+        "--artifacts",
+        metavar="URL",
+        help="keep inputs and results in S3: s3://BUCKET/PREFIX, with ?region=REGION&endpoint=URL if necessary",
+    )
 
     add_command(commands, "run", _run, "Run pending tasks on this machine, until interrupted")
 
@@ -77,6 +82,7 @@ async def _init(ctx: Context) -> int:
         key_store=key_store,
         key_holder=new_key_holder(may_prompt=is_interactive()),
         database=ctx.args.database,
+        artifacts=ctx.args.artifacts,
     )
     lines = format_fields(
         (

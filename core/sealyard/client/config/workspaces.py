@@ -47,11 +47,13 @@ async def create_workspace(
     key_holder: KeyHolderFactory,
     close_key_holder: bool = True,
     database: str | None = None,
+    artifacts: str | None = None,
 ) -> Profile:
     """Create a workspace, and a profile for its administrator, which becomes the user's current profile.
 
     ``key_holder`` starts the key holder that creates the master key; ``close_key_holder``: whether to close it at the
     end. ``database``: the connection string of the database for its store and audit log, unless they are in the folder.
+    ``artifacts``: the URL of the place in S3 for its inputs and results, unless they are in the folder.
     Returns the profile. Raises :class:`UsageError`, :class:`WorkspaceError`, :class:`StorageError` or
     :class:`KeyStoreLockedError` if the workspace cannot be created.
     """
@@ -68,6 +70,7 @@ async def create_workspace(
         key_holder=key_holder,
         close_key_holder=close_key_holder,
         database=database,
+        artifacts=artifacts,
     )
     profile_name = read_profiles(user_profiles_path()).free_name(name, lambda profile: profile.workspace == str(path))
     profile = Profile(name=profile_name, identity=identity, workspace=str(path))

@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 
 from sealyard.concurrency.backoff import RetryDelays
 from sealyard.engine.execution.progress import ProgressEstimator
+from sealyard.engine.execution.remote_artifacts import retry_artifact_store, stage_inputs
 from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.permissions import Permissions
@@ -55,6 +57,7 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     WorkerLost,
 )
+from sealyard.storage.artifacts import ArtifactStore
 
 RETRY_SECONDS = 1.0
 
@@ -63,6 +66,7 @@ DISK_FULL_DELAYS = RetryDelays.exponential(2.0, 300.0)
 
 KEY_PROVIDER_DELAYS = RetryDelays.exponential(1.0, 60.0)
 """Seconds before the next attempt after attempts for which a key provider was unavailable."""
+
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +81,7 @@ class Attempt:
         permissions: Permissions,
         bus: JobBus,
         publisher: ResultPublisher,
+        artifacts: ArtifactStore,
         progress: ProgressEstimator,
         clock_guard: ClockGuard,
     ) -> None:
@@ -87,6 +92,7 @@ class Attempt:
         self._permissions = permissions
         self._bus = bus
         self._publisher = publisher
+        self._artifacts = artifacts
         self._progress = progress
         self._clock_guard = clock_guard
         self.retry_delay = 0.0
@@ -121,6 +127,15 @@ class Attempt:
 
     async def run(self, task: Task) -> None:
         """Run the job of the leased task on the worker, and handle its reports until the attempt ends."""
+        try:
+            if self._artifacts.remote is not None:
+                await stage_inputs(task, self._artifacts.remote, self._repository.clock, self._is_stopping)
+        except DiskFullError:
+            self._bus.release(task.id)
+            await self._suspend(task, DiskFull(fencing_token=task.fencing_token), DISK_FULL_NOTE, DISK_FULL_DELAYS)
+            return
+        except SealyardError as error:
+            self._set_stop_trigger(Failed(fencing_token=task.fencing_token, reason=str(error), code=error.code))
         if self._stop_trigger is not None:
             self._bus.release(task.id)
             await self._advance(self._stop_trigger)
@@ -137,6 +152,9 @@ class Attempt:
             await self._bus.stop(task.id)
         while await self._handle_report(await self.inbox.get()):
             pass
+
+    def _is_stopping(self) -> bool:
+        return self._stop_trigger is not None
 
     async def _commit_lease(self, worker: str) -> Task | None:
         """Commit the lease; return the task, or None if it must not run any more.
@@ -269,11 +287,14 @@ class Attempt:
         return self._repository.get(CHECKPOINTS, task_id) or JobCheckpoint(task_id=task_id)
 
     async def _on_finished(self, task: Task, report: JobFinished) -> None:
+        trigger: Trigger | None
         try:
-            trigger: Trigger = await self._publisher.publish(task, report)
+            trigger = await retry_artifact_store(
+                partial(self._publisher.publish, task, report), task.id, self._repository.clock, self._is_stopping
+            )
         except SealyardError as error:
             trigger = Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code)
-        await self._advance(trigger)
+        await self._advance(trigger or self._stop_trigger or LeaseExpired(fencing_token=report.fencing_token))
 
     async def _suspend(self, task: Task, trigger: Trigger, note: str, delays: RetryDelays) -> None:
         """Reschedule the task. The delay of the next attempt grows with each attempt that ended with ``note``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 
-from sealyard.concurrency.threads import run_uncancellable
+from sealyard.concurrency.threads import CheckCancelled, run_cancellable
 from sealyard.engine.state.links import DownloadLinks
 from sealyard.engine.state.repository import Repository
 from sealyard.model.errors import StorageError
@@ -13,14 +13,14 @@ from sealyard.model.results import link_expiry
 from sealyard.model.tasks import Result, ResultState, Task, TaskKind
 from sealyard.model.triggers import Completed
 from sealyard.model.worker_messages import JobFinished
-from sealyard.storage.artifacts import ArtifactStore
+from sealyard.storage.artifacts import ArtifactStore, ResultId
 
 OUTPUT_NAMES = {TaskKind.PACKAGING: "container", TaskKind.ENCRYPTION: "encrypted"}
 """The file name of a worker's output in the task's work directory."""
 
 
 class ResultPublisher:
-    """Moves the output of finished jobs to the results, and creates the result of their tasks."""
+    """Stores the output of finished jobs as results, and creates the result of their tasks."""
 
     def __init__(self, repository: Repository, links: DownloadLinks, artifacts: ArtifactStore) -> None:
         self._repository = repository
@@ -36,19 +36,19 @@ class ResultPublisher:
         if task.kind is TaskKind.SIGNING:
             result = Result(state=ResultState.AVAILABLE, signature=report.signature, self_approved=task.self_approved)
             return Completed(fencing_token=task.fencing_token, result=result)
-        await run_uncancellable(partial(self._move_artifact, task, report))
+        await run_cancellable(partial(self._store_artifact, task, report))
         return Completed(fencing_token=task.fencing_token, result=self._build_result(task, report))
 
     def unpublish(self, task: Task) -> None:
-        """Move the task's artifact, if there is one, back to the work directory, where the next attempt expects it.
+        """Undo :meth:`publish`, if it was called: the work directory has the artifact, as the next attempt expects.
 
         Called when the engine starts, for tasks that were running when the previous engine stopped.
         """
-        if task.kind in OUTPUT_NAMES and self._artifacts.has_result(task.id):
+        if task.kind in OUTPUT_NAMES:
             self._artifacts.unpublish_result(task.id, OUTPUT_NAMES[task.kind])
 
-    def _move_artifact(self, task: Task, report: JobFinished) -> None:
-        """Move the worker's output file into the artifact store.
+    def _store_artifact(self, task: Task, report: JobFinished, check_cancelled: CheckCancelled) -> None:
+        """Store the worker's output file in the artifact store.
 
         Raises :class:`StorageError` if it is missing or has the wrong size.
         """
@@ -57,7 +57,8 @@ class ResultPublisher:
             raise StorageError(
                 "The artifact is missing or does not have the size that the worker reported.", "Check the disk."
             )
-        self._artifacts.publish_result(task.id, output_file)
+        assert report.sha256 is not None
+        self._artifacts.publish_result(ResultId.of(task), output_file, report.sha256, check_cancelled)
 
     def _build_result(self, task: Task, report: JobFinished) -> Result:
         now = self._repository.clock.now()

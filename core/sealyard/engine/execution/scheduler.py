@@ -21,6 +21,7 @@ from sealyard.model.lifecycle import transition_error
 from sealyard.model.tasks import RunProgress, Task, TaskStatus
 from sealyard.model.triggers import CancellationConfirmed, Trigger
 from sealyard.model.worker_messages import Heartbeat
+from sealyard.storage.artifacts import ArtifactStore
 
 _UNRECOVERABLE_ERRORS = (AnchorError, KeyStoreLockedError, WorkerStateError)
 """Errors that prevent all workers from starting until a person does something."""
@@ -45,12 +46,14 @@ class Scheduler:
         permissions: Permissions,
         bus: JobBus,
         publisher: ResultPublisher,
+        artifacts: ArtifactStore,
         clock_guard: ClockGuard,
     ) -> None:
         self._repository = repository
         self._permissions = permissions
         self._bus = bus
         self._publisher = publisher
+        self._artifacts = artifacts
         self._clock_guard = clock_guard
         self._queue = JobQueue(lambda size: size >= LARGE_JOB_BYTES)
         self._progress = ProgressEstimator()
@@ -188,7 +191,14 @@ class Scheduler:
 
     def _start_attempt(self, task_id: str) -> None:
         attempt = Attempt(
-            task_id, self._repository, self._permissions, self._bus, self._publisher, self._progress, self._clock_guard
+            task_id,
+            self._repository,
+            self._permissions,
+            self._bus,
+            self._publisher,
+            self._artifacts,
+            self._progress,
+            self._clock_guard,
         )
         coroutine = asyncio.create_task(self._run_attempt(task_id, attempt))
         self._running[task_id] = _RunningAttempt(attempt, coroutine)

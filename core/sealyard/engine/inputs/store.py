@@ -13,7 +13,7 @@ from sealyard.model.clock import Clock
 from sealyard.model.errors import InputMismatchError, InvalidInputError, NotFoundError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task
-from sealyard.storage.artifacts import ArtifactStore, StoredInput
+from sealyard.storage.artifacts import ArtifactStore, RemoteArtifacts, StoredInput
 
 MAX_FILE_NAME_LENGTH = 255
 """Maximum length of a file name in characters; common file systems allow no more."""
@@ -68,7 +68,7 @@ class InputStore:
                     f"{escape_text(file.name, 100)} has not been uploaded.", "Upload the file first."
                 )
             try:
-                size = self._artifacts.input_path(file.sha256).stat().st_size
+                size = self._artifacts.input_size(file.sha256)
             except NotFoundError:
                 size = -1
             if size != file.size:
@@ -138,10 +138,22 @@ class InputStore:
     def remove_unreferenced(self, stored_digests: Iterable[str]) -> None:
         """Delete those of the stored files that no task or upload needs.
 
-        Called when the engine starts, because a previous engine may have left such files.
+        Called when the engine starts, because a previous engine may have left such files. In a remote store, they are
+        kept for :data:`UNCLAIMED_TTL`, like uploads.
         """
+        digests = set(stored_digests)
+        if self._artifacts.remote is not None:
+            self._restore_unclaimed(digests, self._artifacts.remote)
         with self._lock:
-            self._delete_unreferenced(set(stored_digests))
+            self._delete_unreferenced(digests)
+        self.sweep()
+
+    def _restore_unclaimed(self, digests: Iterable[str], artifacts: RemoteArtifacts) -> None:
+        """Treat the stored files that nothing refers to as uploads that no task has claimed."""
+        with self._lock:
+            for digest in digests:
+                if not self._pins.get(digest) and (uploaded_at := artifacts.uploaded_at(digest)) is not None:
+                    self._unclaimed_uploads.setdefault(digest, []).append(uploaded_at)
 
     async def _ingest_unclaimed(self, ingest: Callable[[], StoredInput]) -> StoredInput:
         """Store a file as an unclaimed upload. Store it again if the same content is deleted concurrently."""
@@ -155,7 +167,7 @@ class InputStore:
 
     def _is_stored(self, digest: str) -> bool:
         try:
-            self._artifacts.input_path(digest)
+            self._artifacts.input_size(digest)
         except NotFoundError:
             return False
         return True

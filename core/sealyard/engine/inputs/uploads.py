@@ -249,21 +249,25 @@ def _require_same_file(existing_record: UploadRecord, requested_record: UploadRe
 
 
 def _to_status(file: UploadFile) -> UploadStatus:
-    # Read the offset before the record, so that the status of an incomplete upload never reports all bytes as received.
-    offset, record = file.bytes_received, file.record
-    is_complete = record.sha256 is not None
+    # Read the offset and the state before the record, so that they are never newer than the record.
+    offset, is_complete = file.bytes_received, file.is_complete
+    record = file.record
     return UploadStatus(
         id=record.id,
         name=record.name,
         size=record.offset if is_complete else record.size,
         offset=record.offset if is_complete else offset,
-        sha256=record.sha256,
+        sha256=record.sha256 if is_complete else None,
         complete=is_complete,
     )
 
 
 def _to_input_file(upload: UploadStatus) -> InputFile:
     """Return a complete upload as an input file. Raises :class:`ConflictError` if it is not complete."""
+    if upload.sha256 is None and upload.offset == upload.size:
+        raise ConflictError(
+            f"Upload {upload.id} was received, but could not be stored yet.", "Continue it without further bytes."
+        )
     if upload.sha256 is None:
         total = f" of {upload.size:,}" if upload.size is not None else ""
         received = f"{format_count(upload.offset, 'byte')}{total}"

@@ -23,7 +23,7 @@ from sealyard.model.errors import (
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.results import link_expiry, require_artifact, with_new_link
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
-from sealyard.storage.artifacts import ArtifactStore
+from sealyard.storage.artifacts import ArtifactStore, ResultId
 
 CHUNK = 4 * 1024 * 1024
 
@@ -80,11 +80,11 @@ class ResultDelivery:
             raise UsageError("A download offset cannot be negative.", "Use an offset of 0 or more.")
         if self._links.verify(_require_valid_link(task), self._repository.clock.now()) != task.id:
             raise PermissionDeniedError("This link belongs to another task.", "Request a new link.")
-        async for chunk in self._read_result(task.id, offset):
+        async for chunk in self._read_result(task, offset):
             yield chunk
 
-    async def _read_result(self, task_id: str, offset: int) -> AsyncGenerator[bytes, None]:
-        file = await asyncio.to_thread(self._artifacts.open_result, task_id, offset)
+    async def _read_result(self, task: Task, offset: int) -> AsyncGenerator[bytes, None]:
+        file = await asyncio.to_thread(self._artifacts.open_result, ResultId.of(task), offset)
         with file:
             while chunk := await asyncio.to_thread(file.read, CHUNK):
                 yield chunk
@@ -120,7 +120,7 @@ class ResultDelivery:
 
     def download_by_link(self, link: str, offset: int) -> AsyncGenerator[bytes, None]:
         """Like :meth:`download`, authorized by the link alone."""
-        return self._read_result(self.resolve_link(link).id, offset)
+        return self._read_result(self.resolve_link(link), offset)
 
     async def record_link_transfer(self, link: str, offset: int) -> None:
         """Like :meth:`record_transfer`, for a download by link."""

@@ -18,7 +18,7 @@ from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.deadline_queue import DeadlineQueue
 from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.model.triggers import EngineRestarted, WorkspaceRecovered
-from sealyard.storage.artifacts import ArtifactStore
+from sealyard.storage.artifacts import ArtifactStore, ResultId
 
 
 class Recovery:
@@ -71,26 +71,30 @@ class Recovery:
         Also schedules the deadlines of results that can still expire, and removes files that belong to no task or
         upload.
         """
-        unfinished_tasks = []
+        unfinished_tasks, kept_results = [], set()
         for _, document in self._repository.store.all(TASKS.name):
             status = TaskStatus(document["status"])
             if status.is_final and not _result_can_expire(document):
                 continue
             task = msgspec.convert(document, Task)
             self._deadlines.schedule(task)
-            if not status.is_final:
+            if status.is_final:
+                kept_results.add(ResultId.of(task))
+            else:
                 self._inputs.acquire(task)
                 unfinished_tasks.append(task)
-        self._remove_orphans({task.id for task in unfinished_tasks})
+        self._remove_orphans({task.id for task in unfinished_tasks}, kept_results)
         return unfinished_tasks
 
-    def _remove_orphans(self, unfinished_ids: set[str]) -> None:
+    def _remove_orphans(self, unfinished_ids: set[str], kept_results: set[ResultId]) -> None:
         self._artifacts.delete_temporary()
         self._uploads.recover()
         self._inputs.remove_unreferenced(self._artifacts.stored_inputs())
         for task_id in self._artifacts.tasks_with_work_dir():
             if task_id not in unfinished_ids:
                 self._artifacts.delete_work(task_id)
+        if self._artifacts.remote is not None:
+            self._artifacts.remote.remove_orphaned_results(kept_results)
 
     async def _resume(self, task: Task) -> None:
         """Continue an unfinished task according to its status."""

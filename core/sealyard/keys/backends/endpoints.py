@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
-from urllib.parse import urlsplit
-
 from sealyard.model.errors import KeyProviderError
 from sealyard.model.provider_settings import ProviderSettings
+from sealyard.model.service_urls import is_base_url, is_protected_url
 
 
 def check_endpoint(settings: ProviderSettings, option: str, url: str) -> None:
@@ -15,26 +13,13 @@ def check_endpoint(settings: ProviderSettings, option: str, url: str) -> None:
     http is allowed only for a server on this machine. The message never contains the address, which could contain a
     password by mistake.
     """
-    try:
-        parts = urlsplit(url)
-        is_base_url = not ("@" in parts.netloc or parts.query or parts.fragment) and parts.port != 0
-        host = parts.hostname if is_base_url else None
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("https", "http"):
+    if not is_base_url(url):
         raise KeyProviderError(
             f"The option {option} of the key provider {settings.name} is not the URL of a server.",
             "Use an address like https://vault.example:8200.",
         )
-    if parts.scheme == "http" and not _is_loopback(host):
+    if not is_protected_url(url):
         raise KeyProviderError(
             f"The connection of the key provider {settings.name} is not encrypted: credentials could be intercepted.",
             "Use https; http is allowed only for a server on this machine.",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

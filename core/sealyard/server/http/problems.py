@@ -66,6 +66,7 @@ STATUS: dict[str, int] = {
     "too-many-requests": 429,
     "head-too-large": 431,
     "outcome-unknown": 502,
+    "artifact-store": 503,
     "clock": 503,
     "concurrent-writer": 503,
     "fenced": 503,
