@@ -50,10 +50,13 @@ class ClusterServer(WorkspaceProcess):
                 await asyncio.sleep(RESTART_SECONDS)
 
     async def wait_until_listening(self) -> None:
-        async with asyncio.timeout(START_TIMEOUT):
-            while not await self._is_listening():
-                assert not self.exit_codes, self._log.read_text(errors="replace")[-3000:]
-                await asyncio.sleep(0.05)
+        """Wait until the server listens, also if it is started again meanwhile."""
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                while not await self._is_listening():
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(self._log.read_text(errors="replace")[-3000:]) from None
 
     @property
     def is_running(self) -> bool:
@@ -74,6 +77,8 @@ class ClusterServer(WorkspaceProcess):
         await asyncio.to_thread(self._process.wait)
 
     async def stop(self) -> int:
+        # A process that is still starting does not handle the signal yet.
+        await self.wait_until_listening()
         self._stopping = True
         return await super().stop()
 
