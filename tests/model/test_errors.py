@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sealyard.model import errors
-from sealyard.model.errors import ErrorInfo, SealyardError, error_from_info
+from sealyard.model.errors import ErrorInfo, SealyardError, StorageError, error_from_info
 
 
 def list_errors(base: type[SealyardError] = SealyardError) -> list[type[SealyardError]]:
@@ -31,6 +31,13 @@ def test_error_round_trips_through_info(kind: type[SealyardError]) -> None:
     assert type(decoded) is kind
     assert (decoded.message, decoded.hint) == ("It did not work.", "Try again.")
     assert str(decoded) == "It did not work. Try again."
+
+
+def test_code_names_the_class_that_defined_it() -> None:
+    class SpecialStorageError(StorageError):
+        """Has the code of its base class."""
+
+    assert type(error_from_info(SpecialStorageError("Full.").to_info())) is StorageError
 
 
 def test_unknown_code_becomes_sealyard_error() -> None:

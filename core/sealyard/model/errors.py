@@ -372,9 +372,10 @@ class AnchorError(SealyardError):
 
 
 def _subclasses_by_code(base: type[SealyardError]) -> dict[str, type[SealyardError]]:
+    """Return the classes by code. A class that has the code of its base class is left out."""
     classes = {base.code: base}
     for subclass in base.__subclasses__():
-        classes.update(_subclasses_by_code(subclass))
+        classes = _subclasses_by_code(subclass) | classes
     return classes
 
 
