@@ -46,6 +46,9 @@ SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261129"))
 RETRY_TIMEOUT = 300.0
 KIB, MIB = 1024, 1024 * 1024
 SIZES = (20 * KIB + 5, 700 * KIB, 5 * MIB + 3)
+MAX_LOSS_SECONDS = LEASE_SECONDS + 1.5
+"""How long a server is suspended, or cut off from the database, at most: some of these losses cost it its lease."""
+
 EVENT_WEIGHTS = {
     "kill server": 6,
     "stop server": 2,
@@ -72,7 +75,7 @@ class ClusterStorm:
     async def run(self, workload: ClientWorkload, faults: ProcessFaults) -> None:
         random = workload.random
         while self.events.total() < EVENTS:
-            await asyncio.sleep(random.choice((random.uniform(0, 0.2), random.uniform(0.2, 2.5))))
+            await asyncio.sleep(random.choice((random.uniform(0, 0.2), random.uniform(0.2, 1.5))))
             (event,) = random.choices(list(EVENT_WEIGHTS), list(EVENT_WEIGHTS.values()))
             running = [server for server in self.servers if server.is_running]
             if running and await self._cause(event, random.choice(running), workload, faults):
@@ -87,13 +90,13 @@ class ClusterStorm:
             case "stop server":
                 os.kill(server.pid, signal.SIGTERM)
             case "suspend server":
-                await self._suspend(server, random.uniform(0.5, 2 * LEASE_SECONDS))
+                await self._suspend(server, random.uniform(0.5, MAX_LOSS_SECONDS))
             case "pause process":
                 await asyncio.to_thread(faults.pause_random_process, server.pid)
             case "kill sessions":
                 return self._database.disconnect_engines() > 0
             case "cut database":
-                await self._cut(random.choice(self._proxies), random.uniform(0.1, 2 * LEASE_SECONDS))
+                await self._cut(random.choice(self._proxies), random.uniform(0.1, MAX_LOSS_SECONDS))
             case "restart database":
                 self._restart_database(random.uniform(0, 1.0), signal.SIGINT)
             case "kill database":

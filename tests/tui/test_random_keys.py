@@ -11,6 +11,7 @@ import pytest
 
 from sealyard.model.errors import ConflictError
 from sealyard.model.tasks import TaskStatus
+from tests.support.extent import choose_count
 from tests.tui.pilot_helpers import make_app, run_app
 from tests.tui.workspace import DEVELOPER, TuiWorkspace
 
@@ -26,7 +27,7 @@ TASK_CHANGE_RATE = 0.2
 """The share of the keys after which a task changes."""
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(choose_count(share=2, full=4)))
 async def test_random_keys_raise_no_exception(
     workspace: TuiWorkspace, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
