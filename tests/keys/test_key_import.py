@@ -189,6 +189,17 @@ def test_damaged_chain_raises_no_other_error(position: int, change: int) -> None
             load_damaged(bytes(content))
 
 
+@pytest.mark.parametrize("encoding", [Encoding.DER, Encoding.PEM])
+def test_certificate_with_damaged_issuer_is_refused(encoding: Encoding) -> None:
+    """The library parses names only when they are read."""
+    der = AUTHORITY.certificate.public_bytes(Encoding.DER)
+    assert der.count(b"\x0c\x04root") == 1
+    damaged = x509.load_der_x509_certificate(der.replace(b"\x0c\x04root", b"\x0d\x04root"))
+    data = pkcs7.serialize_certificates([damaged, ISSUED], encoding)
+    with pytest.raises(InvalidKeyError, match="damaged certificate"):
+        load_renewed(data)
+
+
 def test_key_is_imported_with_its_chain() -> None:
     _, certificate = load_key(
         key_pem(KEY) + encode_chain(ROOT.certificate, AUTHORITY.certificate, ISSUED), EC_P256, None

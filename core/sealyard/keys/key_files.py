@@ -72,7 +72,14 @@ def parse_key_file(data: bytes, password: str | None) -> KeyFile:
 
 
 def parse_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
-    """Return all certificates of a file in PEM or DER, including PKCS#7. Returns nothing if none can be read."""
+    """Return all certificates of a file in PEM or DER, including PKCS#7. Returns nothing if none can be read.
+
+    Raises :class:`InvalidKeyError` if a certificate is damaged.
+    """
+    return _require_readable(_decode_certificates(data))
+
+
+def _decode_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
     if _PEM_START not in data:
         certificate = _parse_or_none(x509.load_der_x509_certificate, data)
         return (certificate,) if certificate else tuple(_parse_or_none(load_der_pkcs7_certificates, data) or ())
@@ -84,6 +91,21 @@ def parse_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
         elif block[1] == b"PKCS7":
             certificates += _parse_or_none(load_pem_pkcs7_certificates, block[0]) or []
     return tuple(certificates)
+
+
+def _require_readable(certificates: tuple[x509.Certificate, ...]) -> tuple[x509.Certificate, ...]:
+    """Return the certificates after reading names and dates, which the library parses only when they are read.
+
+    Raises :class:`InvalidKeyError` if one of them cannot be parsed.
+    """
+    for each in certificates:
+        try:
+            _ = each.subject, each.issuer, each.not_valid_before_utc, each.not_valid_after_utc
+        except Exception as error:  # the parser raises undocumented exception types
+            raise InvalidKeyError(
+                "The file contains a damaged certificate.", "Use the certificate as its authority issued it."
+            ) from error
+    return certificates
 
 
 def _parse_pem(data: bytes, password: bytes | None) -> KeyFile:
@@ -119,7 +141,7 @@ def _parse_pkcs12(data: bytes, password: bytes | None) -> KeyFile:
     if len(encoded_keys) > 1:  # the bundle contains only one of them
         keys = tuple(_load_der_key(key, password) for key in encoded_keys)
     bundle_certificates = ([bundle.cert] if bundle.cert else []) + bundle.additional_certs
-    certificates = tuple(item.certificate for item in bundle_certificates)
+    certificates = _require_readable(tuple(item.certificate for item in bundle_certificates))
     return KeyFile(keys, certificates, () if keys or certificates else ("an empty PKCS#12 store",))
 
 
