@@ -146,7 +146,7 @@ async def test_killed_command_is_repeated(
     await create_workspace_with_device(folder)
     paths, longest = WorkspacePaths(folder), 4.0
     subjects = {ADMIN, DEVELOPER, OWNER}
-    for number in range(choose_count(share=4, full=40)):
+    for number in range(choose_count(share=2, full=40)):
         is_in_database = load_metadata(paths).database is not msgspec.UNSET
         target = ("--to-folder",) if is_in_database else ("--database", database.connection_string)
         arguments = command("workspace", "move", "--workspace", folder, *target, "--yes")

@@ -19,7 +19,7 @@ from tests.fuzz.readers import READERS, Reader
 from tests.support.extent import choose_count, scale_examples
 from tests.support.mutations import mutate
 
-INPUTS = choose_count(share=200, full=5_000)
+INPUTS = choose_count(share=100, full=5_000)
 """Mutated inputs of each reader."""
 
 SEED = 20261129
