@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from tests.crash.workspace_process import PASSPHRASE, START_TIMEOUT, WorkspaceProcess
 from tests.support.cluster import ClusterFiles
-from tests.support.ports import ReservedPort
+from tests.support.ports import ReservedPort, accepts_connections
 from tests.support.root import ALLOW_ROOT
 
 RESTART_SECONDS = 0.5
@@ -99,8 +98,4 @@ class ClusterServer(WorkspaceProcess):
         )
 
     async def _is_listening(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return accepts_connections(self.port)

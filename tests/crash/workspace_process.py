@@ -7,7 +7,6 @@ import fcntl
 import os
 import pty
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sealyard.client.sharing.socket import is_responsive
-from tests.support.ports import ReservedPort
+from tests.support.ports import ReservedPort, accepts_connections
 from tests.support.processes import find_by_environment, kill_all
 from tests.support.root import ALLOW_ROOT
 
@@ -111,11 +110,7 @@ class ServerProcess(WorkspaceProcess):
         )
 
     async def _is_listening(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return accepts_connections(self.port)
 
 
 class ApplicationProcess(WorkspaceProcess):

@@ -6,6 +6,15 @@ import socket
 from typing import Self
 
 
+def accepts_connections(port: int) -> bool:
+    """Return whether a server listens on a port of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 class ReservedPort:
     """Reserves a TCP port of 127.0.0.1 until it is closed.
 
