@@ -33,6 +33,8 @@ class MovePlaces:
 
     def __init__(self, paths: WorkspacePaths) -> None:
         self._paths = paths
+        self._artifacts_moves: dict[tuple[str, str], ArtifactsMove] = {}
+        """By source and target, because clients of a bucket are expensive to create."""
 
     # ---- the record of the move
 
@@ -87,7 +89,10 @@ class MovePlaces:
 
     def open_artifacts_move(self, workspace_id: str, plan: ArtifactsPlan) -> ArtifactsMove:
         """Return the move of inputs and results, without a request."""
-        return ArtifactsMove(self._paths, workspace_id, plan.source, plan.target)
+        key = (plan.source, plan.target)
+        if key not in self._artifacts_moves:
+            self._artifacts_moves[key] = ArtifactsMove(self._paths, workspace_id, plan.source, plan.target)
+        return self._artifacts_moves[key]
 
     def require_current(self, record: MoveRecord, workspace_id: str) -> None:
         """Check that the source is still the one that was copied, and that the copy is not used. A locked folder is."""
