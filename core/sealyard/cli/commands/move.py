@@ -165,8 +165,8 @@ def _format_artifacts(plan: ArtifactsPlan) -> Iterator[str]:
 
     yield from format_fields(
         (
-            ("from", plan.source),
-            ("to", plan.target),
+            ("artifacts from", plan.source),
+            ("artifacts to", plan.target),
             ("inputs", plan.inputs),
             ("results", plan.results),
             ("size", format_size_exact(plan.size)),
