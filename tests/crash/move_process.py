@@ -2,7 +2,7 @@
 
 Each line of standard input is a :class:`MoveOrder`; each line of standard output is the number of operations of a move
 that was completed, or 0 if it was killed. A durable operation writes, syncs or renames a file, or sends a statement to
-the database.
+the database or a request to a bucket.
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ class KeyState(msgspec.Struct):
 class MoveOrder(msgspec.Struct):
     """``step``: the number of the durable operation before which the process is killed; 0 for none.
 
-    ``keys``: the file with the :class:`KeyState`, which the move updates.
+    ``keys``: the file with the :class:`KeyState`, which the move updates. ``artifacts``: the target of inputs and
+    results; by default, they stay where they are.
     """
 
     folder: str
-    target: str
+    target: str | None
     step: int
     keys: str
+    artifacts: str | None = None
 
 
 class DurableKeys(InMemoryKeys):
@@ -85,6 +87,12 @@ class OperationCounter:
             setattr(module, name, self._counting(getattr(module, name)))
         atomic._datasync = self._counting(atomic._datasync)
 
+    def count_requests(self) -> None:
+        """Also count requests to buckets. It needs the AWS SDK, an optional dependency."""
+        from sealyard.storage.s3.bucket import Bucket
+
+        Bucket._call = self._counting(Bucket._call)  # type: ignore[method-assign]
+
     def _counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **options: Any) -> Any:
             with self._lock:
@@ -100,8 +108,11 @@ def run(order: MoveOrder) -> int:
     """Move the workspace, and return the number of operations."""
     keys = DurableKeys(Path(order.keys))
     clock = FakeClock()
-    move = WorkspaceMove(WorkspacePaths(Path(order.folder)), FakeBus(keys, clock), clock, order.target)
+    paths = WorkspacePaths(Path(order.folder))
+    move = WorkspaceMove(paths, FakeBus(keys, clock), clock, order.target, artifacts=order.artifacts)
     counter = OperationCounter(order.step)
+    if order.artifacts is not None:
+        counter.count_requests()
     asyncio.run(move.run())
     return counter.count
 

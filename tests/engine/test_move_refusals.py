@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 import pytest
 
-from sealyard.engine.move_workspace import require_supported
+from sealyard.engine.move_places import require_supported
 from sealyard.engine.workspace import load_metadata
 from sealyard.fs import atomic
 from sealyard.model.audit import AuditAction

@@ -42,6 +42,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard workspace move --database service=sealyard --dry-run",
         "sealyard workspace move --database service=sealyard --yes",
         "sealyard workspace move --to-folder --yes",
+        "sealyard workspace move --artifacts 's3://sealyard/yard?region=eu-central-1' --yes",
+        "sealyard workspace move --artifacts-to-folder --yes",
     ),
     "recover": ("sealyard recover", "sealyard recover --yes", "sealyard recover --adopt --yes"),
     "clock confirm": ("sealyard clock confirm", "sealyard clock confirm --yes"),

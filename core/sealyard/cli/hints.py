@@ -66,6 +66,7 @@ WORDINGS: Mapping[str, str] = {
     ),
     HintCode.SHOW_SIGNATURE: "Read the signature from the task: sealyard show {task_id}",
     HintCode.SHOW_TASK: "Check it later: sealyard show {task_id}",
+    HintCode.SKIP_DAMAGED: "Restore these files from a backup, or leave them behind with --skip-damaged.",
     HintCode.START_DEMO: "Start one with `sealyard demo`.",
     HintCode.SUBMIT_MESSAGE: "Submit the file itself (--file).",
     HintCode.TRUST_CERTIFICATE: (

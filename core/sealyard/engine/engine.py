@@ -206,7 +206,7 @@ class Engine:
         if any(event.recovery is not None for event in state.unaudited):
             await self._recovery.cancel_unfinished()
         await record_state_events(self.repository, self.bus, self.metadata.id, state.unaudited)
-        await record_moves(self.repository, self.metadata.id)
+        await record_moves(self.repository, self.metadata)
         await self._key_migration.run()
         self.repository.add_task_listeners(
             self._deadlines,

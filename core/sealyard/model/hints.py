@@ -58,6 +58,7 @@ class HintCode(StrEnum):
     SELECT_WORKSPACE = "select-workspace"
     SHOW_SIGNATURE = "show-signature"
     SHOW_TASK = "show-task"
+    SKIP_DAMAGED = "skip-damaged"
     START_DEMO = "start-demo"
     SUBMIT_MESSAGE = "submit-message"
     TRUST_CERTIFICATE = "trust-certificate"
@@ -116,6 +117,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.SELECT_WORKSPACE: "Create a workspace, choose one, or log in to a server.",
     HintCode.SHOW_SIGNATURE: "Read the signature from task {task_id}.",
     HintCode.SHOW_TASK: "Check task {task_id} later.",
+    HintCode.SKIP_DAMAGED: "Restore these files from a backup, or move the workspace without them.",
     HintCode.START_DEMO: "Start one.",
     HintCode.SUBMIT_MESSAGE: "Submit the message itself instead of its digest.",
     HintCode.TRUST_CERTIFICATE: "Check that it is the right server, then trust its CA certificate.",

@@ -32,7 +32,7 @@ from sealyard.storage.frame_format import EncodedBatch
 from sealyard.storage.generation import load, verify
 from sealyard.storage.journal import write_generation
 
-_NOTE = """\
+STORE_NOTE = """\
 Store and audit log of this workspace up to generation {generation} of the store. They were moved to a database, which
 contains everything in them. Sealyard does not open them again, and refuses them as an older state if they are put back.
 Remove this folder when you no longer want to keep it.
@@ -96,15 +96,14 @@ class FolderTarget:
             yield newest_line[1]
 
 
-def retire_files(folders: tuple[Path, Path], retired_folder: Path, generation: int) -> None:
-    """Move the folders of store and audit log into ``retired_folder``, with a note what they are. Idempotent.
+def retire_files(folders: tuple[Path, Path], retired_folder: Path, note: str) -> None:
+    """Move ``folders`` into ``retired_folder``, with a note what they are. Idempotent.
 
-    Empty folders replace them, as in a workspace that was created with a database. Raises :class:`StorageError` if the
-    disk refuses an operation.
+    Empty folders replace them, as in a workspace that was created in the place to which they were moved. Raises
+    :class:`StorageError` if the disk refuses an operation.
     """
     with _translate_errors("moving the old files away"):
         make_private_dir(retired_folder)
-        note = _NOTE.format(generation=generation)
         atomic.write_synced(retired_folder / "README.txt", [note.encode()])
         for folder in folders:
             retired_path = retired_folder / folder.name

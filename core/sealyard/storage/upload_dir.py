@@ -68,14 +68,17 @@ class UploadDir:
         Must be called only once, when the engine starts.
         """
         make_private_dir(self._folder)
-        records = [
-            record for path in self._folder.glob(f"*{_RECORD_SUFFIX}") if (record := _load_record(path)) is not None
-        ]
+        records = self.load()
         kept_paths = {path for record in records for path in (self._record_path(record), self.content(record))}
         for path in self._folder.iterdir():
             if path not in kept_paths:
                 atomic.remove_quietly(path)
-        return tuple(records)
+        return records
+
+    def load(self) -> tuple[UploadRecord, ...]:
+        """Return the records, without changing the folder. No engine may have the workspace open."""
+        paths = self._folder.glob(f"*{_RECORD_SUFFIX}")
+        return tuple(record for path in paths if (record := _load_record(path)) is not None)
 
     def _record_path(self, record: UploadRecord) -> Path:
         return self.content(record).with_suffix(_RECORD_SUFFIX)

@@ -75,6 +75,10 @@ WORDINGS: Mapping[str, str] = {
     ),
     HintCode.SHOW_SIGNATURE: "Open the task under {key[app.dashboard]} Dashboard to read the signature.",
     HintCode.SHOW_TASK: "Check it later under {key[app.dashboard]} Dashboard.",
+    HintCode.SKIP_DAMAGED: (
+        "Restore these files from a backup, or run `sealyard workspace move --skip-damaged` in a terminal to leave them"
+        " behind."
+    ),
     HintCode.START_DEMO: "Start one with `sealyard demo` in a terminal.",
     HintCode.SUBMIT_MESSAGE: "Press {key[upload.signing_input]} in the form to sign the file itself.",
     HintCode.TRUST_CERTIFICATE: (

@@ -93,11 +93,25 @@ class StoredAccountLink(FrozenStruct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class StoredArtifactsMove(FrozenStruct, frozen=True, kw_only=True):
+    """What a move copied of inputs and results: see :class:`sealyard.model.moves.ArtifactsPlan`.
+
+    ``skipped``: the number of those that were missing or damaged and were left behind.
+    """
+
+    source: str
+    target: str
+    inputs: int
+    results: int
+    size: int
+    skipped: int
+
+
 class StoredMove(FrozenStruct, frozen=True, kw_only=True):
     """A move of the workspace that has no audit entry yet. ``source`` and ``target``: see :mod:`sealyard.model.moves`.
 
     ``audit_size`` and ``audit_root`` (hex) are the checkpoint of the source, ``generation`` is that of its store.
-    ``repaired``: number of documents and events in which names were changed.
+    ``repaired``: number of documents and events in which names were changed. ``artifacts``: None if they stayed.
     """
 
     id: str
@@ -107,6 +121,7 @@ class StoredMove(FrozenStruct, frozen=True, kw_only=True):
     audit_root: str
     generation: int
     repaired: int = 0
+    artifacts: StoredArtifactsMove | None = None
 
 
 NO_STEP = -1

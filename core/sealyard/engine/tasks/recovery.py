@@ -74,7 +74,7 @@ class Recovery:
         unfinished_tasks, kept_results = [], set()
         for _, document in self._repository.store.all(TASKS.name):
             status = TaskStatus(document["status"])
-            if status.is_final and not _result_can_expire(document):
+            if status.is_final and not can_result_expire(document):
                 continue
             task = msgspec.convert(document, Task)
             self._deadlines.schedule(task)
@@ -125,6 +125,7 @@ class Recovery:
         return self._repository.clock.now() + timedelta(seconds=self._repository.policy().time_limit)
 
 
-def _result_can_expire(document: dict[str, object]) -> bool:
+def can_result_expire(document: dict[str, object]) -> bool:
+    """Return whether the document of a task has an artifact that is still stored until its retention period ends."""
     result = document.get("result")
     return isinstance(result, dict) and result.get("retainedUntil") is not None and result["state"] != ResultState.GONE

@@ -53,6 +53,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.SELECT_WORKSPACE: _NOT_IN_API,
     HintCode.SHOW_SIGNATURE: "GET /api/v1/task/{task_id} returns the signature.",
     HintCode.SHOW_TASK: "GET /api/v1/task/{task_id} returns the task.",
+    HintCode.SKIP_DAMAGED: _NOT_IN_API,
     HintCode.START_DEMO: _NOT_IN_API,
     HintCode.SUBMIT_MESSAGE: "Send the message in inputBase64, not its digest.",
     HintCode.TRUST_CERTIFICATE: _NOT_IN_API,

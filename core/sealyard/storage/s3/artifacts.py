@@ -38,6 +38,7 @@ from sealyard.storage.s3.bucket import Bucket, StoredObject
 from sealyard.storage.s3.deletions import DeletionQueue
 from sealyard.storage.s3.errors import ObjectMissingError
 from sealyard.storage.s3.location import S3Location
+from sealyard.storage.s3.object_keys import ObjectKeys
 from sealyard.storage.s3.probe import StoreProbe, derive_guarantees
 from sealyard.storage.s3.uploads import PART_BYTES, SINGLE_BYTES, ObjectUploader, StoreGuarantees
 
@@ -66,7 +67,7 @@ class S3Artifacts:
     ) -> None:
         """Create a store for reading, without a request. ``folder``: that of the temporary copies."""
         self._bucket = bucket
-        self._workspace_id = workspace_id
+        self._keys = ObjectKeys(bucket.location, workspace_id)
         self._uploader = ObjectUploader(bucket, guarantees, single_bytes=single_bytes, part_bytes=part_bytes)
         self._local = FileArtifacts(folder)
         self._incoming = IncomingFiles(folder / "incoming")
@@ -101,7 +102,7 @@ class S3Artifacts:
 
     def load_index(self) -> None:
         """Load the index of the stored inputs."""
-        objects = self._bucket.objects(self._folder("inputs"))
+        objects = self._bucket.objects(self._keys.folder("inputs"))
         digests = ((stored_object.key.rpartition("/")[2], stored_object) for stored_object in objects)
         inputs = {name: stored_object for name, stored_object in digests if is_sha256(name)}
         with self._lock:
@@ -112,7 +113,7 @@ class S3Artifacts:
         return self
 
     def check(self) -> None:
-        self._bucket.check(self._folder("inputs"))
+        self._bucket.check(self._keys.folder("inputs"))
 
     # ---- inputs
 
@@ -147,12 +148,12 @@ class S3Artifacts:
 
     def open_input(self, sha256: str) -> BinaryIO:
         try:
-            return self._bucket.open(self._input_key(sha256))
+            return self._bucket.open(self._keys.input(sha256))
         except ObjectMissingError:
             raise input_missing_error(sha256) from None
 
     def delete_input(self, sha256: str) -> None:
-        key = self._input_key(sha256)
+        key = self._keys.input(sha256)
         with self._lock:
             is_stored = self._inputs.pop(sha256, None) is not None
             if is_stored:
@@ -189,28 +190,28 @@ class S3Artifacts:
     # ---- results
 
     def publish_result(self, result: ResultId, work_file: Path, sha256: str, check_cancelled: CheckCancelled) -> None:
-        self._uploader.upload(self._result_key(result), work_file, sha256, check_cancelled)
+        self._uploader.upload(self._keys.result(result), work_file, sha256, check_cancelled)
 
     def unpublish_result(self, task_id: str, name: str) -> None:  # noqa: ARG002 - the work folder still has the file
         self.remove_result(task_id)
 
     def open_result(self, result: ResultId, offset: int = 0) -> BinaryIO:
         try:
-            return self._bucket.open(self._result_key(result), offset)
+            return self._bucket.open(self._keys.result(result), offset)
         except ObjectMissingError:
             raise result_gone_error() from None
 
     def remove_result(self, task_id: str) -> None:
-        for stored_object in self._bucket.objects(self._folder("results", check_task_id(task_id))):
+        for stored_object in self._bucket.objects(self._keys.folder("results", check_task_id(task_id))):
             self._bucket.delete(stored_object.key)
 
     def remove_orphaned_results(self, kept: Collection[ResultId]) -> None:
         oldest = datetime.now(UTC) - MIN_ORPHAN_AGE
-        kept_keys = {self._result_key(result) for result in kept}
-        for stored_object in self._bucket.objects(self._folder("results")):
+        kept_keys = {self._keys.result(result) for result in kept}
+        for stored_object in self._bucket.objects(self._keys.folder("results")):
             if stored_object.key not in kept_keys and stored_object.modified_at < oldest:
                 self._bucket.delete(stored_object.key)
-        for upload in self._bucket.interrupted_uploads(self._folder()):
+        for upload in self._bucket.interrupted_uploads(self._keys.folder()):
             if upload.started_at < oldest:
                 self._bucket.abort_upload(upload.key, upload.upload_id)
 
@@ -243,7 +244,7 @@ class S3Artifacts:
             return StoredInput(sha256=incoming.sha256, size=incoming.size)
 
     def _store_input(self, path: Path, sha256: str, check_cancelled: CheckCancelled) -> None:
-        key = self._input_key(sha256)
+        key = self._keys.input(sha256)
         with self._deletions.hold(key):
             self._uploader.upload(key, path, sha256, check_cancelled, repair=True)
             with self._lock:
@@ -260,24 +261,11 @@ class S3Artifacts:
     def _fetch(self, sha256: str, check_cancelled: CheckCancelled) -> None:
         """Copy an input to the folder of workers. Does nothing if it is not stored: the worker reports that."""
         try:
-            source = self._bucket.open(self._input_key(sha256))
+            source = self._bucket.open(self._keys.input(sha256))
         except ObjectMissingError:
             return
         with source, self._incoming.write(sha256, None, lambda fd: _copy(source, fd, check_cancelled)) as incoming:
             self._local.move_in(incoming.path, sha256)
-
-    def _input_key(self, sha256: str) -> str:
-        return self._key("inputs", check_sha256(sha256)[:2], sha256)
-
-    def _result_key(self, result: ResultId) -> str:
-        return self._key("results", check_task_id(result.task_id), str(result.fencing_token))
-
-    def _folder(self, *parts: str) -> str:
-        """Return the common beginning of keys, with a slash at its end: that of task 1 does not match task 10."""
-        return self._key(*parts) + "/"
-
-    def _key(self, *parts: str) -> str:
-        return self._bucket.location.key(self._workspace_id, *parts)
 
 
 def _copy(source: BinaryIO, target_fd: int, check_cancelled: CheckCancelled) -> str:
