@@ -17,12 +17,14 @@ from typing import Self
 
 from sealyard.concurrency.active_time import sleep_active, wait_active
 from sealyard.concurrency.threads import run_uncancellable
-from sealyard.jobs.bus import LARGE_JOB_BYTES, Report
+from sealyard.jobs.bus import LARGE_JOB_BYTES, Reattachment, Report
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.jobs.worker_process import WorkerProcess
 from sealyard.model.clock import Clock
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, WorkerError, error_from_info
+from sealyard.model.grants import InputGrant, ResultGrant
 from sealyard.model.key_holder_messages import EngineKeys, KeyStoreLocation, StoreGeneration
+from sealyard.model.tasks import Task
 from sealyard.model.worker_messages import (
     AuditPublicKey,
     BuildSecretRecorded,
@@ -51,6 +53,7 @@ from sealyard.model.worker_messages import (
     WorkerStartFailed,
 )
 from sealyard.model.workspace import WorkspacePaths
+from sealyard.model.zone_status import ZoneStatus
 
 MAX_SMALL_JOBS = 32
 """Maximum number of small jobs that one worker runs at a time."""
@@ -147,6 +150,10 @@ class PipeBus:
         return cls(key_holder(location), log_path, clock, workers, owns_key_holder=True)
 
     @property
+    def is_remote(self) -> bool:
+        return False
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the running workers."""
         return tuple(slot.process.pid for slot in self._slots if slot.process is not None)
@@ -175,7 +182,8 @@ class PipeBus:
     def release(self, task_id: str) -> None:
         self._find_slot(task_id).remove_job(task_id)
 
-    async def run(self, job: Job) -> None:
+    async def run(self, job: Job, inputs: tuple[InputGrant, ...] = ()) -> None:
+        assert not inputs
         task_id, fencing_token = job.task.id, job.task.fencing_token
         slot = self._find_slot(task_id)
         try:
@@ -194,8 +202,8 @@ class PipeBus:
     async def confirm_build_secret(self, task_id: str, fencing_token: int) -> None:
         await self._answer(BuildSecretRecorded(task_id=task_id, fencing_token=fencing_token))
 
-    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
-        await self._answer(SigningPermitted(task_id=task_id, fencing_token=fencing_token))
+    async def permit_signing(self, task_id: str, fencing_token: int, sha256: str) -> None:
+        await self._answer(SigningPermitted(task_id=task_id, fencing_token=fencing_token, sha256=sha256))
 
     async def _answer(self, message: BuildSecretRecorded | SigningPermitted) -> None:
         """Send a message that the worker of a job waits for.
@@ -215,9 +223,23 @@ class PipeBus:
         self._spawn(self._kill_if_busy(slot, slot.process, task_id, slot.jobs[task_id]))
         await slot.process.send(StopJob(task_id=task_id))
 
+    async def reattach(self, task: Task) -> Reattachment:  # noqa: ARG002 - its workers end with the engine
+        return Reattachment.LOST
+
+    async def issue_grants(
+        self, task_id: str, fencing_token: int, inputs: tuple[InputGrant, ...], result: ResultGrant | None
+    ) -> None:
+        raise NotImplementedError
+
     async def reports(self) -> AsyncIterator[Report]:
         while True:
             yield await self._reports.get()
+
+    def acknowledge(self, report: Report) -> None:
+        """Do nothing: reports are not repeated."""
+
+    async def zone_status(self) -> ZoneStatus | None:
+        return None
 
     # ---- requests
 

@@ -21,4 +21,5 @@ def derive_engine_keys(master_key: bytes) -> EngineKeys:
         store_key=derive_key(master_key, b"sealyard store 1"),
         link_key=derive_key(master_key, b"sealyard download links 1"),
         secrets_key=derive_key(master_key, b"sealyard secrets 1"),
+        order_key=derive_key(master_key, b"sealyard zone orders 1"),
     )

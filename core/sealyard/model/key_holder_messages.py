@@ -49,12 +49,13 @@ class EngineKeys(SecretStruct, frozen=True, kw_only=True):
     """The keys that the engine uses itself. Each is derived from the master key, which cannot be computed from them.
 
     ``store_key`` authenticates the frames of the store, ``link_key`` signs download links, and ``secrets_key`` encrypts
-    secrets in documents.
+    secrets in documents. ``order_key``, a raw Ed25519 key, signs the orders to a crypto zone.
     """
 
     store_key: bytes
     link_key: bytes
     secrets_key: bytes
+    order_key: bytes
 
 
 class StoreGeneration(FrozenStruct, frozen=True, kw_only=True):

@@ -81,10 +81,14 @@ class BuildSecretRecorded(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class SigningPermitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Permits the worker to use the signing key: the intent is recorded, and permissions were checked again."""
+    """Permits the worker to use the signing key: the intent is recorded, and permissions were checked again.
+
+    ``sha256`` (hex): the digest of the bytes for which the intent is recorded.
+    """
 
     task_id: str
     fencing_token: int
+    sha256: str
 
 
 class StopJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
