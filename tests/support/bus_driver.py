@@ -83,7 +83,7 @@ class BusDriver:
             )
             if not isinstance(report, SigningPermissionRequested):
                 return report
-            await self.bus.permit_signing(report.task_id, report.fencing_token)
+            await self.bus.permit_signing(report.task_id, report.fencing_token, report.sha256)
 
     async def wait_for_heartbeat(self) -> None:
         await self.next(Heartbeat)

@@ -8,11 +8,13 @@ import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from sealyard.jobs.bus import LARGE_JOB_BYTES, Report
+from sealyard.jobs.bus import LARGE_JOB_BYTES, Reattachment, Report
 from sealyard.model.build_secrets import WrappedBuildSecret
 from sealyard.model.clock import Clock
 from sealyard.model.errors import SealyardError
+from sealyard.model.grants import InputGrant, ResultGrant
 from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration
+from sealyard.model.tasks import Task
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
     Heartbeat,
@@ -28,6 +30,7 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     WorkerLost,
 )
+from sealyard.model.zone_status import ZoneStatus
 from sealyard.storage.artifacts import ArtifactStore
 from tests.support.in_memory_keys import InMemoryKeys
 
@@ -49,6 +52,12 @@ class FakeBus:
         self.jobs: dict[str, Job] = {}
         self.confirmed_secrets: list[tuple[str, int]] = []
         self.permits: list[tuple[str, int]] = []
+        self.grants: list[tuple[str, int, tuple[InputGrant, ...], ResultGrant | None]] = []
+        self.input_grants: dict[str, tuple[InputGrant, ...]] = {}
+        self.acknowledged: list[Report] = []
+        self.is_remote = False
+        self.reattachments: dict[str, Reattachment] = {}
+        """By task id, what :meth:`reattach` returns."""
         self.stops: list[str] = []
         self.commands: list[KeyCommand] = []
         self.closed = False
@@ -79,16 +88,28 @@ class FakeBus:
     def release(self, task_id: str) -> None:
         del self.places[task_id]
 
-    async def run(self, job: Job) -> None:
+    async def run(self, job: Job, inputs: tuple[InputGrant, ...] = ()) -> None:
         assert job.task.id in self.places
         if self.send_error is not None:
             raise self.send_error
+        self.input_grants[job.task.id] = inputs
         self.jobs[job.task.id] = job
 
     async def confirm_build_secret(self, task_id: str, fencing_token: int) -> None:
         self.confirmed_secrets.append((task_id, fencing_token))
 
-    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
+    async def reattach(self, task: Task) -> Reattachment:
+        reattachment = self.reattachments.get(task.id, Reattachment.LOST)
+        if reattachment is not Reattachment.LOST:
+            self.places[task.id] = task.total_bytes >= LARGE_JOB_BYTES
+        return reattachment
+
+    async def issue_grants(
+        self, task_id: str, fencing_token: int, inputs: tuple[InputGrant, ...], result: ResultGrant | None
+    ) -> None:
+        self.grants.append((task_id, fencing_token, inputs, result))
+
+    async def permit_signing(self, task_id: str, fencing_token: int, sha256: str) -> None:
         self.permits.append((task_id, fencing_token))
 
     async def stop(self, task_id: str) -> None:
@@ -117,6 +138,12 @@ class FakeBus:
     async def reports(self) -> AsyncIterator[Report]:
         while True:
             yield await self._reports.get()
+
+    def acknowledge(self, report: Report) -> None:
+        self.acknowledged.append(report)
+
+    async def zone_status(self) -> ZoneStatus | None:
+        return None
 
     async def close(self) -> None:
         self.closed = True

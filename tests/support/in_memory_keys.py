@@ -74,6 +74,7 @@ class InMemoryKeys:
             store_key=_derive_secret(f"{origin} store"),
             link_key=_derive_secret(f"{origin} links"),
             secrets_key=_derive_secret(f"{origin} secrets"),
+            order_key=_derive_secret(f"{origin} orders"),
         )
         self.infos: dict[str, KeyInfo] = {}
         self.provider_keys: tuple[ProviderKeys, ...] = ()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from enum import Enum, auto
 from typing import Protocol
 
+from sealyard.model.grants import InputGrant, ResultGrant
 from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration
+from sealyard.model.tasks import Task
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
     Heartbeat,
@@ -20,6 +23,8 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     WorkerLost,
 )
+from sealyard.model.zone_messages import GrantsRequested
+from sealyard.model.zone_status import ZoneStatus
 
 Report = (
     Heartbeat
@@ -30,11 +35,25 @@ Report = (
     | JobFailed
     | JobStopped
     | WorkerLost
+    | GrantsRequested
 )
-"""A message about a running job. All except the last are sent by the worker; the bus itself reports a lost worker."""
+"""A message about a running job. A worker sends it, with two exceptions: the bus itself reports a lost worker, and the
+agent of a crypto host requests grants."""
 
 LARGE_JOB_BYTES = 64 * 1024 * 1024
 """Size in bytes from which a job is large: it gets a worker slot of its own."""
+
+
+class Reattachment(Enum):
+    """What became of the job of a task that was running when the previous engine stopped.
+
+    ``LOST``: no worker has it any more, or will have it. ``CLAIMED``: an agent has claimed it and waits for the job.
+    ``RUNNING``: it is running, and its reports continue.
+    """
+
+    LOST = auto()
+    CLAIMED = auto()
+    RUNNING = auto()
 
 
 class JobBus(Protocol):
@@ -42,8 +61,14 @@ class JobBus(Protocol):
 
     For each job, the engine calls :meth:`reserve`, :meth:`prepare`, and then either :meth:`run` or :meth:`release`.
     After :meth:`run`, the reports about the job end with exactly one :class:`JobFinished`, :class:`JobFailed`,
-    :class:`JobStopped` or :class:`WorkerLost`.
+    :class:`JobStopped` or :class:`WorkerLost`. On a bus that outlives the engine, each report is repeated to the next
+    engine until it was acknowledged, so handling it twice must have the same result as handling it once.
     """
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the workers are on other machines: they read and write artifacts with grants, not in the folder."""
+        ...
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -74,7 +99,22 @@ class JobBus(Protocol):
         """Release a reserved slot without running the job."""
         ...
 
-    async def run(self, job: Job) -> None: ...
+    async def run(self, job: Job, inputs: tuple[InputGrant, ...] = ()) -> None:
+        """Run the job in the reserved slot. ``inputs``: grants for all inputs, if the bus is remote."""
+        ...
+
+    async def reattach(self, task: Task) -> Reattachment:
+        """Find the job of a task that was running when the previous engine stopped, and reserve its slot again.
+
+        If the job was only claimed, the engine calls :meth:`run`. Called before :meth:`reports`.
+        """
+        ...
+
+    async def issue_grants(
+        self, task_id: str, fencing_token: int, inputs: tuple[InputGrant, ...], result: ResultGrant | None
+    ) -> None:
+        """Answer :class:`GrantsRequested`."""
+        ...
 
     async def confirm_build_secret(self, task_id: str, fencing_token: int) -> None:
         """Confirm to the worker that the build secret of the task is recorded.
@@ -83,8 +123,11 @@ class JobBus(Protocol):
         """
         ...
 
-    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
-        """Permit the worker to sign for the task. ``fencing_token`` must be that of the running job."""
+    async def permit_signing(self, task_id: str, fencing_token: int, sha256: str) -> None:
+        """Permit the worker to sign the bytes with this SHA-256 (hex) for the task.
+
+        ``fencing_token`` must be that of the running job.
+        """
         ...
 
     async def stop(self, task_id: str) -> None:
@@ -111,5 +154,13 @@ class JobBus(Protocol):
         ...
 
     def reports(self) -> AsyncIterator[Report]: ...
+
+    def acknowledge(self, report: Report) -> None:
+        """Confirm that the report was handled durably, or that no attempt needs it. It is not repeated then."""
+        ...
+
+    async def zone_status(self) -> ZoneStatus | None:
+        """Return the state of the crypto zone, None if the workers are on this machine."""
+        ...
 
     async def close(self) -> None: ...

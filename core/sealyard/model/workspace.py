@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import UNSET, UnsetType
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.zones import ZoneSettings
 
 LAYOUT_VERSION = 2
 """The layout version that this release reads and writes."""
@@ -26,7 +27,8 @@ class WorkspaceMetadata(FrozenStruct, frozen=True, kw_only=True):
 
     ``database`` is the connection string of the PostgreSQL database that contains the store and the audit log, without
     a password; unset if they are in the folder. ``artifacts`` is the URL of the place in an S3 bucket that contains
-    inputs and results, without credentials; unset if they are in the folder.
+    inputs and results, without credentials; unset if they are in the folder. ``zone`` is the crypto zone that executes
+    the tasks; unset if workers on this machine do.
     """
 
     id: str
@@ -38,6 +40,7 @@ class WorkspaceMetadata(FrozenStruct, frozen=True, kw_only=True):
     created_at: datetime
     database: str | UnsetType = UNSET
     artifacts: str | UnsetType = UNSET
+    zone: ZoneSettings | UnsetType = UNSET
 
 
 class WorkspacePaths:
@@ -46,6 +49,7 @@ class WorkspacePaths:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.file = root / "workspace.json"
+        self.host = root / "host.json"  # of a crypto host
         self.lock = root / "lock"
         self.move = root / "move.json"
         self.moved = root / "moved"

@@ -260,7 +260,7 @@ class Attempt:
         if self._stop_trigger is not None:
             await self._bus.stop(task.id)
             return
-        await self._bus.permit_signing(task.id, report.fencing_token)
+        await self._bus.permit_signing(task.id, report.fencing_token, report.sha256)
 
     def _prepare_intent_record(self, report: SigningPermissionRequested) -> UnitOfWork | None:
         """Return a unit of work that records the intent to sign, or None if the task must stop instead."""

@@ -1,0 +1,51 @@
+"""Grants: permissions to read or write one object in an object store for a limited time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from sealyard.model.base import FrozenStruct, SecretStruct
+
+
+class Grant(SecretStruct, frozen=True, kw_only=True):
+    """Permission to read or write one object for a limited time, without other credentials.
+
+    ``url``: a pre-signed URL, which is a secret until ``expires_at``. ``headers``: must be sent exactly like this.
+    """
+
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("expires_at",)
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    expires_at: datetime
+
+
+class InputGrant(FrozenStruct, frozen=True, kw_only=True):
+    """Permission to read an input. ``sha256``: hex."""
+
+    sha256: str
+    size: int
+    grant: Grant
+
+
+class ContentPart(FrozenStruct, frozen=True, kw_only=True):
+    """A part of an object that is uploaded in several parts. ``sha256``: hex."""
+
+    sha256: str
+    size: int
+
+
+class ResultContent(FrozenStruct, frozen=True, kw_only=True):
+    """The content of a result that is about to be uploaded. ``sha256``: hex. ``parts``: empty for a single upload."""
+
+    sha256: str
+    size: int
+    parts: tuple[ContentPart, ...] = ()
+
+
+class ResultGrant(FrozenStruct, frozen=True, kw_only=True):
+    """Permission to write a result: one grant, or one for each part. ``sha256`` (hex): that of the content."""
+
+    sha256: str
+    grants: tuple[Grant, ...]
