@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Self
 
@@ -176,7 +176,10 @@ class PipeBus:
         slot.has_large_job = size >= LARGE_JOB_BYTES
         return True
 
-    async def prepare(self, task_id: str) -> str:
+    def on_capacity_changed(self, callback: Callable[[], None]) -> None:
+        """Do nothing: the number of slots is constant."""
+
+    async def prepare(self, task_id: str, fencing_token: int) -> str:  # noqa: ARG002 - for buses to other machines
         return (await self._ensure_worker(self._find_slot(task_id))).name
 
     def release(self, task_id: str) -> None:
