@@ -153,7 +153,7 @@ def fill(database: BusDatabase) -> None:
 
 
 def describe(database: BusDatabase) -> list[object]:
-    return [database.execute(f"SELECT t::text FROM {table} t ORDER BY 1") for table in TABLES]
+    return database.execute(" UNION ALL ".join(f"SELECT '{table}', t::text FROM {table} t" for table in TABLES))
 
 
 def execute_as(connection_string: str, statement: str) -> None:
