@@ -11,6 +11,7 @@ from sealyard.cli.arguments import CommandParser
 from sealyard.cli.commands import (
     access,
     audit,
+    bus,
     clock,
     completion,
     config,
@@ -61,6 +62,7 @@ COMMAND_MODULES = (
     recover,
     notifications,
     db,
+    bus,
     s3,
     move,
     help_topics,
