@@ -15,6 +15,9 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ADD_FIRMWARE: "Add one (--firmware).",
     HintCode.ADD_PROFILE: "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
     HintCode.ADD_SUBJECT: "Add it first: sealyard subject add {subject}",
+    HintCode.ADMIT_ZONE: (
+        "Run `sealyard worker enroll` on a crypto host, then `sealyard worker admit` here with the code that it prints."
+    ),
     HintCode.ADOPT_WORKSPACE: (
         "Use the original folder, or run `sealyard recover --adopt` if this is the one to use from now on."
     ),
@@ -75,6 +78,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.UNLINK_ACCOUNT: (
         "If this change is intended, ask an administrator to unlink the account: sealyard subject unlink {subject}"
     ),
+    HintCode.UPGRADE_BUS: "Run `sealyard bus upgrade` with the role that owns the database.",
     HintCode.UPGRADE_DATABASE: "Run `sealyard db upgrade` with the role that owns the tables.",
     HintCode.USE_DATA_KEY: "Use a configuration created with --purpose data.",
     HintCode.VERIFY_AUDIT: "Run `sealyard audit verify` to find what was changed.",

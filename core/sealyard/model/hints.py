@@ -22,6 +22,7 @@ class HintCode(StrEnum):
     ADD_FIRMWARE = "add-firmware"
     ADD_PROFILE = "add-profile"
     ADD_SUBJECT = "add-subject"
+    ADMIT_ZONE = "admit-zone"
     ADOPT_WORKSPACE = "adopt-workspace"
     ASK_FOR_PERMISSION = "ask-for-permission"
     ASK_FOR_SUBJECT = "ask-for-subject"
@@ -63,6 +64,7 @@ class HintCode(StrEnum):
     SUBMIT_MESSAGE = "submit-message"
     TRUST_CERTIFICATE = "trust-certificate"
     UNLINK_ACCOUNT = "unlink-account"
+    UPGRADE_BUS = "upgrade-bus"
     UPGRADE_DATABASE = "upgrade-database"
     USE_DATA_KEY = "use-data-key"
     VERIFY_AUDIT = "verify-audit"
@@ -74,6 +76,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.ADD_FIRMWARE: "Add a firmware file.",
     HintCode.ADD_PROFILE: "Add a profile for it.",
     HintCode.ADD_SUBJECT: "Add {subject} first.",
+    HintCode.ADMIT_ZONE: "Enroll a crypto host, then admit the zone with the code that the enrollment prints.",
     HintCode.ADOPT_WORKSPACE: "Use the original folder, or adopt this one if it is the one to use from now on.",
     HintCode.ASK_FOR_PERMISSION: "Ask an administrator to grant it.",
     HintCode.ASK_FOR_SUBJECT: "Ask an administrator to add {subject}.",
@@ -122,6 +125,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.SUBMIT_MESSAGE: "Submit the message itself instead of its digest.",
     HintCode.TRUST_CERTIFICATE: "Check that it is the right server, then trust its CA certificate.",
     HintCode.UNLINK_ACCOUNT: "If this change is intended, ask an administrator to unlink the account of {subject}.",
+    HintCode.UPGRADE_BUS: "Upgrade the bus database with the role that owns it.",
     HintCode.UPGRADE_DATABASE: "Upgrade the database with the role that owns its tables.",
     HintCode.USE_DATA_KEY: "Use a device configuration whose signing key is for data.",
     HintCode.VERIFY_AUDIT: "Verify the audit log to find what was changed.",

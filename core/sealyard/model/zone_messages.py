@@ -13,6 +13,7 @@ from typing import ClassVar
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.grants import InputGrant, ResultContent, ResultGrant
+from sealyard.model.signed_message import SignedMessage as SignedMessage  # noqa: PLC0414 - re-exported
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
     BuildSecretRecorded,
@@ -25,14 +26,6 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     SigningPermitted,
 )
-
-
-class SignedMessage(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """An encoded message (JSON) and its Ed25519 signature; see :mod:`sealyard.crypto.signed_messages`."""
-
-    body: bytes
-    signature: bytes
-
 
 # ---- from the engine to a worker, as the body of a SignedMessage
 
@@ -120,9 +113,14 @@ class IssueGrants(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class AbortJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Stops a running job, or releases one that the agent has claimed and that is not needed any more."""
+    """Stops a running job, or releases one that the agent has claimed and that is not needed any more.
+
+    ``fencing_token``: that of the job, or the number of the claim. An agent ignores another one, because the
+    instruction can arrive after a later claim of the task; 0 stops each job of the task.
+    """
 
     task_id: str
+    fencing_token: int = 0
 
 
 class RunCommand(FrozenStruct, frozen=True, kw_only=True, tag=True):
