@@ -64,6 +64,7 @@ from sealyard.engine.webhooks.registry import WebhookRegistry
 from sealyard.engine.workspace import (
     remove_crash_leftovers,
 )
+from sealyard.engine.zone_hosts import ZoneHosts
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.model.clock import Clock
@@ -104,7 +105,7 @@ class Engine:
     ) -> None:
         store, audit, audit_source, keys = state
         links = DownloadLinks(metadata.id, keys.link_key if keys else None)
-        self.metadata, self.paths = metadata, paths
+        self.metadata, self.paths, self._artifacts = metadata, paths, artifacts
         self.store, self._state, self.bus, self.read_only = store, state, bus, audit is None
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
         self.repository = Repository(store, audit, self.events, clock)
@@ -187,6 +188,7 @@ class Engine:
         self._checkpoint_loop = (
             CheckpointLoop(self.repository, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
         )
+        self.zone_hosts = ZoneHosts(self.repository, self.permissions, bus, metadata.id)
         self._key_migration = KeyMigration(self.repository, metadata, paths, links, secret_box)
         self._loops: list[asyncio.Task[None]] = []
         self._running_use_cases: set[asyncio.Task[Any]] = set()
