@@ -182,6 +182,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard notification settings --mail-host mail.example.org --mail-from sealyard@example.org --mail-user seal",
         "sealyard notification settings --escalate-at 80 --show-names yes",
     ),
+    "worker run": (
+        "sealyard worker run /srv/crypto",
+        "sealyard worker run /srv/crypto --workers 4 --shutdown-timeout 10m",
+    ),
     "completion": (
         "sealyard completion bash > ~/.local/share/bash-completion/completions/sealyard",
         "sealyard completion zsh > ~/.zfunc/_sealyard",

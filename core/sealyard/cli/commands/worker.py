@@ -1,0 +1,11 @@
+"""``sealyard worker``: the crypto hosts of a workspace."""
+
+from __future__ import annotations
+
+from sealyard.cli.arguments import Commands, add_command_group
+from sealyard.cli.commands import worker_run
+
+
+def add_commands(commands: Commands) -> None:
+    subcommands = add_command_group(commands, "worker", "Manage the crypto hosts of a workspace")
+    worker_run.add_commands(subcommands)
