@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from sealyard.server.settings import load_server_settings
 from sealyard.storage.postgres.connection import Database
 from sealyard.storage.postgres.schema import upgrade_schema
 from tests.support.limits import TIMEOUT
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, find_programs
 from tests.support.programs import require, require_module
 
 DEPLOY = Path(__file__).parents[2] / "core" / "sealyard" / "server" / "deploy"
@@ -120,14 +122,13 @@ def test_services_are_those_of_the_documentation(prepared: Path) -> None:
 
 
 @pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from tests.support.postgres import find_programs
-
-    folder = tmp_path_factory.mktemp("roles")
-    folder.parent.chmod(0o755)
-    server = PostgresServer(find_programs(), folder)
-    yield server
-    server.stop()
+def server() -> Iterator[PostgresServer]:
+    """Start a server without the roles of other tests."""
+    require_module("alembic", "postgres")
+    with tempfile.TemporaryDirectory(prefix="sealyard-pg-") as folder:
+        server = PostgresServer(find_programs(), Path(folder))
+        yield server
+        server.stop()
 
 
 def test_roles_get_what_they_need_and_no_more(server: PostgresServer) -> None:
