@@ -188,7 +188,7 @@ class Engine:
         self._checkpoint_loop = (
             CheckpointLoop(self.repository, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
         )
-        self.zone_hosts = ZoneHosts(self.repository, self.permissions, bus, metadata.id)
+        self.zone_hosts = ZoneHosts(self.repository, self.permissions, bus, self.scheduler, metadata.id)
         self._key_migration = KeyMigration(self.repository, metadata, paths, links, secret_box)
         self._loops: list[asyncio.Task[None]] = []
         self._running_use_cases: set[asyncio.Task[Any]] = set()

@@ -55,6 +55,7 @@ async def _check(ctx: Context) -> int:
     from sealyard.engine.state.open_state import require_postgres_packages
 
     with require_postgres_packages():
+        from sealyard.jobs.zone.privileges import BusRole
         from sealyard.jobs.zone.schema import check_bus
         from sealyard.storage.postgres.connection import Database
 
