@@ -106,6 +106,7 @@ async def test_job_is_checked_once_the_database_is_back(zone: ZoneHarness, monke
     async with zone.host() as host:
         async with zone.engine(closes=False) as engine:
             running_task = await engine.start(make_task("t1"), host)
+            await host.wait_for(StartJob)
         lost_task = msgspec.structs.replace(make_task("t2"), worker=host.name)
         await asyncio.to_thread(server.stop)
         async with zone.engine() as engine:
@@ -152,10 +153,6 @@ async def test_fenced_engine_fails_waiting_claims(zone: ZoneHarness) -> None:
         async with zone.engine() as engine:
             await engine.reserve(make_task("t2"))
             await engine.wait_written()
-            old.bus.acknowledge(WorkerLost(worker="", task_id="t9", fencing_token=1, at=task_time()))
+            old.bus.acknowledge(WorkerLost(worker="", task_id="t9", fencing_token=1, at=make_task().created_at))
             with pytest.raises(FencedError):
                 await prepare
-
-
-def task_time() -> object:
-    return make_task().created_at
