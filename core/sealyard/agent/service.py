@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 from sealyard.agent.artifact_transfer import ArtifactTransfer, PartSizes
 from sealyard.agent.bus_connection import BusConnection
 from sealyard.agent.commands import CommandRunner
+from sealyard.agent.host_folder import verify_pinned
 from sealyard.agent.host_jobs import HostJobs
 from sealyard.agent.host_record import HostRecord, HostState, create_host_name
 from sealyard.agent.input_cache import InputCache
@@ -24,6 +26,7 @@ from sealyard.agent.object_store import ObjectStoreClient
 from sealyard.agent.outbox import Outbox
 from sealyard.concurrency.backoff import RetryDelays
 from sealyard.concurrency.threads import run_uncancellable
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.jobs.worker_pool import WorkerPool
 from sealyard.model.clock import Clock
@@ -42,6 +45,8 @@ LOST_SECONDS = 6.0
 
 SEND_SECONDS = 5.0
 """Time in which the last reports are sent when the agent ends."""
+
+CANCEL_SECONDS = 10.0
 
 _RETRY_DELAYS = RetryDelays.exponential(0.2, 5.0, jitter=(0.5, 1.0))
 
@@ -72,10 +77,12 @@ class Agent:
         paths: WorkspacePaths,
         settings: CryptoHostSettings,
         key_holder: KeyHolder,
+        lock: WorkspaceLock,
         clock: Clock,
         options: AgentOptions,
     ) -> None:
         self._enrollment = settings.enrollment
+        self._lock = lock
         self._options = options
         self._clock = clock
         self._database = Database(settings.bus)
@@ -118,12 +125,18 @@ class Agent:
     ) -> Self:
         """Wait until the key store is open, and delete files of jobs that a previous agent has left.
 
-        Raises :class:`KeyStoreLockedError` if the key store cannot be opened, :class:`UsageError` if the connection
-        string of the bus database is invalid, and :class:`StorageError` if the disk refuses an operation.
+        Raises :class:`WorkspaceLockedError` if another agent uses the folder, :class:`WorkspaceError` if the key store
+        has pinned another enrollment, :class:`KeyStoreLockedError` if it cannot be opened, :class:`UsageError` if the
+        connection string of the bus database is invalid, and :class:`StorageError` if the disk refuses an operation.
         """
-        await key_holder.wait_until_open()
-        agent = await run_uncancellable(lambda: cls(paths, settings, key_holder, clock, options))
-        await agent._inputs.delete_all()
+        lock = await run_uncancellable(partial(WorkspaceLock.acquire, paths.lock, "worker run"))
+        try:
+            verify_pinned(settings, await key_holder.get_zone_identity())
+            agent = await run_uncancellable(lambda: cls(paths, settings, key_holder, lock, clock, options))
+            await agent._inputs.delete_all()
+        except BaseException:
+            lock.release()
+            raise
         return agent
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -175,6 +188,7 @@ class Agent:
         await self._client.close()
         await self._connection.close()
         await self._heartbeat_connection.close()
+        self._lock.release()
 
     # ---- registration
 
@@ -221,6 +235,8 @@ class Agent:
         last_success = self._clock.monotonic()
         while True:
             remaining = LOST_SECONDS - (self._clock.monotonic() - last_success)
+            if remaining <= 0:
+                return
             try:
                 async with asyncio.timeout(remaining):
                     is_known = await record.send_heartbeat(self._state)
@@ -274,6 +290,8 @@ async def _wait_first(*conditions: Coroutine[Any, Any, Any], tasks: Iterable[asy
 
 
 async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel tasks and wait until they have ended, but not for those that wait for a database that hangs."""
+    futures = tuple(tasks)
+    for future in futures:
+        future.cancel()
+    await asyncio.wait(futures, timeout=CANCEL_SECONDS)

@@ -64,7 +64,7 @@ class ReportInbox:
         self.capacity_callbacks: list[Callable[[], None]] = []
         self.report_lag = 0.0
         self.is_readable = False
-        self.abort: Callable[[str, AbortJob], None] = lambda host, abort: None
+        self.abort: Callable[[str, AbortJob], None] | None = None
         """Sends an instruction to a host that has claimed a job, but is not to run it."""
         self._early_claims: dict[tuple[str, int], Claim] = {}
         """Claims of jobs that an earlier engine has queued, by task and number."""
@@ -101,20 +101,24 @@ class ReportInbox:
         """
         host, number = task.worker or "", task.fencing_token
         claim = self._early_claims.pop((task.id, number), None)
+        if (task.id, number) in self._final:
+            # The job has ended; its last report is in the queue.
+            return Reattachment.RUNNING
+        is_unconfirmed = not self._has_read.is_set()
         present = self.hosts.get(host)
-        has_final = (task.id, number) in self._final
-        is_present = has_final or not self._has_read.is_set() or (present is not None and is_alive(present))
-        is_instructed = has_final or not self._has_read.is_set() or (task.id, host) in self._instructed
+        is_started = is_unconfirmed or (task.id, host) in self._instructed
         is_claimed = claim is not None and claim.host == host
-        if not is_present or not (is_instructed or is_claimed):
+        is_present = is_unconfirmed or (present is not None and is_alive(present))
+        if not is_present or not (is_started or is_claimed):
             self._writer.delete_job(task.id)
             if claim is not None:
                 self._release_claim(claim, task.id, number)
             return Reattachment.LOST
-        job = RemoteJob.attach(task.id, task.total_bytes, number, claim or Claim(0, host), is_started=is_instructed)
-        job.is_unconfirmed = not self._has_read.is_set()
+        attached_claim = claim or Claim(0, host)
+        job = RemoteJob.attach(task.id, task.total_bytes, number, attached_claim, is_started=is_started)
+        job.is_unconfirmed = is_unconfirmed
         self.jobs[task.id] = job
-        return Reattachment.RUNNING if is_instructed else Reattachment.CLAIMED
+        return Reattachment.RUNNING if is_started else Reattachment.CLAIMED
 
     def adopt_claim(self, job: RemoteJob) -> bool:
         """Return whether a host has claimed the job for an earlier engine; the job belongs to that host then."""
@@ -228,10 +232,15 @@ class ReportInbox:
                 self._discard(n)
         elif claimed.error is not None:
             self._discard(n)
-        elif not self._is_recovered and n not in self._old_reports:
+        elif self._may_be_adopted(n):
             self._early_claims[claimed.task_id, claimed.number] = Claim(n, host)
         else:
             self._release_claim(Claim(n, host), claimed.task_id, claimed.number)
+
+    def _may_be_adopted(self, n: int) -> bool:
+        """Return whether the claim is for an earlier engine, and so new that its host has not given it up."""
+        is_early = not self._is_recovered or not self._has_read.is_set()
+        return is_early and n not in self._old_reports
 
     def _on_abandoned(self, n: int, host: str, abandoned: JobAbandoned) -> None:
         task_id, fencing_token, error = abandoned.task_id, abandoned.fencing_token, abandoned.error
@@ -275,7 +284,8 @@ class ReportInbox:
 
     def _release_claim(self, claim: Claim, task_id: str, number: int) -> None:
         self._discard(claim.n)
-        self.abort(claim.host, AbortJob(task_id=task_id, fencing_token=number))
+        if self.abort is not None:
+            self.abort(claim.host, AbortJob(task_id=task_id, fencing_token=number))
 
     def _discard(self, n: int) -> None:
         self._writer.delete_reports(n)
