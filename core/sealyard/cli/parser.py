@@ -35,6 +35,7 @@ from sealyard.cli.commands import (
     wait,
     watch,
     webhooks,
+    worker,
     workspace,
 )
 from sealyard.cli.examples import format_examples
@@ -65,6 +66,7 @@ COMMAND_MODULES = (
     bus,
     s3,
     move,
+    worker,
     help_topics,
 )
 """Modules with commands, in the order in which the help lists them."""

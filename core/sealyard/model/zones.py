@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from msgspec import UNSET, UnsetType
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import UsageError
+from sealyard.model.safe_text import escape_text
 
 ENROLLMENT_VERSION = 1
+
+_ZONE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 class ZonePublicKeys(FrozenStruct, frozen=True, kw_only=True):
@@ -47,6 +52,13 @@ class Enrollment(FrozenStruct, frozen=True, kw_only=True):
     order_key: bytes
 
 
+class ZoneIdentity(FrozenStruct, frozen=True, kw_only=True):
+    """What the key store of a crypto host knows: the enrollment that it has pinned, and the public keys of the zone."""
+
+    enrollment: Enrollment
+    keys: ZonePublicKeys
+
+
 class CryptoHostSettings(FrozenStruct, frozen=True, kw_only=True):
     """The contents of ``host.json`` in the folder of a crypto host.
 
@@ -56,3 +68,13 @@ class CryptoHostSettings(FrozenStruct, frozen=True, kw_only=True):
     enrollment: Enrollment
     bus: str
     created_at: datetime
+
+
+def check_zone_name(name: str) -> str:
+    """Return ``name``. Raises :class:`UsageError` if it is not the name of a zone."""
+    if not _ZONE_NAME.fullmatch(name):
+        raise UsageError(
+            f"Invalid zone name {escape_text(name, 80)}.",
+            "Use up to 63 lower case letters, digits, dots, hyphens and underscores; begin with a letter or digit.",
+        )
+    return name

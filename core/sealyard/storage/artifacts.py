@@ -32,13 +32,16 @@ from sealyard.model.errors import (
 )
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import InputFile
+from sealyard.model.tasks import InputFile, TaskKind
 from sealyard.storage.artifact_grants import ArtifactGrants
 from sealyard.storage.incoming import IncomingFiles
 from sealyard.storage.ingest import StoredInput, copy_and_hash, write_and_hash
 from sealyard.storage.result_id import ResultId
 
-__all__ = ["ArtifactStore", "FileArtifacts", "Progress", "RemoteArtifacts", "ResultId", "StoredInput"]
+__all__ = ["OUTPUT_NAMES", "ArtifactStore", "FileArtifacts", "Progress", "RemoteArtifacts", "ResultId", "StoredInput"]
+
+OUTPUT_NAMES = {TaskKind.PACKAGING: "container", TaskKind.ENCRYPTION: "encrypted"}
+"""The file name of a worker's output in the task's work directory."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
