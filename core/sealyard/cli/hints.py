@@ -15,6 +15,9 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ADD_FIRMWARE: "Add one (--firmware).",
     HintCode.ADD_PROFILE: "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
     HintCode.ADD_SUBJECT: "Add it first: sealyard subject add {subject}",
+    HintCode.ADMIT_ZONE: (
+        "Run `sealyard worker enroll` on a crypto host, then `sealyard worker admit` here with the code that it prints."
+    ),
     HintCode.ADOPT_WORKSPACE: (
         "Use the original folder, or run `sealyard recover --adopt` if this is the one to use from now on."
     ),
@@ -41,6 +44,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now (--otp).",
     HintCode.FINISH_MOVE: "Run `sealyard workspace move` with the same target again to finish it.",
     HintCode.GIVE_REASON: "Enter a reason (--reason).",
+    HintCode.LIST_CRYPTO_HOSTS: "List crypto hosts with `sealyard worker list`.",
     HintCode.LIST_DEVICES: "List device configurations with `sealyard device list`.",
     HintCode.LIST_FAILED_DELIVERIES: "List failed deliveries with `sealyard webhook dead-letters`.",
     HintCode.LIST_FAILED_NOTIFICATIONS: "List failed notifications with `sealyard notification failed`.",
@@ -75,6 +79,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.UNLINK_ACCOUNT: (
         "If this change is intended, ask an administrator to unlink the account: sealyard subject unlink {subject}"
     ),
+    HintCode.UPGRADE_BUS: "Run `sealyard bus upgrade` with the role that owns the database.",
     HintCode.UPGRADE_DATABASE: "Run `sealyard db upgrade` with the role that owns the tables.",
     HintCode.USE_DATA_KEY: "Use a configuration created with --purpose data.",
     HintCode.VERIFY_AUDIT: "Run `sealyard audit verify` to find what was changed.",

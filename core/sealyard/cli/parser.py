@@ -11,6 +11,7 @@ from sealyard.cli.arguments import CommandParser
 from sealyard.cli.commands import (
     access,
     audit,
+    bus,
     clock,
     completion,
     config,
@@ -34,6 +35,7 @@ from sealyard.cli.commands import (
     wait,
     watch,
     webhooks,
+    worker,
     workspace,
 )
 from sealyard.cli.examples import format_examples
@@ -61,8 +63,10 @@ COMMAND_MODULES = (
     recover,
     notifications,
     db,
+    bus,
     s3,
     move,
+    worker,
     help_topics,
 )
 """Modules with commands, in the order in which the help lists them."""

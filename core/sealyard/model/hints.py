@@ -22,6 +22,7 @@ class HintCode(StrEnum):
     ADD_FIRMWARE = "add-firmware"
     ADD_PROFILE = "add-profile"
     ADD_SUBJECT = "add-subject"
+    ADMIT_ZONE = "admit-zone"
     ADOPT_WORKSPACE = "adopt-workspace"
     ASK_FOR_PERMISSION = "ask-for-permission"
     ASK_FOR_SUBJECT = "ask-for-subject"
@@ -39,6 +40,7 @@ class HintCode(StrEnum):
     ENTER_OTP = "enter-otp"
     FINISH_MOVE = "finish-move"
     GIVE_REASON = "give-reason"
+    LIST_CRYPTO_HOSTS = "list-crypto-hosts"
     LIST_DEVICES = "list-devices"
     LIST_FAILED_DELIVERIES = "list-failed-deliveries"
     LIST_FAILED_NOTIFICATIONS = "list-failed-notifications"
@@ -63,6 +65,7 @@ class HintCode(StrEnum):
     SUBMIT_MESSAGE = "submit-message"
     TRUST_CERTIFICATE = "trust-certificate"
     UNLINK_ACCOUNT = "unlink-account"
+    UPGRADE_BUS = "upgrade-bus"
     UPGRADE_DATABASE = "upgrade-database"
     USE_DATA_KEY = "use-data-key"
     VERIFY_AUDIT = "verify-audit"
@@ -74,6 +77,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.ADD_FIRMWARE: "Add a firmware file.",
     HintCode.ADD_PROFILE: "Add a profile for it.",
     HintCode.ADD_SUBJECT: "Add {subject} first.",
+    HintCode.ADMIT_ZONE: "Enroll a crypto host, then admit the zone with the code that the enrollment prints.",
     HintCode.ADOPT_WORKSPACE: "Use the original folder, or adopt this one if it is the one to use from now on.",
     HintCode.ASK_FOR_PERMISSION: "Ask an administrator to grant it.",
     HintCode.ASK_FOR_SUBJECT: "Ask an administrator to add {subject}.",
@@ -96,6 +100,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",
     HintCode.FINISH_MOVE: "Repeat the move to finish it.",
     HintCode.GIVE_REASON: "Enter a reason.",
+    HintCode.LIST_CRYPTO_HOSTS: "Check the list of crypto hosts.",
     HintCode.LIST_DEVICES: "Check the list of device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "Check the list of failed deliveries.",
     HintCode.LIST_FAILED_NOTIFICATIONS: "Check the list of failed notifications.",
@@ -122,6 +127,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.SUBMIT_MESSAGE: "Submit the message itself instead of its digest.",
     HintCode.TRUST_CERTIFICATE: "Check that it is the right server, then trust its CA certificate.",
     HintCode.UNLINK_ACCOUNT: "If this change is intended, ask an administrator to unlink the account of {subject}.",
+    HintCode.UPGRADE_BUS: "Upgrade the bus database with the role that owns it.",
     HintCode.UPGRADE_DATABASE: "Upgrade the database with the role that owns its tables.",
     HintCode.USE_DATA_KEY: "Use a device configuration whose signing key is for data.",
     HintCode.VERIFY_AUDIT: "Verify the audit log to find what was changed.",

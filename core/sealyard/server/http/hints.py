@@ -15,6 +15,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ADD_FIRMWARE: "Send at least one file, or one id in inputIds.",
     HintCode.ADD_PROFILE: _NOT_IN_API,
     HintCode.ADD_SUBJECT: "POST /api/v1/acl/subjects adds {subject}.",
+    HintCode.ADMIT_ZONE: _NOT_IN_API,
     HintCode.ADOPT_WORKSPACE: _NOT_IN_API,
     HintCode.ASK_FOR_PERMISSION: "An administrator can grant it with POST /api/v1/acl.",
     HintCode.ASK_FOR_SUBJECT: "An administrator can add {subject} with POST /api/v1/acl/subjects.",
@@ -32,6 +33,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ENTER_OTP: "Send the one that the authenticator shows now as oneTimePassword.",
     HintCode.FINISH_MOVE: _NOT_IN_API,
     HintCode.GIVE_REASON: "Send a reason in the request.",
+    HintCode.LIST_CRYPTO_HOSTS: "GET /api/v1/zone lists the crypto hosts.",
     HintCode.LIST_DEVICES: "GET /api/v1/deviceConfig lists device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "GET /api/v1/webhook/{{webhook_id}}/deadLetter lists failed deliveries.",
     HintCode.LIST_FAILED_NOTIFICATIONS: (
@@ -58,6 +60,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.SUBMIT_MESSAGE: "Send the message in inputBase64, not its digest.",
     HintCode.TRUST_CERTIFICATE: _NOT_IN_API,
     HintCode.UNLINK_ACCOUNT: "An administrator can unlink it with DELETE /api/v1/acl/subjects/{subject}/account.",
+    HintCode.UPGRADE_BUS: _NOT_IN_API,
     HintCode.UPGRADE_DATABASE: _NOT_IN_API,
     HintCode.USE_DATA_KEY: "Use a device configuration created with the purpose data.",
     HintCode.VERIFY_AUDIT: "POST /api/v1/auditlog/verification finds what was changed.",

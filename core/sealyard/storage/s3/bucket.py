@@ -7,15 +7,18 @@ import io
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, NamedTuple
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
+from sealyard.concurrency.threads import CheckCancelled
 from sealyard.fs.hashing import file_sha256
 from sealyard.model.errors import UsageError
+from sealyard.model.grants import ContentPart, Grant
+from sealyard.model.results import content_disposition
 from sealyard.storage.s3.errors import ObjectMissingError, convert_errors
 from sealyard.storage.s3.location import S3Location
 from sealyard.storage.s3.reader import ObjectReader
@@ -54,6 +57,15 @@ class InterruptedUpload(NamedTuple):
     key: str
     upload_id: str
     started_at: datetime
+
+
+class UploadedPart(NamedTuple):
+    """A part of a multipart upload. ``checksum``: as S3 encodes it; None if the store does not return it."""
+
+    number: int
+    size: int
+    etag: str
+    checksum: str | None
 
 
 class Bucket:
@@ -103,10 +115,19 @@ class Bucket:
             return None
         return ObjectStatus(response["ContentLength"], _full_digest(response), response.get("ETag", ""))
 
-    def has_content(self, key: str, size: int, sha256: str, *, read_back: bool = False) -> bool:
+    def has_content(
+        self,
+        key: str,
+        size: int,
+        sha256: str,
+        *,
+        read_back: bool = False,
+        check_cancelled: CheckCancelled | None = None,
+    ) -> bool:
         """Return whether the object exists with this content.
 
-        The content is read if the store does not know its digest, or if ``read_back``.
+        The content is read if the store does not know its digest, or if ``read_back``. ``check_cancelled`` may raise an
+        exception to cancel that.
         """
         status = self.status(key)
         if status is None or status.size != size:
@@ -115,7 +136,7 @@ class Bucket:
             return status.sha256 == sha256
         try:
             with self.open(key) as file:
-                return file_sha256(file) == sha256
+                return file_sha256(file, check_cancelled) == sha256
         except ObjectMissingError:
             return False
 
@@ -130,6 +151,45 @@ class Bucket:
         reader = ObjectReader(self.call, self.place, key, status.size, status.etag)
         reader.seek(offset)
         return io.BufferedReader(reader, READ_BUFFER_BYTES)
+
+    def presign_get(self, key: str, seconds: int, *, file_name: str | None = None) -> Grant:
+        """Return a grant to read an object, also in ranges. Sends no request to the store.
+
+        The grant ends earlier if it is signed with temporary credentials that expire. ``file_name``: name under which
+        browsers save the object.
+        """
+        options = {"ResponseContentDisposition": content_disposition(file_name)} if file_name is not None else {}
+        return self._presign("get_object", seconds, {"Key": key, **options}, {})
+
+    def presign_put(
+        self, key: str, seconds: int, sha256: str, *, overwrite: bool = False, size: int | None = None
+    ) -> Grant:
+        """Return a grant to store an object with this SHA-256 (hex) in one request. Sends no request to the store.
+
+        The store checks the digest if :class:`~sealyard.storage.s3.uploads.StoreGuarantees` says so, and the ``size``
+        in bytes if there is one. Unless ``overwrite``, it answers 412 if the object exists.
+        """
+        signed = {"ChecksumSHA256": to_base64(sha256)}
+        headers = {"x-amz-checksum-sha256": signed["ChecksumSHA256"]}
+        if not overwrite:
+            signed["IfNoneMatch"] = headers["If-None-Match"] = "*"
+        if size is not None:
+            headers["Content-Length"] = str(size)
+        length = {} if size is None else {"ContentLength": size}
+        return self._presign("put_object", seconds, {"Key": key, **signed, **length}, headers)
+
+    def presign_part(self, key: str, upload_id: str, number: int, seconds: int, part: ContentPart) -> Grant:
+        """Return a grant to store a part of a multipart upload; see :meth:`presign_put`."""
+        checksum = to_base64(part.sha256)
+        parameters = {
+            "Key": key,
+            "UploadId": upload_id,
+            "PartNumber": number,
+            "ChecksumSHA256": checksum,
+            "ContentLength": part.size,
+        }
+        headers = {"x-amz-checksum-sha256": checksum, "Content-Length": str(part.size)}
+        return self._presign("upload_part", seconds, parameters, headers)
 
     def delete(self, key: str) -> None:
         """Delete an object. It is no error if there is none."""
@@ -165,6 +225,31 @@ class Bucket:
             if not page.get("IsTruncated"):
                 return
             marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def parts(self, key: str, upload_id: str) -> Iterator[UploadedPart]:
+        """Return an iterator over the parts of a multipart upload that were stored.
+
+        Raises :class:`~sealyard.storage.s3.errors.ObjectMissingError` if there is no such upload.
+        """
+        marker: dict[str, int] = {}
+        while True:
+            page = self.call("list_parts", "s3:ListMultipartUploadParts", Key=key, UploadId=upload_id, **marker)
+            for item in page.get("Parts", ()):
+                yield UploadedPart(item["PartNumber"], item["Size"], item["ETag"], item.get("ChecksumSHA256"))
+            if not page.get("IsTruncated"):
+                return
+            marker = {"PartNumberMarker": page["NextPartNumberMarker"]}
+
+    def _presign(
+        self, operation: str, seconds: int, parameters: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Grant:
+        """``headers``: those that the SDK makes of ``parameters``, and signs."""
+        expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+        with convert_errors(str(self.location), ""):
+            url = self._client.generate_presigned_url(
+                operation, Params={"Bucket": self.location.bucket, **parameters}, ExpiresIn=seconds
+            )
+        return Grant(url=url, headers=tuple(headers.items()), expires_at=expires_at)
 
     def _call(self, client: Any, operation: str, permission: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         with convert_errors(str(self.location), permission):
