@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from sealyard.concurrency.threads import CheckCancelled
-from sealyard.engine.execution.results import OUTPUT_NAMES
 from sealyard.engine.state.open_artifacts import require_s3_packages
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEVICES, TASKS
@@ -37,7 +36,7 @@ from sealyard.storage.artifact_copy import (
     copy_artifact,
     run_parallel,
 )
-from sealyard.storage.artifacts import FileArtifacts, ResultId
+from sealyard.storage.artifacts import OUTPUT_NAMES, FileArtifacts, ResultId
 from sealyard.storage.incoming import IncomingFiles
 from sealyard.storage.upload_dir import UploadDir
 

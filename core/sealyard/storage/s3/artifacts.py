@@ -177,7 +177,7 @@ class S3Artifacts:
 
     def grant_input(self, sha256: str, seconds: int) -> InputGrant:
         size = self.input_size(sha256)
-        return InputGrant(sha256=sha256, size=size, grant=self._bucket.presign_get(self._input_key(sha256), seconds))
+        return InputGrant(sha256=sha256, size=size, grant=self._bucket.presign_get(self._keys.input(sha256), seconds))
 
     # ---- work folders
 
@@ -200,10 +200,10 @@ class S3Artifacts:
         self._uploader.upload(self._keys.result(result), work_file, sha256, check_cancelled)
 
     def grant_result(self, result: ResultId, content: ResultContent, seconds: int) -> ResultGrant:
-        return self._result_grants.issue(self._result_key(result), content, seconds)
+        return self._result_grants.issue(self._keys.result(result), content, seconds)
 
     def confirm_result(self, result: ResultId, sha256: str, size: int, check_cancelled: CheckCancelled) -> None:
-        self._result_grants.confirm(self._result_key(result), sha256, size, check_cancelled)
+        self._result_grants.confirm(self._keys.result(result), sha256, size, check_cancelled)
 
     def unpublish_result(self, task_id: str, name: str) -> None:  # noqa: ARG002 - the work folder still has the file
         self.remove_result(task_id)
