@@ -35,6 +35,13 @@ QUICK_SECONDS = 3
 MAX_CONNECTIONS = 32
 READ_BUFFER_BYTES = 1 << 20
 
+_SIGNED_HEADERS = {
+    "ChecksumSHA256": "x-amz-checksum-sha256",
+    "IfNoneMatch": "If-None-Match",
+    "ContentLength": "Content-Length",
+}
+"""Header fields of the parameters of requests that Sealyard signs in advance."""
+
 
 class StoredObject(NamedTuple):
     """An object in a listing."""
@@ -140,7 +147,7 @@ class Bucket:
         browsers save the object.
         """
         options = {"ResponseContentDisposition": content_disposition(file_name)} if file_name is not None else {}
-        return self._presign("get_object", seconds, {"Key": key, **options}, {})
+        return self._presign("get_object", seconds, {"Key": key, **options})
 
     def presign_put(
         self, key: str, seconds: int, sha256: str, *, overwrite: bool = False, size: int | None = None
@@ -150,14 +157,18 @@ class Bucket:
         The store checks the digest if :class:`~sealyard.storage.s3.uploads.StoreGuarantees` says so, and the ``size``
         in bytes if there is one. Unless ``overwrite``, it answers 412 if the object exists.
         """
-        signed = {"ChecksumSHA256": to_base64(sha256)}
-        headers = {"x-amz-checksum-sha256": signed["ChecksumSHA256"]}
+        parameters: dict[str, Any] = {"Key": key, "ChecksumSHA256": to_base64(sha256)}
         if not overwrite:
-            signed["IfNoneMatch"] = headers["If-None-Match"] = "*"
+            parameters["IfNoneMatch"] = "*"
         if size is not None:
-            headers["Content-Length"] = str(size)
-        length = {} if size is None else {"ContentLength": size}
-        return self._presign("put_object", seconds, {"Key": key, **signed, **length}, headers)
+            parameters["ContentLength"] = size
+        return self._presign("put_object", seconds, parameters)
+
+    def presign_part(self, key: str, upload_id: str, number: int, seconds: int, sha256: str, size: int) -> Grant:
+        """Return a grant to store a part of a multipart upload, like :meth:`presign_put`."""
+        parameters = {"Key": key, "UploadId": upload_id, "PartNumber": number}
+        content = {"ChecksumSHA256": to_base64(sha256), "ContentLength": size}
+        return self._presign("upload_part", seconds, {**parameters, **content})
 
     def delete(self, key: str) -> None:
         """Delete an object. It is no error if there is none."""
@@ -194,16 +205,15 @@ class Bucket:
                 return
             marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
-    def _presign(
-        self, operation: str, seconds: int, parameters: Mapping[str, Any], headers: Mapping[str, str]
-    ) -> Grant:
-        """``headers``: those that the SDK makes of ``parameters``, and signs."""
-        expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+    def _presign(self, operation: str, seconds: int, parameters: Mapping[str, Any]) -> Grant:
+        # The signature contains whole seconds.
+        expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
         with convert_errors(str(self.location), ""):
             url = self._client.generate_presigned_url(
                 operation, Params={"Bucket": self.location.bucket, **parameters}, ExpiresIn=seconds
             )
-        return Grant(url=url, headers=tuple(headers.items()), expires_at=expires_at)
+        headers = tuple((name, str(parameters[key])) for key, name in _SIGNED_HEADERS.items() if key in parameters)
+        return Grant(url=url, headers=headers, expires_at=expires_at)
 
     def _call(self, client: Any, operation: str, permission: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         with convert_errors(str(self.location), permission):
