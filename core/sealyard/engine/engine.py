@@ -32,6 +32,7 @@ from sealyard.engine.devices.provider_monitor import KeyProviderMonitor
 from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.health import HealthMonitor
+from sealyard.engine.inputs.direct_uploads import DirectUploads
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
 from sealyard.engine.key_migration import KeyMigration
@@ -112,6 +113,7 @@ class Engine:
         self.permissions = Permissions(self.repository)
         self.inputs = InputStore(artifacts, clock)
         self.uploads = UploadService(UploadDir(paths.artifacts / "uploads"), artifacts, self.inputs, clock)
+        self.direct_uploads = DirectUploads(self.uploads, artifacts)
         result_publisher = ResultPublisher(self.repository, links, artifacts)
         self.scheduler = Scheduler(
             self.repository, self.permissions, bus, result_publisher, artifacts, self.clock_guard
@@ -155,9 +157,8 @@ class Engine:
         )
         self.reviews = TaskReviews(self.repository, self.queries, contents)
         self.delivery = ResultDelivery(self.repository, self.queries, links, artifacts)
-        self._artifacts = artifacts
+        self._artifacts, self._deadlines = artifacts, DeadlineQueue(clock)
         self._released_metadata = ReleasedMetadata(self.repository, self.inputs)
-        self._deadlines = DeadlineQueue(clock)
         self.expiry = ExpiryLoop(
             self.repository,
             self._deadlines,
@@ -241,6 +242,7 @@ class Engine:
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+        await self.direct_uploads.close()
         await self._close_artifacts()
         await self.bus.close()
 
@@ -253,6 +255,7 @@ class Engine:
         for loop in self._loops:
             loop.cancel()
         try:
+            await self.direct_uploads.close()
             await asyncio.gather(*self._loops, *self._running_use_cases, return_exceptions=True)
             await run_uncancellable(self.uploads.close)
             await self._write_final_checkpoint()

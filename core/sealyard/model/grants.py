@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from sealyard.model.base import SecretStruct
+from sealyard.model.base import FrozenStruct, SecretStruct
 
 
 class Grant(SecretStruct, frozen=True, kw_only=True):
@@ -20,3 +20,19 @@ class Grant(SecretStruct, frozen=True, kw_only=True):
     url: str
     headers: tuple[tuple[str, str], ...] = ()
     expires_at: datetime
+
+
+class UploadGrant(Grant, frozen=True, kw_only=True):
+    """Permission to store the content of an upload, or one part of it, with a request of this method."""
+
+    method: str = "PUT"
+
+
+class DirectUpload(FrozenStruct, frozen=True, kw_only=True):
+    """An upload that the client sends to the object store itself, each part with a grant of its own.
+
+    ``parts``: number of parts; usually 1. ``part_size``: size of all parts but the last one, in bytes.
+    """
+
+    parts: int
+    part_size: int
