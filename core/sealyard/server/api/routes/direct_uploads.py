@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from litestar import Controller, Response, post
+from typing import Any
+
+from litestar import Controller, Request, Response, post
 from litestar.params import FromPath, JSONBody
 
 from sealyard.engine.inputs.direct_uploads import direct_upload_unavailable_error
@@ -11,7 +13,6 @@ from sealyard.model.requests import UploadStatus
 from sealyard.server.api.wire import DigestBody, DirectUploadBody
 from sealyard.server.auth.caller import CallerDependency
 from sealyard.server.http.bodies import body_too_large
-from sealyard.server.http.json_bodies import ApiRequest
 from sealyard.server.settings import S3Settings
 
 NO_STORE_HEADERS = {"Cache-Control": "no-store"}
@@ -32,7 +33,11 @@ class DirectUploadController(Controller):
         description="The client chooses the id. 409 with the code direct-upload-unavailable: send it to this server.",
     )
     async def begin(
-        self, request: ApiRequest, caller: CallerDependency, upload_id: FromPath[str], data: JSONBody[DirectUploadBody]
+        self,
+        request: Request[Any, Any, Any],
+        caller: CallerDependency,
+        upload_id: FromPath[str],
+        data: JSONBody[DirectUploadBody],
     ) -> DirectUpload:
         s3: S3Settings = request.app.state.s3
         if not s3.direct_uploads or caller.is_local:

@@ -138,6 +138,9 @@ class TaskController(Controller):
         range_: Annotated[str | None, HeaderParameter(name="Range", description="bytes=FIRST-LAST")] = None,
         if_range: Annotated[str | None, HeaderParameter(name="If-Range")] = None,
         if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
+        redirect: Annotated[
+            bool, QueryParameter(description="false: send the result, even if the server redirects downloads")
+        ] = True,
     ) -> Stream:
         task = await self._get_task(caller, task_id)
         s3: S3Settings = request.app.state.s3
@@ -148,7 +151,7 @@ class TaskController(Controller):
             lambda offset: caller.client.report_transferred(task.id, offset=offset),
             head_only=is_head(request),
             redirect=(lambda offset: caller.client.grant_download(task.id, offset=offset))
-            if s3.redirect and not caller.is_local
+            if redirect and s3.redirect and not caller.is_local
             else None,
         )
 
