@@ -31,7 +31,11 @@ def ignore(_: int) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path, bucket: TestBucket) -> S3Artifacts:
-    sizes: dict[str, Any] = {"direct_single_bytes": MIN_PART_BYTES, "direct_part_bytes": MIN_PART_BYTES, "copy_bytes": MIN_PART_BYTES}
+    sizes: dict[str, Any] = {
+        "direct_single_bytes": MIN_PART_BYTES,
+        "direct_part_bytes": MIN_PART_BYTES,
+        "copy_bytes": MIN_PART_BYTES,
+    }
     return bucket.open(tmp_path / "artifacts", **sizes)
 
 

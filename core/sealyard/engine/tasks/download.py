@@ -90,7 +90,7 @@ class ResultDelivery:
         Checks the same as :meth:`download`, and audits that the result from ``offset`` on was handed out: the object
         store does not report what it sends. Raises :class:`ResultGoneError` if the object store has no result.
         """
-        return await self._grant(subject, self._get_with_valid_link(subject, task_id), offset, "handed out")
+        return await self._grant(subject, self._get_with_valid_link(subject, task_id), offset, "handed out through the object store")
 
     def _get_with_valid_link(self, subject: str, task_id: str) -> Task:
         task = self._queries.get(subject, task_id)
@@ -98,13 +98,13 @@ class ResultDelivery:
             raise PermissionDeniedError("This link belongs to another task.", "Request a new link.")
         return task
 
-    async def _grant(self, author: str, task: Task, offset: int, action: str) -> Grant | None:
+    async def _grant(self, author: str, task: Task, offset: int, message: str) -> Grant | None:
         remote = self._artifacts.remote
         if remote is None:
             return None
         file_name = require_artifact(task).file_name
         grant = await asyncio.to_thread(remote.grant_result, ResultId.of(task), file_name, GRANT_SECONDS)
-        await self._audit_download(author, task, f"{action} as a link to the object store", offset)
+        await self._audit_download(author, task, message, offset)
         return grant
 
     async def _read_result(self, task: Task, offset: int) -> AsyncGenerator[bytes, None]:
@@ -148,7 +148,7 @@ class ResultDelivery:
 
     async def grant_by_link(self, link: str, offset: int) -> Grant | None:
         """Like :meth:`grant`, authorized by the link alone."""
-        return await self._grant(LINK_BEARER, self.resolve_link(link), offset, "handed out by link")
+        return await self._grant(LINK_BEARER, self.resolve_link(link), offset, "handed out through the object store, by link")
 
     async def record_link_transfer(self, link: str, offset: int) -> None:
         """Like :meth:`record_transfer`, for a download by link."""
