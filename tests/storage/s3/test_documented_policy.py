@@ -14,7 +14,20 @@ from sealyard.storage.artifacts import ResultId
 from sealyard.storage.s3.artifacts import S3Artifacts
 from sealyard.storage.s3.location import S3Location
 from tests.support.documented_policies import read_block
+from tests.support.grants import put_object
 from tests.support.object_store import MIN_PART_BYTES, TestBucket, use_credentials
+
+
+def upload_parts(store: S3Artifacts, content: bytes) -> None:
+    direct = store.direct
+    assert direct is not None
+    slot = direct.begin(len(content))
+    for part in range(1, slot.parts + 1):
+        data = content[(part - 1) * slot.part_size : part * slot.part_size]
+        assert put_object(direct.grant(slot, part, hashlib.sha256(data).hexdigest(), 60), data) == 200
+    direct.store_input(slot, hashlib.sha256(content).hexdigest(), lambda _: None)
+    direct.remove(slot)
+    direct.remove_orphans(())
 
 
 def test_documented_policy_is_sufficient(tmp_path: Path, bucket: TestBucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +35,12 @@ def test_documented_policy_is_sufficient(tmp_path: Path, bucket: TestBucket, mon
     policy = json.loads(text.replace("BUCKET", bucket.name).replace("PREFIX", "yard"))
     use_credentials(monkeypatch, bucket.server.create_user(f"user-{bucket.name}", policy))
     S3Artifacts.open(tmp_path / "artifacts", S3Location.parse(bucket.url), "w1").close(finish=True)
-    store = bucket.open(tmp_path / "artifacts")
+    store = bucket.open(
+        tmp_path / "artifacts",
+        direct_single_bytes=MIN_PART_BYTES,
+        direct_part_bytes=MIN_PART_BYTES,
+        copy_bytes=MIN_PART_BYTES,
+    )
     content = bytes(2 * MIN_PART_BYTES + 1)
     stored = store.ingest_bytes(content)
     with store.open_input(stored.sha256) as file:
@@ -30,7 +48,9 @@ def test_documented_policy_is_sufficient(tmp_path: Path, bucket: TestBucket, mon
     work_file = store.work_dir("t-1") / "container"
     work_file.write_bytes(b"container")
     store.publish_result(ResultId("t-1", 1), work_file, hashlib.sha256(b"container").hexdigest(), lambda _: None)
+    store.grant_result(ResultId("t-1", 1), "container", 60)
     store.remove_result("t-1")
+    upload_parts(store, content)
     store.remove_orphaned_results(set())
     store.check()
     store.delete_input(stored.sha256)

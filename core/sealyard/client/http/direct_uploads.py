@@ -46,20 +46,21 @@ class DirectUploadSession:
         Raises :class:`ObjectStoreFailedError` if the object store cannot be used: then, the file can be sent to the
         server under the same id.
         """
-        upload = await self._begin()
-        if upload is None:
+        try:
+            upload = await self._begin()
+            size, part_size = self._reader.size, max(upload.part_size, 1)
+            for number, start in enumerate(range(0, size, part_size), 1):
+                await self._send_part(number, start, min(start + part_size, size))
+            return await self._complete()
+        except DirectUploadUnavailableError:
             return None
-        size, part_size = self._reader.size, max(upload.part_size, 1)
-        for number, start in enumerate(range(0, size, part_size), 1):
-            await self._send_part(number, start, min(start + part_size, size))
-        return await self._complete()
 
-    async def _begin(self) -> DirectUpload | None:
+    async def _begin(self) -> DirectUpload:
         body = {"name": self._reader.name, "size": self._reader.size}
         try:
             response = await self._sender.send_retrying(json_call("POST", self._path, body), repeatable=True)
-        except (DirectUploadUnavailableError, NotFoundError):  # NotFoundError: from a server of an older version
-            return None
+        except NotFoundError as error:  # from a server of an older version
+            raise DirectUploadUnavailableError(error.message) from None
         return self._sender.decode(response, DirectUpload)
 
     async def _send_part(self, number: int, start: int, end: int) -> None:

@@ -90,7 +90,9 @@ class ResultDelivery:
         Checks the same as :meth:`download`, and audits that the result from ``offset`` on was handed out: the object
         store does not report what it sends. Raises :class:`ResultGoneError` if the object store has no result.
         """
-        return await self._grant(subject, self._get_with_valid_link(subject, task_id), offset, "handed out through the object store")
+        return await self._grant(
+            subject, self._get_with_valid_link(subject, task_id), offset, "handed out through the object store"
+        )
 
     def _get_with_valid_link(self, subject: str, task_id: str) -> Task:
         task = self._queries.get(subject, task_id)
@@ -148,7 +150,9 @@ class ResultDelivery:
 
     async def grant_by_link(self, link: str, offset: int) -> Grant | None:
         """Like :meth:`grant`, authorized by the link alone."""
-        return await self._grant(LINK_BEARER, self.resolve_link(link), offset, "handed out through the object store, by link")
+        return await self._grant(
+            LINK_BEARER, self.resolve_link(link), offset, "handed out through the object store, by link"
+        )
 
     async def record_link_transfer(self, link: str, offset: int) -> None:
         """Like :meth:`record_transfer`, for a download by link."""

@@ -249,7 +249,8 @@ def _create_client(session: Any, location: S3Location, attempts: int, connect_se
         # Only the checksums that Sealyard sets: not all stores know those that the SDK would add.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        # A name such as bucket.127.0.0.1 does not exist.
-        s3={"addressing_style": "path" if location.endpoint else "auto"},
+        # A name such as bucket.127.0.0.1 does not exist. With "auto", signed URLs have the name of the global endpoint,
+        # which redirects requests to new buckets: the signature is not valid for that redirect.
+        s3={"addressing_style": "path" if location.endpoint else "virtual"},
     )
     return session.client("s3", endpoint_url=location.endpoint or None, config=config)
