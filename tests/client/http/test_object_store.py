@@ -87,7 +87,7 @@ def redirect_grants(monkeypatch: pytest.MonkeyPatch, origin: str, target: str) -
 
 async def create_done_task(server: RunningServer, client: HttpClient, path: Path) -> str:
     file = await client.upload(path)
-    task = await client.create_package(PackageRequest(device_config=GATEWAY, inputs=(file,)))
+    task = await client.create_package(PackageRequest(config=GATEWAY, firmware=(file,)))
     await server.engine.client(OWNER).decide(task.id, Verdict.APPROVED)
 
     async def is_done() -> bool:
@@ -175,19 +175,7 @@ async def test_server_without_object_store_receives_file(folder: Path, firmware:
         await client.close()
 
 
-async def test_download_follows_redirect_and_resumes(
-    server: RunningServer, client: HttpClient, firmware: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task_id = await create_done_task(server, client, firmware)
-    result = (await client.task(task_id)).result
-    assert result is not None
-    content = b"".join([chunk async for chunk in client.download(task_id)])
-    assert hashlib.sha256(content).hexdigest() == result.sha256
-    rest = b"".join([chunk async for chunk in client.download(task_id, offset=1000)])
-    assert rest == content[1000:]
-
-
-async def test_download_avoids_unreachable_object_store(
+async def test_download_follows_redirect_while_object_store_is_reachable(
     server: RunningServer,
     client: HttpClient,
     firmware: Path,
@@ -196,16 +184,26 @@ async def test_download_avoids_unreachable_object_store(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     task_id = await create_done_task(server, client, firmware)
-    signed = ObjectStoreConnection.stream
-
-    def stream(connection: ObjectStoreConnection, url: str, headers: dict[str, str]) -> object:
-        return signed(connection, url.replace(bucket.server.url, NOWHERE), headers)
-
-    monkeypatch.setattr(ObjectStoreConnection, "stream", stream)
-    content = b"".join([chunk async for chunk in client.download(task_id)])
     result = (await client.task(task_id)).result
     assert result is not None
+    urls: list[str] = []
+    signed_stream, target = ObjectStoreConnection.stream, bucket.server.url
+
+    def stream(connection: ObjectStoreConnection, url: str, headers: dict[str, str]) -> object:
+        urls.append(url)
+        return signed_stream(connection, url.replace(bucket.server.url, target), headers)
+
+    monkeypatch.setattr(ObjectStoreConnection, "stream", stream)
+    with caplog.at_level(logging.DEBUG):
+        content = b"".join([chunk async for chunk in client.download(task_id)])
+    assert "X-Amz-Signature" not in caplog.text
     assert hashlib.sha256(content).hexdigest() == result.sha256
+    assert b"".join([chunk async for chunk in client.download(task_id, offset=1000)]) == content[1000:]
+    assert len(urls) == 2
+    target = NOWHERE
+    assert b"".join([chunk async for chunk in client.download(task_id)]) == content
+    assert b"".join([chunk async for chunk in client.download(task_id, offset=1000)]) == content[1000:]
+    assert len(urls) == 3
     assert caplog.text.count("downloading from the server") == 1
 
 
