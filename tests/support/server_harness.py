@@ -23,6 +23,7 @@ from sealyard.server.auth.authentication import Authenticator, VerifyToken
 from sealyard.server.auth.rate_limit import TokenBucketLimiter
 from sealyard.server.auth.tenants import TenantRegistry
 from sealyard.server.http.listeners import bind, network_listener
+from sealyard.server.settings import S3Settings
 from tests.support.key_holders import unlock
 from tests.support.limits import TIMEOUT
 
@@ -116,6 +117,7 @@ async def run_server(
     verify: VerifyToken | None = None,
     largest_upload: int = MAX_UPLOAD_BYTES,
     proxies: str = "",
+    s3: S3Settings | None = None,
 ) -> AsyncIterator[ServerHarness]:
     engines = {
         name: await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), clock=clock)
@@ -123,7 +125,7 @@ async def run_server(
     }
     harness = ServerHarness(engines)
     harness.identity = Authenticator(harness.tenants, TokenBucketLimiter(requests_per_minute), verify, largest_upload)
-    listener = network_listener(build_app(harness.tenants, harness.identity), certificate=None, proxies=proxies)
+    listener = network_listener(build_app(harness.tenants, harness.identity, s3=s3), certificate=None, proxies=proxies)
     sock = bind("127.0.0.1", 0)
     harness.base = f"http://127.0.0.1:{sock.getsockname()[1]}"
     serve_task = asyncio.create_task(listener.serve([sock]))

@@ -23,6 +23,7 @@ from sealyard.model.clock import ClockConfirmation
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.errors import StorageError
 from sealyard.model.events import Event
+from sealyard.model.grants import Grant
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import (
     ApprovalReview,
@@ -162,6 +163,13 @@ class EmbeddedClient(AccessCalls, MessagingCalls, ZoneCalls):
     def download(self, task_id: str, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
         chunks = self._engine.delivery.download(self._subject, task_id, offset)
         return self._thread.iterate(self._engine.stream(self._subject, f"TASK:{task_id}", chunks))
+
+    async def grant_download(self, task_id: str, *, offset: int = 0) -> Grant | None:
+        """Return a grant to read the task's artifact from the object store; None if it is not in one.
+
+        Records in the audit log that the artifact from byte ``offset`` on was handed out.
+        """
+        return await self._execute(f"TASK:{task_id}", self._engine.delivery.grant(self._subject, task_id, offset))
 
     async def report_downloaded(self, task_id: str) -> None:
         await self._execute(f"TASK:{task_id}", self._engine.delivery.record_download(self._subject, task_id))

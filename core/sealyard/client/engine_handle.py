@@ -19,6 +19,7 @@ from sealyard.model.clock import Clock
 from sealyard.model.cluster import HeldLease, LeaseSettings
 from sealyard.model.credentials import AccessToken, IssuerAccount, PresentedToken
 from sealyard.model.errors import ConcurrentWriterError, InvalidInputError
+from sealyard.model.grants import DirectUpload, Grant, UploadGrant
 from sealyard.model.requests import UploadStatus
 from sealyard.model.tasks import InputFile, Task
 from sealyard.model.workspace import WorkspacePaths
@@ -187,6 +188,22 @@ class EngineHandle:
     async def delete_upload(self, subject: str, upload_id: str) -> None:
         await self.run(self.engine.query(subject, "INPUT", self.engine.uploads.delete(subject, upload_id)))
 
+    # :class:`sealyard.engine.inputs.direct_uploads.DirectUploads` documents what these three raise
+
+    async def begin_direct_upload(
+        self, subject: str, upload_id: str, name: str, size: int, expected_sha256: str | None
+    ) -> DirectUpload:
+        use_case = self.engine.direct_uploads.begin(subject, upload_id, name, size, expected_sha256)
+        return await self.run(self.engine.execute(subject, "INPUT", use_case))
+
+    async def grant_upload(self, subject: str, upload_id: str, part: int, sha256: str) -> UploadGrant:
+        use_case = self.engine.direct_uploads.grant(subject, upload_id, part, sha256)
+        return await self.run(self.engine.execute(subject, "INPUT", use_case))
+
+    async def complete_direct_upload(self, subject: str, upload_id: str, sha256: str) -> UploadStatus:
+        use_case = self.engine.direct_uploads.complete(subject, upload_id, sha256)
+        return await self.run(self.engine.execute(subject, "INPUT", use_case))
+
     async def resolve_uploads(self, subject: str, upload_ids: tuple[str, ...]) -> tuple[InputFile, ...]:
         """Return the completed uploads of the subject as input files, for a request that creates a task."""
 
@@ -238,6 +255,9 @@ class EngineHandle:
                 yield chunk
 
         return self._thread.iterate(iterate_chunks())
+
+    async def grant_link(self, link: str, offset: int) -> Grant | None:
+        return await self.run(self.engine.delivery.grant_by_link(link, offset))
 
     async def record_link_transfer(self, link: str, offset: int) -> None:
         await self.run(self.engine.delivery.record_link_transfer(link, offset))

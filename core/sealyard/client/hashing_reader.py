@@ -40,22 +40,40 @@ class HashingFileReader:
         """Name, size and digest of the file. Valid once the whole file has been read."""
         return InputFile(name=self.name, size=self.size, sha256=self._hasher.hexdigest())
 
-    async def chunks(self, offset: int) -> AsyncIterator[bytes]:
-        """Yield the content from byte ``offset`` on. The last chunk is yielded only after the file was verified."""
-        self._source.seek(offset)
-        while offset < self.size:
-            # A cancelled caller closes the file next. No thread may still read from its descriptor then, because the
-            # operating system may assign the descriptor to another file.
-            chunk = await run_cancellable(partial(self._read_chunk, offset))
-            offset += len(chunk)
+    async def chunks(self, offset: int, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the content from byte ``offset`` on, up to ``end``.
+
+        The last chunk of the file is yielded only after the file was verified.
+        """
+        async for chunk in self._read_range(offset, self.size if end is None else end):
             yield chunk
+            offset += len(chunk)
             self._progress.update(offset)
+
+    async def hash_range(self, offset: int, end: int) -> str:
+        """Read the bytes from ``offset`` up to ``end``, and return their SHA-256 (hex).
+
+        ``offset`` must not be greater than the number of bytes that were read before.
+        """
+        hasher = hashlib.sha256()
+        async for chunk in self._read_range(offset, end):
+            hasher.update(chunk)
+        return hasher.hexdigest()
 
     def close(self) -> None:
         self._source.close()
 
-    def _read_chunk(self, offset: int, _: CheckCancelled) -> bytes:
-        buffer = memoryview(bytearray(min(CHUNK_BYTES, self.size - offset)))
+    async def _read_range(self, offset: int, end: int) -> AsyncIterator[bytes]:
+        self._source.seek(offset)
+        while offset < end:
+            # A cancelled caller closes the file next. No thread may still read from its descriptor then, because the
+            # operating system may assign the descriptor to another file.
+            chunk = await run_cancellable(partial(self._read_chunk, offset, min(CHUNK_BYTES, end - offset)))
+            offset += len(chunk)
+            yield chunk
+
+    def _read_chunk(self, offset: int, max_length: int, _: CheckCancelled) -> bytes:
+        buffer = memoryview(bytearray(max_length))
         length = self._source.read_into(buffer)
         end = offset + length
         if end > self._bytes_hashed:

@@ -33,6 +33,7 @@ from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.execution.zone_monitor import ZoneMonitor
 from sealyard.engine.health import HealthMonitor
+from sealyard.engine.inputs.direct_uploads import DirectUploads
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
 from sealyard.engine.key_migration import KeyMigration
@@ -117,6 +118,7 @@ class Engine:
         self.permissions = Permissions(self.repository)
         self.inputs = InputStore(artifacts, clock)
         self.uploads = UploadService(UploadDir(paths.artifacts / "uploads"), artifacts, self.inputs, clock)
+        self.direct_uploads = DirectUploads(self.uploads, artifacts)
         result_publisher = ResultPublisher(self.repository, links, artifacts, uploaded=bus.is_remote)
         zone_monitor = ZoneMonitor(metadata.zone or None, bus)
         self.scheduler = Scheduler(
@@ -246,6 +248,7 @@ class Engine:
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+        await self.direct_uploads.close()
         await self._close_artifacts()
         await self.bus.close()
 
@@ -258,6 +261,7 @@ class Engine:
         for loop in self._loops:
             loop.cancel()
         try:
+            await self.direct_uploads.close()
             await asyncio.gather(*self._loops, *self._running_use_cases, return_exceptions=True)
             await self.scheduler.cancel_attempts()
             await run_uncancellable(self.uploads.close)

@@ -71,6 +71,13 @@ class AlreadyExistsError(ConflictError):
     is_audited = False
 
 
+class DirectUploadUnavailableError(SealyardError):
+    """The object store receives no uploads from clients: their content passes through the server."""
+
+    code = "direct-upload-unavailable"
+    is_audited = False
+
+
 class AuthenticationError(SealyardError):
     """The request is not authenticated: its token is missing, unknown, expired, revoked or of another tenant."""
 

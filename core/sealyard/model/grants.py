@@ -11,7 +11,8 @@ from sealyard.model.base import FrozenStruct, SecretStruct
 class Grant(SecretStruct, frozen=True, kw_only=True):
     """Permission to read or write one object for a limited time, without other credentials.
 
-    ``url``: a pre-signed URL, which is a secret until ``expires_at``. ``headers``: must be sent exactly like this.
+    ``url``: contains the signature, so it is a secret until ``expires_at``. ``headers``: must be sent exactly like
+    this, because they are signed, too.
     """
 
     REPR_FIELDS: ClassVar[tuple[str, ...]] = ("expires_at",)
@@ -49,3 +50,19 @@ class ResultGrant(FrozenStruct, frozen=True, kw_only=True):
 
     sha256: str
     grants: tuple[Grant, ...]
+
+
+class UploadGrant(Grant, frozen=True, kw_only=True):
+    """Permission to store the content of an upload, or one part of it, with a request of this method."""
+
+    method: str = "PUT"
+
+
+class DirectUpload(FrozenStruct, frozen=True, kw_only=True):
+    """An upload that the client sends to the object store itself, each part with a grant of its own.
+
+    ``parts``: number of parts; usually 1. ``part_size``: size of all parts but the last one, in bytes.
+    """
+
+    parts: int
+    part_size: int

@@ -24,6 +24,7 @@ from sealyard.server.api.routes.create_tasks import (
 )
 from sealyard.server.api.routes.credentials import OtpController, TokenController
 from sealyard.server.api.routes.devices import AlgorithmController, DeviceController
+from sealyard.server.api.routes.direct_uploads import DirectUploadController
 from sealyard.server.api.routes.docs import HANDLERS
 from sealyard.server.api.routes.events import EventController
 from sealyard.server.api.routes.keys import KeyController, KeyProviderController
@@ -44,6 +45,7 @@ from sealyard.server.http.head import HeadMiddleware
 from sealyard.server.http.json_bodies import ApiRequest
 from sealyard.server.http.problems import handle_error, handle_http_exception, handle_unexpected
 from sealyard.server.observability.health import HealthController, StandbyStatus
+from sealyard.server.settings import S3Settings
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
 """Maximum size of a request body that contains no files."""
@@ -55,6 +57,7 @@ ROUTE_HANDLERS = (
     SigningTaskController,
     AllTasksController,
     UploadController,
+    DirectUploadController,
     DeviceController,
     AlgorithmController,
     KeyController,
@@ -107,6 +110,7 @@ def build_app(
     issuers: IssuerRegistry | None = None,
     *,
     public_url: str = "",
+    s3: S3Settings | None = None,
     extra_handlers: Sequence[HTTPRouteHandler] = (),
     standby_status: StandbyStatus | None = None,
     exception_handlers: ExceptionHandlersMap | None = None,
@@ -114,7 +118,8 @@ def build_app(
     """Build the Litestar application for the given tenants.
 
     ``issuers``: OpenID Connect issuers whose tokens ``authenticator`` accepts. ``public_url``: base URL of links to the
-    API; if empty, the base URL of the current request is used. ``extra_handlers``: handlers of additional routes, which
+    API; if empty, the base URL of the current request is used. ``s3``: what clients exchange with the object store
+    directly. ``extra_handlers``: handlers of additional routes, which
     require no authentication. ``standby_status``: status of a server that may be a standby; None if it is the only
     server of its workspaces. ``exception_handlers``: additional handlers, which take precedence.
     """
@@ -136,6 +141,7 @@ def build_app(
                 "authenticator": authenticator,
                 "issuers": issuers or IssuerRegistry(()),
                 "public_url": public_url.rstrip("/"),
+                "s3": s3 or S3Settings(),
                 "standby_status": standby_status,
             },
             deep_copy=False,

@@ -68,6 +68,7 @@ class Frontend:
             authenticator,
             issuers,
             public_url=settings.public_url,
+            s3=settings.s3,
             extra_handlers=[scrape],
             standby_status=standby_status,
             exception_handlers=exception_handlers,

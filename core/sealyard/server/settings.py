@@ -90,6 +90,21 @@ class ClusterSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fi
         return self != ClusterSettings()
 
 
+class S3Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
+    """Which bytes clients exchange with the object store directly; unused if a workspace has no object store."""
+
+    direct_uploads: Annotated[
+        bool, Meta(description="Let clients send files to the object store. Otherwise they pass through the server.")
+    ] = True
+    redirect: Annotated[
+        bool,
+        Meta(
+            description="Redirect downloads to the object store. The audit log then records that a result was handed "
+            "out, not that it was sent."
+        ),
+    ] = False
+
+
 class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
     """All settings of a server, with their defaults. The field names are the keys of the settings file."""
 
@@ -161,6 +176,8 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
         ClusterSettings,
         Meta(description="Several servers for one workspace in a database. If missing, this server is the only one."),
     ] = ClusterSettings()
+
+    s3: Annotated[S3Settings, Meta(description="Direct connections of clients to the object store.")] = S3Settings()
 
     @property
     def issuers(self) -> tuple[OidcSettings, ...]:

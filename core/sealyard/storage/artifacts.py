@@ -25,15 +25,16 @@ from sealyard.fs.regular_file import open_regular
 from sealyard.fs.source_file import SourceFile
 from sealyard.model.errors import (
     IntegrityError,
-    NotFoundError,
-    ResultGoneError,
     StorageError,
     UsageError,
 )
 from sealyard.model.formatting import format_count
+from sealyard.model.grants import Grant
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, TaskKind
+from sealyard.storage.artifact_errors import input_missing_error, result_gone_error
 from sealyard.storage.artifact_grants import ArtifactGrants
+from sealyard.storage.direct_uploads import DirectUploadStore
 from sealyard.storage.incoming import IncomingFiles
 from sealyard.storage.ingest import StoredInput, copy_and_hash, write_and_hash
 from sealyard.storage.result_id import ResultId
@@ -150,6 +151,11 @@ class RemoteArtifacts(ArtifactStore, ArtifactGrants, Protocol):
     All methods raise :class:`ArtifactStoreError` if the store cannot be reached or refuses a request.
     """
 
+    @property
+    def direct(self) -> DirectUploadStore | None:
+        """Receives uploads from clients; None if the store does not verify the digest of what it receives."""
+        ...
+
     def check(self) -> None:
         """Check that the store can be used. Returns or raises within some seconds."""
         ...
@@ -163,6 +169,13 @@ class RemoteArtifacts(ArtifactStore, ArtifactGrants, Protocol):
 
     def uploaded_at(self, sha256: str) -> datetime | None:
         """Return when the input was stored; None if it is not stored."""
+        ...
+
+    def grant_download(self, result: ResultId, file_name: str, seconds: int) -> Grant:
+        """Return a grant to read the result, with the name under which browsers save it.
+
+        Raises :class:`ResultGoneError` if the result was removed.
+        """
         ...
 
     def remove_orphaned_results(self, kept: Collection[ResultId]) -> None:
@@ -368,14 +381,6 @@ def check_task_id(task_id: str) -> str:
     if not _TASK_ID.fullmatch(task_id):
         raise UsageError(f"Invalid task ID {escape_text(task_id, 80)}.")
     return task_id
-
-
-def input_missing_error(sha256: str) -> NotFoundError:
-    return NotFoundError(f"Input {sha256} not found.", "Upload the file again.")
-
-
-def result_gone_error() -> ResultGoneError:
-    return ResultGoneError("The result is no longer stored.", "Submit the request again.")
 
 
 def _remove_file(path: Path) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from sealyard.fs import atomic
 from sealyard.fs.private import make_private_dir
 from sealyard.model.base import JSON_ERRORS, FrozenStruct
+from sealyard.storage.direct_uploads import DirectSlot
 
 _RECORD_SUFFIX = ".json"
 
@@ -23,7 +24,8 @@ class UploadRecord(FrozenStruct, frozen=True, kw_only=True):
 
     ``offset`` is the number of content bytes known to be on disk. If ``size`` (in bytes) is None, clients cannot resume
     the upload, and it is not kept across a restart. ``sha256`` is set once the content is complete. ``claimed`` means
-    that a task took the content; only the record remains, so that the id of the upload stays known.
+    that a task took the content; only the record remains, so that the id of the upload stays known. ``slot``: where a
+    remote artifact store receives the content, if the client may send it there.
     """
 
     id: str
@@ -35,6 +37,7 @@ class UploadRecord(FrozenStruct, frozen=True, kw_only=True):
     offset: int = 0
     sha256: str | None = None
     claimed: bool = False
+    slot: DirectSlot | None = None
 
 
 class UploadDir:

@@ -21,6 +21,7 @@ from sealyard.fs.source_file import verify_digest
 from sealyard.model.errors import ConflictError, InputMismatchError, InvalidInputError, NotFoundError, StorageError
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
+from sealyard.storage.direct_uploads import DirectSlot
 from sealyard.storage.upload_dir import UploadDir, UploadRecord
 
 Promote = Callable[[UploadRecord, Path], None]
@@ -151,6 +152,27 @@ class UploadFile:
         """Promote the content of a complete upload, if the previous engine stopped before doing so."""
         with self._require_open():
             self._promote()
+
+    def set_slot(self, slot: DirectSlot) -> DirectSlot:
+        """Record where a remote artifact store receives the content. Returns the slot that was recorded first."""
+        with self._require_open():
+            if self._record.slot is None:
+                self._save(slot=slot)
+            return self._record.slot or slot
+
+    def complete_directly(self, sha256: str) -> None:
+        """Complete an upload whose content a remote artifact store has received, verified and stored as an input.
+
+        Ends a turn that writes the same upload.
+        """
+        with self._require_open():
+            if self._record.sha256 is None:
+                self._turn += 1
+                self._close_content()
+                self._save(offset=self._record.size, sha256=sha256)
+                self._received_bytes = self._record.offset
+                atomic.remove_quietly(self._folder.content(self._record))
+            self._promoted = True
 
     def claim(self) -> None:
         """Record that a task has taken the content of the upload."""

@@ -19,12 +19,29 @@ from tests.support.grants import put_object
 from tests.support.object_store import MIN_PART_BYTES, TestBucket, use_credentials
 
 
+def upload_parts(store: S3Artifacts, content: bytes) -> None:
+    direct = store.direct
+    assert direct is not None
+    slot = direct.begin(len(content))
+    for part in range(1, slot.parts + 1):
+        data = content[(part - 1) * slot.part_size : part * slot.part_size]
+        assert put_object(direct.grant(slot, part, hashlib.sha256(data).hexdigest(), 60), data) == 200
+    direct.store_input(slot, hashlib.sha256(content).hexdigest(), lambda _: None)
+    direct.remove(slot)
+    direct.remove_orphans(())
+
+
 def test_documented_policy_is_sufficient(tmp_path: Path, bucket: TestBucket, monkeypatch: pytest.MonkeyPatch) -> None:
     text = read_block(Path(s3.__file__).with_name("README.md"), "engine")
     policy = json.loads(text.replace("BUCKET", bucket.name).replace("PREFIX", "yard"))
     use_credentials(monkeypatch, bucket.server.create_user(f"user-{bucket.name}", policy))
     S3Artifacts.open(tmp_path / "artifacts", S3Location.parse(bucket.url), "w1").close(finish=True)
-    store = bucket.open(tmp_path / "artifacts")
+    store = bucket.open(
+        tmp_path / "artifacts",
+        direct_single_bytes=MIN_PART_BYTES,
+        direct_part_bytes=MIN_PART_BYTES,
+        copy_bytes=MIN_PART_BYTES,
+    )
     content = bytes(2 * MIN_PART_BYTES + 1)
     stored = store.ingest_bytes(content)
     with store.open_input(stored.sha256) as file:
@@ -37,7 +54,9 @@ def test_documented_policy_is_sufficient(tmp_path: Path, bucket: TestBucket, mon
     grant = store.grant_result(ResultId("t-1", 2), result_content, 600)
     assert put_object(grant.grants[0], content) == 200
     store.confirm_result(ResultId("t-1", 2), stored.sha256, stored.size, lambda _: None)
+    store.grant_download(ResultId("t-1", 1), "container", 60)
     store.remove_result("t-1")
+    upload_parts(store, content)
     store.remove_orphaned_results(set())
     store.check()
     store.delete_input(stored.sha256)

@@ -11,9 +11,11 @@ import pytest
 
 from sealyard.model.errors import ArtifactStoreError
 from sealyard.model.grants import Grant
+from sealyard.storage.s3.bucket import Bucket
+from sealyard.storage.s3.location import S3Location
 from tests.support.grants import get_object, put_object
 from tests.support.limits import TIMEOUT
-from tests.support.object_store import TestBucket
+from tests.support.object_store import TestBucket, use_credentials
 
 CONTENT = b"firmware" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -83,6 +85,16 @@ def test_presigned_get_of_another_key_is_refused(bucket: TestBucket) -> None:
     assert get_object(Grant(url=grant.url.replace("first", "second"), expires_at=grant.expires_at)).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [("yard-bucket", "yard-bucket.s3.eu-central-1.amazonaws.com"), ("yard.bucket", "s3.eu-central-1.amazonaws.com")],
+)
+def test_grant_for_aws_names_endpoint_of_region(monkeypatch: pytest.MonkeyPatch, name: str, host: str) -> None:
+    use_credentials(monkeypatch)
+    grant = Bucket(S3Location.parse(f"s3://{name}/yard?region=eu-central-1")).presign_get(KEY, 60)
+    assert urlsplit(grant.url).netloc == host
+
+
 def test_expired_grant_is_refused(bucket: TestBucket) -> None:
     bucket.replace("uploads/first", CONTENT)
     put_grant = bucket.connect().presign_put(KEY, 1, SHA256, overwrite=True)
@@ -91,11 +103,11 @@ def test_expired_grant_is_refused(bucket: TestBucket) -> None:
     while get_object(get_grant).status_code != 403:
         assert time.monotonic() < deadline
     assert put_object(put_grant, CONTENT) == 403
-    assert get_grant.expires_at < datetime.now(UTC)
+    assert get_grant.expires_at <= datetime.now(UTC)
 
 
 def test_grant_shows_only_expiry(bucket: TestBucket) -> None:
-    before = datetime.now(UTC)
+    before = datetime.now(UTC).replace(microsecond=0)
     grant = bucket.connect().presign_put(KEY, 60, SHA256)
     assert before <= grant.expires_at - timedelta(seconds=60) <= datetime.now(UTC)
     assert repr(grant) == f"Grant(expires_at={grant.expires_at!r})"

@@ -16,6 +16,7 @@ import msgspec
 
 from sealyard.client.delivery import delivery_attempt
 from sealyard.client.http.errors import RetryLaterError, raise_for_status, unexpected_server_error
+from sealyard.client.http.object_store import ObjectStoreConnection
 from sealyard.client.http.status import ConnectionMonitor
 from sealyard.client.http.transport import Connection, Request, Response, ResponseStream
 from sealyard.concurrency.backoff import Backoff, RetryDelays
@@ -32,6 +33,8 @@ RecoverCallback = Callable[[], Awaitable[None]]
 Returns once a process listens, or raises the error that prevents it.
 """
 
+
+TEMPORARY_REDIRECT = 307
 
 RETRY_DELAYS = RetryDelays.exponential(0.1, 5.0, jitter=(0.5, 1.0))
 
@@ -65,6 +68,7 @@ class RequestSender:
         self._retry_timeout = retry_timeout
         self._recover = recover
         self.server = connection.endpoint.name
+        self.object_store = ObjectStoreConnection(connection.endpoint, connection.timeouts)
 
     def new_backoff(self) -> RequestBackoff:
         return RequestBackoff(RETRY_DELAYS, self._clock, timeout=self._retry_timeout)
@@ -128,18 +132,28 @@ class RequestSender:
         return response
 
     @contextlib.asynccontextmanager
-    async def stream(self, request: Request) -> AsyncIterator[ResponseStream]:
-        """Send a request without retries and stream the response. Raises the same errors as :meth:`send_once`."""
+    async def stream(self, request: Request, *, allow_redirect: bool = False) -> AsyncIterator[ResponseStream]:
+        """Send a request without retries and stream the response. Raises the same errors as :meth:`send_once`.
+
+        ``allow_redirect``: return a response with the status 307, without following it.
+        """
         with self._record_failures():
             async with self._connection.stream(request) as stream:
                 self._monitor.mark_alive()
-                if stream.status >= 300:  # noqa: PLR2004
+                is_redirect = allow_redirect and stream.status == TEMPORARY_REDIRECT
+                if stream.status >= 300 and not is_redirect:  # noqa: PLR2004
                     raise_for_status(await stream.read(), self.server, self._clock.now())
                 yield stream
 
     def mark_alive(self) -> None:
         """Record in the connection monitor that data arrived on a stream."""
         self._monitor.mark_alive()
+
+    async def pause(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+
+    def now(self) -> datetime:
+        return self._clock.now()
 
     async def wait(self, backoff: RequestBackoff, error: ServerUnreachableError | RetryLaterError) -> None:
         """Wait before the next attempt. Raises the failure if a retry is useless or would exceed the retry timeout."""

@@ -135,13 +135,13 @@ class Connection:
         """Create a pool without connections. ``token_source`` replaces the token of ``endpoint``."""
         self.endpoint = endpoint
         self._auth = _BearerAuth(token_source) if token_source is not None else None
-        self._timeouts = timeouts or Timeouts()
+        self.timeouts = timeouts or Timeouts()
         # httpx connections only work on the event loop on which they were created.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
     async def send(self, request: Request) -> Response:
         """Send a request and return the complete response."""
-        async with self._open_response(request, request.read_timeout or self._timeouts.read) as response:
+        async with self._open_response(request, request.read_timeout or self.timeouts.read) as response:
             return await ResponseStream(response).read()
 
     @contextlib.asynccontextmanager
@@ -150,7 +150,7 @@ class Connection:
 
         Raises :class:`ServerUnreachableError` also while the body is read.
         """
-        async with self._open_response(request, self._timeouts.transfer) as response:
+        async with self._open_response(request, self.timeouts.transfer) as response:
             yield ResponseStream(response)
 
     async def close(self) -> None:
@@ -161,7 +161,7 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def _open_response(self, request: Request, read_timeout: float) -> AsyncIterator[httpx.Response]:
-        timeouts = self._timeouts
+        timeouts = self.timeouts
         timeout = httpx.Timeout(
             connect=timeouts.connect, read=read_timeout, write=timeouts.transfer, pool=timeouts.pool
         )
@@ -189,7 +189,7 @@ class Connection:
         endpoint = self.endpoint
         ssl_context = create_ssl_context("" if endpoint.socket else endpoint.url, endpoint.ca)
         base_url = f"{'http://localhost' if endpoint.socket else endpoint.url}{API}"
-        pool_limits = httpx.Limits(max_connections=self._timeouts.connections, keepalive_expiry=KEEPALIVE_SECONDS)
+        pool_limits = httpx.Limits(max_connections=self.timeouts.connections, keepalive_expiry=KEEPALIVE_SECONDS)
         return httpx.AsyncClient(
             base_url=base_url,
             headers=endpoint.headers,

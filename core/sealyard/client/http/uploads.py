@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 from collections.abc import AsyncIterable, Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from sealyard.client.hashing_reader import HashingFileReader
+from sealyard.client.http import direct_uploads
 from sealyard.client.http.errors import RetryLaterError
 from sealyard.client.http.requests import ApiCalls, RequestSender, path_segment, query_params
 from sealyard.client.http.transport import Request, Response
@@ -22,8 +25,14 @@ from sealyard.model.errors import (
     SealyardError,
     ServerUnreachableError,
 )
+from sealyard.model.requests import UploadStatus
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile
+
+RETRY_STORE_AFTER = timedelta(minutes=10)
+"""Files are sent to the server for so long, after the object store could not be used."""
+
+log = logging.getLogger(__name__)
 
 
 class _UploadState(FrozenStruct, frozen=True, kw_only=True):
@@ -50,6 +59,7 @@ class UploadCalls(ApiCalls):
     def __init__(self, sender: RequestSender) -> None:
         super().__init__(sender)
         self._uploads: dict[InputFile, list[_Upload]] = {}
+        self._direct = _DirectUploads(sender)
 
     async def upload(
         self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
@@ -57,7 +67,7 @@ class UploadCalls(ApiCalls):
         reader = HashingFileReader(path, expected_sha256, progress)
         try:
             upload_id = secrets.token_urlsafe(24)
-            await _UploadSession(self._sender, reader, upload_id).send()
+            await _UploadSession(self._sender, reader, upload_id, self._direct).send()
         finally:
             reader.close()
         file = reader.file
@@ -97,18 +107,42 @@ class UploadCalls(ApiCalls):
         return next((upload for upload in uploads if upload.file is file), uploads[-1] if uploads else None)
 
 
-class _UploadSession:
-    """Sends one file, with retries, until the server has received the whole file."""
+class _DirectUploads:
+    """Sends files to the object store of the server, until that fails."""
 
-    def __init__(self, sender: RequestSender, reader: HashingFileReader, upload_id: str) -> None:
+    def __init__(self, sender: RequestSender) -> None:
         self._sender = sender
+        self._failed_at: datetime | None = None
+
+    async def try_send(self, reader: HashingFileReader, upload_id: str) -> UploadStatus | None:
+        """Send a file, and return the completed upload; None if the file must be sent to the server."""
+        if reader.size < direct_uploads.MIN_DIRECT_BYTES or not self._sender.object_store.is_allowed:
+            return None
+        if self._failed_at is not None and self._sender.now() < self._failed_at + RETRY_STORE_AFTER:
+            return None
+        try:
+            return await direct_uploads.DirectUploadSession(self._sender, reader, upload_id).send()
+        except direct_uploads.ObjectStoreFailedError as error:
+            self._failed_at = self._sender.now()
+            log.warning("sending files to the server: the object store cannot be used: %s", error.reason)
+            return None
+
+
+class _UploadSession:
+    """Sends one file, with retries, until the server or its object store has received the whole file."""
+
+    def __init__(
+        self, sender: RequestSender, reader: HashingFileReader, upload_id: str, direct: _DirectUploads
+    ) -> None:
+        self._sender = sender
+        self._direct = direct
         self._reader = reader
         self._id = upload_id
         self._path = f"/upload/{path_segment(upload_id)}"
 
     async def send(self) -> None:
         try:
-            state = await self._send_until_complete()
+            state = await self._direct.try_send(self._reader, self._id) or await self._send_until_complete()
             if state.sha256 != self._reader.file.sha256:
                 raise InputMismatchError(
                     f"{escape_text(self._reader.name)} was corrupted during the upload.", "Upload the file again."

@@ -6,7 +6,8 @@ import logging
 import re
 import secrets
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class UploadService:
     def __init__(self, upload_dir: UploadDir, artifacts: ArtifactStore, inputs: InputStore, clock: Clock) -> None:
         self._upload_dir = upload_dir
         self._artifacts = artifacts
+        self._direct = artifacts.remote.direct if artifacts.remote is not None else None
         self._inputs = inputs
         self._clock = clock
         self._files: dict[tuple[str, str], UploadFile] = {}
@@ -79,7 +81,7 @@ class UploadService:
         the same upload has replaced this one. Raises :class:`InvalidInputError` and deletes the upload if it is empty,
         longer than its size, or does not have the expected SHA-256.
         """
-        file = self._find_file(subject, upload_id)
+        file = self.find_file(subject, upload_id)
         try:
             turn = await run_uncancellable(partial(file.begin, offset))
             try:
@@ -95,11 +97,36 @@ class UploadService:
 
     def get(self, subject: str, upload_id: str) -> UploadStatus:
         """Return the status of an upload. Raises :class:`NotFoundError` if ``subject`` has no upload with this id."""
-        return _to_status(self._find_file(subject, upload_id))
+        return _to_status(self.find_file(subject, upload_id))
 
     async def delete(self, subject: str, upload_id: str) -> None:
         """Delete an upload, even while it is being received. Content that a task has claimed is kept for that task."""
-        await run_uncancellable(partial(self._drop, self._find_file(subject, upload_id)))
+        await run_uncancellable(partial(self._drop, self.find_file(subject, upload_id)))
+
+    def find_file(self, subject: str, upload_id: str) -> UploadFile:
+        """Return the subject's upload with this id. Raises :class:`NotFoundError` if there is none."""
+        file = self._files.get((subject, upload_id))
+        if file is None or file.is_deleted:
+            raise NotFoundError(
+                f"Upload {escape_text(upload_id, 80)} not found.", "Start it again; uploads are kept for 24 hours."
+            )
+        return file
+
+    # ---- for uploads that the artifact store receives
+
+    @contextmanager
+    def pinned_until_complete(self, file: UploadFile, sha256: str) -> Iterator[None]:
+        """Keep the input with this SHA-256 in the block, and longer if the upload is complete then."""
+        self._inputs.pin(_build_pin_id(file.record), sha256)
+        try:
+            yield
+        finally:
+            if file.is_deleted or file.record.sha256 != sha256:
+                self._inputs.unpin(_build_pin_id(file.record), sha256)
+
+    async def remove_slot(self, file: UploadFile) -> None:
+        """Remove what the artifact store has received for this upload."""
+        await run_uncancellable(partial(self._remove_slot, file.record))
 
     # ---- for tasks
 
@@ -110,7 +137,7 @@ class UploadService:
         content of an upload may already be deleted, if the task that claimed it no longer needs it; then another task
         cannot be created with it.
         """
-        return tuple(_to_input_file(_to_status(self._find_file(subject, upload_id))) for upload_id in upload_ids)
+        return tuple(_to_input_file(_to_status(self.find_file(subject, upload_id))) for upload_id in upload_ids)
 
     async def claim(self, subject: str, upload_ids: Iterable[str]) -> None:
         """Record that a task has claimed the uploads, so that their content is kept only as long as tasks need it.
@@ -142,11 +169,13 @@ class UploadService:
                 file.promote()
         for file in self._list_expired_files():
             self._drop(file)
+        self._remove_orphaned_slots()
 
     async def sweep(self) -> None:
         """Delete all uploads created more than 24 hours ago, complete or not."""
         for file in self._list_expired_files():
             await run_uncancellable(partial(self._drop, file))
+        await run_uncancellable(self._remove_orphaned_slots)
 
     def close(self) -> None:
         """Make the received bytes of all uploads durable, and end the calls of :meth:`write` in progress."""
@@ -212,19 +241,31 @@ class UploadService:
         assert record.sha256 is not None
         self._inputs.pin(_build_pin_id(record), record.sha256)
         self._artifacts.move_in(content, record.sha256)
-
-    def _find_file(self, subject: str, upload_id: str) -> UploadFile:
-        """Return the subject's upload with this id. Raises :class:`NotFoundError` if there is none."""
-        file = self._files.get((subject, upload_id))
-        if file is None or file.is_deleted:
-            raise NotFoundError(
-                f"Upload {escape_text(upload_id, 80)} not found.", "Start it again; uploads are kept for 24 hours."
-            )
-        return file
+        self._remove_slot(record)
 
     def _drop(self, file: UploadFile) -> None:
         file.drop()
         self._unregister(file)
+        if not file.record.sha256:
+            self._remove_slot(file.record)
+
+    def _remove_slot(self, record: UploadRecord) -> None:
+        """Remove what the artifact store has received. If that fails, :meth:`sweep` does it after a day."""
+        if record.slot is not None and self._direct is not None:
+            try:
+                self._direct.remove(record.slot)
+            except SealyardError as error:
+                log.warning("could not remove upload %s from the object store: %s", record.id, error)
+
+    def _remove_orphaned_slots(self) -> None:
+        """Remove what the artifact store has received of uploads that were deleted meanwhile."""
+        if self._direct is None:
+            return
+        slots = (file.record.slot for file in list(self._files.values()))
+        try:
+            self._direct.remove_orphans({slot.object_id for slot in slots if slot is not None})
+        except SealyardError as error:
+            log.warning("could not remove deleted uploads from the object store: %s", error)
 
     def _unregister(self, file: UploadFile) -> None:
         """Remove a deleted upload from the registry, and unpin its content."""

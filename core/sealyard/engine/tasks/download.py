@@ -20,12 +20,16 @@ from sealyard.model.errors import (
     ResultGoneError,
     UsageError,
 )
+from sealyard.model.grants import Grant
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.results import link_expiry, require_artifact, with_new_link
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore, ResultId
 
 CHUNK = 4 * 1024 * 1024
+
+GRANT_SECONDS = 60
+"""How long a link to the object store is valid. A download that began before may finish later."""
 
 LINK_BEARER = "SYSTEM:link"
 """The author of audit entries for downloads that only a link authorizes, because the downloader is unknown."""
@@ -75,13 +79,35 @@ class ResultDelivery:
         The link is verified when the download begins; a download in progress may finish after the link expires. Raises
         :class:`UsageError` if ``offset`` is negative.
         """
-        task = self._queries.get(subject, task_id)
         if offset < 0:
             raise UsageError("A download offset cannot be negative.", "Use an offset of 0 or more.")
+        async for chunk in self._read_result(self._get_with_valid_link(subject, task_id), offset):
+            yield chunk
+
+    async def grant(self, subject: str, task_id: str, offset: int) -> Grant | None:
+        """Return a grant to read the task's result from the object store; None if it is not in one.
+
+        Checks the same as :meth:`download`, and audits that the result from ``offset`` on was handed out: the object
+        store does not report what it sends. Raises :class:`ResultGoneError` if the object store has no result.
+        """
+        return await self._grant(
+            subject, self._get_with_valid_link(subject, task_id), offset, "handed out through the object store"
+        )
+
+    def _get_with_valid_link(self, subject: str, task_id: str) -> Task:
+        task = self._queries.get(subject, task_id)
         if self._links.verify(_require_valid_link(task), self._repository.clock.now()) != task.id:
             raise PermissionDeniedError("This link belongs to another task.", "Request a new link.")
-        async for chunk in self._read_result(task, offset):
-            yield chunk
+        return task
+
+    async def _grant(self, author: str, task: Task, offset: int, message: str) -> Grant | None:
+        remote = self._artifacts.remote
+        if remote is None:
+            return None
+        file_name = require_artifact(task).file_name
+        grant = await asyncio.to_thread(remote.grant_download, ResultId.of(task), file_name, GRANT_SECONDS)
+        await self._audit_download(author, task, message, offset)
+        return grant
 
     async def _read_result(self, task: Task, offset: int) -> AsyncGenerator[bytes, None]:
         file = await asyncio.to_thread(self._artifacts.open_result, ResultId.of(task), offset)
@@ -121,6 +147,12 @@ class ResultDelivery:
     def download_by_link(self, link: str, offset: int) -> AsyncGenerator[bytes, None]:
         """Like :meth:`download`, authorized by the link alone."""
         return self._read_result(self.resolve_link(link), offset)
+
+    async def grant_by_link(self, link: str, offset: int) -> Grant | None:
+        """Like :meth:`grant`, authorized by the link alone."""
+        return await self._grant(
+            LINK_BEARER, self.resolve_link(link), offset, "handed out through the object store, by link"
+        )
 
     async def record_link_transfer(self, link: str, offset: int) -> None:
         """Like :meth:`record_transfer`, for a download by link."""

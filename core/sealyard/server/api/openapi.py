@@ -136,4 +136,5 @@ def _set_download_responses(operation: dict[str, Any]) -> None:
         "200": {"description": "the complete result", "content": binary_content},
         "206": {"description": "the requested range", "content": binary_content},
         "304": {"description": "the result matches If-None-Match"},
+        "307": {"description": "the same content at the object store; follow the redirect without the access token"},
     }

@@ -11,6 +11,7 @@ from functools import partial
 from litestar.response import Stream
 
 from sealyard.model.errors import ConflictError, SealyardError
+from sealyard.model.grants import Grant
 from sealyard.model.results import content_disposition
 from sealyard.model.tasks import Result, Task
 from sealyard.server.http.head import empty_body
@@ -51,6 +52,10 @@ class RangeHeaders:
             raise RangeError("Range not satisfiable.", f"The result has {size:,} bytes.")
         return start, end
 
+    def can_redirect(self, bounds: tuple[int, int] | None, etag: str) -> bool:
+        """Return whether another server gives the same answer to the same request. It knows another ETag."""
+        return self.if_none_match != etag and (bounds is not None or self.range is None)
+
 
 async def file_response(
     task: Task,
@@ -59,13 +64,15 @@ async def file_response(
     on_sent: Callable[[int], Awaitable[None]],
     *,
     head_only: bool = False,
+    redirect: Callable[[int], Awaitable[Grant | None]] | None = None,
 ) -> Stream:
     """Return a response with the result of a task or with the requested range of the result.
 
     ``read``: yields the bytes of the result from an offset to the end. ``on_sent``: called after the last byte of the
     result has been sent, with the offset at which this response started. ``head_only``: whether to send only the
-    headers. Raises :class:`RangeError` if the range is empty or outside the result, and the error from ``read`` if the
-    first chunk cannot be read.
+    headers. ``redirect``: returns a grant to read the result from the object store; its argument is the offset. None if
+    downloads are not redirected. Raises :class:`RangeError` if the range is empty or outside the result, and the error
+    from ``read`` if the first chunk cannot be read.
     """
     result = task.result
     if result is None or result.size is None or result.sha256 is None:
@@ -76,6 +83,10 @@ async def file_response(
     # RFC 9110, section 14.2: HEAD ignores Range.
     bounds = None if head_only else request_headers.bounds(result.size, etag)
     start, end = bounds or (0, result.size)
+    if redirect is not None and not head_only and request_headers.can_redirect(bounds, etag):
+        grant = await redirect(start)
+        if grant is not None:
+            return _redirect(grant, etag)
     source = read(start)
     chunks = await _read_first_chunk(source)
     if request_headers.if_none_match == etag:
@@ -91,6 +102,16 @@ async def file_response(
     if bounds is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{result.size}"
     return Stream(body, status_code=206 if bounds is not None else 200, headers=headers, media_type=OCTET_STREAM)
+
+
+def _redirect(grant: Grant, etag: str) -> Stream:
+    headers = {
+        "Location": grant.url,
+        "ETag": etag,
+        "Cache-Control": "private, no-store",
+        "Referrer-Policy": "no-referrer",
+    }
+    return Stream(empty_body(), status_code=307, headers=headers)
 
 
 def _result_headers(result: Result, etag: str) -> dict[str, str]:

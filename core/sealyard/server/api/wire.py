@@ -135,6 +135,20 @@ class CheckedFileBody(FrozenStruct, frozen=True, kw_only=True):
     sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
 
 
+class DirectUploadBody(FrozenStruct, frozen=True, kw_only=True):
+    """A file to send to the object store. ``size`` is in bytes, ``sha256`` in hex: the expected digest, if known."""
+
+    name: ShortText = ""
+    size: Annotated[int, Meta(ge=0)]
+    sha256: ShortText | None = None
+
+
+class DigestBody(FrozenStruct, frozen=True, kw_only=True):
+    """The SHA-256 of a file, or of a part of it, in hex."""
+
+    sha256: ShortText
+
+
 class PackageCheckBody(TaskBody, frozen=True, kw_only=True):
     """A package to check. ``inputs``: firmware files, in packaging order."""
 

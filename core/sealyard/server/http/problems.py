@@ -52,6 +52,7 @@ STATUS: dict[str, int] = {
     "stale-task": 409,
     "transition": 409,
     "confirmation-needed": 409,
+    "direct-upload-unavailable": 409,
     "integrity": 409,
     "result-expired": 410,
     "result-gone": 410,

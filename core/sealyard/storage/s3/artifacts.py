@@ -20,24 +20,25 @@ from sealyard.concurrency.threads import CheckCancelled
 from sealyard.crypto.pipeline import Progress, no_progress
 from sealyard.fs import atomic
 from sealyard.fs.source_file import SourceFile
-from sealyard.model.errors import NotFoundError
-from sealyard.model.grants import InputGrant, ResultContent, ResultGrant
+from sealyard.model.errors import InputMismatchError, NotFoundError
+from sealyard.model.grants import Grant, InputGrant, ResultContent, ResultGrant
 from sealyard.model.tasks import InputFile
+from sealyard.storage.artifact_errors import input_missing_error, result_gone_error
 from sealyard.storage.artifacts import (
     FileArtifacts,
     RemoteArtifacts,
     ResultId,
     check_sha256,
     check_task_id,
-    input_missing_error,
     is_sha256,
-    result_gone_error,
 )
 from sealyard.storage.incoming import IncomingFiles
 from sealyard.storage.ingest import CHUNK_BYTES, StoredInput, copy_and_hash, write_and_hash
-from sealyard.storage.s3.bucket import Bucket, StoredObject
+from sealyard.storage.s3.bucket import Bucket, ObjectStatus, StoredObject
+from sealyard.storage.s3.copies import COPY_BYTES, copy_object
 from sealyard.storage.s3.deletions import DeletionQueue
-from sealyard.storage.s3.errors import ObjectMissingError
+from sealyard.storage.s3.direct_uploads import MAX_SINGLE_BYTES, MIN_PART_BYTES, S3DirectUploads
+from sealyard.storage.s3.errors import ObjectExistsError, ObjectMissingError
 from sealyard.storage.s3.location import S3Location
 from sealyard.storage.s3.object_keys import ObjectKeys
 from sealyard.storage.s3.probe import StoreProbe, derive_guarantees
@@ -66,6 +67,9 @@ class S3Artifacts:
         *,
         single_bytes: int = SINGLE_BYTES,
         part_bytes: int = PART_BYTES,
+        direct_single_bytes: int = MAX_SINGLE_BYTES,
+        direct_part_bytes: int = MIN_PART_BYTES,
+        copy_bytes: int = COPY_BYTES,
     ) -> None:
         """Create a store for reading, without a request. ``folder``: that of the temporary copies."""
         self._bucket = bucket
@@ -81,6 +85,15 @@ class S3Artifacts:
         """The stored inputs, by digest."""
         self._staged: dict[str, set[str]] = {}
         """By task: digests of the inputs that :meth:`stage_inputs` has copied."""
+        self._copy_bytes = copy_bytes
+        direct = S3DirectUploads(
+            bucket,
+            self._keys.folder("uploads"),
+            self._copy_input,
+            single_bytes=direct_single_bytes,
+            part_bytes=direct_part_bytes,
+        )
+        self.direct: S3DirectUploads | None = direct if guarantees.checks_digests else None
 
     @classmethod
     def open(cls, folder: Path, location: S3Location, workspace_id: str) -> S3Artifacts:
@@ -214,6 +227,12 @@ class S3Artifacts:
         except ObjectMissingError:
             raise result_gone_error() from None
 
+    def grant_download(self, result: ResultId, file_name: str, seconds: int) -> Grant:
+        key = self._keys.result(result)
+        if self._bucket.status(key) is None:
+            raise result_gone_error()
+        return self._bucket.presign_get(key, seconds, file_name=file_name)
+
     def remove_result(self, task_id: str) -> None:
         for stored_object in self._bucket.objects(self._keys.folder("results", check_task_id(task_id))):
             self._bucket.delete(stored_object.key)
@@ -263,6 +282,21 @@ class S3Artifacts:
             with self._lock:
                 self._deletions.withdraw(key)
                 self._inputs[sha256] = StoredObject(key, path.stat().st_size, datetime.now(UTC))
+
+    def _copy_input(self, sha256: str, source: str, status: ObjectStatus, check_cancelled: CheckCancelled) -> None:
+        """Store a verified object as an input."""
+        key = self._keys.input(sha256)
+        with self._deletions.hold(key):
+            if not self._bucket.has_content(key, status.size, sha256):
+                try:
+                    copy_object(self._bucket, source, status, key, check_cancelled, part_bytes=self._copy_bytes)
+                except (ObjectMissingError, ObjectExistsError):
+                    raise InputMismatchError(
+                        "The content was replaced or removed in the object store.", "Upload the file again."
+                    ) from None
+            with self._lock:
+                self._deletions.withdraw(key)
+                self._inputs[sha256] = StoredObject(key, status.size, datetime.now(UTC))
 
     def _has_local_copy(self, sha256: str) -> bool:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, NamedTuple
@@ -35,6 +35,13 @@ QUICK_SECONDS = 3
 
 MAX_CONNECTIONS = 32
 READ_BUFFER_BYTES = 1 << 20
+
+_SIGNED_HEADERS = {
+    "ChecksumSHA256": "x-amz-checksum-sha256",
+    "IfNoneMatch": "If-None-Match",
+    "ContentLength": "Content-Length",
+}
+"""Header fields of the parameters of requests that Sealyard signs in advance."""
 
 
 class StoredObject(NamedTuple):
@@ -159,7 +166,7 @@ class Bucket:
         browsers save the object.
         """
         options = {"ResponseContentDisposition": content_disposition(file_name)} if file_name is not None else {}
-        return self._presign("get_object", seconds, {"Key": key, **options}, {})
+        return self._presign("get_object", seconds, {"Key": key, **options})
 
     def presign_put(
         self, key: str, seconds: int, sha256: str, *, overwrite: bool = False, size: int | None = None
@@ -169,27 +176,18 @@ class Bucket:
         The store checks the digest if :class:`~sealyard.storage.s3.uploads.StoreGuarantees` says so, and the ``size``
         in bytes if there is one. Unless ``overwrite``, it answers 412 if the object exists.
         """
-        signed = {"ChecksumSHA256": to_base64(sha256)}
-        headers = {"x-amz-checksum-sha256": signed["ChecksumSHA256"]}
+        parameters: dict[str, Any] = {"Key": key, "ChecksumSHA256": to_base64(sha256)}
         if not overwrite:
-            signed["IfNoneMatch"] = headers["If-None-Match"] = "*"
+            parameters["IfNoneMatch"] = "*"
         if size is not None:
-            headers["Content-Length"] = str(size)
-        length = {} if size is None else {"ContentLength": size}
-        return self._presign("put_object", seconds, {"Key": key, **signed, **length}, headers)
+            parameters["ContentLength"] = size
+        return self._presign("put_object", seconds, parameters)
 
     def presign_part(self, key: str, upload_id: str, number: int, seconds: int, part: ContentPart) -> Grant:
-        """Return a grant to store a part of a multipart upload; see :meth:`presign_put`."""
-        checksum = to_base64(part.sha256)
-        parameters = {
-            "Key": key,
-            "UploadId": upload_id,
-            "PartNumber": number,
-            "ChecksumSHA256": checksum,
-            "ContentLength": part.size,
-        }
-        headers = {"x-amz-checksum-sha256": checksum, "Content-Length": str(part.size)}
-        return self._presign("upload_part", seconds, parameters, headers)
+        """Return a grant to store a part of a multipart upload, like :meth:`presign_put`."""
+        parameters = {"Key": key, "UploadId": upload_id, "PartNumber": number}
+        content = {"ChecksumSHA256": to_base64(part.sha256), "ContentLength": part.size}
+        return self._presign("upload_part", seconds, {**parameters, **content})
 
     def delete(self, key: str) -> None:
         """Delete an object. It is no error if there is none."""
@@ -226,6 +224,14 @@ class Bucket:
                 return
             marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
+    def complete_upload(self, key: str, upload_id: str, parts: Iterable[UploadedPart]) -> None:
+        """Join the parts of a multipart upload to the object.
+
+        Raises :class:`~sealyard.storage.s3.errors.ObjectMissingError` if there is no such upload.
+        """
+        upload = {"Parts": [_to_parameters(part) for part in parts]}
+        self.call("complete_multipart_upload", "s3:PutObject", Key=key, UploadId=upload_id, MultipartUpload=upload)
+
     def parts(self, key: str, upload_id: str) -> Iterator[UploadedPart]:
         """Return an iterator over the parts of a multipart upload that were stored.
 
@@ -240,16 +246,15 @@ class Bucket:
                 return
             marker = {"PartNumberMarker": page["NextPartNumberMarker"]}
 
-    def _presign(
-        self, operation: str, seconds: int, parameters: Mapping[str, Any], headers: Mapping[str, str]
-    ) -> Grant:
-        """``headers``: those that the SDK makes of ``parameters``, and signs."""
-        expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+    def _presign(self, operation: str, seconds: int, parameters: Mapping[str, Any]) -> Grant:
+        # The signature contains whole seconds.
+        expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
         with convert_errors(str(self.location), ""):
             url = self._client.generate_presigned_url(
                 operation, Params={"Bucket": self.location.bucket, **parameters}, ExpiresIn=seconds
             )
-        return Grant(url=url, headers=tuple(headers.items()), expires_at=expires_at)
+        headers = tuple((name, str(parameters[key])) for key, name in _SIGNED_HEADERS.items() if key in parameters)
+        return Grant(url=url, headers=headers, expires_at=expires_at)
 
     def _call(self, client: Any, operation: str, permission: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         with convert_errors(str(self.location), permission):
@@ -260,6 +265,11 @@ class Bucket:
 def to_base64(sha256: str) -> str:
     """Return a digest (hex) as S3 encodes it."""
     return base64.b64encode(bytes.fromhex(sha256)).decode()
+
+
+def _to_parameters(part: UploadedPart) -> dict[str, object]:
+    checksum = {} if part.checksum is None else {"ChecksumSHA256": part.checksum}
+    return {"PartNumber": part.number, "ETag": part.etag, **checksum}
 
 
 def _full_digest(response: Mapping[str, Any]) -> str | None:
@@ -285,7 +295,8 @@ def _create_client(session: Any, location: S3Location, attempts: int, connect_se
         # Only the checksums that Sealyard sets: not all stores know those that the SDK would add.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        # A name such as bucket.127.0.0.1 does not exist.
-        s3={"addressing_style": "path" if location.endpoint else "auto"},
+        # A name such as bucket.127.0.0.1 does not exist. With "auto", signed URLs have the name of the global endpoint,
+        # which redirects requests to new buckets: the signature is not valid for that redirect.
+        s3={"addressing_style": "path" if location.endpoint else "virtual"},
     )
     return session.client("s3", endpoint_url=location.endpoint or None, config=config)

@@ -8,7 +8,7 @@ from sealyard.concurrency.threads import CheckCancelled
 from sealyard.model.errors import ArtifactStoreError, IntegrityError, UsageError
 from sealyard.model.grants import ResultContent, ResultGrant
 from sealyard.storage.artifacts import is_sha256
-from sealyard.storage.s3.bucket import Bucket, UploadedPart
+from sealyard.storage.s3.bucket import Bucket
 from sealyard.storage.s3.errors import ObjectMissingError
 from sealyard.storage.s3.uploads import MAX_PARTS, StoreGuarantees
 
@@ -65,13 +65,7 @@ class ResultGrants:
             parts = list(self._bucket.parts(key, upload_id))
             if sum(part.size for part in parts) != size:
                 return False
-            self._bucket.call(
-                "complete_multipart_upload",
-                "s3:PutObject",
-                Key=key,
-                UploadId=upload_id,
-                MultipartUpload={"Parts": list(map(_to_parameters, parts))},
-            )
+            self._bucket.complete_upload(key, upload_id, parts)
         except ObjectMissingError:  # an earlier attempt of this request completed it
             return True
         return True
@@ -87,11 +81,6 @@ class ResultGrants:
         parameters = {"Key": key, "ChecksumAlgorithm": "SHA256"}
         upload_id: str = self._bucket.call("create_multipart_upload", "s3:PutObject", **parameters)["UploadId"]
         return upload_id
-
-
-def _to_parameters(part: UploadedPart) -> dict[str, object]:
-    checksum = {} if part.checksum is None else {"ChecksumSHA256": part.checksum}
-    return {"PartNumber": part.number, "ETag": part.etag, **checksum}
 
 
 def _check_content(content: ResultContent) -> None:

@@ -13,6 +13,7 @@ from sealyard.server.api.wire import link_from_url
 from sealyard.server.auth.authentication import Authenticator
 from sealyard.server.auth.tenants import TenantRegistry
 from sealyard.server.http.head import is_head
+from sealyard.server.settings import S3Settings
 
 
 class LinkController(Controller):
@@ -42,10 +43,12 @@ class LinkController(Controller):
         # Count the request only after verifying the link: requests with an invalid link must not use up the limit.
         authenticator: Authenticator = request.app.state.authenticator
         authenticator.rate_limit_link(request.scope, f"{workspace_id}/{task.id}")
+        s3: S3Settings = request.app.state.s3
         return await file_response(
             task,
             RangeHeaders(range_, if_range, if_none_match),
             lambda offset: engine_handle.download_link(link, offset),
             lambda offset: engine_handle.record_link_transfer(link, offset),
             head_only=is_head(request),
+            redirect=(lambda offset: engine_handle.grant_link(link, offset)) if s3.redirect else None,
         )

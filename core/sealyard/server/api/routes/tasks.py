@@ -17,6 +17,7 @@ from sealyard.server.api.wire import DecisionBody, ReasonBody, TaskResponse, sub
 from sealyard.server.auth.caller import Caller, CallerDependency
 from sealyard.server.http.base_url import public_base_url
 from sealyard.server.http.head import is_head
+from sealyard.server.settings import S3Settings
 
 TEXT_DESCRIPTION = "text in the name, id, file names, configuration, creator, kind, status, result state or reason"
 
@@ -137,14 +138,21 @@ class TaskController(Controller):
         range_: Annotated[str | None, HeaderParameter(name="Range", description="bytes=FIRST-LAST")] = None,
         if_range: Annotated[str | None, HeaderParameter(name="If-Range")] = None,
         if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
+        redirect: Annotated[
+            bool, QueryParameter(description="false: send the result, even if the server redirects downloads")
+        ] = True,
     ) -> Stream:
         task = await self._get_task(caller, task_id)
+        s3: S3Settings = request.app.state.s3
         return await file_response(
             task,
             RangeHeaders(range_, if_range, if_none_match),
             lambda offset: caller.client.download(task.id, offset=offset),
             lambda offset: caller.client.report_transferred(task.id, offset=offset),
             head_only=is_head(request),
+            redirect=(lambda offset: caller.client.grant_download(task.id, offset=offset))
+            if redirect and s3.redirect and not caller.is_local
+            else None,
         )
 
     @post("/{task_id:str}/receipt", status_code=204, summary="Report that you downloaded and verified a result")
