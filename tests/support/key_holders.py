@@ -11,10 +11,11 @@ from sealyard.engine.workspace import build_key_store_location, load_metadata
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.model.key_holder_messages import KeyStoreLocation, PassphraseSource
 from sealyard.model.workspace import WorkspacePaths
+from sealyard.model.zones import Enrollment
 
 
-def unlock(passphrase: str, *, may_recover: bool = False) -> KeyHolderFactory:
-    """Return a function that starts a key holder with this passphrase."""
+def unlock(passphrase: str, *, may_recover: bool = False, enrollment: Enrollment | None = None) -> KeyHolderFactory:
+    """Return a function that starts a key holder with this passphrase. ``enrollment``: see :class:`OpenKeyHolder`."""
 
     def start(location: KeyStoreLocation) -> KeyHolder:
         read_fd, write_fd = os.pipe()
@@ -22,7 +23,11 @@ def unlock(passphrase: str, *, may_recover: bool = False) -> KeyHolderFactory:
             os.write(write_fd, passphrase.encode())
             os.close(write_fd)
             return KeyHolder.start(
-                location, source=PassphraseSource.DESCRIPTOR, passphrase_fd=read_fd, may_recover=may_recover
+                location,
+                source=PassphraseSource.DESCRIPTOR,
+                passphrase_fd=read_fd,
+                may_recover=may_recover,
+                enrollment=enrollment,
             )
         finally:
             os.close(read_fd)
