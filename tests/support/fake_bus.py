@@ -62,8 +62,12 @@ class FakeBus:
         self.is_remote = False
         self.reattachments: dict[str, Reattachment] = {}
         """By task id, what :meth:`reattach` returns."""
+        self.claim_gate: asyncio.Event | None = None
+        """Workers are ready after this event if it is set."""
         self.stops: list[str] = []
         self.commands: list[KeyCommand] = []
+        self.zone: ZoneStatus | None = None
+        self.drained_hosts: list[str] = []
         self.closed = False
         self.refused_measures: tuple[RefusedMeasure, ...] = ()
         self.gate: asyncio.Event | None = None
@@ -89,6 +93,8 @@ class FakeBus:
     async def prepare(self, task_id: str, fencing_token: int) -> str:
         assert task_id in self.places
         self.prepared[task_id] = fencing_token
+        if self.claim_gate is not None:
+            await self.claim_gate.wait()
         if self.start_error is not None:
             raise self.start_error
         return "worker-1"
@@ -151,7 +157,10 @@ class FakeBus:
         self.acknowledged.append(report)
 
     async def zone_status(self) -> ZoneStatus | None:
-        return None
+        return self.zone
+
+    async def drain_host(self, name: str) -> None:
+        self.drained_hosts.append(name)
 
     async def close(self) -> None:
         self.closed = True

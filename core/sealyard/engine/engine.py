@@ -31,6 +31,7 @@ from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.devices.provider_monitor import KeyProviderMonitor
 from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.execution.scheduler import Scheduler
+from sealyard.engine.execution.zone_monitor import ZoneMonitor
 from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
@@ -63,6 +64,7 @@ from sealyard.engine.webhooks.registry import WebhookRegistry
 from sealyard.engine.workspace import (
     remove_crash_leftovers,
 )
+from sealyard.engine.zone_hosts import ZoneHosts
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.model.clock import Clock
@@ -102,8 +104,11 @@ class Engine:
         state: OpenedState,
     ) -> None:
         store, audit, audit_source, keys = state
-        links = DownloadLinks(metadata.id, keys.link_key if keys else None)
-        self.metadata, self.paths = metadata, paths
+        links, secret_box = (
+            DownloadLinks(metadata.id, keys.link_key if keys else None),
+            SecretBox(keys.secrets_key if keys else None),
+        )
+        self.metadata, self.paths, self._artifacts = metadata, paths, artifacts
         self.store, self._state, self.bus, self.read_only = store, state, bus, audit is None
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
         self.repository = Repository(store, audit, self.events, clock)
@@ -112,9 +117,10 @@ class Engine:
         self.permissions = Permissions(self.repository)
         self.inputs = InputStore(artifacts, clock)
         self.uploads = UploadService(UploadDir(paths.artifacts / "uploads"), artifacts, self.inputs, clock)
-        result_publisher = ResultPublisher(self.repository, links, artifacts)
+        result_publisher = ResultPublisher(self.repository, links, artifacts, uploaded=bus.is_remote)
+        zone_monitor = ZoneMonitor(metadata.zone or None, bus)
         self.scheduler = Scheduler(
-            self.repository, self.permissions, bus, result_publisher, artifacts, self.clock_guard
+            self.repository, self.permissions, bus, result_publisher, artifacts, self.clock_guard, zone_monitor
         )
         self.queries = TaskQueries(
             self.repository, self.permissions, self.scheduler.progress_of, records_result_states=audit is not None
@@ -128,20 +134,18 @@ class Engine:
         self.key_monitor = KeyMonitor(self.repository, bus, audit_source)
         self.provider_monitor = KeyProviderMonitor(self.repository, self.external_keys)
         self.health = HealthMonitor(
-            self.repository, bus, artifacts, self.clock_guard, self.key_monitor, self.provider_monitor
+            self.repository, bus, artifacts, self.clock_guard, self.key_monitor, self.provider_monitor, zone_monitor
         )
         self.tokens = AccessTokens(self.repository, self.permissions)
         self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
         self.role_sync = RoleSync(
             self.repository, self.permissions, self.access, impact, self.audit, self.account_links
         )
-        secret_box = SecretBox(keys.secrets_key if keys else None)
         self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
         self.notifications = NotificationRegistry(self.repository, self.permissions, secret_box, metadata.name)
         self.repository.add_message_sources(self.webhook_outbox, self.notifications.outbox)
-        auto_transitions = AutoTransitions(self.repository)
-        contents = TaskContents(artifacts)
+        auto_transitions, contents = AutoTransitions(self.repository), TaskContents(artifacts)
         self.creation = TaskCreation(
             self.repository, self.permissions, self.queries, self.inputs, contents, auto_transitions
         )
@@ -155,9 +159,8 @@ class Engine:
         )
         self.reviews = TaskReviews(self.repository, self.queries, contents)
         self.delivery = ResultDelivery(self.repository, self.queries, links, artifacts)
-        self._artifacts = artifacts
         self._released_metadata = ReleasedMetadata(self.repository, self.inputs)
-        self._deadlines = DeadlineQueue(clock)
+        self._artifacts, self._deadlines = artifacts, DeadlineQueue(clock)
         self.expiry = ExpiryLoop(
             self.repository,
             self._deadlines,
@@ -181,10 +184,12 @@ class Engine:
             self._deadlines,
             auto_transitions,
             self.scheduler,
+            bus,
         )
         self._checkpoint_loop = (
             CheckpointLoop(self.repository, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
         )
+        self.zone_hosts = ZoneHosts(self.repository, self.permissions, bus, self.scheduler, metadata.id)
         self._key_migration = KeyMigration(self.repository, metadata, paths, links, secret_box)
         self._loops: list[asyncio.Task[None]] = []
         self._running_use_cases: set[asyncio.Task[Any]] = set()
@@ -219,8 +224,8 @@ class Engine:
         self._released_metadata.restore()
         await self._recovery.run()
         loops = [self._checkpoint_loop.run(), self.expiry.run()]
-        if work:
-            loops.append(self.scheduler.run())
+        if work or self.scheduler.has_attempts:
+            loops.append(self.scheduler.run(starts_attempts=work))
         if key_check_interval is not None:
             loops += [self.key_monitor.run(key_check_interval), self.provider_monitor.run()]
         self._loops = [asyncio.create_task(loop) for loop in loops]
@@ -254,6 +259,7 @@ class Engine:
             loop.cancel()
         try:
             await asyncio.gather(*self._loops, *self._running_use_cases, return_exceptions=True)
+            await self.scheduler.cancel_attempts()
             await run_uncancellable(self.uploads.close)
             await self._write_final_checkpoint()
             if not self.read_only and self.repository.fatal_error is None:

@@ -20,8 +20,8 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ADD_PROFILE: "Add one with `sealyard profile add` in a terminal.",
     HintCode.ADD_SUBJECT: "Add {subject} first ({key[access.add_subject]} under {key[app.access]} Access).",
     HintCode.ADMIT_ZONE: (
-        "Run `sealyard worker enroll` on a crypto host, then `sealyard worker admit` on the server with the code that it"
-        " prints."
+        "Run `sealyard worker enroll` on a crypto host, then `sealyard worker admit` on the server with the code that"
+        " it prints."
     ),
     HintCode.ADOPT_WORKSPACE: (
         "Use the original folder, or run `sealyard recover --adopt` in a terminal if you use this one from now on."
@@ -56,6 +56,9 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",
     HintCode.FINISH_MOVE: "Run `sealyard workspace move` in a terminal again to finish it.",
     HintCode.GIVE_REASON: "Enter a reason.",
+    HintCode.LIST_CRYPTO_HOSTS: (
+        "Press {key[app.palette]} and choose About this workspace: it lists the crypto hosts."
+    ),
     HintCode.LIST_DEVICES: "{key[app.devices]} Devices lists all device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "List failed deliveries with `sealyard webhook dead-letters` in a terminal.",
     HintCode.LIST_FAILED_NOTIFICATIONS: "List failed notifications with `sealyard notification failed` in a terminal.",
