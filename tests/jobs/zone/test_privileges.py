@@ -68,7 +68,8 @@ AGENT_ATTEMPTS = {
     "read reports": "SELECT * FROM bus.report",
     "count reports": "SELECT count(*) FROM bus.report",
     "delete reports": "DELETE FROM bus.report",
-    "choose the number of a report": "INSERT INTO bus.report (n, workspace, host, body) VALUES (1, 'w', 'h', '')",
+    "choose the number of a report": """
+        INSERT INTO bus.report (n, workspace, host, body) OVERRIDING SYSTEM VALUE VALUES (1, 'w', 'h', '')""",
     "choose the time of a report": "INSERT INTO bus.report (workspace, host, body, at) VALUES ('w', 'h', '', now())",
     "insert an instruction": """
         INSERT INTO bus.instruction (id, workspace, host, body, signature)
