@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.jobs import pipe_bus
+from sealyard.jobs import worker_pool
 from sealyard.jobs.bus import LARGE_JOB_BYTES
 from sealyard.jobs.environment import select_environment
 from sealyard.jobs.key_holder import KeyHolder
@@ -39,6 +40,7 @@ from tests.support.worker_harness import PASSPHRASE, WorkerWorkspace
 SHORT_LEASE = 5
 """Seconds of a lease that tests can exceed. A worker sends a heartbeat each second, later on a busy machine."""
 
+MESSAGE_SHA256 = hashlib.sha256(b"message").hexdigest()
 LARGE = bytes(LARGE_JOB_BYTES + 128 * 1024 * 1024)
 GENERATE_SLOW_KEY = GenerateKey(
     uri="local:slow", kind=KeyType.RSA_4096, purpose=KeyPurpose.BOTH, subject="slow", created_by="USER:admin"
@@ -174,7 +176,7 @@ def test_permission_after_worker_crash_is_ignored(workspace: WorkerWorkspace) ->
             job = workspace.signing(b"message")
             os.kill(await run_until_permission_request(bus, job), signal.SIGKILL)
             await bus.next(WorkerLost)
-            await bus.bus.permit_signing(job.task.id, job.task.fencing_token)
+            await bus.bus.permit_signing(job.task.id, job.task.fencing_token, MESSAGE_SHA256)
             assert bus.bus.pids == ()
             assert workspace.intents == []
 
@@ -186,7 +188,7 @@ def test_permission_with_wrong_token_is_ignored(workspace: WorkerWorkspace) -> N
         async with drive_bus(workspace) as bus:
             job = workspace.signing(b"message")
             await run_until_permission_request(bus, job)
-            await bus.bus.permit_signing(job.task.id, job.task.fencing_token + 1)
+            await bus.bus.permit_signing(job.task.id, job.task.fencing_token + 1, MESSAGE_SHA256)
             await bus.bus.stop(job.task.id)
             assert isinstance(await bus.wait_for_end(), JobStopped)
             assert workspace.intents == []
@@ -199,7 +201,7 @@ def test_silent_worker_is_killed_after_lease(workspace: WorkerWorkspace, monkeyp
         async with drive_bus(workspace) as bus:
             job = workspace.package(b"firmware")
             pid = await run_until_permission_request(bus, job)
-            monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", 1.5)
+            monkeypatch.setattr(worker_pool, "LEASE_SECONDS", 1.5)
             os.kill(pid, signal.SIGSTOP)
             assert (await bus.next(WorkerLost)).task_id == job.task.id
             assert await wait_until_exited((pid,))
@@ -208,8 +210,8 @@ def test_silent_worker_is_killed_after_lease(workspace: WorkerWorkspace, monkeyp
 
 
 def test_suspended_engine_does_not_lose_worker(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", SHORT_LEASE)
-    monkeypatch.setattr(pipe_bus, "REQUEST_TIMEOUT", SHORT_LEASE)
+    monkeypatch.setattr(worker_pool, "LEASE_SECONDS", SHORT_LEASE)
+    monkeypatch.setattr(worker_pool, "REQUEST_TIMEOUT", SHORT_LEASE)
 
     async def scenario() -> None:
         async with drive_bus(workspace) as bus:
@@ -220,7 +222,7 @@ def test_suspended_engine_does_not_lose_worker(workspace: WorkerWorkspace, monke
                 suspend_this_process(seconds=SHORT_LEASE + 1)
                 await bus.wait_for_heartbeat()
                 assert (await request).text
-            await bus.bus.permit_signing(job.task.id, job.task.fencing_token)
+            await bus.bus.permit_signing(job.task.id, job.task.fencing_token, MESSAGE_SHA256)
             assert isinstance(await bus.wait_for_end(), JobFinished)
             assert bus.bus.pids == (pid,)
 
@@ -237,7 +239,7 @@ def test_new_jobs_do_not_extend_lease(workspace: WorkerWorkspace, monkeypatch: p
         async with drive_bus(workspace) as bus:
             assert bus.bus.reserve("large", LARGE_JOB_BYTES)
             pid = await run_until_permission_request(bus, workspace.package(b"firmware"))
-            monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", 1.5)
+            monkeypatch.setattr(worker_pool, "LEASE_SECONDS", 1.5)
             os.kill(pid, signal.SIGSTOP)
             while is_alive(pid):
                 job = workspace.signing(b"message")
@@ -249,7 +251,7 @@ def test_new_jobs_do_not_extend_lease(workspace: WorkerWorkspace, monkeypatch: p
 
 
 def test_job_awaiting_permission_keeps_its_lease(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", SHORT_LEASE)
+    monkeypatch.setattr(worker_pool, "LEASE_SECONDS", SHORT_LEASE)
 
     async def scenario() -> None:
         async with drive_bus(workspace) as bus:
@@ -258,7 +260,7 @@ def test_job_awaiting_permission_keeps_its_lease(workspace: WorkerWorkspace, mon
             # One heartbeat is sent each second.
             for _ in range(SHORT_LEASE + 1):
                 await bus.wait_for_heartbeat()
-            await bus.bus.permit_signing(job.task.id, job.task.fencing_token)
+            await bus.bus.permit_signing(job.task.id, job.task.fencing_token, MESSAGE_SHA256)
             assert isinstance(await bus.wait_for_end(), JobFinished)
             assert bus.bus.pids == (pid,)
 
@@ -326,7 +328,7 @@ def test_worker_hanging_on_request_is_killed(workspace: WorkerWorkspace, monkeyp
             assert isinstance(await bus.wait_for_end(), JobFinished)
             [pid] = bus.bus.pids
             os.kill(pid, signal.SIGSTOP)
-            monkeypatch.setattr(pipe_bus, "REQUEST_TIMEOUT", 0.5)
+            monkeypatch.setattr(worker_pool, "REQUEST_TIMEOUT", 0.5)
             with pytest.raises(WorkerError, match="did not respond"):
                 await bus.bus.request(AuditPublicKey())
             assert await wait_until_exited((pid,))
@@ -444,7 +446,7 @@ def test_stopped_job_releases_its_slot(workspace: WorkerWorkspace) -> None:
 
 
 def test_worker_ignoring_stop_is_killed(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipe_bus, "STOP_TIMEOUT", 0.3)
+    monkeypatch.setattr(worker_pool, "STOP_TIMEOUT", 0.3)
 
     async def scenario() -> None:
         async with drive_bus(workspace) as bus:
@@ -476,7 +478,7 @@ def test_close_ends_working_processes(workspace: WorkerWorkspace) -> None:
 
 
 def test_close_kills_hanging_worker(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipe_bus, "STOP_TIMEOUT", 0.3)
+    monkeypatch.setattr(worker_pool, "STOP_TIMEOUT", 0.3)
 
     async def scenario() -> None:
         async with drive_bus(workspace) as bus:

@@ -69,7 +69,7 @@ IMPORT = ImportKey(uri="local:a", content=b"k", kind=KeyType.AES_128, purpose=Ke
 TO_WORKER = [
     RunJob(job=JOB),
     BuildSecretRecorded(task_id="t1", fencing_token=3),
-    SigningPermitted(task_id="t1", fencing_token=3),
+    SigningPermitted(task_id="t1", fencing_token=3, sha256="00" * 32),
     StopJob(task_id="t1"),
     *(
         KeyRequest(request_id=7, command=command)

@@ -218,6 +218,11 @@ def as_retry(job: Job, records: Records) -> Job:
     return msgspec.structs.replace(job, task=task, checkpoint=checkpoint)
 
 
+def permit(request: SigningPermissionRequested) -> SigningPermitted:
+    """Return the permission that a worker requests."""
+    return SigningPermitted(task_id=request.task_id, fencing_token=request.fencing_token, sha256=request.sha256)
+
+
 class WorkerProcess:
     """A worker process: `python -m sealyard.worker`, or ``command``. Read its messages with :meth:`next`.
 
@@ -282,7 +287,7 @@ class WorkerProcess:
             message = self._receive()
             assert message is not None, "the worker exited"
             if isinstance(message, SigningPermissionRequested):
-                self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
+                self.send(permit(message))
             if isinstance(message, JobFinished | JobFailed | JobStopped):
                 return message
 
@@ -292,7 +297,7 @@ class WorkerProcess:
         while (message := self._receive()) is not None:
             assert not isinstance(message, JobFinished | JobFailed | JobStopped), message
             if isinstance(message, SigningPermissionRequested):
-                self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
+                self.send(permit(message))
 
     def records_of(self, job: Job) -> Records:
         """Return what the engine has recorded of the job when this worker ends."""

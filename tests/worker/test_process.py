@@ -24,12 +24,11 @@ from sealyard.model.worker_messages import (
     KeyResponse,
     RunJob,
     SigningPermissionRequested,
-    SigningPermitted,
     WorkerStartFailed,
 )
 from tests.support.limits import TIMEOUT
 from tests.support.processes import killed_at_exit
-from tests.support.worker_harness import PASSPHRASE, WorkerProcess, WorkerWorkspace
+from tests.support.worker_harness import PASSPHRASE, WorkerProcess, WorkerWorkspace, permit
 
 LARGE = bytes(192 * 1024 * 1024)
 
@@ -207,10 +206,10 @@ def test_heartbeats_are_limited_and_complete(workspace: WorkerWorkspace, worker:
 def test_idle_job_sends_heartbeats(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
     job = workspace.package(b"firmware")
     worker.send(RunJob(job=job))
-    worker.next(SigningPermissionRequested)
+    request = worker.next(SigningPermissionRequested)
     for _ in range(3):
         worker.next(Heartbeat)
     times = worker.heartbeat_times()[-3:]
     assert all(later - earlier < 2 for earlier, later in pairwise(times))
-    worker.send(SigningPermitted(task_id=job.task.id, fencing_token=job.task.fencing_token))
+    worker.send(permit(request))
     worker.next(JobFinished)

@@ -20,9 +20,8 @@ from sealyard.model.worker_messages import (
     RecordedSegment,
     RunJob,
     SigningPermissionRequested,
-    SigningPermitted,
 )
-from tests.support.worker_harness import Records, WorkerProcess, WorkerWorkspace, as_retry
+from tests.support.worker_harness import Records, WorkerProcess, WorkerWorkspace, as_retry, permit
 from tests.worker.attacks import Attack
 
 Start = Callable[..., WorkerProcess]
@@ -191,9 +190,9 @@ def test_message_swapped_during_permission_is_ignored(
     job = workspace.signing_of_file(MESSAGE)
     worker = start_worker("-c", attack.script()).open_key_store(workspace)
     worker.send(RunJob(job=job))
-    worker.next(SigningPermissionRequested)
+    request = worker.next(SigningPermissionRequested)
     input_path(workspace, job.task.inputs[0]).write_bytes(MESSAGE.swapcase())
-    worker.send(SigningPermitted(task_id=job.task.id, fencing_token=job.task.fencing_token))
+    worker.send(permit(request))
     worker.next(JobFinished)
     assert attack.signed_inputs == [MESSAGE]
 

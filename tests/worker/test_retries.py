@@ -25,7 +25,7 @@ from sealyard.model.worker_messages import (
     SigningPermitted,
     StopJob,
 )
-from tests.support.worker_harness import NOW, Records, WorkerProcess, WorkerWorkspace, as_retry
+from tests.support.worker_harness import NOW, Records, WorkerProcess, WorkerWorkspace, as_retry, permit
 
 CONTENTS = (b"first firmware" * 5000, b"second firmware" * 3000)
 
@@ -76,7 +76,8 @@ def test_lost_signature_is_repeated_over_same_bytes(
 ) -> None:
     job = workspace.package(*CONTENTS)
     records = worker.run_until_intent(job)
-    worker.send(SigningPermitted(task_id=job.task.id, fencing_token=job.task.fencing_token))
+    assert records.intent is not None
+    worker.send(permit(records.intent))
     worker.next(JobFinished)
     assert isinstance(second_worker.wait_for_end(as_retry(job, records)), JobFinished)
     assert [(each["fencingToken"], each["sha256"]) for each in workspace.intents] == [
@@ -156,8 +157,8 @@ def test_permission_with_outdated_token_is_ignored(workspace: WorkerWorkspace, w
     job = workspace.signing(b"message")
     task = msgspec.structs.replace(job.task, fencing_token=2)
     worker.send(RunJob(job=msgspec.structs.replace(job, task=task)))
-    worker.next(SigningPermissionRequested)
-    worker.send(SigningPermitted(task_id=task.id, fencing_token=1))
+    request = worker.next(SigningPermissionRequested)
+    worker.send(SigningPermitted(task_id=task.id, fencing_token=1, sha256=request.sha256))
     worker.send(StopJob(task_id=task.id))
     assert worker.next(JobStopped).fencing_token == 2
     assert workspace.intents == []

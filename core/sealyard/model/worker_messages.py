@@ -18,6 +18,7 @@ from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.key_holder_messages import WorkerStateInfo
 from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.signed_message import SignedMessage
 from sealyard.model.tasks import Task
 
 
@@ -266,7 +267,8 @@ class KeyRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):
     command: KeyCommand
 
 
-ToWorker = RunJob | BuildSecretRecorded | SigningPermitted | StopJob | KeyRequest
+ToWorker = RunJob | BuildSecretRecorded | SigningPermitted | StopJob | KeyRequest | SignedMessage
+"""A worker of a crypto host accepts only :class:`SignedMessage`, with an order, and :class:`StopJob`."""
 
 
 # ---- messages from a worker to the engine
@@ -372,6 +374,20 @@ class KeyResponse(SecretStruct, frozen=True, kw_only=True, tag=True):
     error: ErrorInfo | None = None
 
 
+class OrderRefused(FrozenStruct, frozen=True, kw_only=True, tag=True):
+    """The worker of a crypto host has refused an order. Not signed, because the order may come from anyone.
+
+    Either ``task_id`` or ``request_id`` identifies the order, if it can be read. ``is_running``: whether the worker
+    runs this job, and continues it.
+    """
+
+    task_id: str = ""
+    fencing_token: int = 0
+    request_id: int = 0
+    is_running: bool = False
+    error: ErrorInfo
+
+
 FromWorker = (
     WorkerReady
     | WorkerStartFailed
@@ -383,7 +399,10 @@ FromWorker = (
     | JobFailed
     | JobStopped
     | KeyResponse
+    | OrderRefused
+    | SignedMessage
 )
+"""A worker of a crypto host sends its reports and responses as :class:`SignedMessage`."""
 
 
 class WorkerLost(FrozenStruct, frozen=True, kw_only=True, tag=True):

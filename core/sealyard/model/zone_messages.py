@@ -13,6 +13,7 @@ from typing import ClassVar
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.grants import InputGrant, ResultContent, ResultGrant
+from sealyard.model.signed_message import SignedMessage as SignedMessage  # noqa: PLC0414 - re-exported
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
     BuildSecretRecorded,
@@ -25,14 +26,6 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     SigningPermitted,
 )
-
-
-class SignedMessage(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """An encoded message (JSON) and its Ed25519 signature; see :mod:`sealyard.crypto.signed_messages`."""
-
-    body: bytes
-    signature: bytes
-
 
 # ---- from the engine to a worker, as the body of a SignedMessage
 
