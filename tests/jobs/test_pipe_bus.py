@@ -139,7 +139,7 @@ def test_worker_killed_before_run_is_replaced(workspace: WorkerWorkspace) -> Non
         async with drive_bus(workspace) as bus:
             job = workspace.signing(b"message")
             assert bus.bus.reserve(job.task.id, 7)
-            await bus.bus.prepare(job.task.id)
+            await bus.bus.prepare(job.task.id, 1)
             pids = bus.bus.pids
             os.kill(pids[0], signal.SIGKILL)
             while bus.bus.pids:
@@ -156,7 +156,7 @@ def test_run_without_startable_worker_loses_job(workspace: WorkerWorkspace, monk
         async with drive_bus(workspace) as bus:
             job = workspace.signing(b"message")
             assert bus.bus.reserve(job.task.id, 7)
-            await bus.bus.prepare(job.task.id)
+            await bus.bus.prepare(job.task.id, 1)
             key_holder = find_key_holder(bus.bus.pids[0])
             os.kill(bus.bus.pids[0], signal.SIGKILL)
             os.kill(key_holder, signal.SIGKILL)
@@ -341,7 +341,7 @@ def test_wrong_passphrase_raises_key_store_locked(workspace: WorkerWorkspace) ->
         async with drive_bus(workspace, passphrase="wrong") as bus:
             assert bus.bus.reserve("t1", 7)
             with pytest.raises(KeyStoreLockedError):
-                await bus.bus.prepare("t1")
+                await bus.bus.prepare("t1", 1)
             with pytest.raises(KeyStoreLockedError):
                 await bus.bus.request(AuditPublicKey())
             assert bus.bus.pids == ()
@@ -509,7 +509,7 @@ def test_prepare_after_close_raises(workspace: WorkerWorkspace) -> None:
             assert bus.bus.reserve("t1", 7)
             await bus.bus.close()
             with pytest.raises(WorkerError, match="closing"):
-                await bus.bus.prepare("t1")
+                await bus.bus.prepare("t1", 1)
             assert bus.bus.pids == ()
 
     run_within(scenario())

@@ -58,7 +58,7 @@ class BusDriver:
 
     async def start_job(self, job: Job, size: int | None = None) -> None:
         assert self.bus.reserve(job.task.id, job.task.total_bytes if size is None else size)
-        await self.bus.prepare(job.task.id)
+        await self.bus.prepare(job.task.id, job.task.fencing_token)
         await self.bus.run(job)
 
     async def next(self, *kinds: type[T]) -> T:

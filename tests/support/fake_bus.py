@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from sealyard.jobs.bus import LARGE_JOB_BYTES, Reattachment, Report
@@ -50,6 +50,10 @@ class FakeBus:
         self.small_slots = SMALL_SLOTS
         self.places: dict[str, bool] = {}
         self.jobs: dict[str, Job] = {}
+        self.prepared: dict[str, int] = {}
+        """Fencing tokens by task id, as given to :meth:`prepare`."""
+        self.change_capacity: Callable[[], None] = lambda: None
+        """Set by the engine; reports that slots are free."""
         self.confirmed_secrets: list[tuple[str, int]] = []
         self.permits: list[tuple[str, int]] = []
         self.grants: list[tuple[str, int, tuple[InputGrant, ...], ResultGrant | None]] = []
@@ -79,8 +83,12 @@ class FakeBus:
         self.places[task_id] = large
         return True
 
-    async def prepare(self, task_id: str) -> str:
+    def on_capacity_changed(self, callback: Callable[[], None]) -> None:
+        self.change_capacity = callback
+
+    async def prepare(self, task_id: str, fencing_token: int) -> str:
         assert task_id in self.places
+        self.prepared[task_id] = fencing_token
         if self.start_error is not None:
             raise self.start_error
         return "worker-1"

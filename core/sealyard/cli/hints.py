@@ -15,6 +15,9 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ADD_FIRMWARE: "Add one (--firmware).",
     HintCode.ADD_PROFILE: "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
     HintCode.ADD_SUBJECT: "Add it first: sealyard subject add {subject}",
+    HintCode.ADMIT_ZONE: (
+        "Run `sealyard worker enroll` on a crypto host, then `sealyard worker admit` here with the code that it prints."
+    ),
     HintCode.ADOPT_WORKSPACE: (
         "Use the original folder, or run `sealyard recover --adopt` if this is the one to use from now on."
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from enum import Enum, auto
 from typing import Protocol
 
@@ -88,10 +88,16 @@ class JobBus(Protocol):
         """
         ...
 
-    async def prepare(self, task_id: str) -> str:
+    def on_capacity_changed(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when slots become free for another reason than the end of a job."""
+        ...
+
+    async def prepare(self, task_id: str, fencing_token: int) -> str:
         """Make sure that a worker is running in the reserved slot, and return the name of the worker.
 
-        Raises the :class:`SealyardError` that prevented the worker from starting.
+        ``fencing_token``: the one that the next lease of the task will have. The caller calls :meth:`release` if the
+        call fails. If the bus is remote, it can take long, and can be cancelled. Raises the :class:`SealyardError` that
+        prevented the worker from starting.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Self
 
@@ -102,7 +102,10 @@ class PipeBus:
     def reserve(self, task_id: str, size: int, *, large_job_waiting: bool = False) -> bool:
         return self._pool.reserve(task_id, size, large_job_waiting=large_job_waiting)
 
-    async def prepare(self, task_id: str) -> str:
+    def on_capacity_changed(self, callback: Callable[[], None]) -> None:
+        """Do nothing: the number of slots is constant."""
+
+    async def prepare(self, task_id: str, fencing_token: int) -> str:  # noqa: ARG002 - for buses to other machines
         return await self._pool.prepare(task_id)
 
     def release(self, task_id: str) -> None:

@@ -359,6 +359,12 @@ class WorkerError(SealyardError):
     code = "worker"
 
 
+class ZoneUnavailableError(SealyardError):
+    """The crypto zone cannot be used: it is not admitted, its bus database does not answer, or no host is running."""
+
+    code = "zone-unavailable"
+
+
 class WorkerStateError(SealyardError):
     """The worker state, which records what was signed, is missing, damaged or was changed. Nothing is signed."""
 

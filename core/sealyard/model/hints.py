@@ -22,6 +22,7 @@ class HintCode(StrEnum):
     ADD_FIRMWARE = "add-firmware"
     ADD_PROFILE = "add-profile"
     ADD_SUBJECT = "add-subject"
+    ADMIT_ZONE = "admit-zone"
     ADOPT_WORKSPACE = "adopt-workspace"
     ASK_FOR_PERMISSION = "ask-for-permission"
     ASK_FOR_SUBJECT = "ask-for-subject"
@@ -73,6 +74,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.ADD_FIRMWARE: "Add a firmware file.",
     HintCode.ADD_PROFILE: "Add a profile for it.",
     HintCode.ADD_SUBJECT: "Add {subject} first.",
+    HintCode.ADMIT_ZONE: "Enroll a crypto host, then admit the zone with the code that the enrollment prints.",
     HintCode.ADOPT_WORKSPACE: "Use the original folder, or adopt this one if it is the one to use from now on.",
     HintCode.ASK_FOR_PERMISSION: "Ask an administrator to grant it.",
     HintCode.ASK_FOR_SUBJECT: "Ask an administrator to add {subject}.",

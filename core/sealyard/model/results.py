@@ -5,6 +5,7 @@ A result is AVAILABLE until its link expires, then EXPIRED, then GONE with its a
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 
 import msgspec
@@ -27,6 +28,12 @@ def require_artifact(task: Task) -> Result:
     if task.result.sha256 is None or task.result.size is None:
         raise ConflictError("Signing tasks have no file.", Hint.of(HintCode.SHOW_SIGNATURE, task_id=task.id))
     return task.result
+
+
+def content_disposition(file_name: str) -> str:
+    """Return the header Content-Disposition with which browsers save a file under this name, as far as it is ASCII."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", file_name) or "result"
+    return f'attachment; filename="{name}"'
 
 
 def state_at(result: Result, now: datetime) -> ResultState:

@@ -116,7 +116,7 @@ class Attempt:
         SCHEDULED then.
         """
         try:
-            worker = await self._bus.prepare(self.task_id)
+            worker = await self._bus.prepare(self.task_id, self._repository.task(self.task_id).fencing_token + 1)
             task = await self._commit_lease(worker)
         except SealyardError:
             self._bus.release(self.task_id)

@@ -11,6 +11,7 @@ from functools import partial
 from litestar.response import Stream
 
 from sealyard.model.errors import ConflictError, SealyardError
+from sealyard.model.results import content_disposition
 from sealyard.model.tasks import Result, Task
 from sealyard.server.http.head import empty_body
 
@@ -93,12 +94,11 @@ async def file_response(
 
 
 def _result_headers(result: Result, etag: str) -> dict[str, str]:
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", result.file_name) or "result"
     return {
         "ETag": etag,
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-transform",
-        "Content-Disposition": f'attachment; filename="{name}"',
+        "Content-Disposition": content_disposition(result.file_name),
         "X-Content-Type-Options": "nosniff",
     }
 

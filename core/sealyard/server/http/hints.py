@@ -15,6 +15,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ADD_FIRMWARE: "Send at least one file, or one id in inputIds.",
     HintCode.ADD_PROFILE: _NOT_IN_API,
     HintCode.ADD_SUBJECT: "POST /api/v1/acl/subjects adds {subject}.",
+    HintCode.ADMIT_ZONE: _NOT_IN_API,
     HintCode.ADOPT_WORKSPACE: _NOT_IN_API,
     HintCode.ASK_FOR_PERMISSION: "An administrator can grant it with POST /api/v1/acl.",
     HintCode.ASK_FOR_SUBJECT: "An administrator can add {subject} with POST /api/v1/acl/subjects.",

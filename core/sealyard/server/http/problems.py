@@ -80,6 +80,7 @@ STATUS: dict[str, int] = {
     "worker": 503,
     "workspace-held": 503,
     "workspace-read-only": 503,
+    "zone-unavailable": 503,
 }
 """HTTP status of each error code. All other codes are internal errors (500)."""
 

@@ -7,7 +7,7 @@ import io
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, NamedTuple
 
 import boto3
@@ -16,6 +16,8 @@ from botocore.exceptions import BotoCoreError
 
 from sealyard.fs.hashing import file_sha256
 from sealyard.model.errors import UsageError
+from sealyard.model.grants import Grant
+from sealyard.model.results import content_disposition
 from sealyard.storage.s3.errors import ObjectMissingError, convert_errors
 from sealyard.storage.s3.location import S3Location
 from sealyard.storage.s3.reader import ObjectReader
@@ -131,6 +133,32 @@ class Bucket:
         reader.seek(offset)
         return io.BufferedReader(reader, READ_BUFFER_BYTES)
 
+    def presign_get(self, key: str, seconds: int, *, file_name: str | None = None) -> Grant:
+        """Return a grant to read an object, also in ranges. Sends no request to the store.
+
+        The grant ends earlier if it is signed with temporary credentials that expire. ``file_name``: name under which
+        browsers save the object.
+        """
+        options = {"ResponseContentDisposition": content_disposition(file_name)} if file_name is not None else {}
+        return self._presign("get_object", seconds, {"Key": key, **options}, {})
+
+    def presign_put(
+        self, key: str, seconds: int, sha256: str, *, overwrite: bool = False, size: int | None = None
+    ) -> Grant:
+        """Return a grant to store an object with this SHA-256 (hex) in one request. Sends no request to the store.
+
+        The store checks the digest if :class:`~sealyard.storage.s3.uploads.StoreGuarantees` says so, and the ``size``
+        in bytes if there is one. Unless ``overwrite``, it answers 412 if the object exists.
+        """
+        signed = {"ChecksumSHA256": to_base64(sha256)}
+        headers = {"x-amz-checksum-sha256": signed["ChecksumSHA256"]}
+        if not overwrite:
+            signed["IfNoneMatch"] = headers["If-None-Match"] = "*"
+        if size is not None:
+            headers["Content-Length"] = str(size)
+        length = {} if size is None else {"ContentLength": size}
+        return self._presign("put_object", seconds, {"Key": key, **signed, **length}, headers)
+
     def delete(self, key: str) -> None:
         """Delete an object. It is no error if there is none."""
         self._call(self._quick_client, "delete_object", "s3:DeleteObject", {"Key": key})
@@ -165,6 +193,17 @@ class Bucket:
             if not page.get("IsTruncated"):
                 return
             marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def _presign(
+        self, operation: str, seconds: int, parameters: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Grant:
+        """``headers``: those that the SDK makes of ``parameters``, and signs."""
+        expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+        with convert_errors(str(self.location), ""):
+            url = self._client.generate_presigned_url(
+                operation, Params={"Bucket": self.location.bucket, **parameters}, ExpiresIn=seconds
+            )
+        return Grant(url=url, headers=tuple(headers.items()), expires_at=expires_at)
 
     def _call(self, client: Any, operation: str, permission: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         with convert_errors(str(self.location), permission):
