@@ -24,12 +24,12 @@ class CuttableProxy:
         self.url = ""
 
     @asynccontextmanager
-    async def listen(self, socket: Path | None = None) -> AsyncIterator[CuttableProxy]:
-        """Listen on the Unix socket ``socket``, or on a free port of 127.0.0.1."""
+    async def listen(self, socket: Path | None = None, *, port: int = 0) -> AsyncIterator[CuttableProxy]:
+        """Listen on the Unix socket ``socket``, or on a port of 127.0.0.1, by default a free one."""
         if socket is not None:
             server = await asyncio.start_unix_server(self._accept, socket)
         else:
-            server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            server = await asyncio.start_server(self._accept, "127.0.0.1", port)
             self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield self

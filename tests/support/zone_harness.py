@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from sealyard.agent.host_folder import create_host_folder
+from sealyard.engine.zone_admission import build_enrollment
+from sealyard.jobs.zone.schema import upgrade_bus
+
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.engine.workspace import load_metadata
-from sealyard.engine.zone_admission import admit_zone, build_enrollment
-from sealyard.jobs.zone.schema import upgrade_bus
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.storage.postgres.connection import Database
 from tests.support.key_holders import open_key_holder, unlock
