@@ -113,9 +113,14 @@ class IssueGrants(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class AbortJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Stops a running job, or releases one that the agent has claimed and that is not needed any more."""
+    """Stops a running job, or releases one that the agent has claimed and that is not needed any more.
+
+    ``fencing_token``: that of the job, or the number of the claim. An agent ignores another one, because the
+    instruction can arrive after a later claim of the task; 0 stops each job of the task.
+    """
 
     task_id: str
+    fencing_token: int = 0
 
 
 class RunCommand(FrozenStruct, frozen=True, kw_only=True, tag=True):

@@ -28,6 +28,7 @@ _DEFAULTS: dict[str, str | int] = {
 """Parameters unless the connection string has others: a lost connection is noticed within half a minute."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
 class Database:
@@ -53,6 +54,12 @@ class Database:
         timeout = {"connect_timeout": connect_seconds} if connect_seconds is not None else {}
         self._parameters = {**_DEFAULTS, **timeout, **parameters}
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of libpq, for pools, which must check their connections with :func:`require_private`."""
+        # Without prepared statements, so that a pooler may assign another session to each transaction.
+        return {"prepare_threshold": None, **self._parameters}
+
     def connect(self, *, autocommit: bool = True) -> Connection:
         """Open a connection. With ``autocommit``, each statement is a transaction.
 
@@ -60,23 +67,45 @@ class Database:
         another machine is not encrypted.
         """
         try:
-            # Without prepared statements, so that a pooler may assign another session to each transaction.
-            connection: Connection = psycopg.connect(autocommit=autocommit, prepare_threshold=None, **self._parameters)
+            connection: Connection = psycopg.connect(autocommit=autocommit, **self.parameters)
         except psycopg.Error as error:
-            reason = escape_text(" ".join(str(error).split()), 500)
-            raise StorageError(
-                f"Cannot connect to the database: {reason}.", "Check that it runs, and the connection string."
-            ) from None
-        if not _is_private(connection):
+            raise _connect_error(error) from None
+        try:
+            require_private(connection)
+        except StorageError:
             connection.close()
-            raise StorageError(
-                "The connection to the database is not encrypted.",
-                "Add sslmode=verify-full to the connection string, or sslmode=disable if the network is trusted.",
-            )
+            raise
+        return connection
+
+    async def connect_async(self) -> AsyncConnection:
+        """Open a connection for an event loop; see :meth:`connect`."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(autocommit=True, **self.parameters)
+        except psycopg.Error as error:
+            raise _connect_error(error) from None
+        try:
+            require_private(connection)
+        except StorageError:
+            await connection.close()
+            raise
         return connection
 
 
-def _is_private(connection: Connection) -> bool:
+def require_private(connection: Connection | AsyncConnection) -> None:
+    """Raise :class:`StorageError` if the connection to another machine is not encrypted."""
+    if not _is_private(connection):
+        raise StorageError(
+            "The connection to the database is not encrypted.",
+            "Add sslmode=verify-full to the connection string, or sslmode=disable if the network is trusted.",
+        )
+
+
+def _connect_error(error: psycopg.Error) -> StorageError:
+    reason = escape_text(" ".join(str(error).split()), 500)
+    return StorageError(f"Cannot connect to the database: {reason}.", "Check that it runs, and the connection string.")
+
+
+def _is_private(connection: Connection | AsyncConnection) -> bool:
     """Return whether a connection is encrypted, stays on this machine, or may explicitly be unencrypted."""
     if connection.pgconn.ssl_in_use or _is_on_this_machine(connection):
         return True
@@ -84,7 +113,7 @@ def _is_private(connection: Connection) -> bool:
     return parameters[b"sslmode"] == b"disable"
 
 
-def _is_on_this_machine(connection: Connection) -> bool:
+def _is_on_this_machine(connection: Connection | AsyncConnection) -> bool:
     address = connection.info.hostaddr
     # libpq reports no address for a Unix socket.
     return not address or ipaddress.ip_address(address).is_loopback
