@@ -32,11 +32,14 @@ from sealyard.model.errors import (
 )
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import InputFile, Task
+from sealyard.model.tasks import InputFile, Task, TaskKind
 from sealyard.storage.incoming import IncomingFiles
 from sealyard.storage.ingest import StoredInput, copy_and_hash, write_and_hash
 
-__all__ = ["ArtifactStore", "FileArtifacts", "Progress", "RemoteArtifacts", "ResultId", "StoredInput"]
+__all__ = ["OUTPUT_NAMES", "ArtifactStore", "FileArtifacts", "Progress", "RemoteArtifacts", "ResultId", "StoredInput"]
+
+OUTPUT_NAMES = {TaskKind.PACKAGING: "container", TaskKind.ENCRYPTION: "encrypted"}
+"""The file name of a worker's output in the task's work directory."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

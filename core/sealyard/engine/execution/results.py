@@ -13,10 +13,7 @@ from sealyard.model.results import link_expiry
 from sealyard.model.tasks import Result, ResultState, Task, TaskKind
 from sealyard.model.triggers import Completed
 from sealyard.model.worker_messages import JobFinished
-from sealyard.storage.artifacts import ArtifactStore, ResultId
-
-OUTPUT_NAMES = {TaskKind.PACKAGING: "container", TaskKind.ENCRYPTION: "encrypted"}
-"""The file name of a worker's output in the task's work directory."""
+from sealyard.storage.artifacts import OUTPUT_NAMES, ArtifactStore, ResultId
 
 
 class ResultPublisher:
