@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, Protocol
 
 from sealyard.concurrency.threads import CheckCancelled
 from sealyard.crypto.pipeline import Progress, no_progress
@@ -33,8 +33,10 @@ from sealyard.model.errors import (
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task, TaskKind
+from sealyard.storage.artifact_grants import ArtifactGrants
 from sealyard.storage.incoming import IncomingFiles
 from sealyard.storage.ingest import StoredInput, copy_and_hash, write_and_hash
+from sealyard.storage.result_id import ResultId
 
 __all__ = ["OUTPUT_NAMES", "ArtifactStore", "FileArtifacts", "Progress", "RemoteArtifacts", "ResultId", "StoredInput"]
 
@@ -43,18 +45,6 @@ OUTPUT_NAMES = {TaskKind.PACKAGING: "container", TaskKind.ENCRYPTION: "encrypted
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-class ResultId(NamedTuple):
-    """The result of one attempt to execute a task."""
-
-    task_id: str
-    fencing_token: int
-
-    @classmethod
-    def of(cls, task: Task) -> ResultId:
-        """Return the id of the result of the task's current or last attempt."""
-        return cls(task.id, task.fencing_token)
 
 
 class ArtifactStore(Protocol):
@@ -154,8 +144,8 @@ class ArtifactStore(Protocol):
         ...
 
 
-class RemoteArtifacts(ArtifactStore, Protocol):
-    """Stores inputs and results on another machine. Workers read copies of the inputs in a folder of this machine.
+class RemoteArtifacts(ArtifactStore, ArtifactGrants, Protocol):
+    """Stores inputs and results on another machine. Workers on this machine read copies of the inputs in a folder.
 
     All methods raise :class:`ArtifactStoreError` if the store cannot be reached or refuses a request.
     """

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from sealyard.model.errors import ArtifactStoreError
+from sealyard.model.grants import ContentPart, ResultContent
 from sealyard.storage import s3
 from sealyard.storage.artifacts import ResultId
 from sealyard.storage.s3.artifacts import S3Artifacts
 from sealyard.storage.s3.location import S3Location
 from tests.support.documented_policies import read_block
+from tests.support.grants import put_object
 from tests.support.object_store import MIN_PART_BYTES, TestBucket, use_credentials
 
 
@@ -30,6 +32,11 @@ def test_documented_policy_is_sufficient(tmp_path: Path, bucket: TestBucket, mon
     work_file = store.work_dir("t-1") / "container"
     work_file.write_bytes(b"container")
     store.publish_result(ResultId("t-1", 1), work_file, hashlib.sha256(b"container").hexdigest(), lambda _: None)
+    parts = (ContentPart(sha256=stored.sha256, size=stored.size),)
+    result_content = ResultContent(sha256=stored.sha256, size=stored.size, parts=parts)
+    grant = store.grant_result(ResultId("t-1", 2), result_content, 600)
+    assert put_object(grant.grants[0], content) == 200
+    store.confirm_result(ResultId("t-1", 2), stored.sha256, stored.size, lambda _: None)
     store.remove_result("t-1")
     store.remove_orphaned_results(set())
     store.check()

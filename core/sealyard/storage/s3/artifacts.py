@@ -21,6 +21,7 @@ from sealyard.crypto.pipeline import Progress, no_progress
 from sealyard.fs import atomic
 from sealyard.fs.source_file import SourceFile
 from sealyard.model.errors import NotFoundError
+from sealyard.model.grants import InputGrant, ResultContent, ResultGrant
 from sealyard.model.tasks import InputFile
 from sealyard.storage.artifacts import (
     FileArtifacts,
@@ -39,6 +40,7 @@ from sealyard.storage.s3.deletions import DeletionQueue
 from sealyard.storage.s3.errors import ObjectMissingError
 from sealyard.storage.s3.location import S3Location
 from sealyard.storage.s3.probe import StoreProbe, derive_guarantees
+from sealyard.storage.s3.result_grants import ResultGrants
 from sealyard.storage.s3.uploads import PART_BYTES, SINGLE_BYTES, ObjectUploader, StoreGuarantees
 
 MIN_ORPHAN_AGE = timedelta(hours=24)
@@ -68,6 +70,7 @@ class S3Artifacts:
         self._bucket = bucket
         self._workspace_id = workspace_id
         self._uploader = ObjectUploader(bucket, guarantees, single_bytes=single_bytes, part_bytes=part_bytes)
+        self._result_grants = ResultGrants(bucket, guarantees)
         self._local = FileArtifacts(folder)
         self._incoming = IncomingFiles(folder / "incoming")
         self._deletions = DeletionQueue(bucket.delete)
@@ -171,6 +174,10 @@ class S3Artifacts:
             if not self._has_local_copy(sha256):
                 self._fetch(sha256, check_cancelled)
 
+    def grant_input(self, sha256: str, seconds: int) -> InputGrant:
+        size = self.input_size(sha256)
+        return InputGrant(sha256=sha256, size=size, grant=self._bucket.presign_get(self._input_key(sha256), seconds))
+
     # ---- work folders
 
     def work_dir(self, task_id: str) -> Path:
@@ -190,6 +197,12 @@ class S3Artifacts:
 
     def publish_result(self, result: ResultId, work_file: Path, sha256: str, check_cancelled: CheckCancelled) -> None:
         self._uploader.upload(self._result_key(result), work_file, sha256, check_cancelled)
+
+    def grant_result(self, result: ResultId, content: ResultContent, seconds: int) -> ResultGrant:
+        return self._result_grants.issue(self._result_key(result), content, seconds)
+
+    def confirm_result(self, result: ResultId, sha256: str, size: int, check_cancelled: CheckCancelled) -> None:
+        self._result_grants.confirm(self._result_key(result), sha256, size, check_cancelled)
 
     def unpublish_result(self, task_id: str, name: str) -> None:  # noqa: ARG002 - the work folder still has the file
         self.remove_result(task_id)

@@ -14,9 +14,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
+from sealyard.concurrency.threads import CheckCancelled
 from sealyard.fs.hashing import file_sha256
 from sealyard.model.errors import UsageError
-from sealyard.model.grants import Grant
+from sealyard.model.grants import ContentPart, Grant
 from sealyard.model.results import content_disposition
 from sealyard.storage.s3.errors import ObjectMissingError, convert_errors
 from sealyard.storage.s3.location import S3Location
@@ -56,6 +57,15 @@ class InterruptedUpload(NamedTuple):
     key: str
     upload_id: str
     started_at: datetime
+
+
+class UploadedPart(NamedTuple):
+    """A part of a multipart upload. ``checksum``: as S3 encodes it; None if the store does not return it."""
+
+    number: int
+    size: int
+    etag: str
+    checksum: str | None
 
 
 class Bucket:
@@ -105,10 +115,19 @@ class Bucket:
             return None
         return ObjectStatus(response["ContentLength"], _full_digest(response), response.get("ETag", ""))
 
-    def has_content(self, key: str, size: int, sha256: str, *, read_back: bool = False) -> bool:
+    def has_content(
+        self,
+        key: str,
+        size: int,
+        sha256: str,
+        *,
+        read_back: bool = False,
+        check_cancelled: CheckCancelled | None = None,
+    ) -> bool:
         """Return whether the object exists with this content.
 
-        The content is read if the store does not know its digest, or if ``read_back``.
+        The content is read if the store does not know its digest, or if ``read_back``. ``check_cancelled`` may raise an
+        exception to cancel that.
         """
         status = self.status(key)
         if status is None or status.size != size:
@@ -117,7 +136,7 @@ class Bucket:
             return status.sha256 == sha256
         try:
             with self.open(key) as file:
-                return file_sha256(file) == sha256
+                return file_sha256(file, check_cancelled) == sha256
         except ObjectMissingError:
             return False
 
@@ -159,6 +178,19 @@ class Bucket:
         length = {} if size is None else {"ContentLength": size}
         return self._presign("put_object", seconds, {"Key": key, **signed, **length}, headers)
 
+    def presign_part(self, key: str, upload_id: str, number: int, seconds: int, part: ContentPart) -> Grant:
+        """Return a grant to store a part of a multipart upload; see :meth:`presign_put`."""
+        checksum = to_base64(part.sha256)
+        parameters = {
+            "Key": key,
+            "UploadId": upload_id,
+            "PartNumber": number,
+            "ChecksumSHA256": checksum,
+            "ContentLength": part.size,
+        }
+        headers = {"x-amz-checksum-sha256": checksum, "Content-Length": str(part.size)}
+        return self._presign("upload_part", seconds, parameters, headers)
+
     def delete(self, key: str) -> None:
         """Delete an object. It is no error if there is none."""
         self._call(self._quick_client, "delete_object", "s3:DeleteObject", {"Key": key})
@@ -193,6 +225,20 @@ class Bucket:
             if not page.get("IsTruncated"):
                 return
             marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def parts(self, key: str, upload_id: str) -> Iterator[UploadedPart]:
+        """Return an iterator over the parts of a multipart upload that were stored.
+
+        Raises :class:`~sealyard.storage.s3.errors.ObjectMissingError` if there is no such upload.
+        """
+        marker: dict[str, int] = {}
+        while True:
+            page = self.call("list_parts", "s3:ListMultipartUploadParts", Key=key, UploadId=upload_id, **marker)
+            for item in page.get("Parts", ()):
+                yield UploadedPart(item["PartNumber"], item["Size"], item["ETag"], item.get("ChecksumSHA256"))
+            if not page.get("IsTruncated"):
+                return
+            marker = {"PartNumberMarker": page["NextPartNumberMarker"]}
 
     def _presign(
         self, operation: str, seconds: int, parameters: Mapping[str, Any], headers: Mapping[str, str]
