@@ -61,6 +61,8 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     # ---- tasks: {waiting} was created by dev
     ("GET", "/workspace", None, all_roles(200)),
     ("POST", "/workspace/clockConfirmation", {"confirmed": True}, admin_only(200)),
+    ("GET", "/zone", None, admin_only(404)),
+    ("POST", "/zone/hosts/crypto-1/drain", None, admin_only(409)),
     ("GET", "/task", None, all_roles(200)),
     ("GET", "/task?deviceConfigId=gateway", None, viewers(200)),
     ("GET", "/task?deviceConfigId=unknown", None, all_roles(404)),

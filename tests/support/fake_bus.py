@@ -64,6 +64,8 @@ class FakeBus:
         """By task id, what :meth:`reattach` returns."""
         self.stops: list[str] = []
         self.commands: list[KeyCommand] = []
+        self.zone: ZoneStatus | None = None
+        self.drained_hosts: list[str] = []
         self.closed = False
         self.refused_measures: tuple[RefusedMeasure, ...] = ()
         self.gate: asyncio.Event | None = None
@@ -151,7 +153,10 @@ class FakeBus:
         self.acknowledged.append(report)
 
     async def zone_status(self) -> ZoneStatus | None:
-        return None
+        return self.zone
+
+    async def drain_host(self, name: str) -> None:
+        self.drained_hosts.append(name)
 
     async def close(self) -> None:
         self.closed = True

@@ -182,6 +182,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard notification settings --mail-host mail.example.org --mail-from sealyard@example.org --mail-user seal",
         "sealyard notification settings --escalate-at 80 --show-names yes",
     ),
+    "worker drain": ("sealyard worker drain crypto-1",),
     "completion": (
         "sealyard completion bash > ~/.local/share/bash-completion/completions/sealyard",
         "sealyard completion zsh > ~/.zfunc/_sealyard",

@@ -44,6 +44,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now (--otp).",
     HintCode.FINISH_MOVE: "Run `sealyard workspace move` with the same target again to finish it.",
     HintCode.GIVE_REASON: "Enter a reason (--reason).",
+    HintCode.LIST_CRYPTO_HOSTS: "List crypto hosts with `sealyard worker list`.",
     HintCode.LIST_DEVICES: "List device configurations with `sealyard device list`.",
     HintCode.LIST_FAILED_DELIVERIES: "List failed deliveries with `sealyard webhook dead-letters`.",
     HintCode.LIST_FAILED_NOTIFICATIONS: "List failed notifications with `sealyard notification failed`.",

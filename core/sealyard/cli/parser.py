@@ -34,6 +34,7 @@ from sealyard.cli.commands import (
     wait,
     watch,
     webhooks,
+    worker,
     workspace,
 )
 from sealyard.cli.examples import format_examples
@@ -63,6 +64,7 @@ COMMAND_MODULES = (
     db,
     s3,
     move,
+    worker,
     help_topics,
 )
 """Modules with commands, in the order in which the help lists them."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sealyard.client.embedded_access import AccessCalls
 from sealyard.client.embedded_messaging import MessagingCalls
+from sealyard.client.embedded_zone import ZoneCalls
 from sealyard.client.key_files import load_certificate_content, load_key_content, new_key_file
 from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import ProgressCallback
@@ -49,7 +50,7 @@ EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
 
 
-class EmbeddedClient(AccessCalls, MessagingCalls):
+class EmbeddedClient(AccessCalls, MessagingCalls, ZoneCalls):
     """Client of an engine in this process. :class:`sealyard.client.protocol.Client` documents the methods."""
 
     async def close(self) -> None:

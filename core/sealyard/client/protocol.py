@@ -14,6 +14,7 @@ from typing import Protocol
 
 from sealyard.client.key_protocol import KeyClient
 from sealyard.client.messaging_protocol import NotificationClient, WebhookClient
+from sealyard.client.zone_protocol import ZoneClient
 from sealyard.model.access import AclRule, Action, Membership, Subject, SubjectState
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.clock import ClockConfirmation
@@ -347,6 +348,7 @@ class Client(
     CredentialClient,
     WebhookClient,
     NotificationClient,
+    ZoneClient,
     Protocol,
 ):
     """All operations, on behalf of one subject."""

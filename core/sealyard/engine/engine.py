@@ -63,6 +63,7 @@ from sealyard.engine.webhooks.registry import WebhookRegistry
 from sealyard.engine.workspace import (
     remove_crash_leftovers,
 )
+from sealyard.engine.zone_hosts import ZoneHosts
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.model.clock import Clock
@@ -103,7 +104,7 @@ class Engine:
     ) -> None:
         store, audit, audit_source, keys = state
         links = DownloadLinks(metadata.id, keys.link_key if keys else None)
-        self.metadata, self.paths = metadata, paths
+        self.metadata, self.paths, self._artifacts = metadata, paths, artifacts
         self.store, self._state, self.bus, self.read_only = store, state, bus, audit is None
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
         self.repository = Repository(store, audit, self.events, clock)
@@ -155,7 +156,6 @@ class Engine:
         )
         self.reviews = TaskReviews(self.repository, self.queries, contents)
         self.delivery = ResultDelivery(self.repository, self.queries, links, artifacts)
-        self._artifacts = artifacts
         self._released_metadata = ReleasedMetadata(self.repository, self.inputs)
         self._deadlines = DeadlineQueue(clock)
         self.expiry = ExpiryLoop(
@@ -185,6 +185,7 @@ class Engine:
         self._checkpoint_loop = (
             CheckpointLoop(self.repository, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
         )
+        self.zone_hosts = ZoneHosts(self.repository, self.permissions, bus, metadata.id)
         self._key_migration = KeyMigration(self.repository, metadata, paths, links, secret_box)
         self._loops: list[asyncio.Task[None]] = []
         self._running_use_cases: set[asyncio.Task[Any]] = set()

@@ -192,6 +192,7 @@ async def collect_stats(
         failing_keys=store.count(KEY_FAILURES.name),
         key_providers={state.section: state.error is None for state in provider_monitor.states if state.section},
         commits=store.commit_times,
+        zone=await bus.zone_status(),
     )
 
 

@@ -169,4 +169,11 @@ class JobBus(Protocol):
         """Return the state of the crypto zone, None if the workers are on this machine."""
         ...
 
+    async def drain_host(self, name: str) -> None:
+        """Ask a host of the crypto zone, by its name in :class:`ZoneStatus`, to finish its jobs and exit.
+
+        Must not be called if the workers are on this machine.
+        """
+        ...
+
     async def close(self) -> None: ...

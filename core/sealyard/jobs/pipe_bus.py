@@ -145,6 +145,9 @@ class PipeBus:
     async def zone_status(self) -> ZoneStatus | None:
         return None
 
+    async def drain_host(self, name: str) -> None:
+        raise NotImplementedError
+
     # ---- requests
 
     async def get_engine_keys(self) -> EngineKeys:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.tasks import TaskStatus
+from sealyard.model.zone_status import ZoneStatus
 
 
 class HealthCheck(FrozenStruct, frozen=True, kw_only=True):
@@ -59,6 +60,7 @@ class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     of webhook messages whose delivery was given up. ``pending_notifications`` and ``failed_notifications``: the same
     numbers for notifications. ``failing_keys``: number of active keys that failed their last check.
     ``key_providers``: by name of a key provider, whether it passed its last check. ``commits``: durations of commits.
+    ``zone``: the state of the crypto zone, None if the workspace has none.
     """
 
     tasks: Mapping[TaskStatus, int]
@@ -71,3 +73,4 @@ class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     failing_keys: int = 0
     key_providers: Mapping[str, bool] = {}
     commits: CommitTimes = CommitTimes()
+    zone: ZoneStatus | None = None

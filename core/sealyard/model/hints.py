@@ -40,6 +40,7 @@ class HintCode(StrEnum):
     ENTER_OTP = "enter-otp"
     FINISH_MOVE = "finish-move"
     GIVE_REASON = "give-reason"
+    LIST_CRYPTO_HOSTS = "list-crypto-hosts"
     LIST_DEVICES = "list-devices"
     LIST_FAILED_DELIVERIES = "list-failed-deliveries"
     LIST_FAILED_NOTIFICATIONS = "list-failed-notifications"
@@ -97,6 +98,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",
     HintCode.FINISH_MOVE: "Repeat the move to finish it.",
     HintCode.GIVE_REASON: "Enter a reason.",
+    HintCode.LIST_CRYPTO_HOSTS: "Check the list of crypto hosts.",
     HintCode.LIST_DEVICES: "Check the list of device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "Check the list of failed deliveries.",
     HintCode.LIST_FAILED_NOTIFICATIONS: "Check the list of failed notifications.",

@@ -34,6 +34,7 @@ from sealyard.server.api.routes.tasks import AllTasksController
 from sealyard.server.api.routes.uploads import UploadController
 from sealyard.server.api.routes.webhooks import DeadLetterController, WebhookController
 from sealyard.server.api.routes.workspace import WorkspaceController
+from sealyard.server.api.routes.zone import ZoneController
 from sealyard.server.api.wire import API
 from sealyard.server.auth.authentication import Authenticator
 from sealyard.server.auth.caller import Caller
@@ -67,6 +68,7 @@ ROUTE_HANDLERS = (
     WebhookController,
     DeadLetterController,
     NotificationController,
+    ZoneController,
     EventController,
 )
 """Handlers that require authentication, in the order in which the OpenAPI document lists them."""

@@ -56,6 +56,9 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",
     HintCode.FINISH_MOVE: "Run `sealyard workspace move` in a terminal again to finish it.",
     HintCode.GIVE_REASON: "Enter a reason.",
+    HintCode.LIST_CRYPTO_HOSTS: (
+        "Press {key[app.palette]} and choose About this workspace: it lists the crypto hosts."
+    ),
     HintCode.LIST_DEVICES: "{key[app.devices]} Devices lists all device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "List failed deliveries with `sealyard webhook dead-letters` in a terminal.",
     HintCode.LIST_FAILED_NOTIFICATIONS: "List failed notifications with `sealyard notification failed` in a terminal.",

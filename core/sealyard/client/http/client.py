@@ -14,6 +14,7 @@ from sealyard.client.http.status import ConnectionMonitor
 from sealyard.client.http.tasks import TaskCalls
 from sealyard.client.http.transport import Connection
 from sealyard.client.http.webhooks import WebhookCalls
+from sealyard.client.http.zone import ZoneCalls
 from sealyard.model.clock import Clock, ClockConfirmation
 from sealyard.model.events import Event
 from sealyard.model.requests import WorkspaceInfo
@@ -32,6 +33,7 @@ class HttpClient(
     CredentialCalls,
     WebhookCalls,
     NotificationCalls,
+    ZoneCalls,
 ):
     """Client of a server over HTTP. :class:`sealyard.client.protocol.Client` documents the methods."""
 

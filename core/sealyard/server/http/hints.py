@@ -33,6 +33,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ENTER_OTP: "Send the one that the authenticator shows now as oneTimePassword.",
     HintCode.FINISH_MOVE: _NOT_IN_API,
     HintCode.GIVE_REASON: "Send a reason in the request.",
+    HintCode.LIST_CRYPTO_HOSTS: "GET /api/v1/zone lists the crypto hosts.",
     HintCode.LIST_DEVICES: "GET /api/v1/deviceConfig lists device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "GET /api/v1/webhook/{{webhook_id}}/deadLetter lists failed deliveries.",
     HintCode.LIST_FAILED_NOTIFICATIONS: (

@@ -21,6 +21,7 @@ from sealyard.engine.health import collect_stats
 from sealyard.model.health import COMMIT_BUCKETS, CommitTimes, WorkspaceStats
 from sealyard.server.http.listeners import is_loopback
 from sealyard.server.http.request_log import RequestRecord
+from sealyard.server.observability.zone_metrics import ZoneMetrics
 
 MEDIA_TYPE = "text/plain; version=0.0.4"
 """Media type of the Prometheus text format; the framework adds the charset."""
@@ -85,6 +86,7 @@ class Metrics:
             ("provider", "tenant"),
             registry=registry,
         )
+        self._zones = ZoneMetrics(registry)
         self._commits = _CommitCollector()
         registry.register(self._commits)
         Info("sealyard_build", "Version of Sealyard.", registry=registry).info({"version": version("sealyard")})
@@ -119,6 +121,7 @@ class Metrics:
             self._key_providers,
         ):
             gauge.clear()  # otherwise, an unresponsive engine's last values would remain
+        self._zones.clear()
         self._commits.times_by_tenant = {
             tenant: stats.commits for tenant, stats in stats_by_tenant.items() if stats is not None
         }
@@ -140,6 +143,8 @@ class Metrics:
         self._failing_keys.labels(tenant).set(stats.failing_keys)
         for provider, is_up in stats.key_providers.items():
             self._key_providers.labels(provider, tenant).set(is_up)
+        if stats.zone is not None:
+            self._zones.update(tenant, stats.zone)
 
 
 class _CommitCollector(Collector):
