@@ -32,7 +32,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import InputFile, Task, TaskKind
+from sealyard.model.tasks import InputFile, TaskKind
 from sealyard.storage.artifact_grants import ArtifactGrants
 from sealyard.storage.incoming import IncomingFiles
 from sealyard.storage.ingest import StoredInput, copy_and_hash, write_and_hash
