@@ -39,12 +39,11 @@ from tests.support.extent import choose_count
 from tests.support.key_holders import unlock
 from tests.support.object_store import TestBucket
 from tests.support.postgres import ENGINE, TestDatabase, running_server
-from tests.support.zone_harness import AGENT_ROLE, ENGINE_ROLE, HOST_PASSPHRASE, BusDatabase, ZoneHarness
+from tests.support.zone_harness import AGENT_ROLE, BUS_SERVICE, ENGINE_ROLE, HOST_PASSPHRASE, BusDatabase, ZoneHarness
 
 EVENTS = choose_count(share=60, full=300)
 TIMEOUT = choose_count(share=1200, full=5400)
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261130"))
-BUS_SERVICE = "bus"
 
 
 @pytest.mark.crash

@@ -48,11 +48,17 @@ async def run_zone(zone: ZoneHarness) -> AsyncIterator[EngineHandle]:
         yield engine
 
 
+def write_firmware(path: Path, size: int = 0) -> Path:
+    """Write a file of ``size`` bytes, by default the firmware."""
+    path.write_bytes(hashlib.shake_128(b"firmware").digest(size) if size else FIRMWARE)
+    return path
+
+
 async def create_package(engine: EngineHandle, path: Path, size: int = 0) -> Task:
     """Request and approve a package with a file of ``size`` bytes, by default of the firmware."""
-    path.write_bytes(hashlib.shake_128(b"firmware").digest(size) if size else FIRMWARE)
     dev = engine.client(DEV)
-    task = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(await dev.upload(path),)))
+    file = await dev.upload(write_firmware(path, size))
+    task = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file,)))
     return await engine.client(OWNER).decide(task.id, Verdict.APPROVED, digest=task.approval_digest)
 
 

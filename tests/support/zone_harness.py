@@ -33,6 +33,9 @@ from tests.support.server_harness import ADMIN, PASSPHRASE, wait_until
 ENGINE_ROLE, AGENT_ROLE = "bus_engine", "bus_agent"
 """The roles of the bus database with which engines and agents log in."""
 
+BUS_SERVICE = "bus"
+"""The service of libpq that names the bus database in workspaces whose servers have service files of their own."""
+
 ZONE = "vault"
 HOST_PASSPHRASE = "a canary among passphrases of hosts"
 
@@ -227,7 +230,7 @@ class ZoneHarness:
         return load_metadata(self.paths).id
 
     def copy(self, root: Path, bucket: TestBucket) -> ZoneHarness:
-        """Return a copy of the stopped zone in the folder ``root``, with an empty bucket and a bus database of its own."""
+        """Return a copy of the stopped zone in the folder ``root``, with another bucket and a copy of the bus."""
         copy = ZoneHarness(root, self.bus.copy(), bucket)
         _copy_folder(self.paths.root, copy.paths.root)
         _change_json(copy.paths.file, {"artifacts": bucket.url, "zone": {"bus": copy.bus.engine_string}})
