@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -79,15 +79,21 @@ class BusDatabase:
         return {str(name) for (name,) in self.execute(query, (seconds,))}
 
 
-def start_agent(folder: Path, log_fd: int, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start the agent of the crypto host in ``folder`` as a process of its own."""
+def start_agent(
+    folder: Path, log_fd: int, environment: Mapping[str, str] | None = None, command_prefix: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """Start the agent of the crypto host in ``folder`` as a process of its own.
+
+    ``command_prefix``: the start of a command that runs it elsewhere, for example in a namespace.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", "sealyard.cli.main", "worker", "run", str(folder)],
+        [*command_prefix, sys.executable, "-m", "sealyard.cli.main", "worker", "run", str(folder)],
         env={**os.environ, "SEALYARD_PASSPHRASE": HOST_PASSPHRASE, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=log_fd,
         stderr=log_fd,
         start_new_session=True,
+        cwd=Path(__file__).parents[2],
     )
 
 
@@ -99,6 +105,7 @@ class CryptoHost:
         self.paths = WorkspacePaths(folder)
         self.log = folder.parent / f"{folder.name}.log"
         self.name = ""
+        self.command_prefix: tuple[str, ...] = ()
         self._bus = bus
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -121,7 +128,7 @@ class CryptoHost:
         """Start the agent, and wait until it has connected to the bus."""
         earlier = await asyncio.to_thread(self.list_names)
         with self.log.open("ab") as log:
-            self._process = start_agent(self.folder, log.fileno())
+            self._process = start_agent(self.folder, log.fileno(), command_prefix=self.command_prefix)
 
         async def has_connected() -> bool:
             assert self._process is not None
