@@ -98,8 +98,8 @@ def _check_isolation(host: CryptoHost) -> None:
     users = {pid: Path(f"/proc/{pid}/status").read_text().split("Uid:")[1].split()[0] for pid in pids}
     relays = [pid for pid in pids if "network_namespace" in command_line(pid)]
     assert {user for pid, user in users.items() if pid not in relays} == {str(ORDINARY_USER)}
-    own_namespace = os.readlink("/proc/self/ns/net")
-    assert all(os.readlink(f"/proc/{pid}/ns/net") != own_namespace for pid in pids)
+    own_namespace = Path("/proc/self/ns/net").readlink()
+    assert all(Path(f"/proc/{pid}/ns/net").readlink() != own_namespace for pid in pids)
     with socket.create_server(("127.0.0.1", 0)) as other_server:
         port = other_server.getsockname()[1]
         connect = f"import socket; socket.create_connection(('127.0.0.1', {port}))"
