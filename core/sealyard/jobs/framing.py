@@ -17,8 +17,13 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_line(message: Any) -> bytes:
-    """Encode ``message`` as one line. Raises :class:`InvalidInputError` if a string in it is not valid Unicode."""
+    """Encode ``message`` as one line. Raises the error of :func:`encode_json`."""
+    return encode_json(message) + b"\n"
+
+
+def encode_json(message: Any) -> bytes:
+    """Encode ``message``. Raises :class:`InvalidInputError` if a string in it is not valid Unicode."""
     try:
-        return _encoder.encode(message) + b"\n"
+        return _encoder.encode(message)
     except UnicodeEncodeError:
         raise InvalidInputError("A name in the request is not valid Unicode.", "Rename the file.") from None

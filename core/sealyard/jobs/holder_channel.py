@@ -16,7 +16,6 @@ from sealyard.jobs.framing import encode_line
 from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import ErrorInfo, SealyardError, error_from_info
 from sealyard.model.key_holder_messages import (
-    EngineKeys,
     FromKeyHolder,
     GetStoreGeneration,
     InspectState,
@@ -72,13 +71,12 @@ class StartedWorker:
 class HolderChannel:
     """Sends requests to one key holder process, and resolves futures with its answers.
 
-    ``ready`` and ``terminal_released``: resolved by the messages of these names, ``ready`` with the keys of the engine;
-    if the key store cannot be opened, ``ready`` has the error. ``create_lost_error``: returns the error of the open
-    requests when the process ends.
+    ``ready`` and ``terminal_released``: resolved by the messages of these names. If the key store cannot be opened,
+    ``ready`` has the error. ``create_lost_error``: returns the error of the open requests when the process ends.
     """
 
     def __init__(self, connection: socket.socket, create_lost_error: Callable[[], SealyardError]) -> None:
-        self.ready: Future[EngineKeys] = Future()
+        self.ready: Future[KeyHolderReady] = Future()
         self.terminal_released: Future[None] = Future()
         self._socket = connection
         self._create_lost_error = create_lost_error
@@ -169,8 +167,8 @@ class HolderChannel:
         match message:
             case TerminalReleased():
                 self.terminal_released.set_result(None)
-            case KeyHolderReady(keys=keys):
-                self.ready.set_result(keys)
+            case KeyHolderReady():
+                self.ready.set_result(message)
             case KeyHolderFailed(error=info):
                 self.ready.set_exception(error_from_info(info))
                 self._is_closed = True

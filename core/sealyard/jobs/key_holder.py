@@ -26,9 +26,10 @@ from sealyard.concurrency.active_time import wait_active
 from sealyard.fs.private import open_log
 from sealyard.jobs.environment import select_environment
 from sealyard.jobs.holder_channel import HolderChannel, StartedWorker
-from sealyard.model.errors import KeyStoreLockedError, SealyardError, WorkerError
+from sealyard.model.errors import KeyStoreLockedError, SealyardError, WorkerError, WorkspaceError
 from sealyard.model.key_holder_messages import (
     EngineKeys,
+    KeyHolderReady,
     KeyStoreLocation,
     OpenKeyHolder,
     PassphraseSource,
@@ -37,6 +38,7 @@ from sealyard.model.key_holder_messages import (
     StoreGeneration,
 )
 from sealyard.model.workspace import KeyStore, WorkspacePaths
+from sealyard.model.zones import Enrollment, ZoneIdentity
 
 OPEN_TIMEOUT = 20.0
 """Time in seconds that a key holder has to open the key store, without the time in which it prompts the user."""
@@ -83,6 +85,7 @@ class KeyHolder:
         prompt: str = "",
         attempts: int = 1,
         may_recover: bool = False,
+        enrollment: Enrollment | None = None,
     ) -> Self:
         """Start the key holder, without waiting until it has opened the key store.
 
@@ -94,7 +97,13 @@ class KeyHolder:
         Raises :class:`WorkerError` if the process cannot be started.
         """
         request = OpenKeyHolder(
-            location=location, source=source, tenant=tenant, prompt=prompt, attempts=attempts, may_recover=may_recover
+            location=location,
+            source=source,
+            tenant=tenant,
+            prompt=prompt,
+            attempts=attempts,
+            may_recover=may_recover,
+            enrollment=enrollment,
         )
         return cls(request, environment or {}, passphrase_fd)
 
@@ -121,8 +130,24 @@ class KeyHolder:
         await self._wait_until_open(self._channel)
 
     async def get_engine_keys(self) -> EngineKeys:
-        """Return the keys of the engine, once the key store is open. Raises the errors of :meth:`start_worker`."""
-        return await self._wait_until_open(await asyncio.to_thread(self._ensure_running))
+        """Return the keys of the engine, once the key store is open.
+
+        Raises :class:`WorkspaceError` if the folder is that of a crypto host, and the errors of :meth:`start_worker`.
+        """
+        keys = (await self._wait_until_open(await asyncio.to_thread(self._ensure_running))).keys
+        if keys is None:
+            raise WorkspaceError("The folder is that of a crypto host, not a workspace.", "Use another folder.")
+        return keys
+
+    async def get_zone_identity(self) -> ZoneIdentity:
+        """Return what the key store of a crypto host has pinned, once it is open.
+
+        Raises :class:`WorkspaceError` if the folder is a workspace, and the errors of :meth:`start_worker`.
+        """
+        zone = (await self._wait_until_open(await asyncio.to_thread(self._ensure_running))).zone
+        if zone is None:
+            raise WorkspaceError("The folder is a workspace, not that of a crypto host.", "Use another folder.")
+        return zone
 
     async def update_store_generation(self, generation: StoreGeneration | None) -> StoreGeneration | None:
         """Record a generation of the store in the worker state, unless it is None, and return the recorded one.
@@ -187,7 +212,7 @@ class KeyHolder:
             self._process.send_signal(signal.SIGTERM)
         self.close()
 
-    async def _wait_until_open(self, channel: HolderChannel) -> EngineKeys:
+    async def _wait_until_open(self, channel: HolderChannel) -> KeyHolderReady:
         ready = asyncio.wrap_future(channel.ready)
         if not await wait_active(ready, OPEN_TIMEOUT):
             raise WorkerError("The key holder did not open the key store in time.", f"See its log: {self._log_path}")
@@ -211,7 +236,9 @@ class KeyHolder:
             self._was_restarted = True
             location = msgspec.structs.replace(self._request.location, create=False)
             source = PassphraseSource.ENVIRONMENT
-            request = msgspec.structs.replace(self._request, location=location, source=source, reopen=True)
+            request = msgspec.structs.replace(
+                self._request, location=location, source=source, reopen=True, enrollment=None
+            )
             credentials = os.environ.get(CREDENTIALS_VARIABLE)
             environment = {} if credentials is None else {CREDENTIALS_VARIABLE: credentials}
             self._process, self._channel = self._start_process(request, environment, None)

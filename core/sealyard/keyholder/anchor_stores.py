@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -102,7 +103,7 @@ class AnchorPlaces:
 
     def __init__(self, location: KeyStoreLocation, key_store: OpenedKeyStore, environ: Mapping[str, str]) -> None:
         """Raises :class:`UsageError` if the configured folder is not an absolute path."""
-        self._workspace_id = location.workspace_id
+        self._name = _select_name(location)
         self._uses_keyring = location.key_store == OS_KEYRING
         self._key_store = key_store
         self._folder = location.anchors or environ.get(FOLDER_VARIABLE, "")
@@ -117,14 +118,14 @@ class AnchorPlaces:
     def select(self, recorded: str | None) -> AnchorStore:
         """Return the place of the anchor. ``recorded``: the one in the worker state, None if it has none."""
         if self._folder:
-            return FileAnchorStore(Path(self._folder) / self._workspace_id)
+            return FileAnchorStore(Path(self._folder) / self._name)
         if recorded is not None:
             return self.open(recorded)
         if self._uses_keyring:
             return KeyringAnchorStore(self._key_store)
         from platformdirs import user_state_path
 
-        return FileAnchorStore(user_state_path("sealyard") / "anchors" / self._workspace_id)
+        return FileAnchorStore(user_state_path("sealyard") / "anchors" / self._name)
 
     def open(self, location: str) -> AnchorStore:
         """Return the place that the worker state has recorded.
@@ -136,6 +137,14 @@ class AnchorPlaces:
         if not self._uses_keyring:
             raise AnchorError("The freshness anchor is kept in the OS keyring, but the master key is not.")
         return KeyringAnchorStore(self._key_store)
+
+
+def _select_name(location: KeyStoreLocation) -> str:
+    """Return the name of the anchor. Hosts of a zone on one machine have the same workspace, but one state each."""
+    if not location.crypto_host:
+        return location.workspace_id
+    digest = sha256(os.fsencode(os.path.realpath(location.workspace))).hexdigest()
+    return f"{location.workspace_id}-{digest[:16]}"
 
 
 def _require_outside(folder: Path, workspace: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,7 @@ from sealyard.keyholder.state_queue import StateQueue
 from sealyard.keyholder.store_generations import StoreGenerations
 from sealyard.keyholder.unlock import unlock_key_store
 from sealyard.keyholder.workers import WorkerGroup
+from sealyard.keyholder.zone_pins import open_zone
 from sealyard.keys.derived_keys import derive_engine_keys
 from sealyard.keys.master_key import OpenedKeyStore
 from sealyard.model.errors import SealyardError
@@ -40,8 +41,16 @@ from sealyard.model.key_holder_messages import (
     ToKeyHolder,
 )
 from sealyard.model.workspace import WorkspacePaths
+from sealyard.model.zones import ZoneIdentity
 
 _decoder: msgspec.json.Decoder[ToKeyHolder] = msgspec.json.Decoder(ToKeyHolder)
+
+
+class _OpenedKeys(NamedTuple):
+    """An opened key store, and the zone that it has pinned if it is that of a crypto host."""
+
+    key_store: OpenedKeyStore
+    zone: ZoneIdentity | None
 
 
 def serve(connection: socket.socket, passphrase_fd: int | None) -> int:
@@ -58,15 +67,15 @@ def serve(connection: socket.socket, passphrase_fd: int | None) -> int:
         paths = WorkspacePaths(Path(request.location.workspace))
         providers = ProviderGroup.load(paths, request.tenant)
         workers = WorkerGroup(parent, paths.worker_log, providers)
-        key_store = _open(parent, request, passphrase_fd)
+        opened = _open(parent, request, passphrase_fd)
         _leave_terminal(paths)
         parent.send(TerminalReleased())
-        if key_store is None:
+        if opened is None:
             workers.discard_standby()
             return 0
-        access = WorkerStateAccess(request.location, key_store)
+        access = WorkerStateAccess(request.location, opened.key_store)
         state = StateQueue(access.open)
-        workers.open(_build_open_keys(request.location, key_store, providers), state)
+        workers.open(_build_open_keys(request.location, opened, providers), state)
         store_generations = StoreGenerations(parent, state)
         inspector = StateInspector(parent, access, may_recover=request.may_recover)
         _handle_requests(requests, workers, store_generations, inspector)
@@ -76,28 +85,31 @@ def serve(connection: socket.socket, passphrase_fd: int | None) -> int:
     return 0
 
 
-def _open(parent: ParentConnection, request: OpenKeyHolder, passphrase_fd: int | None) -> OpenedKeyStore | None:
-    """Return the key store, or None if it cannot be opened. Reports the result to the parent process."""
+def _open(parent: ParentConnection, request: OpenKeyHolder, passphrase_fd: int | None) -> _OpenedKeys | None:
+    """Open the key store. Returns None if that is not possible. Reports the result to the parent process."""
     prompt = None
     if request.source is PassphraseSource.TERMINAL:
         prompt = TerminalPrompt()
         prompt.end_with(parent)
     try:
         key_store = unlock_key_store(request, passphrase_fd, prompt)
+        zone = open_zone(request, key_store, WorkspacePaths(Path(request.location.workspace)))
     except SealyardError as error:
         parent.send(KeyHolderFailed(error=error.to_info()))
         return None
-    parent.send(KeyHolderReady(keys=derive_engine_keys(key_store.master_key)))
-    return key_store
+    keys = derive_engine_keys(key_store.master_key) if zone is None else None
+    parent.send(KeyHolderReady(keys=keys, zone=zone))
+    return _OpenedKeys(key_store, zone)
 
 
-def _build_open_keys(location: KeyStoreLocation, key_store: OpenedKeyStore, providers: ProviderGroup) -> OpenKeys:
+def _build_open_keys(location: KeyStoreLocation, opened: _OpenedKeys, providers: ProviderGroup) -> OpenKeys:
     return OpenKeys(
         workspace=location.workspace,
         workspace_id=location.workspace_id,
-        master_key=key_store.master_key,
+        master_key=opened.key_store.master_key,
         providers=providers.routes,
         providers_error=providers.error,
+        order_key=None if opened.zone is None else opened.zone.enrollment.order_key,
     )
 
 

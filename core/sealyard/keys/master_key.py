@@ -49,6 +49,7 @@ class OpenedKeyStore:
         self._call_keyring = call_keyring
         self._username = f"workspace {workspace_id} state"
         self._anchor_username = f"workspace {workspace_id} anchor"
+        self._enrollment_username = f"workspace {workspace_id} enrollment"
 
     def load_state_epoch(self) -> str | None:
         """Return the identifier of the worker state that belongs to the key store, or None if it has none yet."""
@@ -57,6 +58,19 @@ class OpenedKeyStore:
 
     def save_state_epoch(self, epoch: str) -> None:
         self._call_keyring(lambda keyring: keyring.set_password(SERVICE, self._username, epoch))
+
+    def delete_state_epoch(self) -> None:
+        """Forget the worker state: that of another host, from which the key store was copied."""
+        if self.load_state_epoch() is not None:
+            self._call_keyring(lambda keyring: keyring.delete_password(SERVICE, self._username))
+
+    def load_enrollment(self) -> str | None:
+        """Return the enrollment (JSON) that the key store of a crypto host has pinned, None if there is none."""
+        text: str | None = self._call_keyring(lambda keyring: keyring.get_password(SERVICE, self._enrollment_username))
+        return text
+
+    def save_enrollment(self, text: str) -> None:
+        self._call_keyring(lambda keyring: keyring.set_password(SERVICE, self._enrollment_username, text))
 
     def load_anchor(self) -> str | None:
         """Return the freshness anchor that the key store keeps, or None if it keeps none."""

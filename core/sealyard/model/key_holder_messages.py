@@ -13,15 +13,18 @@ from typing import ClassVar
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.provider_routes import ProviderRoute
+from sealyard.model.zones import Enrollment, ZoneIdentity
 
 NO_ANCHOR = "none"
 """As the folder of the freshness anchors: keep none."""
 
 
 class KeyStoreLocation(FrozenStruct, frozen=True, kw_only=True):
-    """Where the key store of a workspace is. ``create``: whether to create its master key.
+    """Where the key store of a workspace or crypto host is. ``create``: whether to create its master key.
 
     ``anchors``: the folder of the freshness anchor, :data:`NO_ANCHOR`, or empty for the default place.
+    ``crypto_host``: whether the folder is that of a crypto host, whose workers accept only signed orders. Its key store
+    must have a pinned enrollment.
     """
 
     workspace: str
@@ -29,6 +32,7 @@ class KeyStoreLocation(FrozenStruct, frozen=True, kw_only=True):
     key_store: str
     create: bool = False
     anchors: str = ""
+    crypto_host: bool = False
 
 
 class PassphraseSource(StrEnum):
@@ -77,7 +81,8 @@ class OpenKeyHolder(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
     ``tenant``: see :func:`sealyard.keys.passphrase.find_passphrase`. ``prompt``: the text of the prompt. ``attempts``:
     how often the user is asked after a wrong passphrase. ``reopen``: whether this key holder replaces one that died.
-    ``may_recover``: whether the key holder accepts :class:`RecoverState`.
+    ``may_recover``: whether the key holder accepts :class:`RecoverState`. ``enrollment``: what to pin in the key store
+    of a new crypto host.
     """
 
     location: KeyStoreLocation
@@ -87,6 +92,7 @@ class OpenKeyHolder(FrozenStruct, frozen=True, kw_only=True, tag=True):
     attempts: int = 1
     reopen: bool = False
     may_recover: bool = False
+    enrollment: Enrollment | None = None
 
 
 class StartWorker(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -163,9 +169,13 @@ class TerminalReleased(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class KeyHolderReady(SecretStruct, frozen=True, kw_only=True, tag=True):
-    """The key store is open."""
+    """The key store is open.
 
-    keys: EngineKeys
+    ``keys``: of a workspace. ``zone``: what the key store of a crypto host has pinned. One of them is set.
+    """
+
+    keys: EngineKeys | None = None
+    zone: ZoneIdentity | None = None
 
 
 class KeyHolderFailed(FrozenStruct, frozen=True, kw_only=True, tag=True):
@@ -272,7 +282,8 @@ class OpenKeys(SecretStruct, frozen=True, kw_only=True, tag=True):
     """The first message to a worker: its workspace, the master key, and the key providers of the worker settings.
 
     The worker inherits a socket for each of ``providers``, in the same order. ``providers_error``: why the worker
-    settings cannot be used.
+    settings cannot be used. ``order_key``: Ed25519, raw; the worker of a crypto host accepts only orders that it
+    verifies.
     """
 
     REPR_FIELDS: ClassVar[tuple[str, ...]] = ("workspace",)
@@ -282,6 +293,7 @@ class OpenKeys(SecretStruct, frozen=True, kw_only=True, tag=True):
     master_key: bytes
     providers: tuple[ProviderRoute, ...] = ()
     providers_error: ErrorInfo | None = None
+    order_key: bytes | None = None
 
 
 class RecoveryDetails(FrozenStruct, frozen=True, kw_only=True):

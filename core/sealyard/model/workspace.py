@@ -49,6 +49,7 @@ class WorkspacePaths:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.file = root / "workspace.json"
+        self.host = root / "host.json"  # of a crypto host
         self.lock = root / "lock"
         self.move = root / "move.json"
         self.moved = root / "moved"

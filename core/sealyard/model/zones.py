@@ -47,6 +47,13 @@ class Enrollment(FrozenStruct, frozen=True, kw_only=True):
     order_key: bytes
 
 
+class ZoneIdentity(FrozenStruct, frozen=True, kw_only=True):
+    """What the key store of a crypto host knows: the enrollment that it has pinned, and the public keys of the zone."""
+
+    enrollment: Enrollment
+    keys: ZonePublicKeys
+
+
 class CryptoHostSettings(FrozenStruct, frozen=True, kw_only=True):
     """The contents of ``host.json`` in the folder of a crypto host.
 

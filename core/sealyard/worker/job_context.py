@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import threading
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from sealyard.crypto.algorithms import SIGNATURES, SigningInput
 from sealyard.crypto.certificates import load_certificate
@@ -15,15 +15,15 @@ from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.signatures import verify
 from sealyard.keys.provider import Signer
 from sealyard.model.build_secrets import WrappedBuildSecret
-from sealyard.model.errors import WorkerError
+from sealyard.model.errors import IntegrityError, WorkerError
 from sealyard.model.tasks import InputFile, Task, TaskKind
 from sealyard.model.worker_messages import BuildSecretCreated, Job, SigningPermissionRequested
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.approved_inputs import open_input, read_input
 from sealyard.worker.build_secrets import BuildSecrets
-from sealyard.worker.channel import Channel
 from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.key_service import KeyService
+from sealyard.worker.reports import JobReport, ReportSender
 
 
 class JobCancelledError(Exception):
@@ -58,7 +58,7 @@ class JobContext:
     """Gives the handler of one job access to its task, keys, inputs and progress."""
 
     def __init__(
-        self, job: Job, channel: Channel, keys: KeyService, artifacts: FileArtifacts, holder: HolderChannel
+        self, job: Job, reports: ReportSender, keys: KeyService, artifacts: FileArtifacts, holder: HolderChannel
     ) -> None:
         self.job = job
         self.task = job.task
@@ -66,12 +66,35 @@ class JobContext:
         self.progress = JobProgress(count_bytes(job.task))
         self.build_secret_recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.signing_permitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._channel = channel
+        self._requested_sha256: str | None = None
+        self._reports = reports
         self._keys = keys
         self._holder = holder
 
-    def send(self, message: Any) -> None:
-        self._channel.send(message)
+    def send(self, message: JobReport) -> None:
+        self._reports.send(message)
+
+    def confirm_build_secret(self) -> None:
+        """Continue the job that waits for :class:`BuildSecretRecorded`."""
+        if not self.build_secret_recorded.done():
+            self.build_secret_recorded.set_result(None)
+
+    def permit_signing(self, sha256: str) -> None:
+        """Continue the job that waits for :class:`SigningPermitted`.
+
+        Fails the job if the permission is not for the bytes that it is about to sign.
+        """
+        if self.signing_permitted.done():
+            return
+        if sha256 == self._requested_sha256:
+            self.signing_permitted.set_result(None)
+            return
+        self.signing_permitted.set_exception(
+            IntegrityError(
+                "The permission to sign is for other data than the worker has requested. Nothing was signed.",
+                "Submit the request again as a new task.",
+            )
+        )
 
     def stop(self) -> None:
         """Make the job raise :class:`JobCancelledError` at its next chunk, or where it waits for the engine."""
@@ -166,6 +189,7 @@ class JobContext:
                 "Signing of different data was already started for this task.",
                 "Submit the request again as a new task.",
             )
+        self._requested_sha256 = sha256
         self.send(
             SigningPermissionRequested(
                 task_id=self.task.id, fencing_token=self.task.fencing_token, sha256=sha256, header=header
