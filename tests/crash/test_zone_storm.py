@@ -88,7 +88,7 @@ async def _create_workspace(zone: ZoneHarness) -> tuple[bytes, dict[str, str]]:
     await host.start()
     device_key, tokens = await populate_test_workspace(zone.paths, zone.root / "device.key")
     assert await host.stop() == 0
-    await asyncio.to_thread(zone.add_host)
+    await zone.add_host()
     return device_key, tokens
 
 

@@ -169,7 +169,7 @@ async def test_second_host_continues_after_kill_of_first(zone: ZoneHarness, devi
         task = await create_package(engine, firmware, LARGE)
         running = await wait_for_status(dev, task.id, TaskStatus.RUNNING)
         zone.hosts[0].kill()
-        await zone.add_host().start()
+        await (await zone.add_host()).start()
         done = await dev.wait(task.id)
         assert done.status is TaskStatus.DONE, done.reason
         assert done.fencing_token > running.fencing_token

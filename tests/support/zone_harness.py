@@ -14,16 +14,17 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sealyard.agent.host_folder import create_host_folder
-from sealyard.engine.zone_admission import build_enrollment
+from sealyard.agent.host_folder import create_host
+from sealyard.engine.zone_admission import admit_zone, build_enrollment
 from sealyard.jobs.zone.schema import upgrade_bus
 
 from sealyard.client.engine_handle import EngineHandle
+from sealyard.concurrency.clock import SystemClock
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.engine.workspace import load_metadata
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.storage.postgres.connection import Database
-from tests.support.key_holders import open_key_holder, unlock
+from tests.support.key_holders import open_key_holder, unlock, unlock_host
 from tests.support.limits import TIMEOUT
 from tests.support.object_store import TestBucket
 from tests.support.postgres import OWNER, PostgresServer
@@ -218,17 +219,24 @@ class ZoneHarness:
             zone=ZONE,
             bus=self._bus_string,
         )
-        host = await asyncio.to_thread(self.add_host)
-        await asyncio.to_thread(self._admit, host)
-        return host
+        return await self.add_host()
 
-    def add_host(self) -> CryptoHost:
-        """Enroll a crypto host. Each after the first one gets a copy of the keys of the first one."""
-        with open_key_holder(self.paths.root, PASSPHRASE) as key_holder:
-            enrollment = build_enrollment(self.paths, key_holder)
+    async def add_host(self) -> CryptoHost:
+        """Enroll a crypto host: the first one is admitted, and each other one gets a copy of its keys."""
         host = CryptoHost(self.root / f"host-{len(self.hosts) + 1}", self.bus)
-        keys = self.hosts[0].paths.keys if self.hosts else None
-        create_host_folder(host.folder, enrollment, self.bus.agent_string, unlock(HOST_PASSPHRASE), keys=keys)
+        with open_key_holder(self.paths.root, PASSPHRASE) as key_holder:
+            enrollment = await build_enrollment(self.paths, key_holder)
+        identity = await create_host(
+            host.folder,
+            enrollment,
+            self.bus.agent_string,
+            unlock_host(HOST_PASSPHRASE),
+            SystemClock().now(),
+            copied_keys=self.hosts[0].paths.keys if self.hosts else None,
+        )
+        if not self.hosts:
+            with open_key_holder(self.paths.root, PASSPHRASE) as key_holder:
+                await admit_zone(self.paths, identity.keys, key_holder)
         self.hosts.append(host)
         return host
 
