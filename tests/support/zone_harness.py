@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sealyard.agent.host_folder import create_host
 from sealyard.engine.zone_admission import admit_zone, build_enrollment
 from sealyard.jobs.zone.schema import upgrade_bus
 
+from sealyard.agent.host_folder import create_host
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.concurrency.clock import SystemClock
 from sealyard.engine.create_workspace import create_workspace
