@@ -78,6 +78,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.UNLINK_ACCOUNT: (
         "If this change is intended, ask an administrator to unlink the account: sealyard subject unlink {subject}"
     ),
+    HintCode.UPGRADE_BUS: "Run `sealyard bus upgrade` with the role that owns the database.",
     HintCode.UPGRADE_DATABASE: "Run `sealyard db upgrade` with the role that owns the tables.",
     HintCode.USE_DATA_KEY: "Use a configuration created with --purpose data.",
     HintCode.VERIFY_AUDIT: "Run `sealyard audit verify` to find what was changed.",

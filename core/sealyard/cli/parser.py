@@ -11,6 +11,7 @@ from sealyard.cli.arguments import CommandParser
 from sealyard.cli.commands import (
     access,
     audit,
+    bus,
     clock,
     completion,
     config,
@@ -62,6 +63,7 @@ COMMAND_MODULES = (
     recover,
     notifications,
     db,
+    bus,
     s3,
     move,
     worker,

@@ -64,6 +64,7 @@ class HintCode(StrEnum):
     SUBMIT_MESSAGE = "submit-message"
     TRUST_CERTIFICATE = "trust-certificate"
     UNLINK_ACCOUNT = "unlink-account"
+    UPGRADE_BUS = "upgrade-bus"
     UPGRADE_DATABASE = "upgrade-database"
     USE_DATA_KEY = "use-data-key"
     VERIFY_AUDIT = "verify-audit"
@@ -124,6 +125,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.SUBMIT_MESSAGE: "Submit the message itself instead of its digest.",
     HintCode.TRUST_CERTIFICATE: "Check that it is the right server, then trust its CA certificate.",
     HintCode.UNLINK_ACCOUNT: "If this change is intended, ask an administrator to unlink the account of {subject}.",
+    HintCode.UPGRADE_BUS: "Upgrade the bus database with the role that owns it.",
     HintCode.UPGRADE_DATABASE: "Upgrade the database with the role that owns its tables.",
     HintCode.USE_DATA_KEY: "Use a device configuration whose signing key is for data.",
     HintCode.VERIFY_AUDIT: "Verify the audit log to find what was changed.",

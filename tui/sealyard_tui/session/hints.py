@@ -90,6 +90,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.UNLINK_ACCOUNT: (
         "If this change is intended, ask an administrator to unlink the account (`sealyard subject unlink {subject}`)."
     ),
+    HintCode.UPGRADE_BUS: "Run `sealyard bus upgrade` in a terminal, with the role that owns the database.",
     HintCode.UPGRADE_DATABASE: "Run `sealyard db upgrade` in a terminal, with the role that owns the tables.",
     HintCode.USE_DATA_KEY: "Use a device configuration whose keys are for signing data.",
     HintCode.VERIFY_AUDIT: "Press {key[audit.verify]} under {key[app.audit]} Audit to find what was changed.",

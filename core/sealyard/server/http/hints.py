@@ -59,6 +59,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.SUBMIT_MESSAGE: "Send the message in inputBase64, not its digest.",
     HintCode.TRUST_CERTIFICATE: _NOT_IN_API,
     HintCode.UNLINK_ACCOUNT: "An administrator can unlink it with DELETE /api/v1/acl/subjects/{subject}/account.",
+    HintCode.UPGRADE_BUS: _NOT_IN_API,
     HintCode.UPGRADE_DATABASE: _NOT_IN_API,
     HintCode.USE_DATA_KEY: "Use a device configuration created with the purpose data.",
     HintCode.VERIFY_AUDIT: "POST /api/v1/auditlog/verification finds what was changed.",
