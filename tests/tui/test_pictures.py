@@ -19,6 +19,7 @@ from sealyard.client.downloads.events import DownloadedFile, DownloadProgress, D
 from sealyard.model.errors import PermissionDeniedError, ResultExpiredError, StorageError
 from sealyard.model.tasks import Verdict
 from sealyard.model.workspace import KeyStore
+from sealyard.model.zone_status import ZoneStatus
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.dialogs.base import BaseDialog
@@ -31,6 +32,7 @@ from sealyard_tui.screens.welcome import app as welcome_app
 from sealyard_tui.screens.welcome.app import WelcomeApp
 from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.widgets.key_hints import KeyHintBar
+from tests.support.zone_examples import build_host
 from tests.tui import approvals_helpers
 from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import connection_of, make_app, run_app, screen_text, wait_for_workers, wait_until
@@ -369,6 +371,21 @@ async def test_dialog_matches_picture(
                 # The screen below the dialog is laid out after the dialog.
                 await wait_until(pilot, _is_laid_out(review))
             assert await render_screenshot(pilot) == screenshot(name=f"dialog-{dialog}-{size}")
+
+
+ABOUT_SIZES = {name: size for name, size in SCREEN_SIZES.items() if name != "200x60"}
+
+
+async def test_about_dialog_matches_pictures(workspace: TuiWorkspace, screenshot: SnapshotAssertion) -> None:
+    hosts = (build_host("crypto-1:4242:k3"), build_host("\x1b[2J:77:x9", "\x1b[2Jnew\nline", draining=True))
+    workspace.bus.zone = ZoneStatus(name="plant", reachable=True, hosts=hosts, queued=12)
+    app = make_app(workspace, "administrator")
+    async with run_app(app, size=(120, 40)) as pilot:
+        app.show_about()
+        await wait_for_text(pilot, "plant: 2 hosts, 12 waiting tasks", "seen now")
+        for size in ABOUT_SIZES:
+            await resize_terminal(app, pilot, size)
+            assert await render_screenshot(pilot) == screenshot(name=f"dialog-about-{size}")
 
 
 # ---- connection

@@ -29,6 +29,7 @@ from sealyard_tui.action_keys import action_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.palette_loader import PALETTE_PROVIDERS
 from sealyard_tui.appearance.preferences import Preferences
+from sealyard_tui.dialogs.about import show_about
 from sealyard_tui.dialogs.clock import confirm_clock
 from sealyard_tui.dialogs.quit import QuitDialog
 from sealyard_tui.dialogs.text import TextDialog
@@ -325,10 +326,14 @@ class SealyardApp(BaseApp):
         await confirm_clock(self, self.changes)
         await self._refresh_state_soon()
 
+    def show_about(self) -> None:
+        self.run_guarded(self, show_about(self, self.session, self.state), group="about", exclusive=True)
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Yield the commands of the command palette that have no key binding."""
         yield SystemCommand("Theme", "Choose a theme with live preview", self.search_themes)
         yield SystemCommand("Screenshot", "Save a screenshot (SVG)", self.deliver_screenshot)
+        yield SystemCommand("About this workspace", "Show its server, crypto zone and crypto hosts", self.show_about)
         if self.state.can_confirm_clock:
             yield SystemCommand("Confirm the system clock", "Apply the changes that wait for it", self.confirm_clock)
         commands = super().get_system_commands(screen)

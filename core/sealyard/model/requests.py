@@ -361,7 +361,8 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     one of the ``warnings`` that is about the system clock, if it is not trusted. ``key_failures``: the failed checks of
     active keys that the subject may see. ``provider_failures``: the key providers that failed their last check, for
     subjects that may view keys. ``store_verified``: whether the process that has the workspace open has
-    verified its documents with the key of the store; False if they were read from the files only.
+    verified its documents with the key of the store; False if they were read from the files only. ``server``: the host
+    name of the server that answered, which is the active one if there are several; empty without a server.
     """
 
     id: str
@@ -380,6 +381,7 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     key_failures: tuple[KeyCheck, ...] = ()
     provider_failures: tuple[ProviderStatus, ...] = ()
     store_verified: bool = True
+    server: str = ""
 
 
 class UploadStatus(FrozenStruct, frozen=True, kw_only=True):

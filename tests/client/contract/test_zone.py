@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import ConflictError, NotFoundError, PermissionDeniedError
 from sealyard.model.hints import HintCode
-from tests.support.client_kinds import ADMIN, ClientHarness, ContractSubjects
+from tests.support.client_kinds import ADMIN, ClientHarness, ClientKind, ContractSubjects
 from tests.support.zone_examples import ZONE, give_zone
 
 
@@ -65,5 +67,13 @@ def test_unclear_host_is_not_drained(
             await admin.drain_crypto_host(name)
         assert caught.value.structured_hint.code == HintCode.LIST_CRYPTO_HOSTS
         assert drained_hosts == []
+
+    harness.run(test)
+
+
+def test_workspace_names_the_server(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        info = await (await subjects.client_for(ADMIN)).workspace()
+        assert info.server == (socket.gethostname() if harness.way is ClientKind.SERVER else "")
 
     harness.run(test)

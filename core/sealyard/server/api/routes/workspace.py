@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import msgspec
@@ -22,8 +23,10 @@ class WorkspaceController(Controller):
     @get("/", summary="Return the workspace, your subject and your permissions")
     async def workspace(self, request: Request[Any, Any, Any], caller: CallerDependency) -> WorkspaceInfo:
         info = await caller.client.workspace()
+        if caller.is_local:
+            return info
         # The path of the workspace's folder is disclosed only to clients on the same machine.
-        return info if caller.is_local else msgspec.structs.replace(info, location=public_base_url(request))
+        return msgspec.structs.replace(info, location=public_base_url(request), server=socket.gethostname())
 
     @post("/clockConfirmation", status_code=200, summary="Confirm the system clock, so that held changes are applied")
     async def confirm_clock(self, caller: CallerDependency, data: JSONBody[ClockConfirmationBody]) -> ClockConfirmation:
