@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sealyard.engine.zone_admission import admit_zone, build_enrollment
-from sealyard.jobs.zone.schema import upgrade_bus
+from sealyard.jobs.zone.schema import BusSettings, upgrade_bus
 
 from sealyard.agent.host_folder import create_host
 from sealyard.client.engine_handle import EngineHandle
@@ -50,8 +50,9 @@ class BusDatabase:
         for role in {ENGINE_ROLE, AGENT_ROLE} - roles:
             server.execute(f"CREATE ROLE {role} LOGIN")
         self.name = server.create_database(template, prefix="bus").name
-        if template == "template0":
-            upgrade_bus(Database(server.connection_string(self.name, OWNER)), ZONE, ENGINE_ROLE, AGENT_ROLE)
+        settings = BusSettings(zone=ZONE, engine_role=ENGINE_ROLE, agent_role=AGENT_ROLE)
+        # In a copy, this grants the privileges for the database itself.
+        upgrade_bus(Database(server.connection_string(self.name, OWNER)), settings)
 
     def copy(self) -> BusDatabase:
         """Return a copy of the database, to which no session may be connected."""
