@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, LiteralString
 
@@ -30,7 +30,7 @@ class BusConnection:
         self._connection: AsyncConnection | None = None
         self._lock = asyncio.Lock()
 
-    async def execute(self, statement: LiteralString, parameters: Sequence[Any] = ()) -> Rows:
+    async def execute(self, statement: LiteralString, parameters: Mapping[str, Any] | None = None) -> Rows:
         """Execute a statement and return its rows."""
         async with self._lock:
             try:
@@ -45,7 +45,7 @@ class BusConnection:
                 await self._disconnect()
                 raise
 
-    async def execute_many(self, statement: LiteralString, parameters: Sequence[Sequence[Any]]) -> None:
+    async def execute_many(self, statement: LiteralString, parameters: Sequence[Mapping[str, Any]]) -> None:
         """Execute a statement for each of the parameters, in one transaction."""
         async with self._lock:
             try:

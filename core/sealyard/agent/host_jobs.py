@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from sealyard.agent.job import Claim, JobServices, ZoneJob
+from sealyard.jobs.bus import LARGE_JOB_BYTES
 from sealyard.model.errors import SealyardError, UsageError
 from sealyard.model.zone_messages import AbortJob, ForwardOrder, Instruction, IssueGrants, StartJob
 from sealyard.storage.artifacts import check_task_id
+
+SLOT_SECONDS = 20.0
+"""Time that a job waits for a slot. Later, the engine would give up its claim."""
+
+SLOT_INTERVAL = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -20,27 +27,23 @@ class HostJobs:
         self.host = host
         self._services = services
         self._jobs: dict[str, ZoneJob] = {}
+        self._waiting_large_jobs = 0
 
     @property
     def count(self) -> int:
         return len(self._jobs)
 
-    async def run(self, claim: Claim) -> bool:
-        """Run a job from its claim to its end. Returns False at once if the pool has no free slot for it.
+    async def run(self, claim: Claim) -> None:
+        """Run a job from its claim to its end. If the caller is cancelled, the job continues.
 
-        An older attempt of the same task is stopped first. A claim that is not newer is ignored.
+        An older attempt of the same task is stopped first. A claim that is not newer is ignored, and so is a job for
+        which the pool has no slot in time: the engine queues it again.
         """
-        if not await self._replace_older(claim):
-            return True
-        if not self._services.pool.reserve(claim.task_id, claim.size):
-            return False
+        if not await self._replace_older(claim) or not await self._reserve(claim):
+            return
         job = self._jobs[claim.task_id] = ZoneJob(self._services, self.host, claim)
-        try:
-            await job.wait()
-        finally:
-            # If the caller is cancelled, the job continues; its own end then removes it.
-            job.when_done(lambda: self._remove(job))
-        return True
+        job.on_end(partial(self._remove, job))
+        await job.wait()
 
     def dispatch(self, instruction: Instruction) -> bool:
         """Pass an instruction to its job. Returns False if it is not about a job."""
@@ -48,7 +51,10 @@ class HostJobs:
         if not isinstance(message, StartJob | ForwardOrder | IssueGrants | AbortJob):
             return False
         job = self._jobs.get(message.task_id)
-        if job is None or message.fencing_token not in (job.claim.number, *((0,) if isinstance(message, AbortJob) else ())):
+        if job is None or message.fencing_token not in (
+            job.claim.number,
+            *((0,) if isinstance(message, AbortJob) else ()),
+        ):
             log.info("ignored an instruction for task %s, which has no such job here", message.task_id)
         elif isinstance(message, AbortJob):
             job.stop()
@@ -79,6 +85,22 @@ class HostJobs:
         """Wait until the present jobs have ended."""
         await asyncio.gather(*(job.wait() for job in self._jobs.values()))
 
+    async def _reserve(self, claim: Claim) -> bool:
+        is_large = claim.size >= LARGE_JOB_BYTES
+        deadline = asyncio.get_running_loop().time() + SLOT_SECONDS
+        self._waiting_large_jobs += is_large
+        try:
+            while not self._services.pool.reserve(
+                claim.task_id, claim.size, large_job_waiting=self._waiting_large_jobs > is_large
+            ):
+                if asyncio.get_running_loop().time() > deadline:
+                    log.warning("no worker is free for task %s", claim.task_id)
+                    return False
+                await asyncio.sleep(SLOT_INTERVAL)
+        finally:
+            self._waiting_large_jobs -= is_large
+        return True
+
     async def _replace_older(self, claim: Claim) -> bool:
         """Stop an older attempt of the task, and return whether the claim is newer than what this host runs."""
         try:
@@ -93,7 +115,7 @@ class HostJobs:
             older.forget()
             older.stop()
             await older.wait()
-            self._remove(older)
+            self._remove(older)  # the callback of its end runs later
         return True
 
     def _remove(self, job: ZoneJob) -> None:

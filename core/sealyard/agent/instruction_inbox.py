@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-import msgspec
 import psycopg
 from psycopg import sql
 
 from sealyard.agent.bus_connection import BusConnection, Rows
 from sealyard.concurrency.backoff import RetryDelays
-from sealyard.crypto.signed_messages import MessageLabel, verify_message
-from sealyard.model.base import JSON_ERRORS
-from sealyard.model.errors import SealyardError, StorageError
+from sealyard.jobs.zone import statements
+from sealyard.jobs.zone.codec import open_instruction
+from sealyard.jobs.zone.queue import command_task_of, host_channel_of
+from sealyard.model.errors import IntegrityError, StorageError
 from sealyard.model.zone_messages import Instruction, RunCommand, SignedMessage
 from sealyard.model.zones import Enrollment
 from sealyard.storage.postgres.connection import AsyncConnection, Database
@@ -25,11 +24,8 @@ POLL_INTERVAL = 0.5
 """Seconds after which the agent reads its instructions even if it was not notified."""
 
 _RETRY_DELAYS = RetryDelays.exponential(0.1, 1.0)
-_SELECT = """
-SELECT n, CASE WHEN n = ANY(%s) THEN NULL ELSE body END, signature FROM bus.instruction
-WHERE workspace = %s AND host = %s ORDER BY n
-"""
-_SELECT_COMMANDS = "SELECT n, body, signature FROM bus.instruction WHERE workspace = %s AND host = '' ORDER BY n DESC"
+_MAX_UNCHECKED = 1000
+"""Number of handled instructions from which on those that the engine has deleted are forgotten."""
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +40,9 @@ class InstructionVerifier:
     def open(self, message: SignedMessage, host: str) -> Instruction | None:
         """Return the instruction for the agent ``host``. Logs an invalid one, and returns None."""
         try:
-            body = verify_message(self._order_key, MessageLabel.INSTRUCTION, message)
-            instruction = msgspec.json.decode(body, type=Instruction)
-        except SealyardError:
-            log.warning("ignored an instruction in the bus database: its signature is not valid")
-            return None
-        except JSON_ERRORS:
-            log.warning("ignored an instruction that this version does not know; update Sealyard on this host")
+            instruction = open_instruction(self._order_key, message)
+        except IntegrityError as error:
+            log.warning("ignored an instruction: %s", error.message)
             return None
         if (instruction.workspace, instruction.host) != (self._workspace_id, host):
             log.warning("ignored an instruction in the bus database: it is for another workspace or agent")
@@ -75,7 +67,7 @@ class InstructionInbox:
         self._verifier = InstructionVerifier(enrollment)
         self._host = host
         self._dispatch = dispatch
-        self._handled: list[int] = []
+        self._handled: set[int] = set()
         self._is_notified = asyncio.Event()
 
     async def run(self) -> None:
@@ -92,7 +84,8 @@ class InstructionInbox:
 
     async def find_command(self, request_id: int) -> RunCommand | None:
         """Return a key command for the agent that claims it, or None if the engine has not sent or has deleted it."""
-        for _, body, signature in await self._connection.execute(_SELECT_COMMANDS, (self._workspace_id,)):
+        parameters = {"workspace": self._workspace_id, "task": command_task_of(request_id)}
+        for body, signature in await self._connection.execute(statements.READ_COMMAND, parameters):
             instruction = self._verifier.open(SignedMessage(body=body, signature=signature), "")
             message = None if instruction is None else instruction.message
             if isinstance(message, RunCommand) and message.request_id == request_id:
@@ -101,21 +94,25 @@ class InstructionInbox:
 
     async def _receive(self) -> None:
         self._is_notified.clear()
+        address = {"workspace": self._workspace_id, "host": self._host}
         try:
-            rows = await self._connection.execute(_SELECT, (self._handled, self._workspace_id, self._host))
+            rows = await self._connection.execute(
+                statements.READ_INSTRUCTIONS, {**address, "processed": list(self._handled)}
+            )
+            if len(self._handled) > _MAX_UNCHECKED:
+                present = await self._connection.execute(statements.LIST_INSTRUCTIONS, address)
+                self._handled &= {n for (n,) in present}
         except StorageError as error:
             log.debug("could not read the instructions: %s", error.message)
             return
         self._handle(rows)
 
     def _handle(self, rows: Rows) -> None:
-        # Rows that the engine has deleted are forgotten.
-        self._handled = [n for n, _, _ in rows]
-        for _, body, signature in rows:
-            if body is not None:
-                instruction = self._verifier.open(SignedMessage(body=body, signature=signature), self._host)
-                if instruction is not None:
-                    self._dispatch(instruction)
+        for n, body, signature in rows:
+            self._handled.add(n)
+            instruction = self._verifier.open(SignedMessage(body=body, signature=signature), self._host)
+            if instruction is not None:
+                self._dispatch(instruction)
 
     async def _listen(self) -> None:
         """Wait for notifications. While the connection is lost, instructions are only polled."""
@@ -130,12 +127,7 @@ class InstructionInbox:
                 await asyncio.sleep(_RETRY_DELAYS.delay_after(failures))
 
     async def _wait_for_notifications(self, connection: AsyncConnection) -> None:
-        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel_of(self._host))))
+        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(host_channel_of(self._host))))
         self._is_notified.set()
         async for _ in connection.notifies():
             self._is_notified.set()
-
-
-def channel_of(host: str) -> str:
-    """Return the channel of notifications for an agent."""
-    return f"host_{hashlib.md5(host.encode(), usedforsecurity=False).hexdigest()}"

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from sealyard.agent.bus_connection import BusConnection
+from sealyard.jobs.zone import statements
 from sealyard.model.errors import IntegrityError
 from sealyard.model.safe_text import escape_text
-
-_INSERT = """
-INSERT INTO bus.intent (workspace, task, sha256, fencing_token, host) VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (workspace, task) DO NOTHING
-"""
-_SELECT = "SELECT sha256 FROM bus.intent WHERE workspace = %s AND task = %s"
 
 
 class Intents:
@@ -26,8 +21,15 @@ class Intents:
         Raises :class:`IntegrityError` if another SHA-256 is recorded for the task, and :class:`StorageError` if the
         database cannot be used.
         """
-        await self._connection.execute(_INSERT, (self._workspace_id, task_id, sha256, fencing_token, host))
-        rows = await self._connection.execute(_SELECT, (self._workspace_id, task_id))
+        intent = {
+            "workspace": self._workspace_id,
+            "task": task_id,
+            "sha256": sha256,
+            "fencing_token": fencing_token,
+            "host": host,
+        }
+        await self._connection.execute(statements.RECORD_INTENT, intent)
+        rows = await self._connection.execute(statements.READ_INTENT, intent)
         if rows != [(sha256,)]:
             raise IntegrityError(
                 f"Another host of the zone was permitted to sign other bytes for task {escape_text(task_id, 80)}."

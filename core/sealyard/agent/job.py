@@ -109,6 +109,10 @@ class ZoneJob:
         """Wait until the job has ended and its files are deleted."""
         await asyncio.wait({self._task})
 
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the job has ended and its files are deleted."""
+        self._task.add_done_callback(lambda _: callback())
+
     def receive(self, message: StartJob | ForwardOrder | IssueGrants) -> None:
         """Handle an instruction of the engine for this attempt. An instruction that was repeated changes nothing."""
         match message:
@@ -295,9 +299,7 @@ class ZoneJob:
         assert grant is not None
         return grant
 
-    async def _request_grants(
-        self, inputs: tuple[str, ...] = (), result: ResultContent | None = None
-    ) -> IssueGrants:
+    async def _request_grants(self, inputs: tuple[str, ...] = (), result: ResultContent | None = None) -> IssueGrants:
         """Request grants from the engine. Raises :class:`WorkerError` if it does not answer."""
         task_id, number = self.claim.task_id, self.claim.number
         async with self._grant_lock:
@@ -354,5 +356,3 @@ def _first(errors: BaseExceptionGroup[SealyardError]) -> SealyardError:
         first = first.exceptions[0]
     assert isinstance(first, SealyardError)
     return first
-
-

@@ -9,11 +9,8 @@ from functools import partial
 from sealyard.agent.bus_connection import BusConnection
 from sealyard.agent.key_files import KeyFile, KeyFileRow, KeyFiles
 from sealyard.concurrency.threads import run_uncancellable
+from sealyard.jobs.zone import statements
 from sealyard.model.safe_text import escape_text
-
-_LIST = "SELECT path, max(n) FROM bus.key_file WHERE workspace = %s GROUP BY path"
-_FETCH = "SELECT n, path, content FROM bus.key_file WHERE workspace = %s AND n = ANY(%s)"
-_INSERT = "INSERT INTO bus.key_file (workspace, path, content, host) VALUES (%s, %s, %s, %s) RETURNING n"
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +32,12 @@ class KeyFileSync:
         """Write the files that other hosts have published since the last call."""
         async with self._lock:
             known = self._files.numbers
-            newest = await self._connection.execute(_LIST, (self._workspace_id,))
+            newest = await self._connection.execute(statements.LIST_KEY_FILES, {"workspace": self._workspace_id})
             numbers = [n for path, n in newest if n > known.get(path, 0) and n not in self._ignored]
             if not numbers:
                 return
-            found = await self._connection.execute(_FETCH, (self._workspace_id, numbers))
+            parameters = {"workspace": self._workspace_id, "numbers": numbers}
+            found = await self._connection.execute(statements.READ_KEY_FILES, parameters)
             rows = [KeyFileRow(*row) for row in found]
             ignored_paths = await run_uncancellable(partial(self._files.write, rows))
             log.info("copied key files of other hosts: %d", len(rows) - len(ignored_paths))
@@ -56,8 +54,8 @@ class KeyFileSync:
                 log.info("published key files to the other hosts: %d", len(changed))
 
     async def _insert(self, file: KeyFile, host: str) -> KeyFileRow:
-        parameters = (self._workspace_id, file.path, file.content, host)
-        ((number,),) = await self._connection.execute(_INSERT, parameters)
+        parameters = {"workspace": self._workspace_id, "path": file.path, "content": file.content, "host": host}
+        ((number,),) = await self._connection.execute(statements.INSERT_KEY_FILE, parameters)
         return KeyFileRow(number, file.path, file.content)
 
     def _ignore(self, rows: list[KeyFileRow], paths: tuple[str, ...]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-
-import msgspec
+from typing import Any
 
 from sealyard.agent.bus_connection import BusConnection
 from sealyard.concurrency.backoff import RetryDelays
+from sealyard.jobs.zone import statements
+from sealyard.jobs.zone.codec import encode_message
+from sealyard.jobs.zone.queue import report_channel_of
 from sealyard.model.errors import StorageError
 from sealyard.model.worker_messages import Heartbeat
 from sealyard.model.zone_messages import AgentReport
@@ -19,13 +21,6 @@ PROGRESS_INTERVAL = 0.5
 MAX_BATCH = 100
 
 _RETRY_DELAYS = RetryDelays.exponential(0.1, 1.0)
-_INSERT_REPORT = "INSERT INTO bus.report (workspace, host, body) VALUES (%s, %s, %s)"
-_NOTIFY = "SELECT pg_notify(%s, '')"
-_SAVE_PROGRESS = """
-INSERT INTO bus.progress (workspace, task, fencing_token, done, total) VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (workspace, task, fencing_token)
-DO UPDATE SET done = excluded.done, total = excluded.total, at = clock_timestamp()
-"""
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +35,7 @@ class Outbox:
     def __init__(self, connection: BusConnection, workspace_id: str) -> None:
         self._connection = connection
         self._workspace_id = workspace_id
-        self._reports: list[tuple[str, str, bytes]] = []
+        self._reports: list[dict[str, Any]] = []
         self._progress: dict[tuple[str, int], Heartbeat] = {}
         self._is_pending = asyncio.Event()
         self._is_empty = asyncio.Event()
@@ -48,7 +43,7 @@ class Outbox:
 
     def send(self, host: str, report: AgentReport) -> None:
         """Send a report soon. ``host``: the name under which the agent is registered."""
-        self._reports.append((self._workspace_id, host, msgspec.json.encode(report)))
+        self._reports.append({"workspace": self._workspace_id, "host": host, "body": encode_message(report)})
         self._is_empty.clear()
         self._is_pending.set()
 
@@ -85,9 +80,18 @@ class Outbox:
             heartbeats, self._progress = list(self._progress.values()), {}
             if not heartbeats:
                 continue
-            rows = [(self._workspace_id, beat.task_id, beat.fencing_token, beat.done, beat.total) for beat in heartbeats]
+            rows = [
+                {
+                    "workspace": self._workspace_id,
+                    "task": heartbeat.task_id,
+                    "fencing_token": heartbeat.fencing_token,
+                    "done": heartbeat.done,
+                    "total": heartbeat.total,
+                }
+                for heartbeat in heartbeats
+            ]
             try:
-                await self._connection.execute_many(_SAVE_PROGRESS, rows)
+                await self._connection.execute_many(statements.SAVE_PROGRESS, rows)
             except StorageError as error:
                 log.debug("could not store the progress: %s", error.message)
 
@@ -95,11 +99,11 @@ class Outbox:
         reports = self._reports
         batch = reports[:MAX_BATCH]
         if batch:
-            await self._connection.execute_many(_INSERT_REPORT, batch)
+            await self._connection.execute_many(statements.INSERT_REPORT, batch)
             del reports[: len(batch)]
         if not self._reports:
             self._is_pending.clear()
             self._is_empty.set()
         if batch:
-            # In a statement of its own: with NOTIFY, transactions are committed one after the other.
-            await self._connection.execute(_NOTIFY, (f"reports_{self._workspace_id}",))
+            channel = report_channel_of(self._workspace_id)
+            await self._connection.execute(statements.NOTIFY, {"channel": channel})

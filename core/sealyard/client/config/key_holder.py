@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 import msgspec
 
-from sealyard.concurrency.ending_signals import end_on_signals
 from sealyard.engine.workspace import build_key_store_location, load_metadata
-from sealyard.jobs.key_holder import CREDENTIALS_VARIABLE, KeyHolder, KeyHolderFactory
-from sealyard.keys.passphrase import VARIABLE, needs_prompt, variable_names
+from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
+from sealyard.jobs.key_holder_start import forget_passphrases, open_key_holder
 from sealyard.model.key_holder_messages import NO_ANCHOR, KeyStoreLocation, PassphraseSource
 from sealyard.model.workspace import WorkspacePaths
 
@@ -47,7 +44,7 @@ def start_key_holder(
     """
     paths = WorkspacePaths(folder.absolute())
     location = msgspec.structs.replace(build_key_store_location(paths, load_metadata(paths)), anchors=anchors)
-    return _start(
+    return open_key_holder(
         location, may_prompt=may_prompt, tenant=tenant, prompt=prompt, attempts=attempts, may_recover=may_recover
     )
 
@@ -60,7 +57,7 @@ def new_key_holder(*, may_prompt: bool, attempts: int = 1) -> KeyHolderFactory:
     """
 
     def start(location: KeyStoreLocation) -> KeyHolder:
-        return _start(location, may_prompt=may_prompt, attempts=attempts)
+        return open_key_holder(location, may_prompt=may_prompt, attempts=attempts)
 
     return start
 
@@ -72,42 +69,3 @@ def random_key_holder(location: KeyStoreLocation) -> KeyHolder:
     """
     location = msgspec.structs.replace(location, anchors=NO_ANCHOR)
     return KeyHolder.start(location, source=PassphraseSource.RANDOM)
-
-
-def forget_passphrases(environ: MutableMapping[str, str]) -> None:
-    """Remove all passphrases from ``environ``, so that this process passes them to no other program.
-
-    They remain visible in ``/proc/PID/environ`` of this process, if it was started with them.
-    """
-    for name in [name for name in environ if name.startswith(VARIABLE)]:
-        del environ[name]
-
-
-def _start(
-    location: KeyStoreLocation,
-    *,
-    may_prompt: bool,
-    tenant: str = "",
-    prompt: str = "",
-    attempts: int = 1,
-    may_recover: bool = False,
-) -> KeyHolder:
-    if not (may_prompt and needs_prompt(location.key_store, os.environ, tenant)):
-        environment = _select_passphrases(os.environ, tenant)
-        return KeyHolder.start(location, environment=environment, tenant=tenant, may_recover=may_recover)
-    key_holder = KeyHolder.start(
-        location,
-        source=PassphraseSource.TERMINAL,
-        tenant=tenant,
-        prompt=prompt,
-        attempts=attempts,
-        may_recover=may_recover,
-    )
-    with end_on_signals(key_holder.abort):
-        key_holder.wait_for_terminal()
-    return key_holder
-
-
-def _select_passphrases(environ: Mapping[str, str], tenant: str) -> dict[str, str]:
-    names = (*variable_names(tenant), CREDENTIALS_VARIABLE)
-    return {name: environ[name] for name in names if name in environ}

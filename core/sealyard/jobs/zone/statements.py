@@ -90,6 +90,8 @@ WHERE name = %(name)s RETURNING name
 """
 """Returns no row if the host must register again."""
 
+READ_ZONE = "SELECT name FROM bus.zone"
+
 INSERT_REPORT = "INSERT INTO bus.report (workspace, host, body) VALUES (%(workspace)s, %(host)s, %(body)b)"
 
 READ_INSTRUCTIONS = """
@@ -97,6 +99,8 @@ SELECT n, body, signature FROM bus.instruction
 WHERE workspace = %(workspace)s AND host = %(host)s AND NOT n = ANY(%(processed)s::bigint[])
 ORDER BY n
 """
+
+LIST_INSTRUCTIONS = "SELECT n FROM bus.instruction WHERE workspace = %(workspace)s AND host = %(host)s"
 
 READ_COMMAND = """
 SELECT body, signature FROM bus.instruction WHERE workspace = %(workspace)s AND host = '' AND task = %(task)s
@@ -120,8 +124,11 @@ READ_INTENT = "SELECT sha256 FROM bus.intent WHERE workspace = %(workspace)s AND
 
 INSERT_KEY_FILE = """
 INSERT INTO bus.key_file (workspace, path, content, host) VALUES (%(workspace)s, %(path)s, %(content)b, %(host)s)
+RETURNING n
 """
 
+LIST_KEY_FILES = "SELECT path, max(n) FROM bus.key_file WHERE workspace = %(workspace)s GROUP BY path"
+
 READ_KEY_FILES = """
-SELECT n, path, content, host FROM bus.key_file WHERE workspace = %(workspace)s AND n > %(after)s ORDER BY n
+SELECT n, path, content FROM bus.key_file WHERE workspace = %(workspace)s AND n = ANY(%(numbers)s::bigint[])
 """
