@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from sealyard.engine.zone_admission import admit_zone, build_enrollment
-from sealyard.jobs.zone.schema import BusSettings, upgrade_bus
 
 from sealyard.agent.host_folder import create_host
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.concurrency.clock import SystemClock
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.engine.workspace import load_metadata
+from sealyard.jobs.zone.schema import BusSettings, upgrade_bus
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.storage.postgres.connection import Database
 from tests.support.key_holders import open_key_holder, unlock, unlock_host
@@ -69,6 +69,10 @@ class BusDatabase:
     def execute(self, statement: str, parameters: object = None) -> list[tuple[object, ...]]:
         """Execute a statement as the administrator of the server, and return its rows."""
         return self.server.execute(statement, self.name, parameters)
+
+    def execute_as_agent(self, statement: str, parameters: object = None) -> list[tuple[object, ...]]:
+        """Execute a statement with the role of agents, and return its rows."""
+        return self.server.execute(statement, self.name, parameters, role=AGENT_ROLE)
 
     def disconnect(self, role: str) -> int:
         """End the sessions of a role, and return how many there were."""
