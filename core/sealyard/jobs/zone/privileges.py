@@ -118,12 +118,12 @@ class RolePrivileges(FrozenStruct, frozen=True, kw_only=True):
     excessive: tuple[str, ...] = ()
 
 
-def build_revocations(role: str) -> sql.Composable:
+def build_revocations(role: str) -> sql.Composed:
     """Return the statement that revokes all privileges of a role in the bus database."""
     return sql.SQL(_REVOKE_ALL).format(role=sql.Literal(role))
 
 
-def build_grants(roles: Mapping[BusRole, str]) -> Iterator[sql.Composable]:
+def build_grants(roles: Mapping[BusRole, str]) -> Iterator[sql.Composed | sql.SQL]:
     """Return the statements that grant each role what it needs, and PUBLIC nothing."""
     yield sql.SQL(_REVOKE_FROM_PUBLIC)
     for kind, name in roles.items():

@@ -24,6 +24,11 @@ ORDER BY n LIMIT %(limit)s
 """
 """Reports that commit out of order are read as well: what was read already is named, not counted."""
 
+READ_OLD_REPORTS = """
+SELECT n FROM bus.report
+WHERE workspace = %(workspace)s AND at < clock_timestamp() - make_interval(secs => %(seconds)s)
+"""
+
 DELETE_REPORTS = "DELETE FROM bus.report WHERE workspace = %(workspace)s AND n = ANY(%(numbers)s::bigint[])"
 
 READ_REPORT_LAG = """

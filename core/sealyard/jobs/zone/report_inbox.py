@@ -1,0 +1,272 @@
+"""What the engine has read from the bus database: reports for it, claims of its jobs, hosts and progress."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+
+from sealyard.jobs.bus import Reattachment, Report
+from sealyard.jobs.zone.codec import decode_agent_report, open_worker_report
+from sealyard.jobs.zone.commands import ZoneCommands
+from sealyard.jobs.zone.connection import Rows
+from sealyard.jobs.zone.hosts import HOST_LEASE_SECONDS, Capacity, compute_capacity, is_alive, read_hosts
+from sealyard.jobs.zone.remote_jobs import Claim, RemoteJob
+from sealyard.jobs.zone.writer import BusWriter
+from sealyard.model.clock import Clock
+from sealyard.model.errors import DiskFullError, IntegrityError, error_from_info
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import Task
+from sealyard.model.worker_messages import Heartbeat, JobFailed, JobFinished, JobStopped, WorkerLost
+from sealyard.model.zone_messages import (
+    AbortJob,
+    AgentReport,
+    CommandFailed,
+    GrantsRequested,
+    JobAbandoned,
+    JobClaimed,
+    SealedResponse,
+    SignedReport,
+)
+from sealyard.model.zone_status import CryptoHostStatus
+
+FinalReport = JobFinished | JobFailed | JobStopped | WorkerLost
+
+_MAX_WARNED_HOSTS = 1000
+
+log = logging.getLogger(__name__)
+
+
+class ReportInbox:
+    """Implements :class:`sealyard.jobs.zone.reader.BusObserver`.
+
+    ``report_key``: verifies the reports of workers; None if the zone is not admitted, so that all are ignored. Until
+    :meth:`finish_recovery`, claims are kept for :meth:`reattach`.
+    """
+
+    def __init__(
+        self,
+        writer: BusWriter,
+        commands: ZoneCommands | None,
+        workspace_id: str,
+        report_key: bytes | None,
+        clock: Clock,
+    ) -> None:
+        self._writer = writer
+        self._commands = commands
+        self._workspace_id = workspace_id
+        self._report_key = report_key
+        self._clock = clock
+        self.jobs: dict[str, RemoteJob] = {}
+        self.queue: asyncio.Queue[Report] = asyncio.Queue()
+        self.hosts: dict[str, CryptoHostStatus] = {}
+        self.capacity = Capacity()
+        self.capacity_callbacks: list[Callable[[], None]] = []
+        self.report_lag = 0.0
+        self.is_readable = False
+        self.early_claims: dict[tuple[str, int], Claim] = {}
+        """Claims of jobs that this engine has not queued, by task and number."""
+        self.on_unwanted_claim: Callable[[str, AbortJob], None] | None = None
+        """Called with a host and an instruction for it. Set after the recovery."""
+        self._received: set[int] = set()
+        self._numbers: dict[int, tuple[Report, int]] = {}
+        self._final: set[tuple[str, int]] = set()
+        self._instructed: set[tuple[str, str]] = set()
+        self._progress: dict[tuple[str, int], tuple[int, int, float]] = {}
+        self._has_read = asyncio.Event()
+        self._warned_hosts: set[str] = set()
+
+    # ---- for the bus
+
+    async def wait_read(self, seconds: float) -> None:
+        """Wait until the bus database was read for the first time, but at most ``seconds``."""
+        waiter = asyncio.ensure_future(self._has_read.wait())
+        await asyncio.wait({waiter}, timeout=seconds)
+        waiter.cancel()
+
+    def find_number(self, report: Report) -> int | None:
+        """Return the number of a report that was received, and forget it; None if the bus itself has reported it."""
+        _, n = self._numbers.pop(id(report), (None, None))
+        return n
+
+    def notify_capacity(self) -> None:
+        for callback in self.capacity_callbacks:
+            callback()
+
+    def reattach(self, task: Task) -> Reattachment:
+        """Find the job of a task that an earlier engine has started. See :meth:`JobBus.reattach`.
+
+        If the bus database could not be read, the job counts as running until it can be.
+        """
+        host, number = task.worker or "", task.fencing_token
+        claim = self.early_claims.pop((task.id, number), None)
+        present = self.hosts.get(host)
+        has_final = (task.id, number) in self._final
+        is_present = has_final or not self._has_read.is_set() or (present is not None and is_alive(present))
+        is_instructed = has_final or not self._has_read.is_set() or (task.id, host) in self._instructed
+        is_claimed = claim is not None and claim.host == host
+        if not is_present or not (is_instructed or is_claimed):
+            self._writer.delete_job(task.id)
+            if claim is not None:
+                self._writer.delete_reports(claim.n)
+            return Reattachment.LOST
+        job = RemoteJob.attach(task.id, task.total_bytes, number, claim or Claim(0, host), is_started=is_instructed)
+        job.is_unconfirmed = not self._has_read.is_set()
+        self.jobs[task.id] = job
+        return Reattachment.RUNNING if is_instructed else Reattachment.CLAIMED
+
+    def finish_recovery(self) -> Iterator[tuple[str, AbortJob]]:
+        """Yield an instruction for each host that has claimed a job of an earlier engine that is not needed any more."""
+        for (task_id, number), claim in self.early_claims.items():
+            self._writer.delete_reports(claim.n)
+            yield claim.host, AbortJob(task_id=task_id, fencing_token=number)
+        self.early_claims.clear()
+
+    # ---- for the reader
+
+    @property
+    def has_running_jobs(self) -> bool:
+        return any(job.is_started for job in self.jobs.values())
+
+    @property
+    def received_reports(self) -> list[int]:
+        return sorted(self._received)
+
+    def on_instructed(self, rows: Rows) -> None:
+        self._instructed = {(task, host) for task, host in rows}
+
+    def on_reports(self, rows: Rows) -> None:
+        for n, host, body in rows:
+            self._received.add(n)
+            try:
+                report = decode_agent_report(bytes(body))
+                self._on_report(n, host, report)
+            except IntegrityError as error:
+                self._warn_once(host, error)
+                self._discard(n)
+
+    def on_hosts(self, rows: Rows, report_lag: float) -> None:
+        self.hosts = read_hosts(rows)
+        self.report_lag = report_lag
+        capacity, self.capacity = self.capacity, compute_capacity(self.hosts.values())
+        was_readable, self.is_readable = self.is_readable, True
+        if capacity != self.capacity or not was_readable:
+            self.notify_capacity()
+
+    def on_progress(self, rows: Rows) -> None:
+        """Report the progress of the running jobs that has changed."""
+        progress = {}
+        for task_id, fencing_token, done, total, at in rows:
+            job = self.jobs.get(task_id)
+            if job is None or not job.is_started or job.number != fencing_token:
+                continue
+            progress[task_id, fencing_token] = (done, total, at)
+            if self._progress.get((task_id, fencing_token)) != (done, total, at):
+                self.queue.put_nowait(Heartbeat(task_id=task_id, fencing_token=fencing_token, done=done, total=total))
+        self._progress = progress
+
+    def on_read(self, readable_seconds: float) -> None:
+        self._has_read.set()
+        now = asyncio.get_running_loop().time()
+        for job in list(self.jobs.values()):
+            if not job.is_started:
+                continue
+            host = self.hosts.get(job.host)
+            is_lost = (host is None or not is_alive(host)) and readable_seconds >= HOST_LEASE_SECONDS
+            is_unknown = job.is_unconfirmed and (job.task_id, job.host) not in self._instructed
+            is_overdue = job.stop_deadline is not None and now > job.stop_deadline
+            if is_lost or is_unknown or is_overdue:
+                log.warning("the crypto host %s has lost task %s", escape_text(job.host, 100), job.task_id)
+                self._lose(job.task_id, job.number, job.host)
+            job.is_unconfirmed = False
+
+    def on_unreadable(self) -> None:
+        self.is_readable = False
+
+    # ---- reports
+
+    def _on_report(self, n: int, host: str, report: AgentReport) -> None:
+        match report:
+            case JobClaimed():
+                self._on_claimed(n, host, report)
+            case GrantsRequested():
+                self._emit(n, report)
+            case JobAbandoned():
+                self._on_abandoned(n, host, report)
+            case CommandFailed():
+                if self._commands is not None:
+                    self._commands.on_failure(report)
+                self._discard(n)
+            case SignedReport():
+                self._on_signed(n, report)
+
+    def _on_claimed(self, n: int, host: str, claimed: JobClaimed) -> None:
+        job = self.jobs.get(claimed.task_id)
+        is_wanted = job is not None and job.number == claimed.number and not job.is_started
+        if job is not None and is_wanted and not job.claim.done():
+            if claimed.error is None:
+                job.claim.set_result(Claim(n, host))
+            else:
+                self._discard(n)
+                job.fail(error_from_info(claimed.error))
+        elif job is not None and job.number == claimed.number and job.host == host:
+            if not (is_wanted and job.claim.result().n == n):
+                self._discard(n)
+        elif claimed.error is not None:
+            self._discard(n)
+        elif self.on_unwanted_claim is None:
+            self.early_claims[claimed.task_id, claimed.number] = Claim(n, host)
+        else:
+            self._discard(n)
+            self.on_unwanted_claim(host, AbortJob(task_id=claimed.task_id, fencing_token=claimed.number))
+
+    def _on_abandoned(self, n: int, host: str, abandoned: JobAbandoned) -> None:
+        task_id, fencing_token, error = abandoned.task_id, abandoned.fencing_token, abandoned.error
+        job = self.jobs.get(task_id)
+        if job is not None and job.number == fencing_token and job.host != host:
+            self._discard(n)
+            return
+        log.warning("the crypto host %s has abandoned task %s: %s", *map(_escape, (host, task_id, error.message)))
+        if error.code == DiskFullError.code:
+            self._emit(n, JobFailed(task_id=task_id, fencing_token=fencing_token, error=error))
+        else:
+            self._lose(task_id, fencing_token, host, n)
+
+    def _on_signed(self, n: int, signed: SignedReport) -> None:
+        if self._report_key is None:
+            raise IntegrityError("The crypto zone is not admitted, so that its reports are ignored.")
+        report = open_worker_report(self._report_key, signed.report)
+        if report.workspace != self._workspace_id:
+            raise IntegrityError("A report is about another workspace, and was ignored.")
+        if isinstance(report.message, SealedResponse):
+            if self._commands is not None:
+                self._commands.on_response(report.message)
+            self._discard(n)
+        else:
+            self._emit(n, report.message)
+
+    def _lose(self, task_id: str, fencing_token: int, host: str, n: int | None = None) -> None:
+        lost = WorkerLost(worker=host, task_id=task_id, fencing_token=fencing_token, at=self._clock.now())
+        self._emit(n, lost)
+
+    def _emit(self, n: int | None, report: Report) -> None:
+        if n is not None:
+            self._numbers[id(report)] = (report, n)
+        if isinstance(report, FinalReport):
+            self._final.add((report.task_id, report.fencing_token))
+            job = self.jobs.get(report.task_id)
+            if job is not None and job.is_started and job.number == report.fencing_token:
+                del self.jobs[report.task_id]
+        self.queue.put_nowait(report)
+
+    def _discard(self, n: int) -> None:
+        self._writer.delete_reports(n)
+
+    def _warn_once(self, host: str, error: IntegrityError) -> None:
+        if host not in self._warned_hosts and len(self._warned_hosts) < _MAX_WARNED_HOSTS:
+            self._warned_hosts.add(host)
+            log.warning("ignored a report of the crypto host %s: %s", _escape(host), error.message)
+
+
+def _escape(text: str) -> str:
+    return escape_text(text, 200)
