@@ -182,6 +182,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard notification settings --mail-host mail.example.org --mail-from sealyard@example.org --mail-user seal",
         "sealyard notification settings --escalate-at 80 --show-names yes",
     ),
+    "worker invite": ("sealyard worker invite --workspace /srv/yard -o enrollment.json",),
+    "worker enroll": (
+        "sealyard worker enroll /srv/plant --enrollment enrollment.json --bus service=sealyard-bus",
+        "sealyard worker enroll /srv/plant --enrollment enrollment.json --bus service=sealyard-bus --keys copy/keys",
+    ),
+    "worker admit": ("sealyard worker admit zone1-…", "sealyard worker admit zone1-… --yes"),
     "worker drain": ("sealyard worker drain crypto-1",),
     "completion": (
         "sealyard completion bash > ~/.local/share/bash-completion/completions/sealyard",

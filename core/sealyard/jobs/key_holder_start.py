@@ -9,6 +9,7 @@ from sealyard.concurrency.ending_signals import end_on_signals
 from sealyard.jobs.key_holder import CREDENTIALS_VARIABLE, KeyHolder
 from sealyard.keys.passphrase import VARIABLE, needs_prompt, variable_names
 from sealyard.model.key_holder_messages import KeyStoreLocation, PassphraseSource
+from sealyard.model.zones import Enrollment
 
 
 def open_key_holder(
@@ -19,6 +20,7 @@ def open_key_holder(
     prompt: str = "",
     attempts: int = 1,
     may_recover: bool = False,
+    enrollment: Enrollment | None = None,
 ) -> KeyHolder:
     """Start the key holder of a key store. If it prompts the user, wait for the answer.
 
@@ -29,7 +31,9 @@ def open_key_holder(
     """
     if not (may_prompt and needs_prompt(location.key_store, os.environ, tenant)):
         environment = _select_passphrases(os.environ, tenant)
-        return KeyHolder.start(location, environment=environment, tenant=tenant, may_recover=may_recover)
+        return KeyHolder.start(
+            location, environment=environment, tenant=tenant, may_recover=may_recover, enrollment=enrollment
+        )
     key_holder = KeyHolder.start(
         location,
         source=PassphraseSource.TERMINAL,
@@ -37,6 +41,7 @@ def open_key_holder(
         prompt=prompt,
         attempts=attempts,
         may_recover=may_recover,
+        enrollment=enrollment,
     )
     with end_on_signals(key_holder.abort):
         key_holder.wait_for_terminal()
