@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sealyard.engine.zone_admission import admit_zone, build_enrollment
+from sealyard.engine.admit_zone import admit_zone, build_enrollment
 
 from sealyard.agent.host_folder import create_host
 from sealyard.client.engine_handle import EngineHandle
