@@ -63,7 +63,7 @@ async def _check(ctx: Context) -> int:
     lines = [f"The bus database of the zone {report.zone} has revision {report.revision}, and suitable settings."]
     if report.connected_as:
         lines.append(
-            f"This connection has the role of the {'servers' if report.connected_as == 'engine' else 'hosts'}."
+            f"This connection has the role of the {'servers' if report.connected_as == BusRole.ENGINE else 'hosts'}."
         )
     for role in report.roles:
         if not role.missing and not role.excessive:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any, Self
 
 from msgspec import UNSET
@@ -27,7 +28,7 @@ from sealyard.jobs.zone.remote_jobs import RemoteJob
 from sealyard.jobs.zone.report_inbox import FinalReport, ReportInbox
 from sealyard.jobs.zone.writer import BusWriter
 from sealyard.model.clock import Clock
-from sealyard.model.errors import FencedError, SealyardError, ZoneUnavailableError
+from sealyard.model.errors import FencedError, ZoneUnavailableError
 from sealyard.model.grants import InputGrant, ResultGrant
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration
@@ -133,9 +134,8 @@ class ZoneBus:
         await self._require_sender()
         job = self._jobs[task_id]
         job.number = fencing_token
-        if (early := self._inbox.early_claims.pop((task_id, fencing_token), None)) is not None:
-            self._writer.delete_reports(early.n)
-        self._writer.queue_job(task_id, fencing_token, job.size)
+        if not self._inbox.adopt_claim(job):
+            self._writer.queue_job(task_id, fencing_token, job.size)
         if not await wait_active(job.claim, CLAIM_SECONDS):
             raise ZoneUnavailableError(
                 f"No host of the crypto zone {self._settings.name} has taken the task.", "Check the log of the hosts."
@@ -163,6 +163,7 @@ class ZoneBus:
         remote_job.is_started = True
 
     async def reattach(self, task: Task) -> Reattachment:
+        await self._load_sender()
         self._ensure_started()
         await self._inbox.wait_read(CONNECT_SECONDS)
         return self._inbox.reattach(task)
@@ -191,11 +192,9 @@ class ZoneBus:
 
     async def reports(self) -> AsyncIterator[Report]:
         """Yield the reports. An engine that was fenced receives none."""
+        await self._load_sender()
         self._ensure_started()
-        await self._require_sender()
-        for host, abort in self._inbox.finish_recovery():
-            self._require_present_sender().send(host, abort, is_kept=True)
-        self._inbox.on_unwanted_claim = self._abort_unwanted
+        self._inbox.finish_recovery()
         while True:
             report = await self._inbox.queue.get()
             if self._fenced is None:
@@ -224,6 +223,11 @@ class ZoneBus:
         self._ensure_started()
         await self._inbox.wait_read(CONNECT_SECONDS)
         sender = await self._require_sender()
+        if not self._inbox.is_readable:
+            raise ZoneUnavailableError(
+                f"The bus database of the crypto zone {self._settings.name} cannot be read.",
+                "Check that it runs, and the connection string.",
+            )
         if not any(is_alive(host) for host in self._inbox.hosts.values()):
             raise ZoneUnavailableError(
                 f"No host of the crypto zone {self._settings.name} is running.", "Start a crypto host, then try again."
@@ -265,7 +269,8 @@ class ZoneBus:
         if self._tasks:
             return
         notified = asyncio.Event()
-        reader = BusReader(self._reader_connection, self._workspace_id, self._inbox, notified)
+        received = self._writer.received_reports
+        reader = BusReader(self._reader_connection, self._workspace_id, self._inbox, received, notified)
         channel = report_channel_of(self._workspace_id)
         for coroutine in (
             self._writer.run(),
@@ -281,6 +286,7 @@ class ZoneBus:
     async def _clean_up(self) -> None:
         while True:
             await asyncio.sleep(CLEANUP_SECONDS)
+            self._inbox.release_early_claims()
             if self._inbox.is_readable:
                 self._writer.delete_old(OLD_HOST_SECONDS)
 
@@ -290,16 +296,21 @@ class ZoneBus:
         Raises :class:`FencedError` if another engine has replaced this one, and :class:`ZoneUnavailableError` if the
         zone is not admitted.
         """
-        if self._sender is None:
-            order_key = (await self._local.get_engine_keys()).order_key
-            self._sender = InstructionSender(self._writer, self._workspace_id, order_key)
         if self._fenced is not None:
             raise self._fenced
         if self._keys is None:
             raise ZoneUnavailableError(
                 f"The crypto zone {self._settings.name} is not admitted.", Hint.of(HintCode.ADMIT_ZONE)
             )
+        sender = await self._load_sender()
         self._ensure_started()
+        return sender
+
+    async def _load_sender(self) -> InstructionSender:
+        if self._sender is None:
+            order_key = (await self._local.get_engine_keys()).order_key
+            self._sender = InstructionSender(self._writer, self._workspace_id, order_key)
+            self._inbox.abort = partial(self._sender.send, is_kept=True)
         return self._sender
 
     def _require_present_sender(self) -> InstructionSender:
@@ -322,11 +333,12 @@ class ZoneBus:
         abort = AbortJob(task_id=job.task_id, fencing_token=job.number)
         self._require_present_sender().send(job.host, abort, is_kept=is_kept)
 
-    def _abort_unwanted(self, host: str, abort: AbortJob) -> None:
-        self._require_present_sender().send(host, abort, is_kept=True)
-
     def _on_fenced(self, error: FencedError) -> None:
         log.error("stopped using the crypto zone: %s", error.message)
         self._fenced = error
         for job in self._jobs.values():
             job.fail(error)
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        self._inbox.on_unreadable()

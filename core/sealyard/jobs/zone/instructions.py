@@ -19,6 +19,8 @@ from sealyard.model.zone_messages import (
     StartJob,
 )
 
+JobInstruction = StartJob | ForwardOrder | IssueGrants | AbortJob
+
 
 class InstructionSender:
     """Signs instructions and queues them in the order of the calls. ``order_key``: raw Ed25519 private key."""
@@ -32,9 +34,7 @@ class InstructionSender:
         """Sign an order for a worker."""
         return sign_order(self._order_key, Order(workspace=self._workspace_id, message=message))
 
-    def send(
-        self, host: str, message: StartJob | ForwardOrder | IssueGrants | AbortJob, *, is_kept: bool = False
-    ) -> None:
+    def send(self, host: str, message: JobInstruction, *, is_kept: bool = False) -> None:
         """Send an instruction about a job.
 
         ``is_kept``: whether the instruction remains when the job ends, until the agent is gone.
@@ -48,11 +48,8 @@ class InstructionSender:
     def drain(self, host: str) -> None:
         self._insert(host, "", Drain())
 
-    def _insert(
-        self, host: str, task: str, message: StartJob | ForwardOrder | IssueGrants | AbortJob | RunCommand | Drain
-    ) -> None:
+    def _insert(self, host: str, task: str, message: JobInstruction | RunCommand | Drain) -> None:
         instruction = Instruction(workspace=self._workspace_id, host=host, message=message)
         signed = sign_instruction(self._order_key, instruction)
-        self._writer.insert_instruction(
-            host, task, signed.body, signed.signature, host_channel_of(host) if host else ""
-        )
+        channel = host_channel_of(host) if host else ""
+        self._writer.insert_instruction(host, task, signed.body, signed.signature, channel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from sealyard.jobs.bus import Reattachment, Report
 from sealyard.jobs.zone.codec import decode_agent_report, open_worker_report
@@ -64,14 +64,15 @@ class ReportInbox:
         self.capacity_callbacks: list[Callable[[], None]] = []
         self.report_lag = 0.0
         self.is_readable = False
-        self.early_claims: dict[tuple[str, int], Claim] = {}
-        """Claims of jobs that this engine has not queued, by task and number."""
-        self.on_unwanted_claim: Callable[[str, AbortJob], None] | None = None
-        """Called with a host and an instruction for it. Set after the recovery."""
-        self._received: set[int] = set()
+        self.abort: Callable[[str, AbortJob], None] = lambda host, abort: None
+        """Sends an instruction to a host that has claimed a job, but is not to run it."""
+        self._early_claims: dict[tuple[str, int], Claim] = {}
+        """Claims of jobs that an earlier engine has queued, by task and number."""
+        self._is_recovered = False
         self._numbers: dict[int, tuple[Report, int]] = {}
         self._final: set[tuple[str, int]] = set()
         self._instructed: set[tuple[str, str]] = set()
+        self._old_reports: set[int] = set()
         self._progress: dict[tuple[str, int], tuple[int, int, float]] = {}
         self._has_read = asyncio.Event()
         self._warned_hosts: set[str] = set()
@@ -99,7 +100,7 @@ class ReportInbox:
         If the bus database could not be read, the job counts as running until it can be.
         """
         host, number = task.worker or "", task.fencing_token
-        claim = self.early_claims.pop((task.id, number), None)
+        claim = self._early_claims.pop((task.id, number), None)
         present = self.hosts.get(host)
         has_final = (task.id, number) in self._final
         is_present = has_final or not self._has_read.is_set() or (present is not None and is_alive(present))
@@ -108,19 +109,35 @@ class ReportInbox:
         if not is_present or not (is_instructed or is_claimed):
             self._writer.delete_job(task.id)
             if claim is not None:
-                self._writer.delete_reports(claim.n)
+                self._release_claim(claim, task.id, number)
             return Reattachment.LOST
         job = RemoteJob.attach(task.id, task.total_bytes, number, claim or Claim(0, host), is_started=is_instructed)
         job.is_unconfirmed = not self._has_read.is_set()
         self.jobs[task.id] = job
         return Reattachment.RUNNING if is_instructed else Reattachment.CLAIMED
 
-    def finish_recovery(self) -> Iterator[tuple[str, AbortJob]]:
-        """Yield an instruction for each host that has claimed a job of an earlier engine that is not needed any more."""
-        for (task_id, number), claim in self.early_claims.items():
-            self._writer.delete_reports(claim.n)
-            yield claim.host, AbortJob(task_id=task_id, fencing_token=number)
-        self.early_claims.clear()
+    def adopt_claim(self, job: RemoteJob) -> bool:
+        """Return whether a host has claimed the job for an earlier engine; the job belongs to that host then."""
+        claim = self._early_claims.pop((job.task_id, job.number), None)
+        if claim is None:
+            return False
+        host = self.hosts.get(claim.host)
+        if host is None or not is_alive(host):
+            self._discard(claim.n)
+            return False
+        job.claim.set_result(claim)
+        return True
+
+    def finish_recovery(self) -> None:
+        """Release claims that arrive from now on and are not wanted. Those of an earlier engine follow later."""
+        self._is_recovered = True
+        self._final.clear()
+
+    def release_early_claims(self) -> None:
+        """Release the claims of an earlier engine that this one has not adopted."""
+        for (task_id, number), claim in self._early_claims.items():
+            self._release_claim(claim, task_id, number)
+        self._early_claims.clear()
 
     # ---- for the reader
 
@@ -128,16 +145,13 @@ class ReportInbox:
     def has_running_jobs(self) -> bool:
         return any(job.is_started for job in self.jobs.values())
 
-    @property
-    def received_reports(self) -> list[int]:
-        return sorted(self._received)
-
-    def on_instructed(self, rows: Rows) -> None:
-        self._instructed = {(task, host) for task, host in rows}
+    def on_first_read(self, instructed: Rows, old_reports: Rows) -> None:
+        self._instructed = {(task, host) for task, host in instructed}
+        self._old_reports = {n for (n,) in old_reports}
 
     def on_reports(self, rows: Rows) -> None:
         for n, host, body in rows:
-            self._received.add(n)
+            self._writer.received_reports.add(n)
             try:
                 report = decode_agent_report(bytes(body))
                 self._on_report(n, host, report)
@@ -214,11 +228,10 @@ class ReportInbox:
                 self._discard(n)
         elif claimed.error is not None:
             self._discard(n)
-        elif self.on_unwanted_claim is None:
-            self.early_claims[claimed.task_id, claimed.number] = Claim(n, host)
+        elif not self._is_recovered and n not in self._old_reports:
+            self._early_claims[claimed.task_id, claimed.number] = Claim(n, host)
         else:
-            self._discard(n)
-            self.on_unwanted_claim(host, AbortJob(task_id=claimed.task_id, fencing_token=claimed.number))
+            self._release_claim(Claim(n, host), claimed.task_id, claimed.number)
 
     def _on_abandoned(self, n: int, host: str, abandoned: JobAbandoned) -> None:
         task_id, fencing_token, error = abandoned.task_id, abandoned.fencing_token, abandoned.error
@@ -253,11 +266,16 @@ class ReportInbox:
         if n is not None:
             self._numbers[id(report)] = (report, n)
         if isinstance(report, FinalReport):
-            self._final.add((report.task_id, report.fencing_token))
+            if not self._is_recovered:
+                self._final.add((report.task_id, report.fencing_token))
             job = self.jobs.get(report.task_id)
             if job is not None and job.is_started and job.number == report.fencing_token:
                 del self.jobs[report.task_id]
         self.queue.put_nowait(report)
+
+    def _release_claim(self, claim: Claim, task_id: str, number: int) -> None:
+        self._discard(claim.n)
+        self.abort(claim.host, AbortJob(task_id=task_id, fencing_token=number))
 
     def _discard(self, n: int) -> None:
         self._writer.delete_reports(n)
