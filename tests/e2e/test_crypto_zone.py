@@ -80,8 +80,8 @@ def check_no_leftovers(zone: ZoneHarness, *tasks: Task) -> None:
     assert zone.list_objects() == sorted(f"results/{task.id}/{task.fencing_token}" for task in tasks)
     for host in zone.hosts:
         assert not [path for path in host.paths.artifacts.rglob("*") if path.is_file()]
-    assert zone.bus.execute("SELECT count(*) FROM bus.instruction") == [(0,)]
-    assert zone.bus.execute("SELECT count(*) FROM bus.report") == [(0,)]
+    for table in ("bus.instruction", "bus.progress"):
+        assert zone.bus.execute(f"SELECT * FROM {table} WHERE task <> ''") == [], table
 
 
 async def wait_for_status(client: EmbeddedClient, task_id: str, status: TaskStatus) -> Task:
@@ -147,15 +147,15 @@ async def test_keys_are_in_zone_only(zone: ZoneHarness, device_key: bytes) -> No
         raw = zone.root / "raw.key"
         raw.write_bytes(b"k" * 32)
         await admin.import_key(KeyImport(uri="local:bought", path=str(raw), kind=KeyType.AES_256))
-        generated = await admin.generate_key(KeyGeneration(uri="local:made", kind=KeyType.ED25519))
+        await admin.generate_key(KeyGeneration(uri="local:made", kind=KeyType.ED25519))
         rotated = await admin.rotate_key("local:made")
-        assert rotated.current_version == generated.current_version + 1
+        assert len(rotated.versions) == 2
         exported = zone.root / "exported.key"
         await admin.export_device_key(GATEWAY, exported, confirmed=True)
         assert exported.read_bytes() == device_key
     (host,) = zone.hosts
     assert list_key_files(host.paths.keys) > {"bought", "made"}
-    assert not list_key_files(zone.paths.keys)
+    assert list_key_files(zone.paths.keys) == {"audit"}
     raw.unlink()
     exported.unlink()
     for content in (b"k" * 32, device_key):
