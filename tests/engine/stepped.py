@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from sealyard.engine.state.tables import INDEXES
 from sealyard.model.errors import StorageError
+from sealyard.model.grants import InputGrant
 from sealyard.model.worker_messages import Job
 from sealyard.storage.artifacts import ArtifactStore
 from sealyard.storage.batch import Change, WriteBatch, encode_batch, iter_changes
@@ -172,20 +173,20 @@ class SteppedBus(FakeBus):
         self._artifacts = artifacts
         self.on_signed: Callable[[Job], None] = lambda job: None
 
-    async def prepare(self, task_id: str) -> str:
+    async def prepare(self, task_id: str, fencing_token: int) -> str:
         await self._gates.wait("worker starts")
-        return await super().prepare(task_id)
+        return await super().prepare(task_id, fencing_token)
 
-    async def run(self, job: Job) -> None:
+    async def run(self, job: Job, inputs: tuple[InputGrant, ...] = ()) -> None:
         await self._gates.wait("job sent")
-        await super().run(job)
+        await super().run(job, inputs)
         if job.task.signing_key is None:
             self._gates.add("worker finishes", lambda: self._finish_job(job))
         else:
             self._gates.add("worker asks", lambda: self._ask_to_sign(job))
 
-    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
-        await super().permit_signing(task_id, fencing_token)
+    async def permit_signing(self, task_id: str, fencing_token: int, sha256: str) -> None:
+        await super().permit_signing(task_id, fencing_token, sha256)
         job = self.jobs.get(task_id)
         if job is not None and job.task.fencing_token == fencing_token and task_id not in self.stops:
             self.on_signed(job)

@@ -31,6 +31,7 @@ from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.devices.provider_monitor import KeyProviderMonitor
 from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.execution.scheduler import Scheduler
+from sealyard.engine.execution.zone_monitor import ZoneMonitor
 from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
@@ -113,9 +114,10 @@ class Engine:
         self.permissions = Permissions(self.repository)
         self.inputs = InputStore(artifacts, clock)
         self.uploads = UploadService(UploadDir(paths.artifacts / "uploads"), artifacts, self.inputs, clock)
-        result_publisher = ResultPublisher(self.repository, links, artifacts)
+        result_publisher = ResultPublisher(self.repository, links, artifacts, uploaded=bus.is_remote)
+        zone_monitor = ZoneMonitor(metadata.zone or None, bus)
         self.scheduler = Scheduler(
-            self.repository, self.permissions, bus, result_publisher, artifacts, self.clock_guard
+            self.repository, self.permissions, bus, result_publisher, artifacts, self.clock_guard, zone_monitor
         )
         self.queries = TaskQueries(
             self.repository, self.permissions, self.scheduler.progress_of, records_result_states=audit is not None
@@ -157,7 +159,7 @@ class Engine:
         self.reviews = TaskReviews(self.repository, self.queries, contents)
         self.delivery = ResultDelivery(self.repository, self.queries, links, artifacts)
         self._released_metadata = ReleasedMetadata(self.repository, self.inputs)
-        self._deadlines = DeadlineQueue(clock)
+        self._artifacts, self._deadlines = artifacts, DeadlineQueue(clock)
         self.expiry = ExpiryLoop(
             self.repository,
             self._deadlines,
@@ -181,6 +183,7 @@ class Engine:
             self._deadlines,
             auto_transitions,
             self.scheduler,
+            bus,
         )
         self._checkpoint_loop = (
             CheckpointLoop(self.repository, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
@@ -220,8 +223,8 @@ class Engine:
         self._released_metadata.restore()
         await self._recovery.run()
         loops = [self._checkpoint_loop.run(), self.expiry.run()]
-        if work:
-            loops.append(self.scheduler.run())
+        if work or self.scheduler.has_attempts:
+            loops.append(self.scheduler.run(starts_attempts=work))
         if key_check_interval is not None:
             loops += [self.key_monitor.run(key_check_interval), self.provider_monitor.run()]
         self._loops = [asyncio.create_task(loop) for loop in loops]
@@ -255,6 +258,7 @@ class Engine:
             loop.cancel()
         try:
             await asyncio.gather(*self._loops, *self._running_use_cases, return_exceptions=True)
+            await self.scheduler.cancel_attempts()
             await run_uncancellable(self.uploads.close)
             await self._write_final_checkpoint()
             if not self.read_only and self.repository.fatal_error is None:

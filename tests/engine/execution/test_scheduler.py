@@ -7,7 +7,7 @@ import base64
 
 import pytest
 
-from sealyard.engine.execution.attempt import RETRY_SECONDS
+from sealyard.engine.execution.transitions import RETRY_SECONDS
 from sealyard.engine.state.tables import CHECKPOINTS
 from sealyard.jobs.bus import LARGE_JOB_BYTES
 from sealyard.model.audit import AuditAction
@@ -93,11 +93,11 @@ async def test_intent_is_durable_before_signing_permission(harness: EngineHarnes
     observations: list[object] = []
     permit_signing = harness.bus.permit_signing
 
-    async def record_state(task_id: str, fencing_token: int) -> None:
+    async def record_state(task_id: str, fencing_token: int, sha256: str) -> None:
         on_disk = TinyDocumentStore.open_reader(harness.paths.store, {})
         observations.append(on_disk.get("tasks", task_id)["intent"])  # type: ignore[index]
         observations.append([each["change"] for each in on_disk.pending_audit()])
-        await permit_signing(task_id, fencing_token)
+        await permit_signing(task_id, fencing_token, sha256)
 
     harness.bus.permit_signing = record_state  # type: ignore[method-assign]
     worker.request_signing(b"header")

@@ -4,52 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-
-import msgspec
+from typing import TypeVar
 
 from sealyard.concurrency.backoff import RetryDelays
+from sealyard.concurrency.threads import run_uncancellable
+from sealyard.engine.execution.grants import answer_request, grant_inputs
+from sealyard.engine.execution.job_records import JobRecords
 from sealyard.engine.execution.progress import ProgressEstimator
-from sealyard.engine.execution.remote_artifacts import retry_artifact_store, stage_inputs
+from sealyard.engine.execution.remote_artifacts import retry_while_unavailable, stage_inputs
 from sealyard.engine.execution.results import ResultPublisher
+from sealyard.engine.execution.revocation import find_revoked_permission
+from sealyard.engine.execution.transitions import advance_when_possible, commit_when_possible, prepare_transition
 from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import CHECKPOINTS, KEYS
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.jobs.bus import JobBus, Report
-from sealyard.model.access import SYSTEM_SUBJECT, Action, device_resource
-from sealyard.model.approval import valid_approvers
-from sealyard.model.audit import AuditAction
 from sealyard.model.deadlines import expired_deadline
 from sealyard.model.errors import (
     DiskFullError,
-    IntegrityError,
     InvalidTransitionError,
     KeyProviderUnavailableError,
     SealyardError,
-    StorageError,
+    UsageError,
 )
+from sealyard.model.grants import InputGrant
 from sealyard.model.lifecycle import DISK_FULL_NOTE, KEY_PROVIDER_NOTE
 from sealyard.model.tasks import Task, TaskStatus
-from sealyard.model.triggers import (
-    CancellationConfirmed,
-    DiskFull,
-    Failed,
-    IntentRecorded,
-    KeyProviderLost,
-    Leased,
-    LeaseExpired,
-    PermissionRevoked,
-    SegmentRecorded,
-    Trigger,
-)
+from sealyard.model.triggers import DiskFull, Failed, KeyProviderLost, Leased, LeaseExpired, Trigger
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
-    Job,
-    JobCheckpoint,
     JobFailed,
     JobFinished,
     JobStopped,
@@ -57,9 +44,8 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     WorkerLost,
 )
+from sealyard.model.zone_messages import GrantsRequested
 from sealyard.storage.artifacts import ArtifactStore
-
-RETRY_SECONDS = 1.0
 
 DISK_FULL_DELAYS = RetryDelays.exponential(2.0, 300.0)
 """Seconds before the next attempt after attempts that found a full disk."""
@@ -67,6 +53,7 @@ DISK_FULL_DELAYS = RetryDelays.exponential(2.0, 300.0)
 KEY_PROVIDER_DELAYS = RetryDelays.exponential(1.0, 60.0)
 """Seconds before the next attempt after attempts for which a key provider was unavailable."""
 
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +82,13 @@ class Attempt:
         self._artifacts = artifacts
         self._progress = progress
         self._clock_guard = clock_guard
+        self._records = JobRecords(repository)
+        self.has_lease = False
+        """Whether the task is leased to a worker by this attempt."""
         self.retry_delay = 0.0
         """Seconds to wait after this attempt before the task is queued again."""
+        self._preparation: asyncio.Task[str] | None = None
+        """Waits for a worker on another machine."""
         self._stop_trigger: Trigger | None = None
         """The trigger that ends the task once its worker has stopped; None while the task should continue."""
 
@@ -109,6 +101,14 @@ class Attempt:
         await self._bus.stop(self.task_id)
         return stop_trigger
 
+    def withdraw(self) -> None:
+        """Stop waiting for a worker on another machine; :meth:`lease` returns None then.
+
+        Does nothing if a worker has been found.
+        """
+        if self._preparation is not None:
+            self._preparation.cancel()
+
     async def lease(self) -> Task | None:
         """Lease the task to a worker and return the task, or None if it must not run any more.
 
@@ -116,8 +116,8 @@ class Attempt:
         SCHEDULED then.
         """
         try:
-            worker = await self._bus.prepare(self.task_id, self._repository.task(self.task_id).fencing_token + 1)
-            task = await self._commit_lease(worker)
+            worker = await self._prepare()
+            task = await self._commit_lease(worker) if worker is not None else None
         except SealyardError:
             self._bus.release(self.task_id)
             raise
@@ -127,9 +127,10 @@ class Attempt:
 
     async def run(self, task: Task) -> None:
         """Run the job of the leased task on the worker, and handle its reports until the attempt ends."""
+        self.has_lease = True
+        inputs: tuple[InputGrant, ...] = ()
         try:
-            if self._artifacts.remote is not None:
-                await stage_inputs(task, self._artifacts.remote, self._repository.clock, self._is_stopping)
+            inputs = await self._provide_inputs(task)
         except DiskFullError:
             self._bus.release(task.id)
             await self._suspend(task, DiskFull(fencing_token=task.fencing_token), DISK_FULL_NOTE, DISK_FULL_DELAYS)
@@ -140,9 +141,9 @@ class Attempt:
             self._bus.release(task.id)
             await self._advance(self._stop_trigger)
             return
-        self._progress.begin(task.id, 2 * task.total_bytes, asyncio.get_running_loop().time())
+        self._begin_progress(task)
         try:
-            await self._bus.run(self._build_job(task))
+            await self._retry(partial(self._bus.run, self._records.build_job(task), inputs))
         except SealyardError as error:
             log.warning("could not send task %s to its worker: %s", task.id, error)
             self._bus.release(task.id)
@@ -150,8 +151,46 @@ class Attempt:
             return
         if self._stop_trigger is not None:
             await self._bus.stop(task.id)
-        while await self._handle_report(await self.inbox.get()):
-            pass
+        await self._handle_reports()
+
+    async def resume(self, task: Task) -> None:
+        """Handle the remaining reports about a job that a previous engine has sent to its worker."""
+        self.has_lease = True
+        self._begin_progress(task)
+        await self._handle_reports()
+
+    async def _prepare(self) -> str | None:
+        """Return the name of the worker that is ready, or None if :meth:`withdraw` was called before."""
+        fencing_token = self._repository.task(self.task_id).fencing_token + 1
+        if not self._bus.is_remote:
+            return await self._bus.prepare(self.task_id, fencing_token)
+        self._preparation = asyncio.ensure_future(self._bus.prepare(self.task_id, fencing_token))
+        try:
+            await asyncio.wait({self._preparation})
+        except asyncio.CancelledError:
+            self._preparation.cancel()
+            raise
+        return None if self._preparation.cancelled() else self._preparation.result()
+
+    async def _provide_inputs(self, task: Task) -> tuple[InputGrant, ...]:
+        """Return grants for the inputs if the worker is on another machine; otherwise, make sure that it can read them.
+
+        Returns early if the task is to be stopped.
+        """
+        artifacts = self._artifacts.remote
+        if artifacts is None:
+            return ()
+        if self._bus.is_remote:
+            return await self._retry(partial(run_uncancellable, partial(grant_inputs, task, artifacts))) or ()
+        await stage_inputs(task, artifacts, self._repository.clock, self._is_stopping)
+        return ()
+
+    def _begin_progress(self, task: Task) -> None:
+        self._progress.begin(task.id, 2 * task.total_bytes, asyncio.get_running_loop().time())
+
+    async def _retry(self, step: Callable[[], Awaitable[T]]) -> T | None:
+        """Return the result of ``step``; see :func:`retry_while_unavailable`."""
+        return await retry_while_unavailable(step, self.task_id, self._repository.clock, self._is_stopping)
 
     def _is_stopping(self) -> bool:
         return self._stop_trigger is not None
@@ -170,7 +209,7 @@ class Attempt:
         deadline_trigger = expired_deadline(task, now)
         if deadline_trigger is not None and not self._clock_guard.is_trusted():
             raise self._clock_guard.build_error()
-        if trigger := deadline_trigger or self._find_revoked_permission(task):
+        if trigger := deadline_trigger or find_revoked_permission(self._permissions, task):
             await prepare_transition(self._repository, self.task_id, trigger).commit()
             return None
         time_limit_at = now + timedelta(seconds=self._repository.policy().time_limit)
@@ -181,34 +220,33 @@ class Attempt:
         await unit_of_work.commit()
         return leased_task
 
-    def _build_job(self, task: Task) -> Job:
-        key = self._repository.get(KEYS, task.signing_key.uri) if task.signing_key is not None else None
-        key_version = (
-            key.version(task.signing_key.version) if key is not None and task.signing_key is not None else None
-        )
-        return Job(
-            task=task,
-            checkpoint=self._load_checkpoint(task.id),
-            certificate=key_version.certificate if key_version is not None else None,
-            signing_kind=key.kind if key is not None else None,
-        )
+    async def _handle_reports(self) -> None:
+        """Handle the reports until the attempt ends. A report is acknowledged once what it caused is durable."""
+        is_continuing = True
+        while is_continuing:
+            report = await self.inbox.get()
+            is_continuing = await self._handle_report(report)
+            self._bus.acknowledge(report)
 
     async def _handle_report(self, report: Report) -> bool:
-        """Handle a worker's report; return whether the attempt continues."""
+        """Handle a report, which may have been handled before; return whether the attempt continues."""
         task = self._repository.task(report.task_id)
         if report.fencing_token != task.fencing_token:
             log.warning("ignored a worker report for task %s with an outdated fencing token", task.id)
             return True
         match report:
             case BuildSecretCreated():
-                await commit_when_possible(self._repository, lambda: self._prepare_secret_record(report))
-                await self._bus.confirm_build_secret(task.id, report.fencing_token)
+                await commit_when_possible(self._repository, lambda: self._records.prepare_secret(report))
+                await self._retry(partial(self._bus.confirm_build_secret, task.id, report.fencing_token))
                 return True
             case SegmentEncrypted():
-                await commit_when_possible(self._repository, lambda: self._prepare_segment_record(report))
+                await commit_when_possible(self._repository, lambda: self._records.prepare_segment(report))
                 return True
             case SigningPermissionRequested():
                 await self._on_signing_request(report)
+                return True
+            case GrantsRequested():
+                await self._on_grants_request(task, report)
                 return True
             case JobFinished():
                 await self._on_finished(task, report)
@@ -226,72 +264,60 @@ class Attempt:
                 await self._advance(self._stop_trigger or LeaseExpired(fencing_token=task.fencing_token))
         return False
 
-    def _prepare_secret_record(self, report: BuildSecretCreated) -> UnitOfWork:
-        """Return a unit of work that records a build secret, and drops the progress that was recorded without it."""
-        unit_of_work = self._repository.begin()
-        checkpoint = JobCheckpoint(task_id=report.task_id, build_secret=report.secret)
-        unit_of_work.put(CHECKPOINTS, report.task_id, checkpoint)
-        return unit_of_work
-
-    def _prepare_segment_record(self, report: SegmentEncrypted) -> UnitOfWork:
-        """Return a unit of work that records an encrypted segment."""
-        checkpoint = self._load_checkpoint(report.task_id)
-        other_segments = tuple(segment for segment in checkpoint.segments if segment.index != report.segment.index)
-        unit_of_work = self._repository.begin()
-        unit_of_work.put(
-            CHECKPOINTS,
-            checkpoint.task_id,
-            msgspec.structs.replace(checkpoint, segments=(*other_segments, report.segment)),
-        )
-        unit_of_work.advance(
-            report.task_id, SegmentRecorded(fencing_token=report.fencing_token, index=report.segment.index)
-        )
-        return unit_of_work
-
     async def _on_signing_request(self, report: SigningPermissionRequested) -> None:
         """Record the intent to sign durably, then permit the worker to use the key.
 
         If a necessary permission has been revoked or the task is being stopped, stop the worker instead.
         """
         await commit_when_possible(self._repository, lambda: self._prepare_intent_record(report))
-        task = self._repository.task(report.task_id)
-        if revoked_permission := self._find_revoked_permission(task):
-            self._set_stop_trigger(revoked_permission)
+        await self._retry(partial(self._answer_signing_request, report))
+
+    async def _answer_signing_request(self, report: SigningPermissionRequested) -> None:
+        self._check_permissions(report.task_id)
         if self._stop_trigger is not None:
-            await self._bus.stop(task.id)
+            await self._bus.stop(report.task_id)
             return
-        await self._bus.permit_signing(task.id, report.fencing_token, report.sha256)
+        await self._bus.permit_signing(report.task_id, report.fencing_token, report.sha256)
 
     def _prepare_intent_record(self, report: SigningPermissionRequested) -> UnitOfWork | None:
-        """Return a unit of work that records the intent to sign, or None if the task must stop instead."""
-        task = self._repository.task(report.task_id)
-        unit_of_work = self._repository.begin()
-        if revoked_permission := self._find_revoked_permission(task):
-            self._set_stop_trigger(revoked_permission)
+        """Return a unit of work that records the intent to sign.
+
+        Returns None if the intent is recorded, or if the task must stop instead.
+        """
+        self._check_permissions(report.task_id)
+        unit_of_work = None
         try:
-            unit_of_work.record_key_use(
-                task.id, IntentRecorded(fencing_token=report.fencing_token, sha256=report.sha256)
-            )
+            unit_of_work = self._records.prepare_intent(report)
         except InvalidTransitionError as error:
             self._set_stop_trigger(Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code))
-        if self._stop_trigger is not None:
-            return None
-        if report.header is not None:
-            unit_of_work.put(
-                CHECKPOINTS, task.id, msgspec.structs.replace(self._load_checkpoint(task.id), header=report.header)
-            )
-        return unit_of_work
+        return unit_of_work if self._stop_trigger is None else None
 
-    def _load_checkpoint(self, task_id: str) -> JobCheckpoint:
-        """Return the stored checkpoint of the task's job, or an empty one."""
-        return self._repository.get(CHECKPOINTS, task_id) or JobCheckpoint(task_id=task_id)
+    def _check_permissions(self, task_id: str) -> None:
+        """Set the trigger that ends the task if a permission that it needs has been revoked."""
+        if revoked_permission := find_revoked_permission(self._permissions, self._repository.task(task_id)):
+            self._set_stop_trigger(revoked_permission)
+
+    async def _on_grants_request(self, task: Task, request: GrantsRequested) -> None:
+        """Send grants to the host that runs the task. A request that the task does not explain is ignored."""
+        artifacts = self._artifacts.remote
+        assert artifacts is not None
+        issue = partial(answer_request, task, request, artifacts)
+        try:
+            grants = await self._retry(partial(run_uncancellable, issue))
+        except UsageError as error:
+            log.warning("ignored a request of a crypto host for task %s: %s", task.id, error)
+            return
+        except SealyardError as error:
+            trigger = Failed(fencing_token=task.fencing_token, reason=str(error), code=error.code)
+            await self.stop(trigger)
+            return
+        if grants is not None:
+            await self._retry(partial(self._bus.issue_grants, task.id, task.fencing_token, *grants))
 
     async def _on_finished(self, task: Task, report: JobFinished) -> None:
         trigger: Trigger | None
         try:
-            trigger = await retry_artifact_store(
-                partial(self._publisher.publish, task, report), task.id, self._repository.clock, self._is_stopping
-            )
+            trigger = await self._retry(partial(self._publisher.publish, task, report))
         except SealyardError as error:
             trigger = Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code)
         await self._advance(trigger or self._stop_trigger or LeaseExpired(fencing_token=report.fencing_token))
@@ -313,56 +339,6 @@ class Attempt:
 
     async def _advance(self, trigger: Trigger) -> None:
         await advance_when_possible(self._repository, self.task_id, trigger)
-
-    def _find_revoked_permission(self, task: Task) -> PermissionRevoked | None:
-        """Return a trigger if a permission that the task needs has been revoked, otherwise None.
-
-        Permissions that cannot be read count as revoked.
-        """
-        resource = device_resource(task.config_id)
-        if not self._permissions.is_allowed(task.created_by, Action.USE, resource):
-            return PermissionRevoked(reason=f"{task.created_by} no longer has permission to use {task.config_name}.")
-        approvers = valid_approvers(task, task.approvals)
-        allowed_approvers = [
-            approver for approver in approvers if self._permissions.is_allowed(approver, Action.APPROVE, resource)
-        ]
-        if len(allowed_approvers) < task.approvals_required:
-            return PermissionRevoked(reason="Too few of the approvers still have permission to approve.")
-        return None
-
-
-async def advance_when_possible(repository: Repository, task_id: str, trigger: Trigger) -> None:
-    """Apply a trigger to the task, retrying on :class:`StorageError`."""
-    await commit_when_possible(repository, lambda: prepare_transition(repository, task_id, trigger))
-
-
-async def commit_when_possible(repository: Repository, prepare: Callable[[], UnitOfWork | None]) -> None:
-    """Commit the unit of work that ``prepare`` returns, retrying on :class:`StorageError`.
-
-    ``prepare`` is called again for each retry, and returns None if there is nothing to commit any more. The task's time
-    limit bounds the retries.
-    """
-    while (unit_of_work := prepare()) is not None:
-        try:
-            await unit_of_work.commit()
-        except StorageError as error:
-            log.warning("could not save a task, retrying: %s", error)
-            await repository.clock.sleep(RETRY_SECONDS)
-        else:
-            return
-
-
-def prepare_transition(repository: Repository, task_id: str, trigger: Trigger) -> UnitOfWork:
-    """Return a unit of work that applies a trigger to the task, with audit entries."""
-    unit_of_work = repository.begin()
-    if isinstance(trigger, CancellationConfirmed):
-        canceller = trigger.by
-        unit_of_work.audit(canceller, AuditAction.CANCELLED, f"TASK:{task_id}", f"cancelled by {canceller}")
-    if isinstance(trigger, Failed) and trigger.code == IntegrityError.code:
-        resource = f"TASK:{task_id}"
-        unit_of_work.audit(SYSTEM_SUBJECT, AuditAction.CORRUPTED, resource, trigger.reason, None, trigger.code)
-    unit_of_work.advance(task_id, trigger)
-    return unit_of_work
 
 
 def _format_failure_reason(report: JobFailed) -> str:

@@ -31,6 +31,11 @@ class JobQueue:
     def __len__(self) -> int:
         return sum(len(lane) for lane in self._lanes.values())
 
+    @property
+    def task_ids(self) -> list[str]:
+        """The ids of all queued tasks, small jobs first."""
+        return [task_id for lane in self._lanes.values() for task_id in lane]
+
     def add(self, task: Task) -> None:
         """Append a task to the lane for its size, unless the task is already queued."""
         size = task.total_bytes

@@ -1,4 +1,4 @@
-"""Inputs and results in an object store: copy the inputs for a worker, and wait while the store cannot be used."""
+"""Copy inputs from an object store for a worker, and wait while the store or the crypto zone cannot be used."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TypeVar
 from sealyard.concurrency.backoff import RetryDelays
 from sealyard.concurrency.threads import CheckCancelled, run_cancellable
 from sealyard.model.clock import Clock
-from sealyard.model.errors import ArtifactStoreError
+from sealyard.model.errors import ArtifactStoreError, ZoneUnavailableError
 from sealyard.model.tasks import Task
 from sealyard.storage.artifacts import RemoteArtifacts
 
-ARTIFACT_STORE_DELAYS = RetryDelays.exponential(1.0, 10.0)
-"""Seconds between two tries to use an object store."""
+UNAVAILABLE_DELAYS = RetryDelays.exponential(1.0, 10.0)
+"""Seconds between two tries to use an object store, or the bus of a crypto zone."""
 
 T = TypeVar("T")
 
@@ -42,13 +42,13 @@ async def stage_inputs(task: Task, artifacts: RemoteArtifacts, clock: Clock, is_
         with contextlib.suppress(_StoppedError):
             artifacts.stage_inputs(task.id, (*task.inputs, *task.metadata), check)
 
-    await retry_artifact_store(partial(run_cancellable, stage), task.id, clock, is_stopping)
+    await retry_while_unavailable(partial(run_cancellable, stage), task.id, clock, is_stopping)
 
 
-async def retry_artifact_store(
+async def retry_while_unavailable(
     step: Callable[[], Awaitable[T]], task_id: str, clock: Clock, is_stopping: Callable[[], bool]
 ) -> T | None:
-    """Return the result of ``step``, which is repeated while an object store cannot be used.
+    """Return the result of ``step``, which is repeated while an object store or the crypto zone cannot be used.
 
     Returns None once the task is to be stopped; its time limit bounds the retries.
     """
@@ -56,10 +56,10 @@ async def retry_artifact_store(
     while True:
         try:
             return await step()
-        except ArtifactStoreError as error:
+        except (ArtifactStoreError, ZoneUnavailableError) as error:
             if is_stopping():
                 return None
             if not count:
-                log.warning("task %s waits for the object store: %s", task_id, error)
+                log.warning("task %s waits: %s", task_id, error)
             count += 1
-            await clock.sleep(ARTIFACT_STORE_DELAYS.delay_after(count))
+            await clock.sleep(UNAVAILABLE_DELAYS.delay_after(count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -16,9 +17,13 @@ from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import TASKS
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.deadline_queue import DeadlineQueue
+from sealyard.jobs.bus import JobBus, Reattachment
+from sealyard.model.errors import SealyardError
 from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.model.triggers import EngineRestarted, WorkspaceRecovered
 from sealyard.storage.artifacts import ArtifactStore, ResultId
+
+log = logging.getLogger(__name__)
 
 
 class Recovery:
@@ -34,6 +39,7 @@ class Recovery:
         deadlines: DeadlineQueue,
         auto_transitions: AutoTransitions,
         scheduler: Scheduler,
+        bus: JobBus,
     ) -> None:
         self._repository = repository
         self._artifacts = artifacts
@@ -43,6 +49,7 @@ class Recovery:
         self._deadlines = deadlines
         self._auto_transitions = auto_transitions
         self._scheduler = scheduler
+        self._bus = bus
 
     async def cancel_unfinished(self) -> None:
         """Cancel all tasks that are not final, because the workspace continues from an older or copied state.
@@ -106,11 +113,27 @@ class Recovery:
             case TaskStatus.SCHEDULED:
                 self._scheduler.on_task_saved(task)
             case TaskStatus.RUNNING:
-                await run_uncancellable(partial(self._publisher.unpublish, task))
-                await self._requeue(task.id)
+                await self._reattach(task)
+
+    async def _reattach(self, task: Task) -> None:
+        """Continue the job of a task that was running when the previous engine stopped, or run the task again."""
+        reattachment = await self._find_job(task)
+        if reattachment is Reattachment.LOST:
+            await run_uncancellable(partial(self._publisher.unpublish, task))
+            await self._requeue(task.id)
+            return
+        log.info("task %s continues: its job is still running", task.id)
+        self._scheduler.adopt(task, is_sent=reattachment is Reattachment.RUNNING)
+
+    async def _find_job(self, task: Task) -> Reattachment:
+        try:
+            return await self._bus.reattach(task)
+        except SealyardError as error:
+            log.warning("could not find the job of task %s, so it starts again: %s", task.id, error)
+            return Reattachment.LOST
 
     async def _requeue(self, task_id: str) -> None:
-        """Reschedule a task that was running when the previous engine stopped."""
+        """Reschedule a task whose job was lost with the previous engine."""
         unit_of_work = self._repository.begin()
         unit_of_work.advance(task_id, EngineRestarted(time_limit_at=self._compute_time_limit()))
         await unit_of_work.commit()
