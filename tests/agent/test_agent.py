@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from sealyard.model.keys import KeyInfo
 from sealyard.model.worker_messages import JobFinished
 from sealyard.storage.result_id import ResultId

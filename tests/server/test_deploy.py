@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from ctypes.util import find_library
 from pathlib import Path
 
+import pytest
+
 from sealyard.cli.parser import build_parser
 from sealyard.model.worker_messages import JobFinished, WorkerReady
 from tests.support.programs import require, skip_missing
@@ -21,7 +23,9 @@ __all__ = ["workspace", "workspace_template"]
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "core" / "sealyard" / "server" / "deploy"
-UNIT, CONTAINERFILE = DEPLOY / "sealyard.service", DEPLOY / "Containerfile"
+UNIT, WORKER_UNIT = DEPLOY / "sealyard.service", DEPLOY / "sealyard-worker.service"
+UNITS = pytest.mark.parametrize("unit", [UNIT, WORKER_UNIT], ids=["server", "worker"])
+CONTAINERFILE = DEPLOY / "Containerfile"
 README = (ROOT / "README.md").read_text()
 SERVER_README = (ROOT / "core" / "sealyard" / "server" / "README.md").read_text()
 MAX_EXPOSURE = 1.9
@@ -45,26 +49,28 @@ sys.exit(main())
 """
 
 
-def read_settings(name: str) -> list[str]:
-    return re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
+def read_settings(name: str, unit: Path = UNIT) -> list[str]:
+    return re.findall(rf"^{name}=(.*)$", unit.read_text(), re.MULTILINE)
 
 
 # ---- systemd
 
 
-def test_unit_is_valid(tmp_path: Path) -> None:
+@UNITS
+def test_unit_is_valid(unit: Path, tmp_path: Path) -> None:
     analyze = require("systemd-analyze")
-    text = UNIT.read_text()
+    text = unit.read_text()
     assert text.count(INSTALLED) == 1
-    unit = tmp_path / UNIT.name
-    unit.write_text(text.replace(INSTALLED, str(Path(sys.executable).with_name("sealyard"))))
-    result = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, check=False)
+    installed_unit = tmp_path / unit.name
+    installed_unit.write_text(text.replace(INSTALLED, str(Path(sys.executable).with_name("sealyard"))))
+    result = subprocess.run([analyze, "verify", installed_unit], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_exposure_of_unit_is_documented() -> None:
+@UNITS
+def test_exposure_of_unit_is_documented(unit: Path) -> None:
     analyze = require("systemd-analyze")
-    command = [analyze, "security", "--offline=yes", "--no-pager", f"--threshold={MAX_EXPOSURE * 10:.0f}", str(UNIT)]
+    command = [analyze, "security", "--offline=yes", "--no-pager", f"--threshold={MAX_EXPOSURE * 10:.0f}", str(unit)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     [exposure] = re.findall(r"Overall exposure level for \S+: ([0-9.]+)", result.stdout)
     assert float(exposure) <= MAX_EXPOSURE, result.stdout
@@ -72,18 +78,27 @@ def test_exposure_of_unit_is_documented() -> None:
     assert f"exposure of the unit {MAX_EXPOSURE} " in SERVER_README
 
 
-def test_unit_permits_only_namespaces_of_worker() -> None:
-    assert read_settings("RestrictNamespaces") == ["user net ipc uts"]
+@UNITS
+def test_unit_permits_only_namespaces_of_worker(unit: Path) -> None:
+    assert read_settings("RestrictNamespaces", unit) == ["user net ipc uts"]
 
 
-def test_unit_runs_serve_without_privileges() -> None:
-    [command] = read_settings("ExecStart")
-    assert shlex.split(command)[1] == "serve"
-    assert "--allow-root" not in command
-    assert read_settings("User") == ["sealyard"]
-    assert read_settings("CapabilityBoundingSet") == [""]
-    [credential] = read_settings("LoadCredential")
-    assert credential.startswith("sealyard-passphrase:")
+def test_units_permit_the_same_system_calls() -> None:
+    assert read_settings("SystemCallFilter", UNIT) == read_settings("SystemCallFilter", WORKER_UNIT)
+
+
+@pytest.mark.parametrize(
+    ("unit", "command", "credentials"),
+    [(UNIT, ["serve"], ["sealyard-passphrase"]), (WORKER_UNIT, ["worker", "run"], ["sealyard-passphrase", "pgpass"])],
+    ids=["server", "worker"],
+)
+def test_unit_runs_command_without_privileges(unit: Path, command: list[str], credentials: list[str]) -> None:
+    [line] = read_settings("ExecStart", unit)
+    assert shlex.split(line)[1:][: len(command)] == command
+    assert "--allow-root" not in line
+    assert read_settings("User", unit) == ["sealyard"]
+    assert read_settings("CapabilityBoundingSet", unit) == [""]
+    assert [each.partition(":")[0] for each in read_settings("LoadCredential", unit)] == credentials
 
 
 def test_worker_confines_itself_under_filter_of_unit(workspace: WorkerWorkspace) -> None:

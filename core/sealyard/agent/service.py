@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 from sealyard.agent.artifact_transfer import ArtifactTransfer, PartSizes
 from sealyard.agent.bus_connection import BusConnection
 from sealyard.agent.commands import CommandRunner
+from sealyard.agent.host_folder import verify_pinned
 from sealyard.agent.host_jobs import HostJobs
 from sealyard.agent.host_record import HostRecord, HostState, create_host_name
 from sealyard.agent.input_cache import InputCache
@@ -24,6 +26,7 @@ from sealyard.agent.object_store import ObjectStoreClient
 from sealyard.agent.outbox import Outbox
 from sealyard.concurrency.backoff import RetryDelays
 from sealyard.concurrency.threads import run_uncancellable
+from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.jobs.worker_pool import WorkerPool
 from sealyard.model.clock import Clock
@@ -72,10 +75,12 @@ class Agent:
         paths: WorkspacePaths,
         settings: CryptoHostSettings,
         key_holder: KeyHolder,
+        lock: WorkspaceLock,
         clock: Clock,
         options: AgentOptions,
     ) -> None:
         self._enrollment = settings.enrollment
+        self._lock = lock
         self._options = options
         self._clock = clock
         self._database = Database(settings.bus)
@@ -118,12 +123,18 @@ class Agent:
     ) -> Self:
         """Wait until the key store is open, and delete files of jobs that a previous agent has left.
 
-        Raises :class:`KeyStoreLockedError` if the key store cannot be opened, :class:`UsageError` if the connection
-        string of the bus database is invalid, and :class:`StorageError` if the disk refuses an operation.
+        Raises :class:`WorkspaceLockedError` if another agent uses the folder, :class:`WorkspaceError` if the key store
+        has pinned another enrollment, :class:`KeyStoreLockedError` if it cannot be opened, :class:`UsageError` if the
+        connection string of the bus database is invalid, and :class:`StorageError` if the disk refuses an operation.
         """
-        await key_holder.wait_until_open()
-        agent = await run_uncancellable(lambda: cls(paths, settings, key_holder, clock, options))
-        await agent._inputs.delete_all()
+        lock = await run_uncancellable(partial(WorkspaceLock.acquire, paths.lock, "worker run"))
+        try:
+            verify_pinned(settings, await key_holder.get_zone_identity())
+            agent = await run_uncancellable(lambda: cls(paths, settings, key_holder, lock, clock, options))
+            await agent._inputs.delete_all()
+        except BaseException:
+            lock.release()
+            raise
         return agent
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -175,6 +186,7 @@ class Agent:
         await self._client.close()
         await self._connection.close()
         await self._heartbeat_connection.close()
+        self._lock.release()
 
     # ---- registration
 

@@ -189,6 +189,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "worker admit": ("sealyard worker admit zone1-…", "sealyard worker admit zone1-… --yes"),
     "worker drain": ("sealyard worker drain crypto-1",),
+    "worker run": (
+        "sealyard worker run /srv/crypto",
+        "sealyard worker run /srv/crypto --workers 4 --shutdown-timeout 10m",
+    ),
     "completion": (
         "sealyard completion bash > ~/.local/share/bash-completion/completions/sealyard",
         "sealyard completion zsh > ~/.zfunc/_sealyard",

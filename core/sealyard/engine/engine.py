@@ -104,7 +104,10 @@ class Engine:
         state: OpenedState,
     ) -> None:
         store, audit, audit_source, keys = state
-        links = DownloadLinks(metadata.id, keys.link_key if keys else None)
+        links, secret_box = (
+            DownloadLinks(metadata.id, keys.link_key if keys else None),
+            SecretBox(keys.secrets_key if keys else None),
+        )
         self.metadata, self.paths, self._artifacts = metadata, paths, artifacts
         self.store, self._state, self.bus, self.read_only = store, state, bus, audit is None
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
@@ -138,7 +141,6 @@ class Engine:
         self.role_sync = RoleSync(
             self.repository, self.permissions, self.access, impact, self.audit, self.account_links
         )
-        secret_box = SecretBox(keys.secrets_key if keys else None)
         self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
         self.notifications = NotificationRegistry(self.repository, self.permissions, secret_box, metadata.name)
@@ -188,7 +190,7 @@ class Engine:
         self._checkpoint_loop = (
             CheckpointLoop(self.repository, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
         )
-        self.zone_hosts = ZoneHosts(self.repository, self.permissions, bus, metadata.id)
+        self.zone_hosts = ZoneHosts(self.repository, self.permissions, bus, self.scheduler, metadata.id)
         self._key_migration = KeyMigration(self.repository, metadata, paths, links, secret_box)
         self._loops: list[asyncio.Task[None]] = []
         self._running_use_cases: set[asyncio.Task[Any]] = set()

@@ -25,6 +25,7 @@ from sealyard.engine.state.tables import (
     OUTBOX,
     TASKS,
 )
+from sealyard.engine.zone_hosts import read_zone_status
 from sealyard.jobs.bus import JobBus
 from sealyard.model.backend_keys import ProviderStatus
 from sealyard.model.certificate_validity import certificate_warnings
@@ -192,7 +193,7 @@ async def collect_stats(
         failing_keys=store.count(KEY_FAILURES.name),
         key_providers={state.section: state.error is None for state in provider_monitor.states if state.section},
         commits=store.commit_times,
-        zone=await bus.zone_status(),
+        zone=await read_zone_status(bus, scheduler),
     )
 
 

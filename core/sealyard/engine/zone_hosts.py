@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.jobs.bus import JobBus
@@ -16,8 +19,11 @@ from sealyard.model.zone_status import CryptoHostStatus, ZoneStatus
 class ZoneHosts:
     """Shows the hosts of the crypto zone to subjects that may view keys, and lets administrators drain them."""
 
-    def __init__(self, repository: Repository, permissions: Permissions, bus: JobBus, workspace_id: str) -> None:
+    def __init__(
+        self, repository: Repository, permissions: Permissions, bus: JobBus, scheduler: Scheduler, workspace_id: str
+    ) -> None:
         self._repository = repository
+        self._scheduler = scheduler
         self._permissions = permissions
         self._bus = bus
         self._resource = f"WORKSPACE:{workspace_id}"
@@ -28,7 +34,7 @@ class ZoneHosts:
         Raises :class:`PermissionDeniedError` if the subject may not view keys.
         """
         self._permissions.require_type(subject, Action.VIEW, ResourceType.KEY)
-        return await self._bus.zone_status()
+        return await read_zone_status(self._bus, self._scheduler)
 
     async def drain(self, subject: str, name: str) -> CryptoHostStatus:
         """Ask a host to finish its jobs, take no others, and exit; return its state.
@@ -57,6 +63,14 @@ class ZoneHosts:
         await unit_of_work.commit()
         await self._bus.drain_host(host.name)
         return host
+
+
+async def read_zone_status(bus: JobBus, scheduler: Scheduler) -> ZoneStatus | None:
+    """Return the state of the zone. Its waiting tasks include those that the engine has not put into the bus yet."""
+    status = await bus.zone_status()
+    if status is None:
+        return None
+    return msgspec.structs.replace(status, queued=status.queued + scheduler.queue_length)
 
 
 def _find_host(status: ZoneStatus, name: str) -> CryptoHostStatus:

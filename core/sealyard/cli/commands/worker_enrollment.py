@@ -30,7 +30,11 @@ def add_commands(subcommands: Commands) -> None:
         subcommands, "invite", _invite, "Write the enrollment that a crypto host needs to serve the workspace"
     )
     invite_parser.add_argument(
-        *("-o", "--out"), metavar="FILE", type=Path, required=True, help="new file for the enrollment"
+        *("-o", "--out"),
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="new file for the enrollment; - for standard output",
     )
     enroll_parser = add_command(
         subcommands, "enroll", _enroll, "Create the folder of a crypto host, with the keys of its zone"
@@ -66,6 +70,10 @@ async def _invite(ctx: Context) -> int:
     from sealyard.model.zone_codes import compute_fingerprint, encode_enrollment
 
     enrollment = await _with_key_holder(ctx, build_enrollment)
+    if str(ctx.args.out) == "-":
+        ctx.out.document(encode_enrollment(enrollment).decode())
+        ctx.out.warn(f"The fingerprint of the enrollment is {compute_fingerprint(enrollment)}.")
+        return ExitCode.OK
     _write_new_file(ctx.args.out, encode_enrollment(enrollment))
     fingerprint = compute_fingerprint(enrollment)
     lines = format_fields(
