@@ -14,11 +14,10 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sealyard.engine.admit_zone import admit_zone, build_enrollment
-
 from sealyard.agent.host_folder import create_host
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.concurrency.clock import SystemClock
+from sealyard.engine.admit_zone import admit_zone, build_enrollment
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.engine.workspace import load_metadata
 from sealyard.jobs.zone.schema import BusSettings, upgrade_bus
@@ -29,6 +28,7 @@ from tests.support.limits import TIMEOUT
 from tests.support.object_store import TestBucket
 from tests.support.postgres import OWNER, PostgresServer
 from tests.support.processes import descendants_of, find_key_holder, find_workers, kill_all
+from tests.support.root import ALLOW_ROOT
 from tests.support.server_harness import ADMIN, PASSPHRASE, wait_until
 
 ENGINE_ROLE, AGENT_ROLE = "bus_engine", "bus_agent"
@@ -93,7 +93,7 @@ def start_agent(
     ``command_prefix``: the start of a command that runs it elsewhere, for example in a namespace.
     """
     return subprocess.Popen(
-        [*command_prefix, sys.executable, "-m", "sealyard.cli.main", "worker", "run", str(folder)],
+        [*command_prefix, sys.executable, "-m", "sealyard.cli.main", "worker", "run", *ALLOW_ROOT, str(folder)],
         env={**os.environ, "SEALYARD_PASSPHRASE": HOST_PASSPHRASE, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=log_fd,
