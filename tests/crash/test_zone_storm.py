@@ -38,8 +38,11 @@ from tests.support.cuttable_proxy import CuttableProxy
 from tests.support.extent import choose_count
 from tests.support.key_holders import unlock
 from tests.support.object_store import TestBucket
+from tests.support.object_store_fixtures import bucket, ministack
 from tests.support.postgres import ENGINE, TestDatabase, running_server
 from tests.support.zone_harness import AGENT_ROLE, BUS_SERVICE, ENGINE_ROLE, HOST_PASSPHRASE, BusDatabase, ZoneHarness
+
+__all__ = ["bucket", "ministack"]
 
 EVENTS = choose_count(share=60, full=300)
 TIMEOUT = choose_count(share=1200, full=5400)
