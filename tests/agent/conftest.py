@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.worker_fixtures import workspace, workspace_template
+
 _REQUIRED = ("boto3", "procrastinate", "psycopg")
 
 if os.environ.get("SEALYARD_REQUIRE_INTEROP") == "1" or all(map(importlib.util.find_spec, _REQUIRED)):
@@ -21,7 +23,7 @@ if os.environ.get("SEALYARD_REQUIRE_INTEROP") == "1" or all(map(importlib.util.f
     from tests.support.scripted_engine import ScriptedEngine
     from tests.support.worker_harness import WorkerWorkspace, create_test_workspace
 
-    __all__ = ["bucket", "ministack", "postgres_server"]
+    __all__ = ["bucket", "ministack", "postgres_server", "workspace", "workspace_template"]
 
     @pytest.fixture
     def anyio_backend() -> str:

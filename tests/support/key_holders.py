@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sealyard.agent.host_folder import StartKeyHolder
 from sealyard.engine.workspace import build_key_store_location, load_metadata
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.model.key_holder_messages import KeyStoreLocation, PassphraseSource
@@ -15,40 +14,25 @@ from sealyard.model.workspace import WorkspacePaths
 from sealyard.model.zones import Enrollment
 
 
-def unlock(passphrase: str, *, may_recover: bool = False) -> KeyHolderFactory:
-    """Return a function that starts a key holder with this passphrase."""
+def unlock(passphrase: str, *, may_recover: bool = False, enrollment: Enrollment | None = None) -> KeyHolderFactory:
+    """Return a function that starts a key holder with this passphrase. ``enrollment``: see :class:`OpenKeyHolder`."""
 
     def start(location: KeyStoreLocation) -> KeyHolder:
-        return _start(location, passphrase, may_recover=may_recover)
+        read_fd, write_fd = os.pipe()
+        try:
+            os.write(write_fd, passphrase.encode())
+            os.close(write_fd)
+            return KeyHolder.start(
+                location,
+                source=PassphraseSource.DESCRIPTOR,
+                passphrase_fd=read_fd,
+                may_recover=may_recover,
+                enrollment=enrollment,
+            )
+        finally:
+            os.close(read_fd)
 
     return start
-
-
-def unlock_host(passphrase: str) -> StartKeyHolder:
-    """Return a function that starts the key holder of a new crypto host with this passphrase."""
-
-    def start(location: KeyStoreLocation, enrollment: Enrollment) -> KeyHolder:
-        return _start(location, passphrase, enrollment=enrollment)
-
-    return start
-
-
-def _start(
-    location: KeyStoreLocation, passphrase: str, *, may_recover: bool = False, enrollment: Enrollment | None = None
-) -> KeyHolder:
-    read_fd, write_fd = os.pipe()
-    try:
-        os.write(write_fd, passphrase.encode())
-        os.close(write_fd)
-        return KeyHolder.start(
-            location,
-            source=PassphraseSource.DESCRIPTOR,
-            passphrase_fd=read_fd,
-            may_recover=may_recover,
-            enrollment=enrollment,
-        )
-    finally:
-        os.close(read_fd)
 
 
 @contextmanager

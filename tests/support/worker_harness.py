@@ -25,6 +25,7 @@ from sealyard.jobs.framing import decode_report, encode_line
 from sealyard.keyholder.file_state import FileWorkerState
 from sealyard.keyholder.state_queue import StateQueue
 from sealyard.keyholder.worker_channel import WorkerChannel
+from sealyard.keys.derived_keys import derive_zone_keys
 from sealyard.keys.master_key import KEYRING_FILE, open_key_store, open_master_key
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.approval import approval_digest
@@ -32,6 +33,7 @@ from sealyard.model.build_secrets import WrappedBuildSecret
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.key_holder_messages import KeyStoreLocation, OpenKeys
 from sealyard.model.keys import KeyInfo
+from sealyard.model.signed_message import SignedMessage
 from sealyard.model.tasks import Decision, InputFile, Intent, Task, TaskKind, TaskStatus, Verdict
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
@@ -49,6 +51,7 @@ from sealyard.model.worker_messages import (
     SegmentEncrypted,
     SigningPermissionRequested,
     SigningPermitted,
+    StopJob,
     WorkerReady,
 )
 from sealyard.model.workspace import KeyStore, WorkspacePaths
@@ -56,6 +59,7 @@ from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.key_service import KeyService
 from tests.support.limits import TIMEOUT
 from tests.support.worker_state import read_intents
+from tests.support.zone_engine import ZoneEngine
 
 T = TypeVar("T")
 
@@ -81,6 +85,14 @@ class WorkerWorkspace:
         self.paths = WorkspacePaths(root)
         self.artifacts = FileArtifacts(self.paths.artifacts)
         self.keys = keys
+        self.engine: ZoneEngine | None = None
+        """The engine whose signed orders the workers execute, if the workspace is that of a crypto host."""
+
+    def become_crypto_host(self) -> ZoneEngine:
+        """Make the workers accept only signed orders, and return the engine that signs them."""
+        self.engine = ZoneEngine()
+        self.engine.zone_keys = derive_zone_keys(self.open_keys.master_key).public
+        return self.engine
 
     @property
     def location(self) -> KeyStoreLocation:
@@ -90,7 +102,12 @@ class WorkerWorkspace:
     def open_keys(self) -> OpenKeys:
         """The message of the key holder to a worker."""
         keyring = (self.paths.keys / KEYRING_FILE).read_bytes()
-        return OpenKeys(workspace=str(self.root), workspace_id="w1", master_key=_open_master_key(self.root, keyring))
+        return OpenKeys(
+            workspace=str(self.root),
+            workspace_id="w1",
+            master_key=_open_master_key(self.root, keyring),
+            order_key=None if self.engine is None else self.engine.order_key,
+        )
 
     @cached_property
     def state_queue(self) -> StateQueue:
@@ -226,7 +243,8 @@ def permit(request: SigningPermissionRequested) -> SigningPermitted:
 class WorkerProcess:
     """A worker process: `python -m sealyard.worker`, or ``command``. Read its messages with :meth:`next`.
 
-    ``prefix``: a command that runs Python.
+    ``prefix``: a command that runs Python. On a crypto host, the messages of the engine are signed, and the reports of
+    the worker are verified and decoded.
     """
 
     def __init__(
@@ -252,6 +270,9 @@ class WorkerProcess:
             )
         worker_channel.close()
         self.confirms_build_secrets = True
+        self.engine = workspace.engine
+        self.lines: list[bytes] = []
+        """All lines received so far."""
         self.received: list[tuple[float, FromWorker]] = []
         """All messages received so far, with their times."""
         self._messages: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
@@ -268,6 +289,12 @@ class WorkerProcess:
         threading.Thread(target=channel.serve, args=(workspace.open_keys,), daemon=True).start()
 
     def send(self, message: Any) -> None:
+        """Send a message of the engine, signed if the worker is that of a crypto host."""
+        if self.engine is not None and not isinstance(message, StopJob | SignedMessage):
+            message = self.engine.sign(message)
+        self.send_raw(message)
+
+    def send_raw(self, message: Any) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(encode_line(message))
         self.process.stdin.flush()
@@ -346,7 +373,10 @@ class WorkerProcess:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             for text in lines:
+                self.lines.append(text)
                 message = decode_report.decode(text)
+                if self.engine is not None and isinstance(message, SignedMessage):
+                    message = self.engine.open_report(message)
                 self.received.append((time.monotonic(), message))
                 self._messages.put(message)
         self._messages.put(None)

@@ -23,7 +23,7 @@ from sealyard.engine.workspace import load_metadata
 from sealyard.jobs.zone.schema import BusSettings, upgrade_bus
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.storage.postgres.connection import Database
-from tests.support.key_holders import open_key_holder, unlock, unlock_host
+from tests.support.key_holders import open_key_holder, unlock
 from tests.support.limits import TIMEOUT
 from tests.support.object_store import TestBucket
 from tests.support.postgres import OWNER, PostgresServer
@@ -235,7 +235,7 @@ class ZoneHarness:
             host.folder,
             enrollment,
             self.bus.agent_string,
-            unlock_host(HOST_PASSPHRASE),
+            lambda location, enrollment: unlock(HOST_PASSPHRASE, enrollment=enrollment)(location),
             SystemClock().now(),
             copied_keys=self.hosts[0].paths.keys if self.hosts else None,
         )

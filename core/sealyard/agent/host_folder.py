@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.fs.atomic import storage_error, sync, sync_folder, write_atomic
-from sealyard.fs.private import make_private_dir, write_private_file
+from sealyard.fs.atomic import storage_error, write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.keys.master_key import KEYRING_FILE
 from sealyard.model.base import JSON_ERRORS
@@ -150,10 +150,7 @@ def _copy_keys(source: Path, target: Path) -> None:
         if path.is_dir():
             make_private_dir(copy)
         else:
-            write_private_file(copy, path.read_bytes())
-            with copy.open("rb") as file:
-                sync(file.fileno())
-            sync_folder(copy.parent)
+            write_atomic(copy, path.read_bytes())
 
 
 def _remove(folder: Path, *, keep_folder: bool) -> None:

@@ -1,7 +1,7 @@
 """Text forms of what operators carry between a server and a crypto host, with fingerprints to compare by phone.
 
-The enrollment is a JSON file. The public keys of a zone are one line: a prefix, and Base32 (RFC 4648) of both keys and a
-checksum, which detects typing errors. None of them is secret, but both must arrive unchanged.
+The enrollment is a JSON file. The public keys of a zone are one line: a prefix, and Base32 (RFC 4648) of both keys and
+of a checksum, which detects copying errors. They are not secret, but must arrive unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ MAX_ENROLLMENT_BYTES = 64 * 1024
 
 _CODE_PREFIX = "zone1-"
 _CHECKSUM_LENGTH = 5
-_CODE_BYTES = 2 * KEY_LENGTH + _CHECKSUM_LENGTH
 _FINGERPRINT_DIGITS = 20
 _GROUP_DIGITS = 4
 
@@ -68,12 +67,12 @@ def parse_zone_keys(code: str) -> ZonePublicKeys:
         decoded = base64.b32decode(digits + "=" * (-len(digits) % 8))
     except (binascii.Error, ValueError):
         decoded = b""
-    content, checksum = decoded[: 2 * KEY_LENGTH], decoded[2 * KEY_LENGTH :]
-    if len(decoded) != _CODE_BYTES or checksum != _compute_checksum(content):
+    keys = ZonePublicKeys(report_key=decoded[:KEY_LENGTH], sealing_key=decoded[KEY_LENGTH : 2 * KEY_LENGTH])
+    if encode_zone_keys(keys) != text:
         raise InvalidInputError(
             "The zone code is incomplete or was changed.", "Copy the whole line from the crypto host again."
         )
-    return ZonePublicKeys(report_key=content[:KEY_LENGTH], sealing_key=content[KEY_LENGTH:])
+    return keys
 
 
 def compute_fingerprint(value: Enrollment | ZonePublicKeys) -> str:

@@ -153,7 +153,9 @@ class _Service:
                 case SignedMessage():
                     self._execute_order(message)
                 case _ if self._zone is not None:
-                    raise IntegrityError("An unsigned order was refused.", "Reinstall the crypto host.")
+                    raise IntegrityError(
+                        "An unsigned order was refused.", "Check which programs run as the user of the crypto host."
+                    )
                 case _:
                     self._execute(message)
         except SealyardError as error:
