@@ -43,13 +43,13 @@ def create_bus_roles(server: PostgresServer) -> None:
         server.execute(f"CREATE ROLE {role} LOGIN")
 
 
-def create_bus_database(server: PostgresServer) -> BusDatabase:
-    """Create a database with the tables of a job bus, which :meth:`PostgresServer.drop_databases` drops."""
+def create_bus_database(server: PostgresServer, *, prefix: str = "test") -> BusDatabase:
+    """Create a database with the tables of a job bus, see :meth:`PostgresServer.create_database`."""
     if not server.execute("SELECT 1 FROM pg_database WHERE datname = %s", parameters=(_TEMPLATE,)):
         create_bus_roles(server)
         server.execute(f"CREATE DATABASE {_TEMPLATE} OWNER {OWNER}")
         upgrade_bus(Database(server.connection_string(_TEMPLATE, OWNER)), BUS_SETTINGS)
-    name = server.create_database(_TEMPLATE).name
+    name = server.create_database(_TEMPLATE, prefix=prefix).name
     # A copy has the privileges inside of the template, but not those on the database itself.
     server.execute(f"GRANT CONNECT ON DATABASE {name} TO {BUS_ENGINE}, {BUS_AGENT}")
     server.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.bus_database import BusDatabase, create_bus_database
 from tests.support.pgbouncer import PgBouncer, running_pooler
 from tests.support.postgres import PostgresServer, TestDatabase, running_server
 
@@ -27,4 +28,11 @@ def transaction_pooler(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
 def database(postgres_server: PostgresServer) -> Iterator[TestDatabase]:
     """Yield a new database; it is dropped with its copies at the end."""
     yield postgres_server.create_database()
+    postgres_server.drop_databases()
+
+
+@pytest.fixture
+def bus_database(postgres_server: PostgresServer) -> Iterator[BusDatabase]:
+    """Yield a new bus database of a crypto zone; it is dropped at the end."""
+    yield create_bus_database(postgres_server)
     postgres_server.drop_databases()

@@ -62,9 +62,8 @@ async def _check(ctx: Context) -> int:
         report = await asyncio.to_thread(check_bus, Database(ctx.args.database))
     lines = [f"The bus database of the zone {report.zone} has revision {report.revision}, and suitable settings."]
     if report.connected_as:
-        lines.append(
-            f"This connection has the role of the {'servers' if report.connected_as == BusRole.ENGINE else 'hosts'}."
-        )
+        users = "servers" if report.connected_as == BusRole.ENGINE else "crypto hosts"
+        lines.append(f"This connection has the role of the {users}.")
     for role in report.roles:
         if not role.missing and not role.excessive:
             lines.append(f"The role {role.role} has the privileges that it needs.")

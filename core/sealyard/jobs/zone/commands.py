@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sealyard.concurrency.active_time import wait_active
 from sealyard.crypto.sealing import COMMAND_INFO, RESPONSE_INFO, seal, unseal
+from sealyard.jobs.pipe_bus import IDEMPOTENT_COMMANDS
 from sealyard.jobs.zone.codec import encode_message
 from sealyard.jobs.zone.instructions import InstructionSender
 from sealyard.jobs.zone.queue import command_task_of
@@ -42,6 +43,14 @@ KEY_CHANGES = GenerateKey | RegisterKey | ImportKey | RotateKey | ImportCertific
 _response_decoder = msgspec.json.Decoder(KeyResponse)
 
 
+class _CommandFailedError(Exception):
+    """A worker could not execute a command, or exited before it responded."""
+
+    def __init__(self, error: WorkerError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 class ZoneCommands:
     """Sends key commands, and matches the responses to them. ``sealing_key``: the public one of the zone."""
 
@@ -60,7 +69,12 @@ class ZoneCommands:
         async with AsyncExitStack() as stack:
             if isinstance(command, KEY_CHANGES):
                 await stack.enter_async_context(self._key_changes)
-            response = await self._exchange(sender, command)
+            try:
+                response = await self._exchange(sender, command)
+            except _CommandFailedError as exited:
+                if not isinstance(command, IDEMPOTENT_COMMANDS):
+                    raise exited.error from None
+                response = await self._repeat(sender, command)
         if response.error is not None:
             raise error_from_info(response.error)
         return response
@@ -71,7 +85,14 @@ class ZoneCommands:
 
     def on_failure(self, failure: CommandFailed) -> None:
         if (future := self._responses.get(failure.request_id)) is not None and not future.done():
-            future.set_exception(error_from_info(failure.error))
+            error = error_from_info(failure.error)
+            future.set_exception(_CommandFailedError(error) if isinstance(error, WorkerError) else error)
+
+    async def _repeat(self, sender: InstructionSender, command: KeyCommand) -> KeyResponse:
+        try:
+            return await self._exchange(sender, command)
+        except _CommandFailedError as exited:
+            raise exited.error from None
 
     async def _exchange(self, sender: InstructionSender, command: KeyCommand) -> KeyResponse:
         reply_key = X25519PrivateKey.generate()

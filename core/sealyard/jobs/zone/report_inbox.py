@@ -64,7 +64,7 @@ class ReportInbox:
         self.capacity_callbacks: list[Callable[[], None]] = []
         self.report_lag = 0.0
         self.is_readable = False
-        self.abort: Callable[[str, AbortJob], None] = lambda host, abort: None
+        self.abort: Callable[[str, AbortJob], None] | None = None
         """Sends an instruction to a host that has claimed a job, but is not to run it."""
         self._early_claims: dict[tuple[str, int], Claim] = {}
         """Claims of jobs that an earlier engine has queued, by task and number."""
@@ -228,10 +228,15 @@ class ReportInbox:
                 self._discard(n)
         elif claimed.error is not None:
             self._discard(n)
-        elif not self._is_recovered and n not in self._old_reports:
+        elif self._may_be_adopted(n):
             self._early_claims[claimed.task_id, claimed.number] = Claim(n, host)
         else:
             self._release_claim(Claim(n, host), claimed.task_id, claimed.number)
+
+    def _may_be_adopted(self, n: int) -> bool:
+        """Return whether the claim is for an earlier engine, and so new that its host has not given it up."""
+        is_early = not self._is_recovered or not self._has_read.is_set()
+        return is_early and n not in self._old_reports
 
     def _on_abandoned(self, n: int, host: str, abandoned: JobAbandoned) -> None:
         task_id, fencing_token, error = abandoned.task_id, abandoned.fencing_token, abandoned.error
@@ -275,7 +280,8 @@ class ReportInbox:
 
     def _release_claim(self, claim: Claim, task_id: str, number: int) -> None:
         self._discard(claim.n)
-        self.abort(claim.host, AbortJob(task_id=task_id, fencing_token=number))
+        if self.abort is not None:
+            self.abort(claim.host, AbortJob(task_id=task_id, fencing_token=number))
 
     def _discard(self, n: int) -> None:
         self._writer.delete_reports(n)
