@@ -25,6 +25,11 @@ def sign_message(key: bytes, label: MessageLabel, body: bytes) -> SignedMessage:
     return SignedMessage(body=body, signature=signature)
 
 
+def derive_public_key(key: bytes) -> bytes:
+    """Return the raw public key that verifies what :func:`sign_message` signs with ``key``."""
+    return Ed25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw()
+
+
 def verify_message(public_key: bytes, label: MessageLabel, message: SignedMessage) -> bytes:
     """Return the body of the message. Raises :class:`IntegrityError` if the key did not sign it with this label."""
     try:

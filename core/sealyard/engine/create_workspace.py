@@ -7,7 +7,7 @@ import secrets
 import shutil
 from functools import partial
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
@@ -18,7 +18,9 @@ from sealyard.engine.workspace import build_key_store_location, create_layout, r
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.model.access import parse_subject
 from sealyard.model.audit import AuditAction
+from sealyard.model.errors import UsageError
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
+from sealyard.model.zones import ZoneSettings, check_zone_name
 
 
 async def create_workspace(
@@ -32,17 +34,22 @@ async def create_workspace(
     demo: bool = False,
     database: str | None = None,
     artifacts: str | None = None,
+    zone: str | None = None,
+    bus: str | None = None,
 ) -> WorkspaceMetadata:
     """Create a workspace in an empty or new directory, and return its metadata.
 
     ``database`` is the connection string of the database for its store and audit log; by default, they are in the
     directory. ``artifacts`` is the URL of the place in S3 for its inputs and results; by default, they are in the
-    directory, too.
+    directory, too. ``zone`` is the name of the crypto zone that executes the tasks, and ``bus`` the connection
+    string of its bus database; by default, workers on this machine execute them. A zone needs ``artifacts`` in S3, and
+    must be admitted later.
 
     ``key_holder`` starts the key holder that creates the master key. It is closed at the end, unless
     ``close_key_holder`` is False and no error occurs. If an error occurs, the new directory is removed. Raises
-    :class:`WorkspaceError` if the directory is not empty, :class:`UsageError` if ``database`` is no connection string
-    or ``artifacts`` no URL of S3, or if they contain credentials, :class:`StorageError` if the disk cannot be written
+    :class:`WorkspaceError` if the directory is not empty, :class:`UsageError` if ``database`` or ``bus`` is no
+    connection string or ``artifacts`` no URL of S3, if they contain credentials, or if the zone lacks a bus database or
+    a bucket, :class:`StorageError` if the disk cannot be written
     or the bucket cannot be used, and :class:`KeyStoreLockedError` if the passphrase is missing or the OS keyring does
     not respond.
     """
@@ -50,6 +57,7 @@ async def create_workspace(
         await run_uncancellable(partial(check_connection_string, database))
     if artifacts is not None:
         await run_uncancellable(partial(check_artifacts_url, artifacts))
+    zone_settings = await _build_zone_settings(zone, bus, artifacts)
     metadata = WorkspaceMetadata(
         id=secrets.token_hex(8),
         name=name,
@@ -60,6 +68,7 @@ async def create_workspace(
         created_at=SystemClock().now(),
         database=UNSET if database is None else database,
         artifacts=UNSET if artifacts is None else artifacts,
+        zone=zone_settings,
     )
     require_empty(paths)
     try:
@@ -70,6 +79,22 @@ async def create_workspace(
         await asyncio.to_thread(shutil.rmtree, paths.root, ignore_errors=True)
         raise
     return metadata
+
+
+async def _build_zone_settings(zone: str | None, bus: str | None, artifacts: str | None) -> ZoneSettings | UnsetType:
+    if zone is None and bus is None:
+        return UNSET
+    if zone is None or bus is None:
+        raise UsageError(
+            "A crypto zone needs a name and a bus database.", "Give the name of the zone and a connection string."
+        )
+    if artifacts is None:
+        raise UsageError(
+            "The hosts of a crypto zone cannot read inputs in the folder of a workspace.",
+            "Give the URL of a place in S3 for inputs and results, too.",
+        )
+    await run_uncancellable(partial(check_connection_string, bus))
+    return ZoneSettings(name=check_zone_name(zone), bus=bus)
 
 
 async def _initialize(

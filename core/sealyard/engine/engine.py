@@ -134,7 +134,7 @@ class Engine:
         self.key_monitor = KeyMonitor(self.repository, bus, audit_source)
         self.provider_monitor = KeyProviderMonitor(self.repository, self.external_keys)
         self.health = HealthMonitor(
-            self.repository, bus, artifacts, self.clock_guard, self.key_monitor, self.provider_monitor
+            self.repository, bus, artifacts, self.clock_guard, self.key_monitor, self.provider_monitor, zone_monitor
         )
         self.tokens = AccessTokens(self.repository, self.permissions)
         self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
@@ -145,8 +145,7 @@ class Engine:
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
         self.notifications = NotificationRegistry(self.repository, self.permissions, secret_box, metadata.name)
         self.repository.add_message_sources(self.webhook_outbox, self.notifications.outbox)
-        auto_transitions = AutoTransitions(self.repository)
-        contents = TaskContents(artifacts)
+        auto_transitions, contents = AutoTransitions(self.repository), TaskContents(artifacts)
         self.creation = TaskCreation(
             self.repository, self.permissions, self.queries, self.inputs, contents, auto_transitions
         )

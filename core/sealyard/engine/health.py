@@ -2,7 +2,7 @@
 
 A workspace is ready if the store accepts a write, the bucket of its artifacts answers, a worker responds, and every
 active key passed its last check (see :mod:`sealyard.engine.devices.key_monitor`). A certificate that expires within 30
-days is a warning, and so is a key provider that does not work.
+days is a warning, and so is a key provider or a crypto zone that does not work.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Iterable
 from sealyard.engine.devices.key_monitor import KeyMonitor
 from sealyard.engine.devices.provider_monitor import KeyProviderMonitor
 from sealyard.engine.execution.scheduler import Scheduler
+from sealyard.engine.execution.zone_monitor import ZoneMonitor
 from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import (
@@ -55,10 +56,12 @@ PROVIDER_TIMEOUT_SECONDS = 4.0
 STORE, WORKER, CLOCK, CONFINEMENT, ANSWER = "store", "worker", "clock", "confinement", "answer"
 ARTIFACTS = "artifacts"
 KEY_PROVIDER = "key-provider"
+ZONE = "zone"
 """Names of the health checks, in addition to ``encryption-key``, ``signing-key`` and ``audit-key``.
 
-``ARTIFACTS`` is checked only if inputs and results are in a bucket. ``CONFINEMENT`` precedes the name of a measure that
-the kernel refused to the workers. ``ANSWER`` fails if the other checks take longer than :data:`TIMEOUT_SECONDS`.
+``ARTIFACTS`` is checked only if inputs and results are in a bucket, and ``ZONE`` only if the workspace has a crypto
+zone. ``CONFINEMENT`` precedes the name of a measure that the kernel refused to the workers. ``ANSWER`` fails if the
+other checks take longer than :data:`TIMEOUT_SECONDS`.
 """
 
 log = logging.getLogger(__name__)
@@ -75,10 +78,12 @@ class HealthMonitor:
         clock_guard: ClockGuard,
         key_monitor: KeyMonitor,
         provider_monitor: KeyProviderMonitor,
+        zone_monitor: ZoneMonitor,
     ) -> None:
         self._repository = repository
         self._key_monitor = key_monitor
         self._provider_monitor = provider_monitor
+        self._zone_monitor = zone_monitor
         self._key_generation = 0
         """The generation of the results of keys in ``_last_health``."""
         self._clock_guard = clock_guard
@@ -113,10 +118,7 @@ class HealthMonitor:
             checks.append(await _run_check(ARTIFACTS, "", asyncio.to_thread(self._artifacts.remote.check)))
         checks.append(await _run_check(WORKER, "", self._bus.request(AuditPublicKey())))
         if checks[-1].passed:
-            key_checks = await self._key_monitor.check_new_keys()
-            self._key_generation = self._key_monitor.generation
-            checks += [self._build_key_check(check) for check in key_checks]
-            checks += map(_build_provider_check, await self._provider_monitor.check_within(PROVIDER_TIMEOUT_SECONDS))
+            checks += await self._check_keys()
         checks += self._list_refused_measures()
         checks.append(self._check_clock())
         health = self._last_health = self._build_health(checks)
@@ -125,6 +127,25 @@ class HealthMonitor:
             log.warning("not ready: %s %s: %s", check.name, check.subject, check.detail)
         self._log_new_warnings({check.warning for check in checks if check.warning})
         return health
+
+    async def _check_keys(self) -> list[HealthCheck]:
+        """Return the checks of the crypto zone, and of keys and their providers.
+
+        While the zone cannot be used, tasks wait, but the workspace is ready. Keys have their last results then.
+        """
+        checks = []
+        zone_problem = await self._zone_monitor.find_problem()
+        if self._zone_monitor.settings is not None:
+            checks.append(HealthCheck(name=ZONE, passed=True, warning=str(zone_problem or "")))
+        if zone_problem is None:
+            key_checks = await self._key_monitor.check_new_keys()
+            provider_states = await self._provider_monitor.check_within(PROVIDER_TIMEOUT_SECONDS)
+        else:
+            key_checks, provider_states = self._key_monitor.last_checks, self._provider_monitor.states
+        self._key_generation = self._key_monitor.generation
+        checks += map(self._build_key_check, key_checks)
+        checks += map(_build_provider_check, provider_states)
+        return checks
 
     def _list_refused_measures(self) -> list[HealthCheck]:
         """Return a check with a warning for each measure of the workers' confinement that the kernel refused."""

@@ -10,8 +10,9 @@ from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.devices.key_monitor import CHECK_INTERVAL
 from sealyard.engine.engine import Engine
 from sealyard.engine.state.open_artifacts import open_artifacts, open_artifacts_reader
+from sealyard.engine.open_bus import open_bus
 from sealyard.engine.state.open_state import acquire_lease, open_reader_state, open_state
-from sealyard.engine.workspace import build_key_store_location, load_metadata, lock_workspace
+from sealyard.engine.workspace import load_metadata, lock_workspace
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.clock import Clock
@@ -32,6 +33,8 @@ async def open_engine(
     lease: LeaseSettings | None = None,
 ) -> Engine:
     """Open and start the engine of a workspace, as its only writer.
+
+    If the workspace has a crypto zone, its hosts execute the tasks; the engine starts without them, too.
 
     ``key_holder``: stays open when the engine is closed; a function starts one that the engine closes. ``work``:
     whether to start the scheduler. ``workers``: number of worker slots. ``key_check_interval``: seconds between two
@@ -54,7 +57,7 @@ async def open_engine(
         resources.callback(lock.release)
         if load_metadata(paths) != metadata:
             raise WorkspaceLockedError("The workspace was moved at this moment.", "Try again.")
-        bus = PipeBus.open(key_holder, build_key_store_location(paths, metadata), clock, workers)
+        bus = await open_bus(paths, metadata, key_holder, clock, workers)
         resources.push_async_callback(bus.close)
         state = await open_state(paths, metadata, bus, opening)
         resources.push_async_callback(run_uncancellable, state.close)

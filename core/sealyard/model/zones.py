@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from msgspec import UNSET, UnsetType
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import UsageError
+from sealyard.model.safe_text import escape_text
 
 ENROLLMENT_VERSION = 1
+
+_ZONE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 class ZonePublicKeys(FrozenStruct, frozen=True, kw_only=True):
@@ -63,3 +68,13 @@ class CryptoHostSettings(FrozenStruct, frozen=True, kw_only=True):
     enrollment: Enrollment
     bus: str
     created_at: datetime
+
+
+def check_zone_name(name: str) -> str:
+    """Return ``name``. Raises :class:`UsageError` if it is not the name of a zone."""
+    if not _ZONE_NAME.fullmatch(name):
+        raise UsageError(
+            f"Invalid zone name {escape_text(name, 80)}.",
+            "Use up to 63 lower case letters, digits, dots, hyphens and underscores; begin with a letter or digit.",
+        )
+    return name

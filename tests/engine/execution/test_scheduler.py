@@ -347,11 +347,11 @@ async def test_failed_lease_commit_is_retried(harness: EngineHarness, disk: Fail
     disk_full = asyncio.Event()
     prepare = harness.bus.prepare
 
-    async def prepare_with_full_disk(task_id: str) -> str:
+    async def prepare_with_full_disk(task_id: str, fencing_token: int) -> str:
         if not disk_full.is_set():
             disk.fail()
             disk_full.set()
-        return await prepare(task_id)
+        return await prepare(task_id, fencing_token)
 
     harness.bus.prepare = prepare_with_full_disk  # type: ignore[method-assign]
     task = await harness.encryption()

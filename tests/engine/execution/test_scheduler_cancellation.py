@@ -12,7 +12,9 @@ from sealyard.model.errors import (
     InvalidTransitionError,
     PermissionDeniedError,
 )
+from sealyard.model.grants import InputGrant
 from sealyard.model.tasks import TaskStatus
+from sealyard.model.worker_messages import Job
 from tests.support.engine_harness import CLIENT, DEV, OWNER, SECOND, EngineHarness
 
 pytestmark = pytest.mark.anyio
@@ -56,9 +58,9 @@ async def test_worker_crash_during_cancel_cancels_task(harness: EngineHarness) -
 async def test_cancel_during_job_dispatch_stops_worker(harness: EngineHarness) -> None:
     run, dispatch_allowed = harness.bus.run, asyncio.Event()
 
-    async def run_when_allowed(job: object) -> None:
+    async def run_when_allowed(job: Job, inputs: tuple[InputGrant, ...] = ()) -> None:
         await dispatch_allowed.wait()
-        await run(job)  # type: ignore[arg-type]
+        await run(job, inputs)
 
     harness.bus.run = run_when_allowed  # type: ignore[method-assign]
     task = await harness.encryption()

@@ -40,10 +40,13 @@ async def _upgrade(ctx: Context) -> int:
     with require_postgres_packages():
         from sealyard.jobs.zone.migrations import REVISION
         from sealyard.jobs.zone.schema import BusSettings, upgrade_bus
+        from sealyard.model.zones import check_zone_name
         from sealyard.storage.postgres.connection import Database
 
         args = ctx.args
-        settings = BusSettings(zone=args.zone, engine_role=args.engine_role, agent_role=args.agent_role)
+        settings = BusSettings(
+            zone=check_zone_name(args.zone), engine_role=args.engine_role, agent_role=args.agent_role
+        )
         await asyncio.to_thread(upgrade_bus, Database(args.database), settings)
     ctx.out.result({"revision": REVISION}, (f"The bus database has revision {REVISION}.",))
     return ExitCode.OK
@@ -78,9 +81,12 @@ async def _show_sql(ctx: Context) -> int:
 
     with require_postgres_packages():
         from sealyard.jobs.zone.schema import BusSettings, format_bus_schema
+        from sealyard.model.zones import check_zone_name
 
         args = ctx.args
-        sql = format_bus_schema(BusSettings(zone=args.zone, engine_role=args.engine_role, agent_role=args.agent_role))
+        sql = format_bus_schema(
+            BusSettings(zone=check_zone_name(args.zone), engine_role=args.engine_role, agent_role=args.agent_role)
+        )
     if ctx.out.as_json:
         ctx.out.result({"sql": sql}, ())
     else:

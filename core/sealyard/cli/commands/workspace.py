@@ -49,6 +49,16 @@ def add_commands(commands: Commands) -> None:
         metavar="URL",
         help="keep inputs and results in S3: s3://BUCKET/PREFIX, with ?region=REGION&endpoint=URL if necessary",
     )
+    init_parser.add_argument(
+        "--zone",
+        metavar="NAME",
+        help="let the hosts of this crypto zone execute the tasks; needs --bus and --artifacts",
+    )
+    init_parser.add_argument(
+        "--bus",
+        metavar="DATABASE",
+        help="bus database of the crypto zone: a connection string of libpq without a password",
+    )
 
     add_command(commands, "run", _run, "Run pending tasks on this machine, until interrupted")
 
@@ -83,6 +93,8 @@ async def _init(ctx: Context) -> int:
         key_holder=new_key_holder(may_prompt=is_interactive()),
         database=ctx.args.database,
         artifacts=ctx.args.artifacts,
+        zone=ctx.args.zone,
+        bus=ctx.args.bus,
     )
     lines = format_fields(
         (

@@ -48,14 +48,17 @@ async def create_workspace(
     close_key_holder: bool = True,
     database: str | None = None,
     artifacts: str | None = None,
+    zone: str | None = None,
+    bus: str | None = None,
 ) -> Profile:
     """Create a workspace, and a profile for its administrator, which becomes the user's current profile.
 
     ``key_holder`` starts the key holder that creates the master key; ``close_key_holder``: whether to close it at the
     end. ``database``: the connection string of the database for its store and audit log, unless they are in the folder.
     ``artifacts``: the URL of the place in S3 for its inputs and results, unless they are in the folder.
-    Returns the profile. Raises :class:`UsageError`, :class:`WorkspaceError`, :class:`StorageError` or
-    :class:`KeyStoreLockedError` if the workspace cannot be created.
+    ``zone`` and ``bus``: the name of the crypto zone that executes its tasks, and the connection string of the bus
+    database, unless workers on this machine do. Returns the profile. Raises :class:`UsageError`,
+    :class:`WorkspaceError`, :class:`StorageError` or :class:`KeyStoreLockedError` if the workspace cannot be created.
     """
     from sealyard.engine.create_workspace import create_workspace
 
@@ -71,6 +74,8 @@ async def create_workspace(
         close_key_holder=close_key_holder,
         database=database,
         artifacts=artifacts,
+        zone=zone,
+        bus=bus,
     )
     profile_name = read_profiles(user_profiles_path()).free_name(name, lambda profile: profile.workspace == str(path))
     profile = Profile(name=profile_name, identity=identity, workspace=str(path))

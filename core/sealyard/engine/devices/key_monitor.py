@@ -25,7 +25,7 @@ from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.audit import AuditAction
 from sealyard.model.certificate_validity import find_certificate_error
 from sealyard.model.device_configs import EncryptionKey, SigningKey
-from sealyard.model.errors import InvalidKeyError, NotFoundError, SealyardError, WorkerError
+from sealyard.model.errors import InvalidKeyError, NotFoundError, SealyardError, WorkerError, ZoneUnavailableError
 from sealyard.model.key_checks import KeyCheck, KeyUse
 from sealyard.model.worker_messages import ProbeAuditKey, ProbeEncryptionKey, ProbeSigningKey
 
@@ -91,16 +91,22 @@ class KeyMonitor:
                 continue
             # The next check is scheduled first, because recording the result can fail.
             self._due_times[key_id] = self._clock.monotonic() + min(interval, RETRY_SECONDS)
-            if (await self._check(active_key)).passed:
+            check = await self._check(active_key)
+            if check is not None and check.passed:
                 self._due_times[key_id] = self._clock.monotonic() + interval
 
     async def check_new_keys(self) -> tuple[KeyCheck, ...]:
         """Return the last result of each active key. Keys that were not checked yet are checked now."""
-        active_keys = self._list_active_keys()
-        for active_key in active_keys:
+        for active_key in self._list_active_keys():
             if active_key.check.id not in self._results:
                 await self._check(active_key)
-        return tuple(self._results[active_key.check.id] for active_key in active_keys)
+        return self.last_checks
+
+    @property
+    def last_checks(self) -> tuple[KeyCheck, ...]:
+        """The last result of each active key that was checked."""
+        ids = [active_key.check.id for active_key in self._list_active_keys()]
+        return tuple(self._results[key_id] for key_id in ids if key_id in self._results)
 
     def _schedule_new_keys(self, active_keys: list[_ActiveKey], interval: float) -> None:
         new_ids = [each.check.id for each in active_keys if each.check.id not in self._due_times]
@@ -124,9 +130,12 @@ class KeyMonitor:
 
     # ---- probes
 
-    async def _check(self, active_key: _ActiveKey) -> KeyCheck:
+    async def _check(self, active_key: _ActiveKey) -> KeyCheck | None:
+        """Check a key, and return the result; None if the crypto zone cannot be used, which says nothing about it."""
         async with self._lock:
             error = await self._find_error(active_key)
+            if isinstance(error, ZoneUnavailableError):
+                return None
             check = active_key.check
             if error is not None:
                 check = msgspec.structs.replace(check, error=str(error), code=error.code, since=self._clock.now())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from sealyard.engine.execution.results import OUTPUT_NAMES
 from sealyard.model.errors import UsageError
 from sealyard.model.grants import InputGrant, ResultContent, ResultGrant
 from sealyard.model.tasks import Task
 from sealyard.model.zone_messages import GrantsRequested
-from sealyard.storage.artifacts import RemoteArtifacts, ResultId
+from sealyard.storage.artifacts import OUTPUT_NAMES, RemoteArtifacts, ResultId
 
 GRANT_SECONDS = 3600
 """How long a grant is valid. An agent requests others if a transfer takes longer."""
