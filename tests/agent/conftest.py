@@ -21,6 +21,7 @@ if os.environ.get("SEALYARD_REQUIRE_INTEROP") == "1" or all(map(importlib.util.f
     from tests.support.postgres import PostgresServer
     from tests.support.postgres_fixtures import postgres_server
     from tests.support.scripted_engine import ScriptedEngine
+    from tests.support.worker_fixtures import workspace, workspace_template
     from tests.support.worker_harness import WorkerWorkspace, create_test_workspace
 
     __all__ = ["bucket", "ministack", "postgres_server", "workspace", "workspace_template"]

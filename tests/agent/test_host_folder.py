@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,9 +145,9 @@ def template(tmp_path_factory: pytest.TempPathFactory, engine: ZoneEngine) -> Pa
 
 
 @pytest.fixture
-def folder(template: Path, tmp_path: Path) -> Iterator[Path]:
+def folder(template: Path, tmp_path: Path) -> Path:
     shutil.copytree(template, tmp_path / "host")
-    yield tmp_path / "host"
+    return tmp_path / "host"
 
 
 def test_new_host_has_private_folder(folder: Path, template: Path, engine: ZoneEngine) -> None:

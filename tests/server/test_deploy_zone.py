@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -144,3 +145,14 @@ def test_roles_get_what_they_need_and_no_more(server: PostgresServer) -> None:
     refused = server.connection_string("sealyard", "sealyard_crypto")
     result = subprocess.run([psql, refused, "-c", "SELECT 1"], capture_output=True, text=True, check=False)
     assert "permission denied for database" in result.stderr
+
+
+def test_documented_compose_commands_are_valid() -> None:
+    (block,) = re.findall(r"<!-- compose -->\n```console\n(.*?)\n```", AGENT_README, re.DOTALL)
+    services = load_compose()["services"]
+    pattern = re.compile(r"# docker compose run --rm (?:-T )?(\w+) (.*?)(?: > .*)?$", re.MULTILINE)
+    commands = pattern.findall(block)
+    assert len(commands) == block.count("docker compose run")
+    for service, arguments in commands:
+        assert service in services
+        build_parser().parse_args(shlex.split(arguments))

@@ -182,6 +182,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard notification settings --mail-host mail.example.org --mail-from sealyard@example.org --mail-user seal",
         "sealyard notification settings --escalate-at 80 --show-names yes",
     ),
+    "bus upgrade": (
+        "sealyard bus upgrade service=sealyard-bus-owner --zone plant --engine-role sealyard_server"
+        " --agent-role sealyard_crypto",
+    ),
+    "bus check": ("sealyard bus check service=sealyard-bus",),
+    "bus show-sql": ("sealyard bus show-sql --zone plant --engine-role sealyard_server --agent-role sealyard_crypto",),
     "worker invite": ("sealyard worker invite --workspace /srv/yard -o enrollment.json",),
     "worker enroll": (
         "sealyard worker enroll /srv/plant --enrollment enrollment.json --bus service=sealyard-bus",

@@ -9,8 +9,8 @@ from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.devices.key_monitor import CHECK_INTERVAL
 from sealyard.engine.engine import Engine
-from sealyard.engine.state.open_artifacts import open_artifacts, open_artifacts_reader
 from sealyard.engine.open_bus import open_bus
+from sealyard.engine.state.open_artifacts import open_artifacts, open_artifacts_reader
 from sealyard.engine.state.open_state import acquire_lease, open_reader_state, open_state
 from sealyard.engine.workspace import load_metadata, lock_workspace
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory

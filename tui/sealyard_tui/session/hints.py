@@ -20,8 +20,8 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ADD_PROFILE: "Add one with `sealyard profile add` in a terminal.",
     HintCode.ADD_SUBJECT: "Add {subject} first ({key[access.add_subject]} under {key[app.access]} Access).",
     HintCode.ADMIT_ZONE: (
-        "Run `sealyard worker enroll` on a crypto host, then `sealyard worker admit` on the server with the code that it"
-        " prints."
+        "Run `sealyard worker enroll` on a crypto host, then `sealyard worker admit` on the server with the code that"
+        " it prints."
     ),
     HintCode.ADOPT_WORKSPACE: (
         "Use the original folder, or run `sealyard recover --adopt` in a terminal if you use this one from now on."
