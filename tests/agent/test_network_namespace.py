@@ -19,6 +19,7 @@ import pytest
 from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import TaskStatus, Verdict
 from tests.crash.cluster_storm import SOCKET_NAME
+from tests.support.bus_database import BUS_AGENT
 from tests.support.cuttable_proxy import CuttableProxy
 from tests.support.object_store import TestBucket
 from tests.support.object_store_fixtures import bucket, ministack
@@ -28,7 +29,7 @@ from tests.support.processes import command_line, descendants_of
 from tests.support.programs import require, skip_missing
 from tests.support.server_harness import DEV, GATEWAY, OWNER
 from tests.support.zone_fixtures import zone_template
-from tests.support.zone_harness import AGENT_ROLE, CryptoHost, ZoneHarness
+from tests.support.zone_harness import CryptoHost, ZoneHarness
 
 __all__ = ["bucket", "ministack", "postgres_server", "zone_template"]
 
@@ -85,7 +86,7 @@ async def _isolate(zone: ZoneHarness, host: CryptoHost, namespace_command: tuple
     ):
         for path in (bus_socket, store_socket):
             path.chmod(0o666)
-        host.set_bus(f"host={zone.root} dbname={zone.bus.name} user={AGENT_ROLE}")
+        host.set_bus(f"host={zone.root} dbname={zone.bus.name} user={BUS_AGENT}")
         give_to_ordinary_user(host.folder)
         relay = (sys.executable, "-m", "tests.support.network_namespace", str(port), str(store_socket))
         host.command_prefix = (*namespace_command, *relay, *run_as_ordinary_user())

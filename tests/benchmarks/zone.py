@@ -1,6 +1,6 @@
 """Measure a crypto host against workers on the machine of the engine, and two crypto hosts against one.
 
-Database, object store, engine and crypto hosts run on this machine, so that the network takes no time, and all share its
+Database, object store, engine and crypto hosts run on this machine, so that the network takes no time, and share its
 processors. The comparison of two hosts is therefore a simulation: their keys are in a key service that answers slowly.
 """
 
@@ -33,11 +33,12 @@ from tests.benchmarks.workspaces import (
     random_file,
     temporary_dir,
 )
+from tests.support.bus_database import create_bus_database
 from tests.support.cuttable_proxy import CuttableProxy
 from tests.support.ministack import REGION, ROOT, MiniStack, run_ministack
 from tests.support.object_store import TestBucket, build_environment
 from tests.support.postgres import DURABLE_SETTINGS, PostgresServer, running_server
-from tests.support.zone_harness import BusDatabase, ZoneHarness
+from tests.support.zone_harness import ZoneHarness
 
 ROUNDS = 5
 LATENCY_ROUNDS = 50
@@ -96,7 +97,7 @@ async def _compare_with_embedded(root: Path, postgres: PostgresServer, ministack
 async def _create_zone(root: Path, postgres: PostgresServer, ministack: MiniStack) -> ZoneHarness:
     """Create a workspace with a zone, and start its crypto host."""
     root.mkdir()
-    zone = ZoneHarness(root, BusDatabase(postgres), TestBucket(ministack))
+    zone = ZoneHarness(root, create_bus_database(postgres), TestBucket(ministack))
     host = await zone.create("bench", ADMINISTRATOR)
     await host.start()
     async with zone.run_engine() as engine:
@@ -152,7 +153,7 @@ async def _create_zone_with_service(
 ) -> ZoneHarness:
     """Create a workspace with a zone whose signing key is in the key service at ``endpoint``."""
     root.mkdir()
-    zone = ZoneHarness(root, BusDatabase(postgres), TestBucket(ministack))
+    zone = ZoneHarness(root, create_bus_database(postgres), TestBucket(ministack))
     host = await zone.create("bench", ADMINISTRATOR)
     backend = await AwsKmsBackend.open(ministack.settings(), ROOT)
     await backend.generate(KEY, KeyType.EC_P256)

@@ -33,6 +33,7 @@ from tests.crash.crypto_host_process import CryptoHostProcess
 from tests.crash.invariants import InvariantCheck, load_tasks
 from tests.crash.workspace_process import PASSPHRASE
 from tests.crash.zone_storm import ZoneConnections, ZoneStorm
+from tests.support.bus_database import BUS_AGENT, BUS_ENGINE, BusDatabase, create_bus_database
 from tests.support.cluster import SERVICE, ClusterFiles
 from tests.support.cuttable_proxy import CuttableProxy
 from tests.support.extent import choose_count
@@ -40,7 +41,7 @@ from tests.support.key_holders import unlock
 from tests.support.object_store import TestBucket
 from tests.support.object_store_fixtures import bucket, ministack
 from tests.support.postgres import ENGINE, TestDatabase, running_server
-from tests.support.zone_harness import AGENT_ROLE, BUS_SERVICE, ENGINE_ROLE, HOST_PASSPHRASE, BusDatabase, ZoneHarness
+from tests.support.zone_harness import BUS_SERVICE, HOST_PASSPHRASE, ZoneHarness
 
 __all__ = ["bucket", "ministack"]
 
@@ -57,8 +58,8 @@ def test_lost_parts_of_zone_lose_no_task_and_sign_once(
     sys.stdout.write(f"SEALYARD_CRASH_SEED={SEED}\n")
     with running_server() as store_server, running_server() as bus_server:
         files = ClusterFiles(tmp_path / "cluster", "storm")
-        database, bus = store_server.create_database(), BusDatabase(bus_server)
-        services = {SERVICE: database.connection_string, BUS_SERVICE: bus.engine_string}
+        database, bus = store_server.create_database(), create_bus_database(bus_server)
+        services = {SERVICE: database.connection_string, BUS_SERVICE: bus.engine}
         monkeypatch.setenv("PGSERVICEFILE", str(files.write_services("test", services)))
         monkeypatch.setenv("SEALYARD_ANCHORS", str(files.folder / "anchors"))
         monkeypatch.setattr(artifacts, "MIN_ORPHAN_AGE", timedelta())
@@ -108,10 +109,10 @@ async def _run_servers(
             bus_proxies += [await listen_for_database(stack, folder, zone.bus.server) for folder in folders[1:]]
             services = {
                 SERVICE: f"host={folders[0]} dbname={database.name} user={ENGINE}",
-                BUS_SERVICE: f"host={folders[1]} dbname={zone.bus.name} user={ENGINE_ROLE}",
+                BUS_SERVICE: f"host={folders[1]} dbname={zone.bus.name} user={BUS_ENGINE}",
             }
             servers.append(ClusterServer(zone.paths.root, files, name, services))
-            host.set_bus(f"host={folders[2]} dbname={zone.bus.name} user={AGENT_ROLE}")
+            host.set_bus(f"host={folders[2]} dbname={zone.bus.name} user={BUS_AGENT}")
             hosts.append(CryptoHostProcess(host))
         connections = ZoneConnections(zone.bus, bus_proxies, object_store)
         storm = ZoneStorm(servers, store_proxies, database, hosts, connections)

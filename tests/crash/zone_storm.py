@@ -22,10 +22,10 @@ from tests.crash.cluster_storm import (
 from tests.crash.crypto_host_process import CryptoHostProcess
 from tests.crash.process_faults import ProcessFaults
 from tests.crash.supervised_process import SupervisedProcess
+from tests.support.bus_database import BUS_AGENT, BUS_ENGINE, BusDatabase
 from tests.support.cuttable_proxy import CuttableProxy
 from tests.support.postgres import TestDatabase
 from tests.support.processes import descendants_of
-from tests.support.zone_harness import AGENT_ROLE, ENGINE_ROLE, BusDatabase
 
 MAX_LOSS_SECONDS = 10.0
 """How long a crypto host is suspended or cut off, at most: after 8 seconds, the engine gives its jobs to another."""
@@ -87,7 +87,7 @@ class ZoneStorm(ClusterStorm):
         host = random.choice(self.hosts)
         match event:
             case "kill bus sessions":
-                return bus.disconnect(random.choice((ENGINE_ROLE, AGENT_ROLE))) > 0
+                return bus.disconnect(random.choice((BUS_ENGINE, BUS_AGENT))) > 0
             case "kill bus":
                 restart_database(bus.server, random.uniform(0, 1.0), signal.SIGKILL)
             case "cut bus":

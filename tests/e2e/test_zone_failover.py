@@ -15,13 +15,14 @@ from sealyard.model.tasks import TaskStatus, Verdict
 from tests.crash.cluster_process import ClusterServer
 from tests.crash.cluster_storm import supervise
 from tests.e2e.test_crypto_zone import LARGE, write_firmware
+from tests.support.bus_database import create_bus_database
 from tests.support.cluster import SERVICE, ClusterFiles
 from tests.support.object_store import TestBucket
 from tests.support.object_store_fixtures import bucket, ministack
 from tests.support.postgres import PostgresServer, TestDatabase
 from tests.support.postgres_fixtures import database, postgres_server
 from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER, populate_test_workspace, wait_until
-from tests.support.zone_harness import BUS_SERVICE, BusDatabase, ZoneHarness
+from tests.support.zone_harness import BUS_SERVICE, ZoneHarness
 
 __all__ = ["bucket", "database", "ministack", "postgres_server"]
 
@@ -34,8 +35,8 @@ async def test_other_server_adopts_running_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files = ClusterFiles(tmp_path / "cluster", "yard")
-    bus = BusDatabase(postgres_server)
-    services = {SERVICE: database.connection_string, BUS_SERVICE: bus.engine_string}
+    bus = create_bus_database(postgres_server)
+    services = {SERVICE: database.connection_string, BUS_SERVICE: bus.engine}
     monkeypatch.setenv("PGSERVICEFILE", str(files.write_services("test", services)))
     zone = ZoneHarness(tmp_path, bus, bucket, database=f"service={SERVICE}", bus_string=f"service={BUS_SERVICE}")
     try:

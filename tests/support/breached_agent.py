@@ -18,8 +18,8 @@ from sealyard.model.zone_messages import (
     StartJob,
     WorkerReport,
 )
+from tests.support.bus_database import BUS_AGENT, BusDatabase
 from tests.support.server_harness import wait_until
-from tests.support.zone_harness import BusDatabase
 
 T = TypeVar("T")
 FOREIGN_KEY = bytes(range(32))
@@ -100,4 +100,4 @@ class BreachedAgent:
             await asyncio.sleep(1)
 
     async def _execute(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
-        return await asyncio.to_thread(self._bus.execute_as_agent, statement, parameters)
+        return await asyncio.to_thread(self._bus.server.execute, statement, self._bus.name, parameters, role=BUS_AGENT)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from sealyard.model.zone_messages import Instruction
-from tests.support.zone_harness import BusDatabase
+from tests.support.bus_database import BusDatabase
 
 _CREATE = """
 CREATE SCHEMA archive;

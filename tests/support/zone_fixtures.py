@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bus_database import create_bus_database
 from tests.support.ministack import MiniStack
 from tests.support.object_store import TestBucket, use_credentials
 from tests.support.postgres import PostgresServer
 from tests.support.server_harness import ADMIN, GATEWAY, populate_test_workspace
-from tests.support.zone_harness import BusDatabase, ZoneHarness
+from tests.support.zone_harness import ZoneHarness
 
 DEVICE_KEY = "device.key"
 """The name of the file with the key of the device configuration, in the folder of the template."""
@@ -25,7 +26,7 @@ def zone_template(
     with pytest.MonkeyPatch.context() as patch:
         use_credentials(patch)
         bucket = TestBucket(ministack)
-        zone = ZoneHarness(tmp_path_factory.mktemp("zone"), BusDatabase(postgres_server), bucket)
+        zone = ZoneHarness(tmp_path_factory.mktemp("zone"), create_bus_database(postgres_server, prefix="zone"), bucket)
         try:
             asyncio.run(_create(zone))
             yield zone

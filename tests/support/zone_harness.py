@@ -20,69 +20,19 @@ from sealyard.concurrency.clock import SystemClock
 from sealyard.engine.admit_zone import admit_zone, build_enrollment
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.engine.workspace import load_metadata
-from sealyard.jobs.zone.schema import BusSettings, upgrade_bus
 from sealyard.model.workspace import KeyStore, WorkspacePaths
-from sealyard.storage.postgres.connection import Database
+from tests.support.bus_database import ZONE, BusDatabase, create_bus_database
 from tests.support.key_holders import open_key_holder, unlock
 from tests.support.limits import TIMEOUT
 from tests.support.object_store import TestBucket
-from tests.support.postgres import OWNER, PostgresServer
 from tests.support.processes import descendants_of, find_key_holder, find_workers, kill_all
 from tests.support.root import ALLOW_ROOT
 from tests.support.server_harness import ADMIN, PASSPHRASE, wait_until
 
-ENGINE_ROLE, AGENT_ROLE = "bus_engine", "bus_agent"
-"""The roles of the bus database with which engines and agents log in."""
-
 BUS_SERVICE = "bus"
 """The service of libpq that names the bus database in workspaces whose servers have service files of their own."""
 
-ZONE = "vault"
 HOST_PASSPHRASE = "a canary among passphrases of hosts"
-
-
-class BusDatabase:
-    """The bus database of a zone."""
-
-    def __init__(self, server: PostgresServer, template: str = "template0") -> None:
-        self.server = server
-        roles = {name for (name,) in server.execute("SELECT rolname FROM pg_roles")}
-        for role in {ENGINE_ROLE, AGENT_ROLE} - roles:
-            server.execute(f"CREATE ROLE {role} LOGIN")
-        self.name = server.create_database(template, prefix="bus").name
-        settings = BusSettings(zone=ZONE, engine_role=ENGINE_ROLE, agent_role=AGENT_ROLE)
-        # In a copy, this grants the privileges for the database itself.
-        upgrade_bus(Database(server.connection_string(self.name, OWNER)), settings)
-
-    def copy(self) -> BusDatabase:
-        """Return a copy of the database, to which no session may be connected."""
-        return BusDatabase(self.server, self.name)
-
-    @property
-    def engine_string(self) -> str:
-        return self.server.connection_string(self.name, ENGINE_ROLE)
-
-    @property
-    def agent_string(self) -> str:
-        return self.server.connection_string(self.name, AGENT_ROLE)
-
-    def execute(self, statement: str, parameters: object = None) -> list[tuple[object, ...]]:
-        """Execute a statement as the administrator of the server, and return its rows."""
-        return self.server.execute(statement, self.name, parameters)
-
-    def execute_as_agent(self, statement: str, parameters: object = None) -> list[tuple[object, ...]]:
-        """Execute a statement with the role of agents, and return its rows."""
-        return self.server.execute(statement, self.name, parameters, role=AGENT_ROLE)
-
-    def disconnect(self, role: str) -> int:
-        """End the sessions of a role, and return how many there were."""
-        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = %s"
-        return len(self.server.execute(query, parameters=(self.name, role)))
-
-    def list_hosts(self, seconds: float = 4) -> set[str]:
-        """Return the names of the agents with a heartbeat within the last ``seconds``."""
-        query = "SELECT name FROM bus.host WHERE seen_at > clock_timestamp() - make_interval(secs => %s)"
-        return {str(name) for (name,) in self.execute(query, (seconds,))}
 
 
 def start_agent(
@@ -208,7 +158,7 @@ class ZoneHarness:
         self.paths = WorkspacePaths(root / "workspace")
         self.hosts: list[CryptoHost] = []
         self._database = database
-        self._bus_string = bus_string or bus.engine_string
+        self._bus_string = bus_string or bus.engine
         self._artifacts_url = bucket.build_url(endpoint or bucket.server.url)
 
     async def create(self, name: str = "yard", administrator: str = ADMIN) -> CryptoHost:
@@ -234,7 +184,7 @@ class ZoneHarness:
         identity = await create_host(
             host.folder,
             enrollment,
-            self.bus.agent_string,
+            self.bus.agent,
             lambda location, enrollment: unlock(HOST_PASSPHRASE, enrollment=enrollment)(location),
             SystemClock().now(),
             copied_keys=self.hosts[0].paths.keys if self.hosts else None,
@@ -250,13 +200,13 @@ class ZoneHarness:
         return load_metadata(self.paths).id
 
     def copy(self, root: Path, bucket: TestBucket) -> ZoneHarness:
-        """Return a copy of the stopped zone in the folder ``root``, with another bucket and a copy of the bus."""
-        copy = ZoneHarness(root, self.bus.copy(), bucket)
+        """Return a copy of the stopped zone in the folder ``root``, with another bucket and bus database."""
+        copy = ZoneHarness(root, create_bus_database(self.bus.server), bucket)
         _copy_folder(self.paths.root, copy.paths.root)
-        _change_json(copy.paths.file, {"artifacts": bucket.url, "zone": {"bus": copy.bus.engine_string}})
+        _change_json(copy.paths.file, {"artifacts": bucket.url, "zone": {"bus": copy.bus.engine}})
         for host in self.hosts:
             copy.hosts.append(CryptoHost(_copy_folder(host.folder, root / host.folder.name), copy.bus))
-            copy.hosts[-1].set_bus(copy.bus.agent_string)
+            copy.hosts[-1].set_bus(copy.bus.agent)
         return copy
 
     def list_objects(self) -> list[str]:
