@@ -12,7 +12,11 @@ import hashlib
 import re
 from pathlib import Path
 
+import httpx
+from msgspec import UNSET, structs
+
 from sealyard.client.engine_handle import EngineHandle
+from sealyard.engine.workspace import load_metadata, save_metadata
 from sealyard.model.algorithms import KeyType
 from sealyard.model.grants import ResultContent
 from sealyard.model.requests import EncryptionRequest, KeyImport, SigningRequest
@@ -23,6 +27,7 @@ from tests.support.breached_agent import BreachedAgent
 from tests.support.bus_archive import BusArchive
 from tests.support.object_store_fixtures import bucket, ministack
 from tests.support.postgres_fixtures import postgres_server
+from tests.support.scripted_host import ZoneKeys
 from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER
 from tests.support.worker_state import read_intents
 from tests.support.zone_fixtures import zone, zone_template
@@ -115,6 +120,32 @@ async def test_z5_grants_for_foreign_objects(zone: ZoneHarness) -> None:
         result = (await agent.receive(IssueGrants)).result
         assert result is not None
         assert all(f"/results/{own.id}/1?" in grant.url for grant in result.grants)
+
+
+async def test_z6_other_result_is_uploaded(zone: ZoneHarness) -> None:
+    """The worker reports the digest of its result, and the agent uploads other bytes of the same size."""
+    keys = ZoneKeys()
+    metadata = load_metadata(zone.paths)
+    assert metadata.zone is not UNSET
+    save_metadata(zone.paths, structs.replace(metadata, zone=structs.replace(metadata.zone, keys=keys.public)))
+    right, wrong = b"the result", b"the attack"
+    async with zone.run_engine() as engine, BreachedAgent(zone.bus, zone.workspace_id) as agent:
+        task = await create_encryption(engine, zone.root / "firmware", b"firmware")
+        await agent.claim(task)
+        content = ResultContent(sha256=hashlib.sha256(wrong).hexdigest(), size=len(wrong))
+        await agent.send(GrantsRequested(task_id=task.id, fencing_token=1, result=content))
+        result = (await agent.receive(IssueGrants)).result
+        assert result is not None
+        (grant,) = result.grants
+        async with httpx.AsyncClient(trust_env=False) as http:
+            response = await http.put(grant.url, content=wrong, headers=dict(grant.headers))
+        assert response.is_success, response.text
+        sha256 = hashlib.sha256(right).hexdigest()
+        report = JobFinished(task_id=task.id, fencing_token=1, sha256=sha256, size=len(right))
+        await agent.forge(report, key=keys.report_key.private_bytes_raw())
+        failed = await engine.client(DEV).wait(task.id)
+        assert failed.status is TaskStatus.FAILED
+        assert failed.result is None
 
 
 async def test_z8_keys_are_read_from_bus_database(zone: ZoneHarness) -> None:
