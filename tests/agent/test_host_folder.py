@@ -16,6 +16,7 @@ import pytest
 from sealyard.agent.host_folder import build_host_location, create_host, load_host, verify_pinned
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.jobs.worker_pool import PoolReport, WorkerPool
+from sealyard.keys.master_key import open_key_store
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import (
     InvalidInputError,
@@ -40,7 +41,7 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     WorkerLost,
 )
-from sealyard.model.workspace import WorkspacePaths
+from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.model.zones import Enrollment, ZoneIdentity
 from tests.support.bus_driver import ConstantClock, run_within
 from tests.support.key_holders import unlock
@@ -178,7 +179,7 @@ def test_two_hosts_execute_signed_orders(folder: Path, tmp_path: Path, engine: Z
     run_within(scenario())
 
 
-def test_forged_job_frees_its_slot(folder: Path, engine: ZoneEngine) -> None:
+def test_refused_orders_free_slot_and_request(folder: Path, engine: ZoneEngine) -> None:
     async def scenario() -> None:
         async with run_host(folder, engine) as host:
             keys = {"both": await host.generate(SIGNING_KEY)}
@@ -188,23 +189,9 @@ def test_forged_job_frees_its_slot(folder: Path, engine: ZoneEngine) -> None:
             assert host.pool.running_jobs == 0
             host.engine = engine
             assert isinstance(await host.run(RunJob(job=job)), JobFinished)
-
-    run_within(scenario())
-
-
-def test_refused_command_raises_its_error(folder: Path, engine: ZoneEngine) -> None:
-    async def scenario() -> None:
-        async with run_host(folder, engine) as host:
-            sealed = engine.seal(SIGNING_KEY, seconds=-1)
+            expired = engine.seal(SIGNING_KEY, seconds=-1)
             with pytest.raises(SealyardError, match="valid until"):
-                await host.pool.request(sealed.request_id, engine.sign(sealed))
-
-    run_within(scenario())
-
-
-def test_key_holder_gives_agent_no_engine_keys(folder: Path, engine: ZoneEngine) -> None:
-    async def scenario() -> None:
-        async with run_host(folder, engine) as host:
+                await host.pool.request(expired.request_id, engine.sign(expired))
             with pytest.raises(WorkspaceError, match="crypto host"):
                 await host.key_holder.get_engine_keys()
 
@@ -213,31 +200,19 @@ def test_key_holder_gives_agent_no_engine_keys(folder: Path, engine: ZoneEngine)
 
 def test_changed_host_file_is_detected(folder: Path, engine: ZoneEngine) -> None:
     settings = load_host(folder)
+    identity = ZoneIdentity(enrollment=engine.enrollment, keys=engine.zone_keys)
+    verify_pinned(settings, identity)
     changed = msgspec.structs.replace(settings, enrollment=ZoneEngine(seed=b"x" * 32).enrollment)
-    (folder / "host.json").write_bytes(msgspec.json.encode(changed))
-
-    async def scenario() -> None:
-        async with run_host(folder, engine):
-            pass
-
     with pytest.raises(WorkspaceError, match="another enrollment"):
-        run_within(scenario())
+        verify_pinned(changed, identity)
 
 
-def test_key_store_without_pins_starts_no_key_holder(workspace: WorkerWorkspace, engine: ZoneEngine) -> None:
-    key_holder = unlock(PASSPHRASE)(build_host_location(workspace.paths, engine.enrollment))
+def test_key_store_without_pins_starts_no_worker(tmp_path: Path, engine: ZoneEngine) -> None:
+    open_key_store(KeyStore.PASSPHRASE, tmp_path / "keys", "w1", PASSPHRASE, create=True)
+    key_holder = unlock(PASSPHRASE)(build_host_location(WorkspacePaths(tmp_path), engine.enrollment))
     try:
         with pytest.raises(KeyStoreCorruptedError, match="no enrollment"):
-            asyncio.run(key_holder.get_zone_identity())
-    finally:
-        key_holder.close()
-
-
-def test_workspace_has_no_zone_identity(workspace: WorkerWorkspace) -> None:
-    key_holder = unlock(PASSPHRASE)(workspace.location)
-    try:
-        with pytest.raises(WorkspaceError, match="is a workspace"):
-            asyncio.run(key_holder.get_zone_identity())
+            asyncio.run(key_holder.start_worker())
     finally:
         key_holder.close()
 

@@ -12,6 +12,7 @@ from sealyard.model.build_secrets import WrappedBuildSecret
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.signed_message import SignedMessage
 from sealyard.model.worker_messages import (
     AuditPublicKey,
     BuildSecretCreated,
@@ -31,6 +32,7 @@ from sealyard.model.worker_messages import (
     JobStopped,
     KeyRequest,
     KeyResponse,
+    OrderRefused,
     ProbeAuditKey,
     ProbeEncryptionKey,
     ProbeSigningKey,
@@ -71,6 +73,7 @@ TO_WORKER = [
     BuildSecretRecorded(task_id="t1", fencing_token=3),
     SigningPermitted(task_id="t1", fencing_token=3, sha256="00" * 32),
     StopJob(task_id="t1"),
+    SignedMessage(body=b"{}", signature=b"s" * 64),
     *(
         KeyRequest(request_id=7, command=command)
         for command in (
@@ -101,6 +104,8 @@ FROM_WORKER = [
     JobFailed(task_id="t1", fencing_token=3, error=ERROR),
     JobStopped(task_id="t1", fencing_token=3),
     KeyResponse(request_id=7, key=KEY, version=VERSION, text="x", error=ERROR),
+    OrderRefused(task_id="t1", fencing_token=3, is_running=True, error=ERROR),
+    SignedMessage(body=b"{}", signature=b"s" * 64),
 ]
 
 
