@@ -44,6 +44,7 @@ async def test_reports_of_the_meantime_are_received(zone: ZoneHarness) -> None:
         async with zone.engine() as engine:
             assert await engine.bus.reattach(task) is Reattachment.RUNNING
             assert await engine.next(JobFinished) == FINISHED
+            assert not engine.bus._jobs
 
 
 async def test_claimed_job_is_run_by_the_next_engine(zone: ZoneHarness) -> None:

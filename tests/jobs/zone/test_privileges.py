@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
@@ -89,7 +87,8 @@ AGENT_ATTEMPTS = {
         VALUES ('x', 'w', 'h', '0', 1, now())""",
     "delete progress": "DELETE FROM bus.progress",
     "choose the time of an intent": """
-        INSERT INTO bus.intent (workspace, task, sha256, fencing_token, host, at) VALUES ('w', 'x', 'x', 1, 'h', now())""",
+        INSERT INTO bus.intent (workspace, task, sha256, fencing_token, host, at)
+        VALUES ('w', 'x', 'x', 1, 'h', now())""",
 }
 
 ENGINE_ATTEMPTS = {
@@ -125,17 +124,17 @@ NOT_PREVENTED = {
 }
 """What the role of agents can do to other hosts of its zone. It delays work, or fails it.
 
-It signs nothing and opens no key: reports and instructions are signed, key files are authenticated under the master key,
-and instructions with grants can be read by the hosts of the zone, which have the keys for their content.
+It signs nothing and opens no key: reports and instructions are signed, and key files are authenticated under the master
+key. All hosts of the zone have that key, so that grants in the instructions to another host reveal nothing new.
 """
 
 
 @pytest.fixture(scope="module")
-def filled(postgres_server: PostgresServer) -> Iterator[BusDatabase]:
+def filled(postgres_server: PostgresServer) -> BusDatabase:
     """A database with a row in each table."""
     database = create_bus_database(postgres_server, prefix="attacked")
     fill(database)
-    yield database
+    return database
 
 
 def fill(database: BusDatabase) -> None:

@@ -101,20 +101,24 @@ class ReportInbox:
         """
         host, number = task.worker or "", task.fencing_token
         claim = self._early_claims.pop((task.id, number), None)
+        if (task.id, number) in self._final:
+            # The job has ended; its last report is in the queue.
+            return Reattachment.RUNNING
+        is_unconfirmed = not self._has_read.is_set()
         present = self.hosts.get(host)
-        has_final = (task.id, number) in self._final
-        is_present = has_final or not self._has_read.is_set() or (present is not None and is_alive(present))
-        is_instructed = has_final or not self._has_read.is_set() or (task.id, host) in self._instructed
+        is_started = is_unconfirmed or (task.id, host) in self._instructed
         is_claimed = claim is not None and claim.host == host
-        if not is_present or not (is_instructed or is_claimed):
+        is_present = is_unconfirmed or (present is not None and is_alive(present))
+        if not is_present or not (is_started or is_claimed):
             self._writer.delete_job(task.id)
             if claim is not None:
                 self._release_claim(claim, task.id, number)
             return Reattachment.LOST
-        job = RemoteJob.attach(task.id, task.total_bytes, number, claim or Claim(0, host), is_started=is_instructed)
-        job.is_unconfirmed = not self._has_read.is_set()
+        attached_claim = claim or Claim(0, host)
+        job = RemoteJob.attach(task.id, task.total_bytes, number, attached_claim, is_started=is_started)
+        job.is_unconfirmed = is_unconfirmed
         self.jobs[task.id] = job
-        return Reattachment.RUNNING if is_instructed else Reattachment.CLAIMED
+        return Reattachment.RUNNING if is_started else Reattachment.CLAIMED
 
     def adopt_claim(self, job: RemoteJob) -> bool:
         """Return whether a host has claimed the job for an earlier engine; the job belongs to that host then."""
