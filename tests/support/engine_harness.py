@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.source import AuditSource
@@ -22,6 +22,7 @@ from sealyard.engine.state.open_state import acquire_lease, open_state
 from sealyard.engine.state.tables import TASKS
 from sealyard.engine.workspace import create_layout, load_metadata, save_metadata
 from sealyard.fs.workspace_lock import WorkspaceLock
+from sealyard.jobs.bus import Reattachment
 from sealyard.model.access import AclRule, Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
@@ -38,6 +39,7 @@ from sealyard.model.requests import (
 )
 from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
+from sealyard.model.zones import ZoneSettings
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
 from sealyard.storage.documents import WriteBatch
 from tests.support.clock import FakeClock
@@ -45,6 +47,7 @@ from tests.support.fake_bus import FakeBus, FakeWorker
 from tests.support.in_memory_keys import InMemoryKeys
 from tests.support.limits import TIMEOUT
 from tests.support.postgres import TestDatabase
+from tests.support.remote_artifacts import FakeRemoteArtifacts
 
 T = TypeVar("T")
 
@@ -77,6 +80,9 @@ class EngineHarness:
 
     administrator = ADMIN
     name = "test"
+    zone: ZoneSettings | UnsetType = UNSET
+    is_remote = False
+    """Whether the workers are on other machines; inputs and results are in a fake store then."""
     key_check_interval: float | None = None
     """Seconds between two background checks of a key. Their sleeping loop would disturb tests of other loops."""
 
@@ -93,6 +99,8 @@ class EngineHarness:
         self.clock = clock or FakeClock()
         self.shelf = shelf or InMemoryKeys("sealyard/w1", self.clock)
         self.is_open = False
+        self.reattachments: dict[str, Reattachment] = {}
+        """By task id, the jobs that the bus finds when the engine is opened again."""
 
     # ---- open and close
 
@@ -107,6 +115,7 @@ class EngineHarness:
             administrator=self.administrator,
             created_at=self.clock.now(),
             database=UNSET if self.database is None else self.database.connection_string,
+            zone=self.zone,
         )
         create_layout(self.paths, file)
         await self.open(work=False)
@@ -120,6 +129,7 @@ class EngineHarness:
         lease = await acquire_lease(metadata)
         lock = WorkspaceLock.acquire(self.paths.lock, "test")
         self.bus = FakeBus(self.shelf, self.clock)
+        self.bus.is_remote, self.bus.reattachments = self.is_remote, self.reattachments
         state = await open_state(self.paths, metadata, self.bus, lease)
         assert state.audit is not None
         require_same_history(state.store, state.audit, state.audit.size)
@@ -130,7 +140,8 @@ class EngineHarness:
         return self.engine
 
     async def open_artifacts(self) -> ArtifactStore:
-        self.artifacts = FileArtifacts(self.paths.artifacts)
+        folder = self.paths.artifacts
+        self.artifacts = FakeRemoteArtifacts(folder) if self.is_remote else FileArtifacts(folder)
         return self.artifacts
 
     async def close(self) -> None:

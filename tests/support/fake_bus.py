@@ -62,6 +62,8 @@ class FakeBus:
         self.is_remote = False
         self.reattachments: dict[str, Reattachment] = {}
         """By task id, what :meth:`reattach` returns."""
+        self.claim_gate: asyncio.Event | None = None
+        """Workers are ready after this event if it is set."""
         self.stops: list[str] = []
         self.commands: list[KeyCommand] = []
         self.zone: ZoneStatus | None = None
@@ -91,6 +93,8 @@ class FakeBus:
     async def prepare(self, task_id: str, fencing_token: int) -> str:
         assert task_id in self.places
         self.prepared[task_id] = fencing_token
+        if self.claim_gate is not None:
+            await self.claim_gate.wait()
         if self.start_error is not None:
             raise self.start_error
         return "worker-1"
