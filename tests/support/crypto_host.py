@@ -8,16 +8,29 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from sealyard.agent.host_folder import build_host_location, create_host, load_host
 from sealyard.agent.service import Agent, AgentOptions
 from sealyard.concurrency.clock import SystemClock
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.model.key_holder_messages import KeyStoreLocation, PassphraseSource
+from sealyard.model.keys import KeyInfo
 from sealyard.model.workspace import WorkspacePaths
-from sealyard.model.zones import Enrollment
-from tests.support.scripted_engine import ScriptedEngine
-from tests.support.worker_harness import NOW, PASSPHRASE
+from sealyard.model.zones import Enrollment, ZonePublicKeys
+from tests.support.bus_database import ZONE
+from tests.support.worker_harness import NOW, PASSPHRASE, create_test_workspace
+from tests.support.zone_engine import ZoneEngine
+
+
+class EnrolledHost(NamedTuple):
+    """The folder of a host with the keys of the worker harness, of which tests get copies."""
+
+    folder: Path
+    public_keys: ZonePublicKeys
+    keys: dict[str, KeyInfo]
 
 
 def start_key_holder(location: KeyStoreLocation, enrollment: Enrollment | None = None) -> KeyHolder:
@@ -32,11 +45,16 @@ def start_key_holder(location: KeyStoreLocation, enrollment: Enrollment | None =
         os.close(read_fd)
 
 
-async def enroll(folder: Path, engine: ScriptedEngine, keys: Path) -> WorkspacePaths:
-    """Create the folder of a host with a copy of the folder ``keys``, and admit its zone."""
-    identity = await create_host(folder, engine.enrollment, engine.bus.agent, start_key_holder, NOW, copied_keys=keys)
-    engine.zone_keys = identity.keys
-    return WorkspacePaths(folder)
+def enroll_host(folder: Path) -> EnrolledHost:
+    """Create a host that is enrolled for the workspace of :class:`ZoneEngine`."""
+    keys = create_test_workspace(folder / "source")
+    enrollment = msgspec.structs.replace(ZoneEngine().enrollment, zone=ZONE)
+    identity = asyncio.run(
+        create_host(
+            folder / "host", enrollment, "service=bus", start_key_holder, NOW, copied_keys=folder / "source" / "keys"
+        )
+    )
+    return EnrolledHost(folder / "host", identity.keys, keys)
 
 
 class RunningHost:
@@ -51,7 +69,7 @@ class RunningHost:
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
-        return self.agent._pool.pids  # the agent itself has no need to show it
+        return self.agent._pool.pids
 
     async def close(self) -> None:
         """Stop the agent at once."""
@@ -61,8 +79,10 @@ class RunningHost:
 
 
 @asynccontextmanager
-async def running_host(paths: WorkspacePaths, options: AgentOptions | None = None) -> AsyncIterator[RunningHost]:
-    settings = load_host(paths.root)
+async def running_host(folder: Path, bus: str, options: AgentOptions | None = None) -> AsyncIterator[RunningHost]:
+    """Run the agent of a host. ``bus``: the connection string of the bus database."""
+    paths = WorkspacePaths(folder)
+    settings = msgspec.structs.replace(load_host(folder), bus=bus)
     key_holder = start_key_holder(build_host_location(paths, settings.enrollment))
     agent = await Agent.open(paths, settings, key_holder, SystemClock(), options or AgentOptions())
     host = RunningHost(paths, agent, key_holder)
@@ -72,7 +92,5 @@ async def running_host(paths: WorkspacePaths, options: AgentOptions | None = Non
         await host.close()
 
 
-def copy_host(source: WorkspacePaths, folder: Path) -> WorkspacePaths:
-    """Copy the folder of a host that is not running."""
-    shutil.copytree(source.root, folder)
-    return WorkspacePaths(folder)
+def copy_host(enrolled: EnrolledHost, folder: Path) -> Path:
+    return Path(shutil.copytree(enrolled.folder, folder))

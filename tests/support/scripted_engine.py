@@ -82,7 +82,7 @@ class ScriptedEngine(ZoneEngine):
         self._app = app
         self._connection: Connection | None = None
         self._read: list[int] = []
-        self._unseen = 0
+        self._returned: set[int] = set()
 
     @classmethod
     @asynccontextmanager
@@ -170,17 +170,16 @@ class ScriptedEngine(ZoneEngine):
     # ---- reports
 
     async def receive(self, kind: type[T], matches: Callable[[T], bool] = lambda _: True) -> tuple[str, T]:
-        """Return the next report of this kind and its host. Others are skipped, and stay in ``reports``."""
+        """Return the first report of this kind that was not returned yet, and its host."""
         async with asyncio.timeout(TIMEOUT):
             while True:
-                for number in range(self._unseen, len(self.reports)):
-                    host, message = self.reports[number]
-                    if isinstance(message, kind) and matches(message):
-                        self._unseen = number + 1
+                for number, (host, message) in enumerate(self.reports):
+                    if number not in self._returned and isinstance(message, kind) and matches(message):
+                        self._returned.add(number)
                         return host, message
-                self._unseen = len(self.reports)
+                count = len(self.reports)
                 self._read_reports()
-                if self._unseen == len(self.reports):
+                if count == len(self.reports):
                     await asyncio.sleep(0.02)
 
     def _read_reports(self) -> None:
@@ -209,8 +208,9 @@ class ScriptedEngine(ZoneEngine):
 
     async def follow(self, host: str, job: Job) -> JobFinished | JobFailed | JobStopped | JobAbandoned:
         """Answer the reports about a running job, and return the one that ends it."""
+        ids = (job.task.id, job.task.fencing_token)
         while True:
-            _, report = await self.receive(object, lambda each: getattr(each, "task_id", "") == job.task.id)
+            _, report = await self.receive(object, lambda each: _ids_of(each) == ids)
             if isinstance(report, JobFinished | JobFailed | JobStopped | JobAbandoned):
                 return report
             assert isinstance(
@@ -252,3 +252,7 @@ class ScriptedEngine(ZoneEngine):
         )
         assert isinstance(report, SealedResponse | CommandFailed)
         return report if isinstance(report, CommandFailed) else self.open_response(report)
+
+
+def _ids_of(report: object) -> tuple[str, int]:
+    return getattr(report, "task_id", ""), getattr(report, "fencing_token", 0)

@@ -23,6 +23,7 @@ POLL_INTERVAL = 2.0
 """Seconds after which the queue is read even without a notification."""
 
 HEARTBEAT_INTERVAL = 5.0
+CONNECTION_SECONDS = 3.0
 
 _RETRY_DELAYS = RetryDelays.exponential(0.2, 2.0, jitter=(0.5, 1.0))
 
@@ -100,7 +101,7 @@ class JobSource:
             task.result()
 
     def _build_app(self) -> procrastinate.App:
-        app = build_app(self._database)
+        app = build_app(self._database, timeout=CONNECTION_SECONDS)
         app.task(name=CRYPTO_TASK)(self._crypto)
         app.task(name=ASK_TASK)(self._ask)
         return app

@@ -46,6 +46,8 @@ LOST_SECONDS = 6.0
 SEND_SECONDS = 5.0
 """Time in which the last reports are sent when the agent ends."""
 
+CANCEL_SECONDS = 10.0
+
 _RETRY_DELAYS = RetryDelays.exponential(0.2, 5.0, jitter=(0.5, 1.0))
 
 log = logging.getLogger(__name__)
@@ -233,6 +235,8 @@ class Agent:
         last_success = self._clock.monotonic()
         while True:
             remaining = LOST_SECONDS - (self._clock.monotonic() - last_success)
+            if remaining <= 0:
+                return
             try:
                 async with asyncio.timeout(remaining):
                     is_known = await record.send_heartbeat(self._state)
@@ -286,6 +290,8 @@ async def _wait_first(*conditions: Coroutine[Any, Any, Any], tasks: Iterable[asy
 
 
 async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel tasks and wait until they have ended, but not for those that wait for a database that hangs."""
+    futures = tuple(tasks)
+    for future in futures:
+        future.cancel()
+    await asyncio.wait(futures, timeout=CANCEL_SECONDS)

@@ -66,13 +66,21 @@ def host_channel_of(host: str) -> str:
     return f"host_{md5(host.encode(), usedforsecurity=False).hexdigest()}"
 
 
-def build_app(database: Database, *, max_connections: int = 4) -> App:
-    """Return the application of Procrastinate. It connects when it is opened (``async with app.open_async()``)."""
+def build_app(database: Database, *, max_connections: int = 4, timeout: float = 30.0) -> App:
+    """Return the application of Procrastinate. It connects when it is opened (``async with app.open_async()``).
+
+    ``timeout``: seconds that a call waits for a connection.
+    """
     from procrastinate import App, PsycopgConnector
 
     return App(
         connector=PsycopgConnector(
-            conninfo="", kwargs=database.parameters, min_size=1, max_size=max_connections, configure=_check_connection
+            conninfo="",
+            kwargs=database.parameters,
+            min_size=1,
+            max_size=max_connections,
+            timeout=timeout,
+            configure=_check_connection,
         )
     )
 
