@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sealyard.agent.host_folder import load_host
-from sealyard.model.zone_codes import compute_fingerprint, encode_enrollment, parse_zone_keys
-from sealyard.model.zones import Enrollment
-from tests.support.cli_runner import PASSPHRASE, CliResult, sealyard, value_of
+from sealyard.engine.workspace import load_metadata, save_metadata
+from sealyard.model.workspace import WorkspacePaths
+from sealyard.model.zone_codes import (
+    compute_fingerprint,
+    encode_enrollment,
+    encode_zone_keys,
+    parse_enrollment,
+    parse_zone_keys,
+)
+from sealyard.model.zones import Enrollment, ZonePublicKeys, ZoneSettings
+from tests.support.cli_runner import PASSPHRASE, CliResult, CliWorkspace, sealyard, value_of
 
 BUS = "service=sealyard-bus"
 ENROLLMENT = Enrollment(
@@ -99,3 +108,37 @@ def test_admission_shows_the_fingerprint_first(tmp_path: Path, enrollment_file: 
     assert ran.code == 2
     assert f"The fingerprint of the zone's keys is {enrolled['fingerprint']}." in ran.err
     assert "Confirm it with --yes." in ran.err
+
+
+# ---- on the server
+
+
+@pytest.fixture
+def zone_workspace(workspace: CliWorkspace) -> CliWorkspace:
+    """Return a workspace with a zone that is not admitted."""
+    paths = WorkspacePaths(workspace.folder)
+    metadata = msgspec.structs.replace(load_metadata(paths), zone=ZoneSettings(name="plant", bus=BUS))
+    save_metadata(paths, metadata)
+    return workspace
+
+
+def test_invitation_writes_a_new_file(zone_workspace: CliWorkspace, tmp_path: Path) -> None:
+    path = tmp_path / "enrollment.json"
+    invited = zone_workspace.value("admin", "worker", "invite", "--out", path)
+    enrollment = parse_enrollment(path.read_bytes())
+    assert (enrollment.zone, enrollment.workspace_name) == ("plant", "factory")
+    assert invited == {"path": str(path), "zone": "plant", "fingerprint": compute_fingerprint(enrollment)}
+    again = zone_workspace.run("admin", "worker", "invite", "-o", path)
+    assert (again.code, "exists already" in again.err) == (1, True)
+    printed = zone_workspace.run("admin", "worker", "invite", "-o", "-")
+    assert printed.out == path.read_text()
+    assert f"The fingerprint of the enrollment is {invited['fingerprint']}." in printed.err
+
+
+def test_workspace_without_zone_invites_and_admits_none(workspace: CliWorkspace, tmp_path: Path) -> None:
+    path = tmp_path / "enrollment.json"
+    code = encode_zone_keys(ZonePublicKeys(report_key=bytes(32), sealing_key=bytes(32)))
+    for arguments in (("invite", "-o", path), ("admit", code, "--yes")):
+        ran = workspace.run("admin", "worker", *arguments)
+        assert (ran.code, "has no crypto zone" in ran.err) == (1, True)
+    assert not path.exists()

@@ -68,6 +68,10 @@ class Engine:
         return leased
 
     async def wait_written(self) -> None:
+        """Wait until the term of the engine has begun, and all its changes are committed."""
+        async with asyncio.timeout(TIMEOUT):
+            while self.bus._writer._term is None:
+                await asyncio.sleep(0.02)
         await self.bus._writer.wait_written(TIMEOUT)
 
 

@@ -14,7 +14,13 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.errors import ArtifactStoreError, ZoneUnavailableError
 from sealyard.model.grants import ResultContent
 from sealyard.model.tasks import Task, TaskStatus
-from sealyard.model.worker_messages import BuildSecretCreated, JobFinished, SegmentEncrypted, SigningPermissionRequested
+from sealyard.model.worker_messages import (
+    BuildSecretCreated,
+    JobFinished,
+    ProbeSigningKey,
+    SegmentEncrypted,
+    SigningPermissionRequested,
+)
 from sealyard.model.zone_messages import GrantsRequested
 from sealyard.model.zone_status import ZoneStatus
 from sealyard.model.zones import ZonePublicKeys, ZoneSettings
@@ -270,6 +276,25 @@ async def test_engine_without_new_attempts_continues_jobs(harness: RemoteHarness
 
 
 # ---- the wait for a host
+
+
+async def test_unavailable_zone_is_a_warning(harness: RemoteHarness) -> None:
+    harness.bus.zone = ZoneStatus(name="plant", reachable=False)
+    harness.bus.commands.clear()
+    health = await harness.engine.health.health()
+    assert health.ready
+    (check,) = [check for check in health.checks if check.name == "zone"]
+    assert "cannot be used" in check.warning
+    assert not any(isinstance(command, ProbeSigningKey) for command in harness.bus.commands)
+
+
+async def test_unavailable_zone_is_no_failure_of_keys(harness: RemoteHarness) -> None:
+    await harness.engine.key_monitor.check_new_keys()
+    harness.bus.start_error = ZoneUnavailableError("No host is running.", "Start one.")
+    harness.clock.advance(hours=30)
+    await harness.engine.key_monitor.check_due_keys(60)
+    await harness.engine.key_monitor.check_due_keys(60)
+    assert all(check.passed for check in harness.engine.key_monitor.last_checks)
 
 
 async def test_cancelled_task_does_not_wait_for_host(harness: RemoteHarness) -> None:

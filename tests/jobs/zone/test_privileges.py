@@ -68,7 +68,8 @@ AGENT_ATTEMPTS = {
     "read reports": "SELECT * FROM bus.report",
     "count reports": "SELECT count(*) FROM bus.report",
     "delete reports": "DELETE FROM bus.report",
-    "choose the number of a report": "INSERT INTO bus.report (n, workspace, host, body) VALUES (1, 'w', 'h', '')",
+    "choose the number of a report": """
+        INSERT INTO bus.report (n, workspace, host, body) OVERRIDING SYSTEM VALUE VALUES (1, 'w', 'h', '')""",
     "choose the time of a report": "INSERT INTO bus.report (workspace, host, body, at) VALUES ('w', 'h', '', now())",
     "insert an instruction": """
         INSERT INTO bus.instruction (id, workspace, host, body, signature)
@@ -153,7 +154,7 @@ def fill(database: BusDatabase) -> None:
 
 
 def describe(database: BusDatabase) -> list[object]:
-    return [database.execute(f"SELECT t::text FROM {table} t ORDER BY 1") for table in TABLES]
+    return database.execute(" UNION ALL ".join(f"SELECT '{table}', t::text FROM {table} t" for table in TABLES))
 
 
 def execute_as(connection_string: str, statement: str) -> None:
