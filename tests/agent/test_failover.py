@@ -12,9 +12,9 @@ from sealyard.concurrency.clock import SystemClock
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskStatus, Verdict
+from tests.agent.test_end_to_end import LARGE, write_firmware
 from tests.crash.cluster_process import ClusterServer
 from tests.crash.cluster_storm import supervise
-from tests.e2e.test_crypto_zone import LARGE, write_firmware
 from tests.support.bus_database import create_bus_database
 from tests.support.cluster import SERVICE, ClusterFiles
 from tests.support.object_store import TestBucket
