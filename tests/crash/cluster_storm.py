@@ -54,6 +54,8 @@ class ClusterStorm:
         "kill database": 1,
     }
     """The events and their weights."""
+    events_per_task: ClassVar[int | None] = None
+    """After how many events at least one more task must be finished before the next event; None: no limit."""
 
     def __init__(self, servers: list[ClusterServer], proxies: list[CuttableProxy], database: TestDatabase) -> None:
         self.servers = servers
@@ -76,11 +78,17 @@ class ClusterStorm:
         """Cause ``count`` events."""
         random = workload.random
         while self.events.total() < count:
+            await self._wait_for_tasks(workload)
             await asyncio.sleep(random.choice((random.uniform(0, 0.2), random.uniform(0.2, 1.5))))
             (event,) = random.choices(list(self.weights), list(self.weights.values()))
             running = [server for server in self.servers if server.is_running]
             if running and await self._cause(event, random.choice(running), workload, faults):
                 self.events[event] += 1
+
+    async def _wait_for_tasks(self, workload: ClientWorkload) -> None:
+        """Wait until enough tasks are finished, because on a slow machine all of them could wait for the end."""
+        while self.events_per_task and len(workload.finished) < self.events.total() // self.events_per_task:
+            await asyncio.sleep(0.05)
 
     async def _cause(self, event: str, server: ClusterServer, workload: ClientWorkload, faults: ProcessFaults) -> bool:
         """Cause an event, and return whether it happened."""

@@ -64,6 +64,7 @@ class ZoneStorm(ClusterStorm):
         "kill bus": 1,
         "cut object store": 3,
     }
+    events_per_task = 8
 
     def __init__(
         self,
