@@ -29,7 +29,7 @@ from tests.support.processes import find_by_environment, kill_all
 from tests.support.programs import require, require_module
 from tests.support.root import ALLOW_ROOT
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2] / "core" / "sealyard"
 DOCUMENT = (ROOT / "agent" / "README.md").read_text()
