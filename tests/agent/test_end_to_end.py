@@ -90,7 +90,8 @@ async def wait_for_status(client: EmbeddedClient, task_id: str, status: TaskStat
         assert task.status is status or not task.status.is_final, task.reason
         return task if task.status is status else None
 
-    return await wait_until(find, f"task {task_id} is {status}")
+    task: Task = await wait_until(find, f"task {task_id} is {status}")
+    return task
 
 
 async def check_package(client: EmbeddedClient, task: Task, firmware: Path, device_key: bytes) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from sealyard.crypto.signed_messages import MessageLabel, sign_message
 from sealyard.model.tasks import Task
+from sealyard.model.worker_messages import JobFinished, SigningPermissionRequested
 from sealyard.model.zone_messages import (
     AgentReport,
     Instruction,
@@ -65,7 +66,7 @@ class BreachedAgent:
             "INSERT INTO bus.report (workspace, host, body) VALUES (%s, %s, %s)", self._workspace_id, self.name, body
         )
 
-    async def forge(self, message: object, *, key: bytes = FOREIGN_KEY) -> None:
+    async def forge(self, message: SigningPermissionRequested | JobFinished, *, key: bytes = FOREIGN_KEY) -> None:
         """Send a report of a worker, signed with a key that is not that of the zone."""
         report = WorkerReport(workspace=self._workspace_id, message=message)
         await self.send(SignedReport(report=sign_message(key, MessageLabel.REPORT, msgspec.json.encode(report))))
@@ -99,5 +100,5 @@ class BreachedAgent:
             await self._execute("UPDATE bus.host SET seen_at = clock_timestamp() WHERE name = %s", self.name)
             await asyncio.sleep(1)
 
-    async def _execute(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+    async def _execute(self, statement: str, *parameters: object) -> list[Any]:
         return await asyncio.to_thread(self._bus.server.execute, statement, self._bus.name, parameters, role=BUS_AGENT)
