@@ -33,7 +33,7 @@ def rows() -> Iterator[Row]:
 
 async def _measure(root: Path, database: TestDatabase) -> list[Row]:
     files = ClusterFiles(root / "cluster", "bench")
-    os.environ["PGSERVICEFILE"] = str(files.write_service("bench", database.connection_string))
+    os.environ["PGSERVICEFILE"] = str(files.write_services("bench", {SERVICE: database.connection_string}))
     tokens = await create_tokens(root / "workspace", f"service={SERVICE}")
     async with _run_servers(root / "workspace", files, database) as (active, standby):
         same_latency = await _measure_latency(active, active, tokens)
@@ -65,7 +65,7 @@ async def _run_servers(
     async with AsyncExitStack() as stack:
         servers = []
         for name in ("one", "two"):
-            server = ClusterServer(workspace, files, name, database.connection_string, passphrase=PASSPHRASE)
+            server = ClusterServer(workspace, files, name, {SERVICE: database.connection_string}, passphrase=PASSPHRASE)
             stack.callback(server.close)
             await _start(server)
             servers.append(server)

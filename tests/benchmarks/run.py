@@ -18,6 +18,7 @@ from tests.benchmarks import (
     throughput,
     tokens,
     verification,
+    zone,
 )
 
 MEASUREMENTS = {
@@ -32,6 +33,7 @@ MEASUREMENTS = {
     "tokens": tokens.rows,
     "postgres": postgres.rows,
     "cluster": cluster.rows,
+    "zone": zone.rows,
 }
 
 

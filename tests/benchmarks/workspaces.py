@@ -19,6 +19,7 @@ from tests.support.key_holders import unlock
 PASSPHRASE = "for measurements only"
 ADMINISTRATOR, DEVELOPER, OWNER = "USER:administrator", "USER:developer", "USER:owner"
 DEVICE = "bench"
+LOCAL_SIGNING_KEY = SigningKeyRequest(algorithm=SigningAlgorithm.ED25519)
 BLOCK = 1 << 20
 
 
@@ -46,18 +47,23 @@ async def create_bench_workspace(root: Path, database: str | None = None) -> Non
         database=database,
     )
     async with open_engine(root) as engine:
-        client = engine.client(ADMINISTRATOR)
-        await client.add_subject(DEVELOPER)
-        await client.add_subject(OWNER)
-        await client.create_device(
-            DeviceRequest(
-                name=DEVICE,
-                encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
-                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
-                use=(DEVELOPER,),
-                approve=(OWNER,),
-            )
+        await populate_bench_workspace(engine)
+
+
+async def populate_bench_workspace(engine: EngineHandle, signing_key: SigningKeyRequest = LOCAL_SIGNING_KEY) -> None:
+    """Add a developer, an owner and a device configuration (AES-256-CBC, and the signing key)."""
+    client = engine.client(ADMINISTRATOR)
+    await client.add_subject(DEVELOPER)
+    await client.add_subject(OWNER)
+    await client.create_device(
+        DeviceRequest(
+            name=DEVICE,
+            encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+            signing_keys=(signing_key,),
+            use=(DEVELOPER,),
+            approve=(OWNER,),
         )
+    )
 
 
 @asynccontextmanager

@@ -49,6 +49,11 @@ async def create_test_workspace(
         key_holder=unlock(PASSPHRASE),
         database=database,
     )
+    return await populate_test_workspace(paths, key)
+
+
+async def populate_test_workspace(paths: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:
+    """Add subjects and a device configuration; return the device key, also written to ``key``, and their tokens."""
     engine = await EngineHandle.open(paths.root, purpose="crash test", key_holder=unlock(PASSPHRASE))
     try:
         client = engine.client(ADMINISTRATOR)

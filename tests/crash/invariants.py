@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -36,10 +37,23 @@ RETRY_MESSAGE = "signing key used again for the same data, after the signature w
 class InvariantCheck:
     """Checks the tasks of one workspace with its keys."""
 
-    def __init__(self, paths: WorkspacePaths, device_key: bytes, audit: AuditSource | None = None) -> None:
-        """Check the workspace in ``paths``. ``audit``: its audit log, by default the files in the folder."""
+    def __init__(
+        self,
+        paths: WorkspacePaths,
+        device_key: bytes,
+        audit: AuditSource | None = None,
+        signers: Mapping[Path, bytes] | None = None,
+        results: Path | None = None,
+    ) -> None:
+        """Check the workspace in ``paths``. ``audit``: its audit log, by default the files in the folder.
+
+        ``signers``: the master key of each folder with a worker state, by default those of the workspace. ``results``:
+        the folder with the results, by default that of the workspace.
+        """
         self._paths = paths
         self._audit = audit or AuditReader(paths.audit)
+        self._signers = signers or {paths.root: open_test_master_key(paths.root)}
+        self._results = results or paths.artifacts / "results"
         self._cipher = AesCipher(ENCRYPTION, device_key)
         self.repeated_signatures = 0
 
@@ -75,9 +89,9 @@ class InvariantCheck:
             assert result.sha256 == digest
 
     def check_signed_once(self, tasks: dict[str, Task], stopped: dict[str, float]) -> None:
-        """Check the worker state: one signed input per task, every use of the key audited, none after a stop."""
+        """Check the worker states: one signed input per task, every use of the key audited, none after a stop."""
         inputs: dict[str, list[str]] = defaultdict(list)
-        records = verify_records(self._paths.root, open_test_master_key(self._paths.root))
+        records = [record for folder, key in self._signers.items() for record in verify_records(folder, key)]
         for record in [each for each in records if each["type"] == "intent"]:
             inputs[record["task"]].append(record["sha256"])
             assert record["at"] < stopped.get(record["task"], record["at"] + 1), f"{record['task']} signed after a stop"
@@ -168,7 +182,7 @@ class InvariantCheck:
         assert not [each for each in (artifacts / "inputs").rglob("*") if each.is_file()]
         assert not list((artifacts / "incoming").iterdir())
         with_file = {task.id for task in tasks.values() if task.result and task.result.signature is None}
-        assert {each.name for each in (artifacts / "results").iterdir()} == with_file
+        assert {each.name for each in self._results.iterdir()} == with_file
 
     def _key_uses(self) -> dict[str, list[tuple[str, str]]]:
         """Return digest and message of each audited use of the signing key, by task ID."""
@@ -180,7 +194,7 @@ class InvariantCheck:
         return uses
 
     def _result_path(self, task: Task) -> Path:
-        return self._paths.artifacts / "results" / task.id
+        return self._results / task.id
 
 
 async def load_tasks(client: EmbeddedClient) -> dict[str, Task]:

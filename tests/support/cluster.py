@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import trustme
@@ -45,8 +46,9 @@ lease_seconds = {LEASE_SECONDS}
 """)
         return path
 
-    def write_service(self, name: str, connection_string: str) -> Path:
-        """Write a service file of libpq in which :data:`SERVICE` is the database, and return its path."""
+    def write_services(self, name: str, connection_strings: Mapping[str, str]) -> Path:
+        """Write a service file of libpq with a section for each connection string, and return its path."""
         path = self.folder / f"{name}.conf"
-        path.write_text("\n".join((f"[{SERVICE}]", *connection_string.split(), "")))
+        lines = (line for service, text in connection_strings.items() for line in (f"[{service}]", *text.split(), ""))
+        path.write_text("\n".join(lines))
         return path

@@ -11,21 +11,25 @@ CHUNK_BYTES = 64 * 1024
 
 
 class CuttableProxy:
-    """Forwards connections to a port of 127.0.0.1, or to a Unix socket. ``url``: base URL through the proxy."""
+    """Forwards connections to a port of 127.0.0.1, or to a Unix socket. ``url``: base URL through the proxy.
 
-    def __init__(self, target: int | Path) -> None:
+    ``delay``: seconds by which each chunk of an answer is delayed.
+    """
+
+    def __init__(self, target: int | Path, *, delay: float = 0) -> None:
         self._target = target
+        self._delay = delay
         self._is_open = True
         self._transports: set[asyncio.WriteTransport] = set()
         self.url = ""
 
     @asynccontextmanager
-    async def listen(self, socket: Path | None = None) -> AsyncIterator[CuttableProxy]:
-        """Listen on the Unix socket ``socket``, or on a free port of 127.0.0.1."""
+    async def listen(self, socket: Path | None = None, *, port: int = 0) -> AsyncIterator[CuttableProxy]:
+        """Listen on the Unix socket ``socket``, or on a port of 127.0.0.1, by default a free one."""
         if socket is not None:
             server = await asyncio.start_unix_server(self._accept, socket)
         else:
-            server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            server = await asyncio.start_server(self._accept, "127.0.0.1", port)
             self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield self
@@ -53,7 +57,7 @@ class CuttableProxy:
             writer.transport.abort()
             return
         self._transports |= {writer.transport, target_writer.transport}
-        await asyncio.gather(forward(reader, target_writer), forward(target_reader, writer))
+        await asyncio.gather(forward(reader, target_writer), forward(target_reader, writer, self._delay))
         self._transports -= {writer.transport, target_writer.transport}
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -62,10 +66,12 @@ class CuttableProxy:
         return await asyncio.open_connection("127.0.0.1", self._target)
 
 
-async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy everything from ``reader`` to ``writer``, then close it."""
+async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float = 0) -> None:
+    """Copy everything from ``reader`` to ``writer``, each chunk after ``delay`` seconds, then close it."""
     try:
         while chunk := await reader.read(CHUNK_BYTES):
+            if delay:
+                await asyncio.sleep(delay)
             writer.write(chunk)
             await writer.drain()
     except OSError:

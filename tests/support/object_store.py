@@ -48,11 +48,11 @@ class TestBucket:
         store.load_index()
         return store
 
-    def keys(self) -> list[str]:
+    def keys(self, workspace_id: str = WORKSPACE_ID) -> list[str]:
         """Return the keys of all objects, without prefix and workspace."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
-        return sorted(key.removeprefix(f"yard/{WORKSPACE_ID}/") for key in keys)
+        return sorted(key.removeprefix(f"yard/{workspace_id}/") for key in keys)
 
     def unfinished_uploads(self) -> list[str]:
         response = self.client.list_multipart_uploads(Bucket=self.name)

@@ -116,11 +116,13 @@ class PostgresServer:
         port = self._settings.get("port", "5432")
         return f"host={self.folder} port={port} dbname={database} user={role}"
 
-    def execute(self, statement: str, database: str = "postgres", parameters: Any = None) -> list[Any]:
-        """Execute a statement as the administrator of the server, and return its rows."""
+    def execute(
+        self, statement: str, database: str = "postgres", parameters: Any = None, *, role: str = "postgres"
+    ) -> list[Any]:
+        """Execute a statement, by default as the administrator of the server, and return its rows."""
         import psycopg
 
-        with psycopg.connect(self.connection_string(database, "postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.connection_string(database, role), autocommit=True) as connection:
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 

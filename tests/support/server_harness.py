@@ -57,21 +57,26 @@ async def create_test_workspace(folder: Path, name: str = "yard", database: str 
     )
     engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
     try:
-        admin = engine.client(ADMIN)
-        for subject in (*PEOPLE, STRANGER):
-            await admin.add_subject(subject)
-        await admin.add_rule(AUDITOR, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
-        await admin.create_device(
-            DeviceRequest(
-                name=GATEWAY,
-                encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
-                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
-                use=(DEV, CI),
-                approve=(OWNER, SECOND),
-            )
-        )
+        await populate_test_workspace(engine)
     finally:
         await engine.close()
+
+
+async def populate_test_workspace(engine: EngineHandle) -> None:
+    """Add subjects, and a configuration that dev and ci use and that owner and second approve."""
+    admin = engine.client(ADMIN)
+    for subject in (*PEOPLE, STRANGER):
+        await admin.add_subject(subject)
+    await admin.add_rule(AUDITOR, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
+    await admin.create_device(
+        DeviceRequest(
+            name=GATEWAY,
+            encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+            signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
+            use=(DEV, CI),
+            approve=(OWNER, SECOND),
+        )
+    )
 
 
 class ServerHarness:

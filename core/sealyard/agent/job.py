@@ -149,8 +149,9 @@ class ZoneJob:
         self.forget()
 
     def forget(self) -> None:
-        """Send nothing more about the job, because the engine has given it up."""
+        """Send nothing more about the job: it has ended, or the engine has given it up."""
         self._is_over = True
+        self._services.outbox.drop_progress(self.claim.task_id, self.claim.number)
 
     # ---- the course
 
@@ -237,7 +238,7 @@ class ZoneJob:
                 continue
             message, signed = event
             match message:
-                case Heartbeat():
+                case Heartbeat() if not self._is_over:
                     self._services.outbox.report_progress(message)
                 case JobFinished() if signed is not None:
                     self._is_in_worker = False

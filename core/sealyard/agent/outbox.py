@@ -50,6 +50,10 @@ class Outbox:
     def report_progress(self, heartbeat: Heartbeat) -> None:
         self._progress[heartbeat.task_id, heartbeat.fencing_token] = heartbeat
 
+    def drop_progress(self, task_id: str, fencing_token: int) -> None:
+        """Drop progress that is not stored yet: the engine deletes the stored progress when the job ends."""
+        self._progress.pop((task_id, fencing_token), None)
+
     def clear(self) -> None:
         """Drop all reports: the agent was disconnected for so long that the engine has given up its jobs."""
         self._reports = []

@@ -42,6 +42,7 @@ from sealyard.model.zone_messages import (
 )
 from tests.support.bus_database import BUS_AGENT, BUS_ENGINE, BusDatabase
 from tests.support.scripted_host import ClaimedJob, ScriptedHost
+from tests.support.server_harness import wait_until
 from tests.support.zone_bus import WORKSPACE, Engine, ZoneHarness, make_task
 
 GRANT = Grant(url="https://example.com/x?signature", expires_at=datetime(2030, 1, 1, tzinfo=UTC))
@@ -130,6 +131,25 @@ async def test_released_claim_is_aborted(zone: ZoneHarness) -> None:
         engine.bus.release("t1")
         assert await host.wait_for(AbortJob) == AbortJob(task_id="t1", fencing_token=1)
         assert zone.database.execute("SELECT count(*) FROM bus.report") == [(0,)]
+
+
+async def test_old_instructions_are_deleted(zone: ZoneHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is kept when a job ends, and a key command that a killed engine has left."""
+    monkeypatch.setattr(bus_module, "CLEANUP_SECONDS", 0.1)
+    async with zone.engine() as engine, zone.host() as host:
+        await engine.lease(make_task(), host)
+        engine.bus.release("t1")
+        await host.wait_for(AbortJob)
+        zone.database.execute("""
+            INSERT INTO bus.instruction (id, workspace, host, task, body, signature)
+            SELECT gen_random_uuid(), workspace, '', 'request 1', '', '' FROM bus.host;
+            UPDATE bus.instruction SET at = '-infinity'
+        """)
+
+        async def has_none() -> bool:
+            return zone.database.execute("SELECT count(*) FROM bus.instruction") == [(0,)]
+
+        await wait_until(has_none, "the instruction is deleted")
 
 
 async def test_late_claim_is_aborted(zone: ZoneHarness) -> None:

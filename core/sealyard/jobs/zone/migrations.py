@@ -53,7 +53,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
           host text NOT NULL,
           task text NOT NULL DEFAULT '',
           body bytea NOT NULL,
-          signature bytea NOT NULL)
+          signature bytea NOT NULL,
+          at timestamptz NOT NULL DEFAULT clock_timestamp())
         """,
         "CREATE INDEX instruction_host ON bus.instruction (host, n)",
         "CREATE INDEX instruction_task ON bus.instruction (workspace, task)",

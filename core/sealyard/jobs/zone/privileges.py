@@ -28,7 +28,7 @@ TABLE_PRIVILEGES: Mapping[BusRole, Privileges] = {
         "bus.engine": ("SELECT", "INSERT", "UPDATE"),
         "bus.host": ("SELECT", "DELETE"),
         "bus.report": ("SELECT", "DELETE"),
-        "bus.instruction": ("SELECT (n, workspace, host, task)", "INSERT", "DELETE"),
+        "bus.instruction": ("SELECT (n, workspace, host, task, at)", "INSERT", "DELETE"),
         "bus.progress": ("SELECT", "DELETE"),
         "bus.intent": ("SELECT",),
         "public.procrastinate_jobs": ("SELECT", "INSERT", "UPDATE", "DELETE"),

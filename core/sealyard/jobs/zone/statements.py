@@ -45,9 +45,13 @@ VALUES (%(id)s, %(workspace)s, %(host)s, %(task)s, %(body)b, %(signature)b) ON C
 DELETE_INSTRUCTIONS = "DELETE FROM bus.instruction WHERE workspace = %(workspace)s AND task = %(task)s"
 
 DELETE_OLD_INSTRUCTIONS = """
-DELETE FROM bus.instruction i WHERE i.workspace = %(workspace)s AND i.host <> ''
-AND NOT EXISTS (SELECT FROM bus.host h WHERE h.name = i.host)
+DELETE FROM bus.instruction i WHERE i.workspace = %(workspace)s
+AND (
+  i.host <> '' AND NOT EXISTS (SELECT FROM bus.host h WHERE h.name = i.host)
+  OR (i.host = '' OR i.task = '') AND i.at < clock_timestamp() - make_interval(secs => %(seconds)s)
+)
 """
+"""Those for agents that are gone, and those that the end of a job does not delete: key commands and kept ones."""
 
 READ_INSTRUCTED_TASKS = "SELECT DISTINCT task, host FROM bus.instruction WHERE workspace = %(workspace)s AND host <> ''"
 

@@ -80,10 +80,10 @@ class BusWriter:
         self._add(statements.DELETE_PROGRESS, {"task": task_id})
         self.cancel_queued(task_id)
 
-    def delete_old(self, host_seconds: float) -> None:
-        """Delete what hosts have left that sent their last heartbeat before ``host_seconds``, and ended jobs."""
-        self._add(statements.DELETE_OLD_HOSTS, {"seconds": host_seconds})
-        self._add(statements.DELETE_OLD_INSTRUCTIONS, {})
+    def delete_old(self, seconds: float) -> None:
+        """Delete hosts that were silent for ``seconds``, instructions that no agent needs any more, and ended jobs."""
+        self._add(statements.DELETE_OLD_HOSTS, {"seconds": seconds})
+        self._add(statements.DELETE_OLD_INSTRUCTIONS, {"seconds": seconds})
         self._add(statements.DELETE_ENDED_JOBS, {"queues": list(queues_of(self._workspace_id))})
 
     def queue_job(self, task_id: str, number: int, size: int) -> None:
