@@ -22,6 +22,8 @@ class FakeRemoteArtifacts(FileArtifacts):
     ``error``: raised by the functions for grants and results.
     """
 
+    direct = None
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.remote = self
@@ -43,6 +45,10 @@ class FakeRemoteArtifacts(FileArtifacts):
         self._raise_error()
         grant = _build_grant(f"results/{result.task_id}/{result.fencing_token}", seconds)
         return ResultGrant(sha256=content.sha256, grants=(grant,))
+
+    def grant_download(self, result: ResultId, file_name: str, seconds: int) -> Grant:
+        self._raise_error()
+        return _build_grant(f"results/{result.task_id}/{result.fencing_token}", seconds)
 
     def confirm_result(self, result: ResultId, sha256: str, size: int, check_cancelled: CheckCancelled) -> None:
         self._raise_error()

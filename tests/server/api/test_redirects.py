@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -141,7 +142,7 @@ async def test_curl_follows_redirect_without_token(download: Download, tmp_path:
     url = f"{download.harness.base}{download.url}"
     command = [require("curl"), "-sS", "-L", "-v", "-C", "-", "-o", target, "-H", f"Authorization: {token}", url]
     result = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        partial(subprocess.run, list(map(str, command)), capture_output=True, text=True, timeout=TIMEOUT, check=False)
     )
     assert result.returncode == 0, result.stderr
     assert target.read_bytes() == download.content
