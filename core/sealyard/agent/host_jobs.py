@@ -8,8 +8,8 @@ from functools import partial
 
 from sealyard.agent.job import Claim, JobServices, ZoneJob
 from sealyard.jobs.bus import LARGE_JOB_BYTES
-from sealyard.model.errors import SealyardError, UsageError
-from sealyard.model.zone_messages import AbortJob, ForwardOrder, Instruction, IssueGrants, StartJob
+from sealyard.model.errors import SealyardError, UsageError, WorkerError
+from sealyard.model.zone_messages import AbortJob, ForwardOrder, Instruction, IssueGrants, JobAbandoned, StartJob
 from sealyard.storage.artifacts import check_task_id
 
 SLOT_SECONDS = 20.0
@@ -55,12 +55,20 @@ class HostJobs:
             job.claim.number,
             *((0,) if isinstance(message, AbortJob) else ()),
         ):
-            log.info("ignored an instruction for task %s, which has no such job here", message.task_id)
+            self._refuse(message)
         elif isinstance(message, AbortJob):
             job.stop()
         else:
             job.receive(message)
         return True
+
+    def _refuse(self, message: StartJob | ForwardOrder | IssueGrants | AbortJob) -> None:
+        """Ignore an instruction for a job that is not here. The engine must learn that a job will not start."""
+        log.info("ignored an instruction for task %s, which has no such job here", message.task_id)
+        if isinstance(message, StartJob):
+            error = WorkerError("The crypto host no longer has the job.", "The job starts again.")
+            report = JobAbandoned(task_id=message.task_id, fencing_token=message.fencing_token, error=error.to_info())
+            self._services.outbox.send(self.host, report)
 
     async def receive_reports(self) -> None:
         """Pass the reports of the workers to their jobs, until cancelled."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sealyard.agent.bus_connection import BusConnection
 from sealyard.jobs.zone import statements
+from sealyard.jobs.zone.connection import BusConnection
 from sealyard.model.errors import WorkspaceError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.worker_messages import RefusedMeasure

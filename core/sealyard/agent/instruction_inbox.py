@@ -10,10 +10,10 @@ from contextlib import suppress
 import psycopg
 from psycopg import sql
 
-from sealyard.agent.bus_connection import BusConnection, Rows
 from sealyard.concurrency.backoff import RetryDelays
 from sealyard.jobs.zone import statements
 from sealyard.jobs.zone.codec import open_instruction
+from sealyard.jobs.zone.connection import BusConnection, Rows
 from sealyard.jobs.zone.queue import command_task_of, host_channel_of
 from sealyard.model.errors import IntegrityError, StorageError
 from sealyard.model.zone_messages import Instruction, RunCommand, SignedMessage

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sealyard.agent.bus_connection import BusConnection
 from sealyard.jobs.zone import statements
+from sealyard.jobs.zone.connection import BusConnection
 from sealyard.model.errors import IntegrityError
 from sealyard.model.safe_text import escape_text
 

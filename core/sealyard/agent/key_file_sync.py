@@ -6,10 +6,10 @@ import asyncio
 import logging
 from functools import partial
 
-from sealyard.agent.bus_connection import BusConnection
 from sealyard.agent.key_files import KeyFile, KeyFileRow, KeyFiles
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.jobs.zone import statements
+from sealyard.jobs.zone.connection import BusConnection
 from sealyard.model.safe_text import escape_text
 
 log = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from typing import Any
 
-from sealyard.agent.bus_connection import BusConnection
 from sealyard.concurrency.backoff import RetryDelays
 from sealyard.jobs.zone import statements
 from sealyard.jobs.zone.codec import encode_message
+from sealyard.jobs.zone.connection import BusConnection
 from sealyard.jobs.zone.queue import report_channel_of
 from sealyard.model.errors import StorageError
 from sealyard.model.worker_messages import Heartbeat

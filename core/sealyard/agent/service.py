@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, NamedTuple, Self
 
 from sealyard.agent.artifact_transfer import ArtifactTransfer, PartSizes
-from sealyard.agent.bus_connection import BusConnection
 from sealyard.agent.commands import CommandRunner
 from sealyard.agent.host_folder import verify_pinned
 from sealyard.agent.host_jobs import HostJobs
@@ -29,6 +28,7 @@ from sealyard.concurrency.threads import run_uncancellable
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.jobs.worker_pool import WorkerPool
+from sealyard.jobs.zone.connection import BusConnection
 from sealyard.model.clock import Clock
 from sealyard.model.errors import StorageError, WorkerError
 from sealyard.model.workspace import WorkspacePaths

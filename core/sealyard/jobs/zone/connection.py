@@ -1,9 +1,9 @@
-"""The connections of a server to the bus database. Each is opened again after it was lost."""
+"""Connections to the bus database, of servers and agents. Each is opened again after it was lost."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, LiteralString
 
@@ -36,6 +36,11 @@ class BusConnection:
         async with self._use() as connection:
             cursor = await connection.execute(statement, parameters)
             return await cursor.fetchall() if cursor.description else []
+
+    async def execute_many(self, statement: LiteralString, parameters: Sequence[Mapping[str, Any]]) -> None:
+        """Execute a statement for each of the parameters, in one transaction."""
+        async with self.transaction() as connection, connection.cursor() as cursor:
+            await cursor.executemany(statement, parameters)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
