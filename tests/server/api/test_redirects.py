@@ -7,7 +7,6 @@ import hashlib
 import os
 import subprocess
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -140,10 +139,13 @@ async def test_curl_follows_redirect_without_token(download: Download, tmp_path:
     target = tmp_path / "container"
     target.write_bytes(download.content[:1000])
     url = f"{download.harness.base}{download.url}"
-    command = [require("curl"), "-sS", "-L", "-v", "-C", "-", "-o", target, "-H", f"Authorization: {token}", url]
-    result = await asyncio.to_thread(
-        partial(subprocess.run, list(map(str, command)), capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    )
+    options = ("-sS", "-L", "-v", "-C", "-", "-o", str(target), "-H", f"Authorization: {token}")
+
+    def run_curl() -> subprocess.CompletedProcess[str]:
+        command = [require("curl"), *options, url]
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+    result = await asyncio.to_thread(run_curl)
     assert result.returncode == 0, result.stderr
     assert target.read_bytes() == download.content
     host = urlsplit((await download.get()).headers["location"]).netloc
