@@ -57,6 +57,8 @@ def test_documented_commands_move_there_and_back(
             assert "inputs          1\nresults         1\n" in out
             continue
         assert out.endswith("Moved.\n")
+        if number not in (1, len(commands) - 1):
+            continue
         result = workspace.run("developer", "download", workspace.done, "--out", tmp_path / str(number))
         assert result.code == 0, result.err
         report = workspace.value("auditor", "audit", "verify")
