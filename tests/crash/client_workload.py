@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from sealyard.client.http.client import HttpClient
+from sealyard.model.errors import ArtifactStoreError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import Task, TaskKind, TaskStatus, Verdict
 from tests.crash.engine_process import APPROVER, CONFIG, REQUESTER, REVIEWER
@@ -17,6 +20,9 @@ from tests.crash.random_requests import ExpectedTask
 
 DEVELOPERS = 3
 REJECTION_PROBABILITY = 0.15
+OBJECT_STORE_RETRY_SECONDS = 0.2
+
+T = TypeVar("T")
 
 Connect = Callable[[str], HttpClient]
 """Returns a client for a subject."""
@@ -65,7 +71,7 @@ class ClientWorkload:
             return await client.create_signing(SigningRequest(config=CONFIG, message=message, client_token=token))
         paths = tuple(self.random.sample(self.files, 2 if kind is TaskKind.PACKAGING else 1))
         self.expected[token] = ExpectedTask(kind.value, paths)
-        files = tuple([await client.upload(each) for each in paths])
+        files = tuple([await _retry_object_store(partial(client.upload, each)) for each in paths])
         if kind is TaskKind.ENCRYPTION:
             request = EncryptionRequest(config=CONFIG, file=files[0], client_token=token)
             return await client.create_encryption(request)
@@ -86,7 +92,7 @@ class ClientWorkload:
         assert task.status is expected_status, task.reason
         self.finished[task_id] = task.status
         if task.status is TaskStatus.DONE and task.kind is not TaskKind.SIGNING:
-            self.downloads[task_id] = await _download(client, task_id)
+            self.downloads[task_id] = await _retry_object_store(partial(_download, client, task_id))
 
 
 async def _download(client: HttpClient, task_id: str) -> str:
@@ -95,6 +101,15 @@ async def _download(client: HttpClient, task_id: str) -> str:
         digest.update(chunk)
     await client.report_downloaded(task_id)
     return digest.hexdigest()
+
+
+async def _retry_object_store(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call while the object store of the workspace, if it has one, cannot be reached."""
+    while True:
+        try:
+            return await call()
+        except ArtifactStoreError:
+            await asyncio.sleep(OBJECT_STORE_RETRY_SECONDS)
 
 
 async def run_developers(workload: ClientWorkload) -> None:

@@ -97,7 +97,7 @@ class ClusterStorm:
             case "kill server":
                 server.kill()
             case "stop server":
-                os.kill(server.pid, signal.SIGTERM)
+                send_signal([server.pid], signal.SIGTERM)
             case "suspend server":
                 await suspend([server.pid], random.uniform(0.5, MAX_LOSS_SECONDS))
             case "pause process":
@@ -141,12 +141,13 @@ def count_lost_worker(workload: ClientWorkload) -> None:
 
 async def suspend(pids: Sequence[int], seconds: float) -> None:
     """Suspend processes for some time. A server is killed by the other one if that has taken over meanwhile."""
-    _send_signal(pids, signal.SIGSTOP)
+    send_signal(pids, signal.SIGSTOP)
     await asyncio.sleep(seconds)
-    _send_signal(pids, signal.SIGCONT)
+    send_signal(pids, signal.SIGCONT)
 
 
-def _send_signal(pids: Sequence[int], number: signal.Signals) -> None:
+def send_signal(pids: Sequence[int], number: signal.Signals) -> None:
+    """Send a signal to those of the processes that have not ended."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Coroutine, Mapping, Sequence
 from random import Random
@@ -17,6 +16,7 @@ from tests.crash.cluster_storm import (
     cut,
     may_lose_worker,
     restart_database,
+    send_signal,
     suspend,
 )
 from tests.crash.crypto_host_process import CryptoHostProcess
@@ -102,7 +102,7 @@ class ZoneStorm(ClusterStorm):
                 return await self._lose_host(suspend(pids, _choose_loss(random)), workload)
             case "kill agent" | "stop agent" if host.is_running:
                 number = signal.SIGKILL if event == "kill agent" else signal.SIGTERM
-                return await self._lose_host(_send_signal(host.pid, number), workload)
+                return await self._lose_host(_end(host, number), workload)
             case "pause process" if host.is_running:
                 await asyncio.to_thread(faults.pause_random_process, host.pid)
             case "kill worker" | "kill key holder" if host.is_running:
@@ -129,5 +129,5 @@ def _choose_loss(random: Random) -> float:
     return random.uniform(0.1, longest)
 
 
-async def _send_signal(pid: int, number: signal.Signals) -> None:
-    os.kill(pid, number)
+async def _end(host: CryptoHostProcess, number: signal.Signals) -> None:
+    send_signal([host.pid], number)
