@@ -26,15 +26,13 @@ from sealyard.model.errors import (
     UsageError,
     WorkspaceError,
 )
+from sealyard.model.key_commands import ExportKey, GenerateKey, KeyCommand
 from sealyard.model.key_holder_messages import KeyStoreLocation
 from sealyard.model.keys import KeyInfo
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
     BuildSecretRecorded,
-    ExportKey,
-    GenerateKey,
     JobFinished,
-    KeyCommand,
     KeyResponse,
     OrderRefused,
     RunJob,

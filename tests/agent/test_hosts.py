@@ -10,8 +10,9 @@ import pytest
 from sealyard.agent.service import AgentOptions
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import WorkspaceError, WorkspaceLockedError
+from sealyard.model.key_commands import DescribeKey, GenerateKey
 from sealyard.model.keys import KeyInfo
-from sealyard.model.worker_messages import BuildSecretCreated, DescribeKey, GenerateKey, JobFinished, KeyResponse
+from sealyard.model.worker_messages import BuildSecretCreated, JobFinished, KeyResponse
 from sealyard.model.zone_messages import Drain, JobAbandoned
 from tests.support.crypto_host import EnrolledHost, RunningHost, copy_host, running_host
 from tests.support.limits import TIMEOUT

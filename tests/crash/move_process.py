@@ -21,8 +21,9 @@ import psycopg
 
 from sealyard.engine.move_workspace import WorkspaceMove
 from sealyard.fs import atomic
+from sealyard.model.key_commands import KeyCommand
 from sealyard.model.key_holder_messages import StoreGeneration, WorkerStateInfo
-from sealyard.model.worker_messages import KeyCommand, KeyResponse
+from sealyard.model.worker_messages import KeyResponse
 from sealyard.model.workspace import WorkspacePaths
 from tests.support.clock import FakeClock
 from tests.support.fake_bus import FakeBus

@@ -11,7 +11,8 @@ from sealyard.engine import health as health_module
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidKeyError, WorkerError
 from sealyard.model.health import Health
-from sealyard.model.worker_messages import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey, RefusedMeasure
+from sealyard.model.key_commands import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
+from sealyard.model.worker_messages import RefusedMeasure
 from sealyard.storage.documents import WriteBatch
 from tests.support.engine_harness import ADMIN, GATEWAY, EngineHarness, device_request
 from tests.support.failing_disk import FailingDisk

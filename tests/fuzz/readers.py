@@ -40,6 +40,7 @@ from sealyard.keys.local import LocalKeyProvider
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.base import JSON_ERRORS
 from sealyard.model.errors import SealyardError, StorageError
+from sealyard.model.key_commands import ImportKey
 from sealyard.model.key_holder_messages import (
     FromKeyHolder,
     GetWorkerState,
@@ -56,7 +57,7 @@ from sealyard.model.key_holder_messages import (
     WorkerStarted,
     WorkerToKeyHolder,
 )
-from sealyard.model.worker_messages import Heartbeat, ImportKey, JobFailed, KeyRequest, StopJob
+from sealyard.model.worker_messages import Heartbeat, JobFailed, KeyRequest, StopJob
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
 from sealyard.storage import generation
 from sealyard.storage.batch import WriteBatch

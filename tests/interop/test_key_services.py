@@ -19,6 +19,7 @@ from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.device_configs import EncryptionKey
 from sealyard.model.errors import KeyProviderUnavailableError
+from sealyard.model.key_commands import GenerateKey, ProbeEncryptionKey
 from sealyard.model.keys import KeyInfo, WrappingKey
 from sealyard.model.provider_settings import ProviderSettings, Secrets
 from sealyard.model.requests import (
@@ -30,7 +31,6 @@ from sealyard.model.requests import (
     SigningRequest,
 )
 from sealyard.model.tasks import Task, TaskStatus, Verdict
-from sealyard.model.worker_messages import GenerateKey, ProbeEncryptionKey
 from tests.interop.test_openssl_opens_se1 import check_signature, decrypt, split_container
 from tests.support.ministack import ROOT, MiniStack, open_kms, run_ministack
 from tests.support.openbao import MOUNT, OpenBao, open_vault, run_openbao

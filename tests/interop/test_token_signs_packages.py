@@ -14,6 +14,7 @@ from sealyard.crypto.algorithms import SIGNATURES
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.device_configs import EncryptionKey
 from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError, SealyardError
+from sealyard.model.key_commands import GenerateKey, ProbeEncryptionKey
 from sealyard.model.requests import (
     DeviceRequest,
     EncryptionKeyRequest,
@@ -22,7 +23,6 @@ from sealyard.model.requests import (
     SigningKeyRequest,
 )
 from sealyard.model.tasks import Task, TaskStatus, Verdict
-from sealyard.model.worker_messages import GenerateKey, ProbeEncryptionKey
 from tests.interop.test_openssl_opens_se1 import FIRMWARE, check_signature, decrypt, openssl, split_container
 from tests.support.extent import IS_FULL
 from tests.support.factories.containers import SE1_SIGNATURES

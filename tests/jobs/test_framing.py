@@ -9,15 +9,14 @@ from hypothesis import strategies as st
 
 from sealyard.jobs.framing import decode_report, decode_request, encode_line
 from sealyard.model.errors import ErrorInfo, InvalidInputError
+from sealyard.model.key_commands import ExportKey, RotateKey
 from sealyard.model.key_holder_messages import OpenKeys
 from sealyard.model.worker_messages import (
-    ExportKey,
     FromWorker,
     Heartbeat,
     JobFailed,
     KeyRequest,
     KeyResponse,
-    RotateKey,
     SigningPermissionRequested,
     SigningPermitted,
     StopJob,

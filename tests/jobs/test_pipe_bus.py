@@ -20,16 +20,14 @@ from sealyard.jobs.key_holder import KeyHolder
 from sealyard.jobs.worker_process import WorkerProcess
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import ConflictError, KeyStoreLockedError, SealyardError, WorkerError
+from sealyard.model.key_commands import AuditPublicKey, GenerateKey, SignCheckpoint
 from sealyard.model.worker_messages import (
-    AuditPublicKey,
-    GenerateKey,
     Job,
     JobFailed,
     JobFinished,
     JobStopped,
     RefusedMeasure,
     SegmentEncrypted,
-    SignCheckpoint,
     SigningPermissionRequested,
     WorkerLost,
 )

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.jobs.bus import LARGE_JOB_BYTES
-from sealyard.jobs.worker_pool import MAX_SMALL_JOBS, WorkerPool
+from sealyard.jobs.worker_pool import WorkerPool
+from sealyard.jobs.worker_slot import MAX_SMALL_JOBS
 from tests.support.bus_driver import ConstantClock
 
 SMALL = LARGE_JOB_BYTES - 1

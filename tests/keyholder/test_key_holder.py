@@ -17,8 +17,9 @@ from sealyard.jobs.environment import select_environment
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.errors import KeyStoreLockedError, SealyardError
+from sealyard.model.key_commands import AuditPublicKey
 from sealyard.model.key_holder_messages import KeyStoreLocation, PassphraseSource
-from sealyard.model.worker_messages import AuditPublicKey, JobFinished, SigningPermissionRequested, WorkerLost
+from sealyard.model.worker_messages import JobFinished, SigningPermissionRequested, WorkerLost
 from sealyard.model.workspace import KeyStore
 from tests.support.bus_driver import BusDriver, ConstantClock, drive_bus, is_alive, run_within
 from tests.support.key_holders import unlock
@@ -221,7 +222,7 @@ from sealyard.client.config.key_holder import forget_passphrases
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.key_holder_messages import KeyStoreLocation
-from sealyard.model.worker_messages import AuditPublicKey
+from sealyard.model.key_commands import AuditPublicKey
 from tests.support.bus_driver import ConstantClock
 
 async def main():

@@ -19,17 +19,11 @@ from rich.console import Console
 import sealyard.model
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct
+from sealyard.model.key_commands import ImportCertificate, ImportKey
 from sealyard.model.key_holder_messages import OpenKeys
 from sealyard.model.provider_settings import ProcessSettings
 from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent, KeyImport
-from sealyard.model.worker_messages import (
-    FromWorker,
-    ImportCertificate,
-    ImportKey,
-    KeyRequest,
-    KeyResponse,
-    ToWorker,
-)
+from sealyard.model.worker_messages import FromWorker, KeyRequest, KeyResponse, ToWorker
 
 SECRET = "correct horse battery staple"
 

@@ -15,7 +15,8 @@ import pytest
 from sealyard.audit.merkle import consistency_proof, leaf_hash, merkle_root
 from sealyard.model.approval import approval_digest
 from sealyard.model.errors import AuditVerificationError, ConflictError
-from sealyard.model.worker_messages import GetSignedCheckpoint, Job, JobFailed, JobFinished, SignCheckpoint
+from sealyard.model.key_commands import GetSignedCheckpoint, SignCheckpoint
+from sealyard.model.worker_messages import Job, JobFailed, JobFinished
 from tests.support.bus_driver import BusDriver, drive_bus, run_within
 from tests.support.worker_harness import APPROVER, WorkerWorkspace, with_approvals
 

@@ -18,8 +18,8 @@ from sealyard.client.protocol import Client
 from sealyard.engine.state.tables import KEY_FAILURES, OUTBOX
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.key_checks import KeyCheck
+from sealyard.model.key_commands import ProbeAuditKey, ProbeEncryptionKey, ProbeSigningKey
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
-from sealyard.model.worker_messages import ProbeAuditKey, ProbeEncryptionKey, ProbeSigningKey
 from tests.support.client_kinds import ADMIN, GATEWAY, PASSPHRASE, OffsetClock
 from tests.support.key_holders import unlock
 from tests.support.limits import TIMEOUT

@@ -16,6 +16,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, 
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.device_configs import EncryptionKey
 from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError, NotFoundError
+from sealyard.model.key_commands import GenerateKey, KeyCommand, ProbeEncryptionKey
 from sealyard.model.keys import KeyInfo, WrappingKey
 from sealyard.model.requests import (
     DeviceRequest,
@@ -26,7 +27,7 @@ from sealyard.model.requests import (
     SigningRequest,
 )
 from sealyard.model.tasks import Task, TaskStatus, Verdict
-from sealyard.model.worker_messages import GenerateKey, KeyCommand, KeyResponse, ProbeEncryptionKey
+from sealyard.model.worker_messages import KeyResponse
 from tests.support.limits import TIMEOUT
 from tests.support.processes import find_key_holder, find_providers, wait_for_exit
 from tests.support.provider_process import BACKEND_PYTHONPATH, PIN, store_file_key

@@ -13,6 +13,7 @@ from sealyard.model.build_secrets import WrappedBuildSecret
 from sealyard.model.clock import Clock
 from sealyard.model.errors import SealyardError
 from sealyard.model.grants import InputGrant, ResultGrant
+from sealyard.model.key_commands import KeyCommand
 from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration
 from sealyard.model.tasks import Task
 from sealyard.model.worker_messages import (
@@ -22,7 +23,6 @@ from sealyard.model.worker_messages import (
     JobFailed,
     JobFinished,
     JobStopped,
-    KeyCommand,
     KeyResponse,
     RecordedSegment,
     RefusedMeasure,

@@ -24,9 +24,7 @@ from sealyard.model.audit import Checkpoint
 from sealyard.model.backend_keys import DescribedKey, ProviderKeys, ProviderStatus
 from sealyard.model.clock import Clock
 from sealyard.model.errors import AlreadyExistsError, InvalidKeyError, NotFoundError
-from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration, WorkerStateInfo
-from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion, WrappingKey
-from sealyard.model.worker_messages import (
+from sealyard.model.key_commands import (
     AuditPublicKey,
     ConfirmAudited,
     CreateCertificateRequest,
@@ -37,7 +35,6 @@ from sealyard.model.worker_messages import (
     ImportCertificate,
     ImportKey,
     KeyCommand,
-    KeyResponse,
     ListBackendKeys,
     ProbeAuditKey,
     ProbeEncryptionKey,
@@ -47,6 +44,9 @@ from sealyard.model.worker_messages import (
     RotateKey,
     SignCheckpoint,
 )
+from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration, WorkerStateInfo
+from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion, WrappingKey
+from sealyard.model.worker_messages import KeyResponse
 
 _ML_DSA_KEYS: dict[KeyType, Callable[[bytes], PrivateKey]] = {
     KeyType.ML_DSA_44: mldsa.MLDSA44PrivateKey.from_seed_bytes,

@@ -27,6 +27,7 @@ from sealyard.jobs.zone.queue import (
     queues_of,
 )
 from sealyard.model.grants import InputGrant
+from sealyard.model.key_commands import KeyCommand
 from sealyard.model.keys import KeyInfo
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
@@ -35,7 +36,6 @@ from sealyard.model.worker_messages import (
     JobFailed,
     JobFinished,
     JobStopped,
-    KeyCommand,
     KeyResponse,
     RunJob,
     SegmentEncrypted,

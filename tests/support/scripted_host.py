@@ -21,7 +21,8 @@ from sealyard.jobs.zone.connection import BusConnection
 from sealyard.jobs.zone.queue import build_app, command_task_of, queues_of, report_channel_of
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import StorageError
-from sealyard.model.worker_messages import KeyCommand, KeyResponse
+from sealyard.model.key_commands import KeyCommand
+from sealyard.model.worker_messages import KeyResponse
 from sealyard.model.zone_messages import (
     AgentReport,
     CommandContent,

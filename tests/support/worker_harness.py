@@ -31,6 +31,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, 
 from sealyard.model.approval import approval_digest
 from sealyard.model.build_secrets import WrappedBuildSecret
 from sealyard.model.device_configs import EncryptionKey, SigningKey
+from sealyard.model.key_commands import GenerateKey
 from sealyard.model.key_holder_messages import KeyStoreLocation, OpenKeys
 from sealyard.model.keys import KeyInfo
 from sealyard.model.signed_message import SignedMessage
@@ -39,7 +40,6 @@ from sealyard.model.worker_messages import (
     BuildSecretCreated,
     BuildSecretRecorded,
     FromWorker,
-    GenerateKey,
     Heartbeat,
     Job,
     JobCheckpoint,

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sealyard.crypto.sealing import COMMAND_INFO, RESPONSE_INFO, seal, unseal
 from sealyard.crypto.signed_messages import MessageLabel, sign_message, verify_message
+from sealyard.model.key_commands import KeyCommand
 from sealyard.model.signed_message import SignedMessage
-from sealyard.model.worker_messages import KeyCommand, KeyResponse
+from sealyard.model.worker_messages import KeyResponse
 from sealyard.model.zone_messages import CommandContent, Order, SealedCommand, SealedResponse, WorkerReport
 from sealyard.model.zones import Enrollment, ZonePublicKeys
 

@@ -19,24 +19,20 @@ from sealyard.confinement import namespaces, seccomp
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.device_configs import SigningKey
 from sealyard.model.errors import WorkspaceError
-from sealyard.model.worker_messages import (
+from sealyard.model.key_commands import (
     AuditPublicKey,
     CreateCertificateRequest,
     ExportKey,
     GenerateKey,
     ImportCertificate,
     ImportKey,
-    JobFinished,
     KeyCommand,
-    KeyRequest,
-    KeyResponse,
     ProbeEncryptionKey,
     ProbeSigningKey,
     RotateKey,
     SignCheckpoint,
-    WorkerReady,
-    WorkerStartFailed,
 )
+from sealyard.model.worker_messages import JobFinished, KeyRequest, KeyResponse, WorkerReady, WorkerStartFailed
 from tests.support.key_files import certificate_for
 from tests.support.ordinary_user import (
     ORDINARY_USER,

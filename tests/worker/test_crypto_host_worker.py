@@ -15,14 +15,12 @@ import pytest
 from sealyard.crypto.signed_messages import MessageLabel
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import ConflictError, IntegrityError
+from sealyard.model.key_commands import ExportKey, GenerateKey, ImportKey
 from sealyard.model.keys import KeyInfo
 from sealyard.model.signed_message import SignedMessage
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
     BuildSecretRecorded,
-    ExportKey,
-    GenerateKey,
-    ImportKey,
     Job,
     JobFailed,
     JobFinished,

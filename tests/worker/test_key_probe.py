@@ -22,17 +22,15 @@ from sealyard.keys.material import generate_key
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.device_configs import SigningKey
 from sealyard.model.errors import InvalidKeyError
-from sealyard.model.worker_messages import (
+from sealyard.model.key_commands import (
     AuditPublicKey,
-    JobFailed,
     KeyCommand,
-    KeyRequest,
-    KeyResponse,
     ProbeAuditKey,
     ProbeEncryptionKey,
     ProbeSigningKey,
     SignCheckpoint,
 )
+from sealyard.model.worker_messages import JobFailed, KeyRequest, KeyResponse
 from sealyard.worker.key_probe import probe_cipher, probe_signer
 from tests.support.worker_harness import CIPHER, NOW, WorkerProcess, WorkerWorkspace
 

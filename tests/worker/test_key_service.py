@@ -11,8 +11,8 @@ import pytest
 
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import InvalidKeyError, KeyProviderUnavailableError, SealyardError
+from sealyard.model.key_commands import GenerateKey, ImportKey, KeyCommand, RegisterKey
 from sealyard.model.provider_routes import ProviderRoute
-from sealyard.model.worker_messages import GenerateKey, ImportKey, KeyCommand, RegisterKey
 from sealyard.worker import key_service
 from sealyard.worker.key_service import KeyService
 from tests.support.worker_harness import WorkerWorkspace

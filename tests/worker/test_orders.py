@@ -14,11 +14,10 @@ from sealyard.crypto.sealing import COMMAND_INFO, seal
 from sealyard.crypto.signed_messages import MessageLabel
 from sealyard.keys.derived_keys import derive_zone_keys
 from sealyard.model.errors import ConflictError, IntegrityError
+from sealyard.model.key_commands import AuditPublicKey, ExportKey
 from sealyard.model.signed_message import SignedMessage
 from sealyard.model.worker_messages import (
-    AuditPublicKey,
     BuildSecretRecorded,
-    ExportKey,
     Job,
     KeyRequest,
     KeyResponse,

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from sealyard.jobs.framing import encode_line
 from sealyard.model.errors import KeyStoreLockedError
+from sealyard.model.key_commands import AuditPublicKey
 from sealyard.model.key_holder_messages import OpenKeys
 from sealyard.model.worker_messages import (
-    AuditPublicKey,
     Heartbeat,
     JobFinished,
     KeyRequest,

@@ -33,8 +33,8 @@ from sealyard.model.certificate_validity import certificate_warnings
 from sealyard.model.errors import SealyardError
 from sealyard.model.health import Health, HealthCheck, WorkspaceStats
 from sealyard.model.key_checks import KeyCheck, KeyUse
+from sealyard.model.key_commands import AuditPublicKey
 from sealyard.model.tasks import TaskStatus
-from sealyard.model.worker_messages import AuditPublicKey
 from sealyard.storage.artifacts import ArtifactStore
 from sealyard.storage.documents import DocumentStore
 

@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from sealyard.model.grants import InputGrant, ResultGrant
+from sealyard.model.key_commands import KeyCommand
 from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration
 from sealyard.model.tasks import Task
 from sealyard.model.worker_messages import (
@@ -16,7 +17,6 @@ from sealyard.model.worker_messages import (
     JobFailed,
     JobFinished,
     JobStopped,
-    KeyCommand,
     KeyResponse,
     RefusedMeasure,
     SegmentEncrypted,

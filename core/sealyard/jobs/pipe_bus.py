@@ -13,26 +13,28 @@ from sealyard.jobs.worker_pool import WorkerPool
 from sealyard.model.clock import Clock
 from sealyard.model.errors import WorkerError, error_from_info
 from sealyard.model.grants import InputGrant, ResultGrant
-from sealyard.model.key_holder_messages import EngineKeys, KeyStoreLocation, StoreGeneration
-from sealyard.model.tasks import Task
-from sealyard.model.worker_messages import (
+from sealyard.model.key_commands import (
     AuditPublicKey,
-    BuildSecretRecorded,
     DescribeKey,
     GetSignedCheckpoint,
-    Job,
     KeyCommand,
-    KeyRequest,
-    KeyResponse,
     ListBackendKeys,
-    OrderRefused,
     ProbeEncryptionKey,
     ProbeProviders,
     ProbeSigningKey,
-    RefusedMeasure,
     RegisterKey,
-    RunJob,
     SignCheckpoint,
+)
+from sealyard.model.key_holder_messages import EngineKeys, KeyStoreLocation, StoreGeneration
+from sealyard.model.tasks import Task
+from sealyard.model.worker_messages import (
+    BuildSecretRecorded,
+    Job,
+    KeyRequest,
+    KeyResponse,
+    OrderRefused,
+    RefusedMeasure,
+    RunJob,
     SigningPermitted,
 )
 from sealyard.model.workspace import WorkspacePaths

@@ -21,6 +21,7 @@ from sealyard.concurrency.active_time import sleep_active, wait_active
 from sealyard.jobs.bus import LARGE_JOB_BYTES
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.jobs.worker_process import WorkerProcess
+from sealyard.jobs.worker_slot import MAX_SMALL_JOBS, WorkerSlot, find_slot_for_large_job, find_slot_for_small_job
 from sealyard.model.base import JSON_ERRORS
 from sealyard.model.clock import Clock
 from sealyard.model.errors import ConflictError, KeyStoreLockedError, SealyardError, WorkerError, error_from_info
@@ -48,9 +49,6 @@ from sealyard.model.worker_messages import (
 )
 from sealyard.model.zone_messages import SealedResponse, WorkerReport
 
-MAX_SMALL_JOBS = 32
-"""Maximum number of small jobs that one worker runs at a time."""
-
 LEASE_SECONDS = 10.0
 """Time in seconds after which a worker that has running jobs but sends nothing is killed."""
 
@@ -59,9 +57,6 @@ REQUEST_TIMEOUT = 60.0
 
 STOP_TIMEOUT = 5.0
 """Time in seconds that a worker has to stop a task, or to exit after its pipe was closed, before it is killed."""
-
-_RESERVATION_TOKEN = 0
-"""Used instead of a fencing token for a job that has a slot but is not running yet."""
 
 JobMessage = (
     Heartbeat
@@ -90,30 +85,6 @@ class PoolReport(NamedTuple):
     signed: SignedMessage | None = None
 
 
-class _WorkerSlot:
-    """A slot for one worker process, with the jobs assigned to it.
-
-    ``jobs``: fencing tokens by task id. ``has_large_job``: whether one of the jobs is large. ``silent_seconds``: how
-    long the worker has sent no message, without the time during which this process was suspended.
-    """
-
-    def __init__(self) -> None:
-        self.process: WorkerProcess | None = None
-        self.jobs: dict[str, int] = {}
-        self.has_large_job = False
-        self.silent_seconds = 0.0
-        self.request_ids: set[int] = set()
-        self.start_lock = asyncio.Lock()
-
-    def remove_job(self, task_id: str) -> None:
-        self.jobs.pop(task_id, None)
-        self.has_large_job = self.has_large_job and bool(self.jobs)
-
-    @property
-    def running_jobs(self) -> dict[str, int]:
-        return {task_id: token for task_id, token in self.jobs.items() if token != _RESERVATION_TOKEN}
-
-
 class WorkerPool:
     """Starts and ends workers, assigns jobs to them, and receives what they report.
 
@@ -128,7 +99,7 @@ class WorkerPool:
         self._key_holder = key_holder
         self._log_path = log_path
         self._clock = clock
-        self._slots = [_WorkerSlot() for _ in range(max(2, workers))]
+        self._slots = [WorkerSlot() for _ in range(max(2, workers))]
         self._reports: asyncio.Queue[PoolReport] = asyncio.Queue()
         self._response_futures: dict[int, asyncio.Future[KeyResponse | SignedMessage | None]] = {}
         self._refused_measures: tuple[RefusedMeasure, ...] = ()
@@ -175,15 +146,15 @@ class WorkerPool:
 
     def reserve(self, task_id: str, size: int, *, large_job_waiting: bool = False) -> bool:
         """Reserve a slot for a job of ``size`` bytes; see :meth:`sealyard.jobs.bus.JobBus.reserve`."""
+        is_large = size >= LARGE_JOB_BYTES
         slot = (
-            self._find_slot_for_large_job()
-            if size >= LARGE_JOB_BYTES
-            else self._find_slot_for_small_job(large_job_waiting)
+            find_slot_for_large_job(self._slots)
+            if is_large
+            else find_slot_for_small_job(self._slots, large_job_waiting)
         )
         if slot is None:
             return False
-        slot.jobs[task_id] = _RESERVATION_TOKEN
-        slot.has_large_job = size >= LARGE_JOB_BYTES
+        slot.reserve(task_id, is_large)
         return True
 
     async def prepare(self, task_id: str) -> str:
@@ -298,21 +269,10 @@ class WorkerPool:
 
     # ---- slots
 
-    def _find_slot_for_small_job(self, large_job_waiting: bool) -> _WorkerSlot | None:
-        slots = self._slots[:1] if large_job_waiting else self._slots
-        candidates = [slot for slot in slots if not slot.has_large_job and len(slot.jobs) < MAX_SMALL_JOBS]
-        return min(
-            candidates, key=lambda slot: (slot.process is None and bool(slot.jobs), len(slot.jobs)), default=None
-        )
-
-    def _find_slot_for_large_job(self) -> _WorkerSlot | None:
-        """Return an empty slot other than the first one, which is reserved for small jobs."""
-        return next((slot for slot in self._slots[1:] if not slot.jobs), None)
-
-    def _find_slot(self, task_id: str) -> _WorkerSlot:
+    def _find_slot(self, task_id: str) -> WorkerSlot:
         return next(slot for slot in self._slots if task_id in slot.jobs)
 
-    async def _ensure_worker(self, slot: _WorkerSlot) -> WorkerProcess:
+    async def _ensure_worker(self, slot: WorkerSlot) -> WorkerProcess:
         async with slot.start_lock:
             if self._closed:
                 raise WorkerError("Cannot start a crypto worker: Sealyard is closing.", "Start Sealyard again.")
@@ -332,14 +292,14 @@ class WorkerPool:
 
     # ---- messages of workers
 
-    async def _receive_messages(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
+    async def _receive_messages(self, slot: WorkerSlot, process: WorkerProcess) -> None:
         async for message in process.messages():
             slot.silent_seconds = 0.0
             self._on_message(slot, message)
         await process.wait_exit(STOP_TIMEOUT)
         self._on_worker_exit(slot, process)
 
-    def _on_message(self, slot: _WorkerSlot, message: FromWorker) -> None:
+    def _on_message(self, slot: WorkerSlot, message: FromWorker) -> None:
         match message:
             case WorkerReady() | WorkerStartFailed():
                 return
@@ -352,7 +312,7 @@ class WorkerPool:
             case _:
                 self._report(slot, PoolReport(message))
 
-    def _on_signed_report(self, slot: _WorkerSlot, signed: SignedMessage) -> None:
+    def _on_signed_report(self, slot: WorkerSlot, signed: SignedMessage) -> None:
         try:
             message = _report_decoder.decode(signed.body).message
         except JSON_ERRORS:
@@ -363,7 +323,7 @@ class WorkerPool:
         else:
             self._report(slot, PoolReport(message, signed))
 
-    def _on_refused_order(self, slot: _WorkerSlot, refusal: OrderRefused) -> None:
+    def _on_refused_order(self, slot: WorkerSlot, refusal: OrderRefused) -> None:
         log.warning("a crypto worker refused an order: %s", refusal.error.message)
         future = self._response_futures.get(refusal.request_id)
         if future is not None and not future.done():
@@ -379,12 +339,12 @@ class WorkerPool:
         if future is not None and not future.done():
             future.set_result(response)
 
-    def _report(self, slot: _WorkerSlot, report: PoolReport) -> None:
+    def _report(self, slot: WorkerSlot, report: PoolReport) -> None:
         if isinstance(report.message, JobFinished | JobFailed | JobStopped):
             slot.remove_job(report.message.task_id)
         self._reports.put_nowait(report)
 
-    def _on_worker_exit(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
+    def _on_worker_exit(self, slot: WorkerSlot, process: WorkerProcess) -> None:
         slot.process = None
         for request_id in slot.request_ids:
             if not self._response_futures[request_id].done():
@@ -397,7 +357,7 @@ class WorkerPool:
         message = WorkerLost(worker=worker, task_id=task_id, fencing_token=fencing_token, at=self._clock.now())
         self._reports.put_nowait(PoolReport(message))
 
-    async def _watch_lease(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
+    async def _watch_lease(self, slot: WorkerSlot, process: WorkerProcess) -> None:
         """Kill the worker if its lease expires while it has running jobs."""
         interval = LEASE_SECONDS / 10
         while slot.process is process:
@@ -407,7 +367,7 @@ class WorkerPool:
                 process.kill()
                 return
 
-    async def _kill_if_busy(self, slot: _WorkerSlot, process: WorkerProcess, task_id: str, fencing_token: int) -> None:
+    async def _kill_if_busy(self, slot: WorkerSlot, process: WorkerProcess, task_id: str, fencing_token: int) -> None:
         await sleep_active(STOP_TIMEOUT)
         if slot.process is process and slot.jobs.get(task_id) == fencing_token:
             process.kill()

@@ -13,6 +13,7 @@ from typing import ClassVar
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import ErrorInfo
 from sealyard.model.grants import InputGrant, ResultContent, ResultGrant
+from sealyard.model.key_commands import KeyCommand
 from sealyard.model.signed_message import SignedMessage as SignedMessage  # noqa: PLC0414 - re-exported
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
@@ -20,7 +21,6 @@ from sealyard.model.worker_messages import (
     JobFailed,
     JobFinished,
     JobStopped,
-    KeyCommand,
     RunJob,
     SegmentEncrypted,
     SigningPermissionRequested,

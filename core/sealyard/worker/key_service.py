@@ -24,10 +24,7 @@ from sealyard.model.errors import (
     NotFoundError,
     WorkerStateError,
 )
-from sealyard.model.key_holder_messages import OpenKeys, WorkerStateInfo
-from sealyard.model.key_uris import LOCAL_SCHEME, parse_key_uri
-from sealyard.model.keys import KeyInfo, KeyVersion
-from sealyard.model.worker_messages import (
+from sealyard.model.key_commands import (
     AuditCommand,
     AuditPublicKey,
     ConfirmAudited,
@@ -39,7 +36,6 @@ from sealyard.model.worker_messages import (
     ImportCertificate,
     ImportKey,
     KeyCommand,
-    KeyResponse,
     ListBackendKeys,
     ProbeAuditKey,
     ProbeEncryptionKey,
@@ -50,6 +46,10 @@ from sealyard.model.worker_messages import (
     RotateKey,
     SignCheckpoint,
 )
+from sealyard.model.key_holder_messages import OpenKeys, WorkerStateInfo
+from sealyard.model.key_uris import LOCAL_SCHEME, parse_key_uri
+from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.worker_messages import KeyResponse
 from sealyard.worker.build_secrets import BuildSecrets
 from sealyard.worker.holder_channel import HolderChannel
 from sealyard.worker.key_probe import probe_audit_signer, probe_cipher, probe_signer

@@ -18,8 +18,8 @@ from sealyard.model.errors import (
     UsageError,
     WorkerError,
 )
+from sealyard.model.key_commands import SignCheckpoint
 from sealyard.model.tasks import Task, TaskStatus
-from sealyard.model.worker_messages import SignCheckpoint
 from tests.support.engine_harness import ADMIN, DEV, EngineHarness
 from tests.support.failing_disk import FailingDisk
 

@@ -16,9 +16,9 @@ from sealyard.engine.state.tables import DEVICES, KEYS
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError, PermissionDeniedError, UsageError
+from sealyard.model.key_commands import ImportCertificate
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import CertificateContent
-from sealyard.model.worker_messages import ImportCertificate
 from tests.support.authority import Authority, encode_chain
 from tests.support.clock import START
 from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, EngineHarness

@@ -11,9 +11,9 @@ from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, SigningAl
 from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceConfig, KeyRole
 from sealyard.model.errors import InvalidKeyError, NotFoundError, PermissionDeniedError, UsageError
+from sealyard.model.key_commands import ExportKey, GenerateKey, ProbeEncryptionKey, ProbeSigningKey
 from sealyard.model.keys import KeyCapabilities
 from sealyard.model.requests import EncryptionKeyRequest, SigningKeyRequest
-from sealyard.model.worker_messages import ExportKey, GenerateKey, ProbeEncryptionKey, ProbeSigningKey
 from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, EngineHarness, device_request
 
 pytestmark = pytest.mark.anyio

@@ -24,9 +24,9 @@ from sealyard.model.errors import (
     SealyardError,
     UsageError,
 )
+from sealyard.model.key_commands import ExportKey, GenerateKey
 from sealyard.model.requests import DeviceUpdate, ExportedKey, KeyContent
 from sealyard.model.tasks import Verdict
-from sealyard.model.worker_messages import ExportKey, GenerateKey
 from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, EngineHarness, device_request
 
 pytestmark = pytest.mark.anyio

@@ -20,6 +20,7 @@ from sealyard.model.errors import (
     SealyardError,
     UsageError,
 )
+from sealyard.model.key_commands import GenerateKey, RegisterKey
 from sealyard.model.keys import KeyCapabilities
 from sealyard.model.requests import (
     DeviceRequest,
@@ -29,7 +30,6 @@ from sealyard.model.requests import (
     KeyRegistration,
     SigningKeyRequest,
 )
-from sealyard.model.worker_messages import GenerateKey, RegisterKey
 from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness
 
 pytestmark = pytest.mark.anyio

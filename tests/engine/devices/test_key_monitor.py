@@ -13,8 +13,9 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.errors import StorageError, WorkerError
 from sealyard.model.events import WorkspaceChanged
 from sealyard.model.key_checks import KeyUse
+from sealyard.model.key_commands import KeyCommand, ProbeAuditKey, ProbeEncryptionKey, ProbeSigningKey
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
-from sealyard.model.worker_messages import KeyCommand, KeyResponse, ProbeAuditKey, ProbeEncryptionKey, ProbeSigningKey
+from sealyard.model.worker_messages import KeyResponse
 from tests.support.engine_harness import ADMIN, DEV, GATEWAY, EngineHarness
 from tests.support.failing_disk import FailingDisk
 

@@ -12,7 +12,7 @@ from sealyard.engine.health import KEY_PROVIDER, collect_stats
 from sealyard.model.backend_keys import ProviderKeys
 from sealyard.model.errors import KeyProviderError, KeyProviderUnavailableError
 from sealyard.model.health import HealthCheck
-from sealyard.model.worker_messages import ProbeProviders
+from sealyard.model.key_commands import ProbeProviders
 from tests.support.engine_harness import EngineHarness
 from tests.support.limits import TIMEOUT
 

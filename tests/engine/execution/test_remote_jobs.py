@@ -13,14 +13,9 @@ from sealyard.jobs.bus import Reattachment, Report
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import ArtifactStoreError, ZoneUnavailableError
 from sealyard.model.grants import ResultContent
+from sealyard.model.key_commands import ProbeSigningKey
 from sealyard.model.tasks import Task, TaskStatus
-from sealyard.model.worker_messages import (
-    BuildSecretCreated,
-    JobFinished,
-    ProbeSigningKey,
-    SegmentEncrypted,
-    SigningPermissionRequested,
-)
+from sealyard.model.worker_messages import BuildSecretCreated, JobFinished, SegmentEncrypted, SigningPermissionRequested
 from sealyard.model.zone_messages import GrantsRequested
 from sealyard.model.zone_status import ZoneStatus
 from sealyard.model.zones import ZonePublicKeys, ZoneSettings

@@ -9,15 +9,8 @@ import pytest
 from sealyard.jobs.zone import commands
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import IntegrityError, InvalidKeyError, WorkerError, ZoneUnavailableError
-from sealyard.model.worker_messages import (
-    AuditPublicKey,
-    DescribeKey,
-    ExportKey,
-    GenerateKey,
-    KeyResponse,
-    ProbeProviders,
-    RotateKey,
-)
+from sealyard.model.key_commands import AuditPublicKey, DescribeKey, ExportKey, GenerateKey, ProbeProviders, RotateKey
+from sealyard.model.worker_messages import KeyResponse
 from sealyard.model.zone_messages import CommandFailed, SealedResponse
 from tests.support.zone_bus import Engine, ZoneHarness, make_task
 

@@ -18,8 +18,8 @@ from sealyard.engine.state.tables import TASKS
 from sealyard.jobs.bus import JobBus
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError, ConcurrentWriterError, SealyardError, WorkerError
+from sealyard.model.key_commands import AuditPublicKey, GetSignedCheckpoint, SignCheckpoint
 from sealyard.model.key_holder_messages import WorkerStateInfo
-from sealyard.model.worker_messages import AuditPublicKey, GetSignedCheckpoint, SignCheckpoint
 from sealyard.storage.documents import DocumentStore
 
 CHECKPOINT_INTERVAL = 1.0

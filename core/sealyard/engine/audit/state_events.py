@@ -11,8 +11,8 @@ from sealyard.engine.state.repository import Repository
 from sealyard.jobs.bus import JobBus
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.audit import AuditAction
+from sealyard.model.key_commands import ConfirmAudited
 from sealyard.model.key_holder_messages import NO_ANCHOR, RecoveryDetails, StateEvent
-from sealyard.model.worker_messages import ConfirmAudited
 
 
 async def record_state_events(

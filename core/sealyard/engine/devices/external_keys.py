@@ -17,10 +17,10 @@ from sealyard.model.access import Action, ResourceType
 from sealyard.model.algorithms import KeyPurpose
 from sealyard.model.backend_keys import DescribedKey, ProviderKeys, ProviderStatus
 from sealyard.model.errors import InvalidKeyError, NotFoundError, UsageError, WorkerError, error_from_info
+from sealyard.model.key_commands import DescribeKey, ListBackendKeys, ProbeProviders, RegisterKey
 from sealyard.model.key_uris import LOCAL_SCHEME, KeyUri, parse_key_uri
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import KeyRegistration
-from sealyard.model.worker_messages import DescribeKey, ListBackendKeys, ProbeProviders, RegisterKey
 
 
 class ExternalKeys:

@@ -27,7 +27,7 @@ from sealyard.model.certificate_validity import find_certificate_error
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import InvalidKeyError, NotFoundError, SealyardError, WorkerError, ZoneUnavailableError
 from sealyard.model.key_checks import KeyCheck, KeyUse
-from sealyard.model.worker_messages import ProbeAuditKey, ProbeEncryptionKey, ProbeSigningKey
+from sealyard.model.key_commands import ProbeAuditKey, ProbeEncryptionKey, ProbeSigningKey
 
 CHECK_INTERVAL = 600.0
 """Default number of seconds between two checks of the same key."""

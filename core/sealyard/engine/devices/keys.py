@@ -32,10 +32,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.key_checks import KeyCheck
-from sealyard.model.key_uris import LOCAL_SCHEME, parse_certificate_reference, parse_key_uri
-from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
-from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent, KeyGeneration
-from sealyard.model.worker_messages import (
+from sealyard.model.key_commands import (
     CreateCertificateRequest,
     ExportKey,
     GenerateKey,
@@ -43,6 +40,9 @@ from sealyard.model.worker_messages import (
     ImportKey,
     RotateKey,
 )
+from sealyard.model.key_uris import LOCAL_SCHEME, parse_certificate_reference, parse_key_uri
+from sealyard.model.keys import KeyCapabilities, KeyInfo, KeyVersion
+from sealyard.model.requests import CertificateContent, ExportedKey, KeyContent, KeyGeneration
 
 MAX_COMMON_NAME_LENGTH = 64
 """Maximum length of the common name in the self-signed certificate of a new key (RFC 5280)."""

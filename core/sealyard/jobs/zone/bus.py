@@ -31,15 +31,13 @@ from sealyard.model.clock import Clock
 from sealyard.model.errors import FencedError, ZoneUnavailableError
 from sealyard.model.grants import InputGrant, ResultGrant
 from sealyard.model.hints import Hint, HintCode
+from sealyard.model.key_commands import AuditCommand, KeyCommand, ProbeAuditKey
 from sealyard.model.key_holder_messages import EngineKeys, StoreGeneration
 from sealyard.model.tasks import Task
 from sealyard.model.worker_messages import (
-    AuditCommand,
     BuildSecretRecorded,
     Job,
-    KeyCommand,
     KeyResponse,
-    ProbeAuditKey,
     RefusedMeasure,
     RunJob,
     SigningPermitted,

@@ -20,15 +20,8 @@ from sealyard.jobs.zone.writer import BusWriter
 from sealyard.model.base import JSON_ERRORS
 from sealyard.model.clock import Clock
 from sealyard.model.errors import IntegrityError, WorkerError, error_from_info
-from sealyard.model.worker_messages import (
-    GenerateKey,
-    ImportCertificate,
-    ImportKey,
-    KeyCommand,
-    KeyResponse,
-    RegisterKey,
-    RotateKey,
-)
+from sealyard.model.key_commands import GenerateKey, ImportCertificate, ImportKey, KeyCommand, RegisterKey, RotateKey
+from sealyard.model.worker_messages import KeyResponse
 from sealyard.model.zone_messages import CommandContent, CommandFailed, RunCommand, SealedCommand, SealedResponse
 
 COMMAND_SECONDS = 120.0
