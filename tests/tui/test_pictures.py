@@ -382,7 +382,7 @@ async def test_about_dialog_matches_pictures(workspace: TuiWorkspace, screenshot
     app = make_app(workspace, "administrator")
     async with run_app(app, size=(120, 40)) as pilot:
         app.show_about()
-        await wait_for_text(pilot, "plant: 2 hosts, 12 waiting tasks", "seen now")
+        await wait_for_text(pilot, "plant: 2 hosts, ", "waiting tasks", "seen now")
         for size in ABOUT_SIZES:
             await resize_terminal(app, pilot, size)
             assert await render_screenshot(pilot) == screenshot(name=f"dialog-about-{size}")
