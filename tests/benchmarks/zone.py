@@ -140,7 +140,9 @@ async def _compare_hosts(root: Path, postgres: PostgresServer, ministack: MiniSt
         stack.callback(zone.close)
         async with zone.run_engine() as engine:
             one = await measure_signing_rate(engine, SLOW_SIGNATURES)
-            await (await zone.add_host()).start()
+            second = await zone.add_host()
+            _write_worker_settings(second.folder, service.url)
+            await second.start()
             two = await measure_signing_rate(engine, SLOW_SIGNATURES)
     label = (
         f"signing tasks per second of two crypto hosts, relative to one; simulated key service with {SERVICE_DELAY:g} s"

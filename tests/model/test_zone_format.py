@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sealyard.model.zone_format import HostState, format_last_contact, format_zone, host_state, list_zone_warnings
@@ -19,7 +21,7 @@ from tests.support.zone_examples import ZONE, build_host
         ({"silent_seconds": 8.1, "draining": True}, HostState.NO_CONTACT),
     ],
 )
-def test_host_state_follows_from_its_figures(fields: dict[str, object], state: HostState) -> None:
+def test_host_state_follows_from_its_figures(fields: dict[str, Any], state: HostState) -> None:
     assert host_state(build_host(**fields)) is state
 
 

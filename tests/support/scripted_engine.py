@@ -223,7 +223,7 @@ class ScriptedEngine(ZoneEngine):
         host: str,
         report: BuildSecretCreated | SegmentEncrypted | SigningPermissionRequested | GrantsRequested,
     ) -> None:
-        ids = {"task_id": report.task_id, "fencing_token": report.fencing_token}
+        ids: Any = {"task_id": report.task_id, "fencing_token": report.fencing_token}
         match report:
             case BuildSecretCreated():
                 self.forward(host, BuildSecretRecorded(**ids))
