@@ -139,6 +139,8 @@ async def _compare_hosts(root: Path, postgres: PostgresServer, ministack: MiniSt
         zone = await _create_zone_with_service(root, postgres, ministack, service.url)
         stack.callback(zone.close)
         async with zone.run_engine() as engine:
+            # The engine has connected to the bus when the first task is done.
+            await _measure_latency(engine)
             one = await measure_signing_rate(engine, SLOW_SIGNATURES)
             second = await zone.add_host()
             _write_worker_settings(second.folder, service.url)

@@ -41,7 +41,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load_compose() -> dict[str, Any]:
     require_module("yaml")
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     content: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
     return content
@@ -103,7 +103,7 @@ def test_commands_and_settings_are_valid(prepared: Path) -> None:
 def test_certificates_are_valid_for_their_hosts(prepared: Path) -> None:
     zone = prepared / "zone"
     for name, path in (("server1", "server/server1.pem"), ("postgres", "postgres/postgres.pem")):
-        command = ["openssl", "verify", "-CAfile", zone / "ca.pem", "-verify_hostname", name, zone / path]
+        command = ["openssl", "verify", "-CAfile", str(zone / "ca.pem"), "-verify_hostname", name, str(zone / path)]
         subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT)
 
 
@@ -135,7 +135,7 @@ def server() -> Iterator[PostgresServer]:
 def test_roles_get_what_they_need_and_no_more(server: PostgresServer) -> None:
     psql = shutil.which("psql") or str(require("psql"))
     connection = server.connection_string("postgres", "postgres")
-    command = [psql, connection, "--file", DEPLOY / "roles.sql"]
+    command = [psql, connection, "--file", str(DEPLOY / "roles.sql")]
     subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT)
     upgrade_schema(Database(server.connection_string("sealyard", "sealyard_owner")))
     bus = server.connection_string("sealyard_bus", "sealyard_owner")
