@@ -139,8 +139,12 @@ async def _compare_hosts(root: Path, postgres: PostgresServer, ministack: MiniSt
         zone = await _create_zone_with_service(root, postgres, ministack, service.url)
         stack.callback(zone.close)
         async with zone.run_engine() as engine:
+            # The engine has connected to the bus when the first task is done.
+            await _measure_latency(engine)
             one = await measure_signing_rate(engine, SLOW_SIGNATURES)
-            await (await zone.add_host()).start()
+            second = await zone.add_host()
+            _write_worker_settings(second.folder, service.url)
+            await second.start()
             two = await measure_signing_rate(engine, SLOW_SIGNATURES)
     label = (
         f"signing tasks per second of two crypto hosts, relative to one; simulated key service with {SERVICE_DELAY:g} s"

@@ -26,14 +26,16 @@ def configure_logging(log_format: LogFormat) -> None:
     """Configure logging of messages at level INFO and above to standard error.
 
     Messages of uvicorn are logged from level WARNING: it reports the start and end of each listener as those of a
-    process, although a server has several listeners. :class:`~sealyard.server.server.Server` logs its own.
+    process, although a server has several listeners. :class:`~sealyard.server.server.Server` logs its own. Those of
+    Procrastinate as well: it logs several lines for each job of a crypto zone.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else RedactingFormatter(TEXT_FORMAT))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name in ("uvicorn", "procrastinate"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def log_request(request: RequestRecord) -> None:
