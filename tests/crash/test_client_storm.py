@@ -32,7 +32,7 @@ from tests.crash.workspace_process import ApplicationProcess, ServerProcess, Wor
 from tests.support.extent import choose_count
 from tests.support.processes import find_workers
 
-KILLS = choose_count(share=8, full=75)
+KILLS = choose_count(share=5, full=75)
 TIMEOUT = choose_count(share=1200, full=3600)
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
 RETRY_TIMEOUT = 300.0

@@ -28,7 +28,7 @@ from tests.support.extent import choose_count
 from tests.support.key_holders import unlock
 from tests.support.postgres import TestDatabase, running_server
 
-EVENTS = choose_count(share=60, full=300)
+EVENTS = choose_count(share=20, full=300)
 TIMEOUT = choose_count(share=1200, full=5400)
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261129"))
 

@@ -27,8 +27,8 @@ from tests.support.extent import choose_count
 from tests.support.processes import find_by_environment, kill_all, wait_for_exit
 from tests.support.small_disk import mount_small_disk
 
-KILLS = choose_count(share=20, full=150)
-DISK_KILLS = choose_count(share=6, full=40)
+KILLS = choose_count(share=12, full=150)
+DISK_KILLS = choose_count(share=4, full=40)
 DISK_SIZE = 192 << 20
 TIMEOUT = choose_count(share=900, full=3600)
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))

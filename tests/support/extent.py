@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, settings
 
 IS_FULL = os.environ.get("SEALYARD_FULL") == "1"
 FULL_EXAMPLES = 20
-"""Examples of a property in full, relative to a normal run."""
+"""By what the number of examples of a property is multiplied in full."""
+
+NORMAL_DIVISOR = 2
+"""By what it is divided in a normal run, which generates the same examples each time."""
 
 
 def choose_count(*, share: int, full: int) -> int:
@@ -20,8 +23,8 @@ def choose_count(*, share: int, full: int) -> int:
 
 
 def scale_examples(count: int) -> int:
-    """Return the number of examples that Hypothesis generates for a property, where a normal run has ``count``."""
-    return count * FULL_EXAMPLES if IS_FULL else count
+    """Return the number of examples that Hypothesis generates for a property: ``count`` is divided in a normal run."""
+    return count * FULL_EXAMPLES if IS_FULL else max(1, count // NORMAL_DIVISOR)
 
 
 def load_hypothesis_profile() -> None:
@@ -31,6 +34,8 @@ def load_hypothesis_profile() -> None:
     depends on the speed of the machine.
     """
     slow = [HealthCheck.too_slow]
-    settings.register_profile("share", derandomize=True, deadline=None, suppress_health_check=slow)
+    settings.register_profile(
+        "share", max_examples=scale_examples(100), derandomize=True, deadline=None, suppress_health_check=slow
+    )
     settings.register_profile("full", max_examples=scale_examples(100), deadline=None, suppress_health_check=slow)
     settings.load_profile("full" if IS_FULL else "share")

@@ -51,7 +51,7 @@ def submit(store: TinyDocumentStore, number: int) -> Future[None]:
 def test_killed_connections_lose_and_double_nothing(
     store: TinyDocumentStore, open_store: OpenPgStore, database: TestDatabase
 ) -> None:
-    rounds, number = choose_count(share=15, full=200), 0
+    rounds, number = choose_count(share=8, full=200), 0
     for _ in range(rounds):
         futures = []
         for _ in range(random.randrange(1, 60)):
