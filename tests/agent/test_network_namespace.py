@@ -26,7 +26,7 @@ from tests.support.object_store_fixtures import bucket, ministack
 from tests.support.ordinary_user import ORDINARY_USER, give_to_ordinary_user, run_as_ordinary_user
 from tests.support.postgres_fixtures import postgres_server
 from tests.support.processes import command_line, descendants_of
-from tests.support.programs import require, skip_missing
+from tests.support.programs import require
 from tests.support.server_harness import DEV, GATEWAY, OWNER
 from tests.support.zone_fixtures import zone_template
 from tests.support.zone_harness import CryptoHost, ZoneHarness
@@ -54,7 +54,7 @@ def namespace_command() -> tuple[str, ...]:
     command = ("unshare", "--net")
     probe = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
     if probe.returncode:
-        skip_missing(f"cannot create a network namespace: {probe.stderr}")
+        pytest.skip(f"this system does not permit network namespaces: {probe.stderr}")
     return command
 
 
