@@ -88,6 +88,16 @@ async def test_refused_grants_are_renewed(engine: ScriptedEngine, jobs: WorkerWo
     assert [each.inputs for each in requests] == [(grant.sha256,), ()]
 
 
+async def test_start_of_an_unclaimed_job_is_answered(
+    engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost
+) -> None:
+    name = await engine.claim(jobs.signing(b"claimed"))
+    unclaimed = jobs.signing(b"unclaimed")
+    engine.start(name, unclaimed)
+    _, report = await engine.receive(JobAbandoned)
+    assert (report.task_id, report.fencing_token) == (unclaimed.task.id, unclaimed.task.fencing_token)
+
+
 async def test_abort_releases_a_claim_without_a_report(
     engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost
 ) -> None:
