@@ -100,9 +100,13 @@ async def test_form_builds_package_that_is_downloaded_in_ranges(
         task = (await http.get(f"/api/v1/task/{task_id}")).json()
         return task["result"] if task["status"] == "DONE" else None
 
+    async def has_no_files() -> bool:
+        return not list_files(folder)
+
     result = await wait_until(load_done_task, "DONE")
     assert f"results/{task_id}/1" in list_objects(bucket)
-    assert list_files(folder) == []
+    # Clients see the change before it is durable, and the files are removed afterwards.
+    await wait_until(has_no_files, "the copies are removed")
     url = f"/api/v1/task/{task_id}/download"
     whole = await http.get(url)
     assert hashlib.sha256(whole.content).hexdigest() == result["sha256"]
