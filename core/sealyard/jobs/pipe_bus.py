@@ -11,7 +11,7 @@ from sealyard.jobs.bus import Reattachment, Report
 from sealyard.jobs.key_holder import KeyHolder, KeyHolderFactory
 from sealyard.jobs.worker_pool import WorkerPool
 from sealyard.model.clock import Clock
-from sealyard.model.errors import WorkerError, error_from_info
+from sealyard.model.errors import NotFoundError, WorkerError, error_from_info
 from sealyard.model.grants import InputGrant, ResultGrant
 from sealyard.model.key_commands import (
     AuditPublicKey,
@@ -26,6 +26,7 @@ from sealyard.model.key_commands import (
     SignCheckpoint,
 )
 from sealyard.model.key_holder_messages import EngineKeys, KeyStoreLocation, StoreGeneration
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
 from sealyard.model.worker_messages import (
     BuildSecretRecorded,
@@ -134,7 +135,7 @@ class PipeBus:
     async def issue_grants(
         self, task_id: str, fencing_token: int, inputs: tuple[InputGrant, ...], result: ResultGrant | None
     ) -> None:
-        raise NotImplementedError
+        """Do nothing: workers on this machine read and write files, and request no grants."""
 
     async def reports(self) -> AsyncIterator[Report]:
         async for report in self._pool.reports():
@@ -148,7 +149,7 @@ class PipeBus:
         return None
 
     async def drain_host(self, name: str) -> None:
-        raise NotImplementedError
+        raise NotFoundError(f"Crypto host {escape_text(name, 100)} not found.", "The workers run on this machine.")
 
     # ---- requests
 
