@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 import httpx
@@ -164,6 +165,7 @@ async def _has_free_lease(node: ClusterNode) -> bool:
 
 async def test_readiness_by_role(nodes: list[ClusterNode], caplog: pytest.LogCaptureFixture) -> None:
     first, second = nodes
+    caplog.set_level(logging.WARNING)
     caplog.clear()
     assert (await get_checks(first))[0] == (await get_checks(first, "/readyz?active"))[0] == 200
     assert await get_checks(second) == (200, {"active-server": 0, "shared-folder": 0, "takeover": 0})

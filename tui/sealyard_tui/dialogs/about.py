@@ -57,7 +57,7 @@ def _format_hosts(zone: ZoneStatus) -> Iterator[str]:
         yield _format_field("", f"version {host.version}, named {host.name}")
     for warning in list_zone_warnings(zone):
         yield ""
-        yield f"⚠ {warning}"
+        yield f"‼ {warning}"
 
 
 def _format_host(host: CryptoHostStatus) -> str:
