@@ -12,8 +12,8 @@ import pytest
 from sealyard.client.config.profiles import Profile, ProfileFile, workspace_profiles, write_profiles
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.keys import file_keyring
-from sealyard.keys.file_keyring import Argon2Params
 from tests.support.cli_runner import sealyard, value_of
+from tests.support.key_holders import LOW_COST
 from tests.support.scripted_server import INFO, Exchange, ScriptedServer
 
 TOKEN = "sy_0123abcd_a-canary-among-tokens"
@@ -32,7 +32,7 @@ async def _handler(exchange: Exchange) -> None:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", LOW_COST)
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
     thread = LoopThread("scripted-server")
     scripted_server = ScriptedServer(_handler)

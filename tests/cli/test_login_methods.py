@@ -14,9 +14,9 @@ import pytest
 from sealyard.cli.commands import login
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.keys import file_keyring
-from sealyard.keys.file_keyring import Argon2Params
 from sealyard.model.login import METADATA_PATH
 from tests.support.cli_runner import sealyard, value_of
+from tests.support.key_holders import LOW_COST
 from tests.support.scripted_server import INFO, Exchange, ScriptedServer
 from tests.support.tls_certificates import create_cert_pair
 
@@ -54,7 +54,7 @@ class LoginServer:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoginServer]:
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", LOW_COST)
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
     thread = LoopThread("login-server")
     server = LoginServer()

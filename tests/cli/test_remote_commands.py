@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from sealyard.keys import file_keyring
-from sealyard.keys.file_keyring import Argon2Params
 from tests.support.cli_runner import FIRMWARE, PEOPLE, CliWorkspace, sealyard, start_process, value_of, wait_until
+from tests.support.key_holders import LOW_COST
 from tests.support.limits import TIMEOUT
 from tests.support.served_workspace import ServedWorkspace
 
@@ -22,7 +22,7 @@ from tests.support.served_workspace import ServedWorkspace
 @pytest.fixture
 def server(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedWorkspace]:
     """Serve the workspace, and log every user in under a profile of the same name."""
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", LOW_COST)
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
     running = ServedWorkspace(workspace.folder)
     try:

@@ -25,13 +25,13 @@ from sealyard.keyholder.anchored_state import ANCHOR_INTERVAL, AnchoredWorkerSta
 from sealyard.keyholder.state import Intent
 from sealyard.keyholder.state_access import WorkerStateAccess
 from sealyard.keys import file_keyring
-from sealyard.keys.file_keyring import Argon2Params, EncryptedFileKeyring
+from sealyard.keys.file_keyring import EncryptedFileKeyring
 from sealyard.keys.master_key import KEYRING_FILE, SERVICE, open_key_store
 from sealyard.model.workspace import WorkspacePaths
+from tests.support.key_holders import LOW_COST
 from tests.support.workspace_files import PASSPHRASE
 
 INTENTS = 3
-LOW_COST = Argon2Params(iterations=1, lanes=1, memory_kib=8)
 MAX_STEPS = 60
 
 

@@ -33,7 +33,7 @@ from sealyard.keyholder.legacy_intents import read_legacy_intents
 from sealyard.keyholder.state import Intent, SignedCheckpoint
 from sealyard.keyholder.state_queue import StateQueue
 from sealyard.keyholder.worker_channel import WorkerChannel
-from sealyard.keys.file_keyring import Argon2Params, EncryptedFileKeyring
+from sealyard.keys.file_keyring import EncryptedFileKeyring
 from sealyard.keys.key_files import parse_certificates, parse_key_file
 from sealyard.keys.key_import import load_key
 from sealyard.keys.local import LocalKeyProvider
@@ -67,6 +67,7 @@ from tests.support.factories.audit import START, make_log, public_pem
 from tests.support.factories.containers import certificate, cipher_for, now, pack
 from tests.support.factories.key_stores import MASTER_KEY, WORKSPACE_ID, make_key_store
 from tests.support.key_files import PASSWORD, certificate_for, private_key, write_pem, write_pkcs12
+from tests.support.key_holders import LOW_COST
 from tests.support.store_helpers import open_test_store
 
 Read = Callable[[bytes], object]
@@ -290,11 +291,10 @@ def upload_record(folder: Path) -> Reader:
 
 def key_store_file(folder: Path) -> Reader:
     path = folder / "keyring.json"
-    cost = Argon2Params(iterations=1, lanes=1, memory_kib=8)
-    EncryptedFileKeyring(path, "passphrase", cost).set_password("sealyard", "w1", "secret")
+    EncryptedFileKeyring(path, "passphrase", LOW_COST).set_password("sealyard", "w1", "secret")
 
     def get_password() -> object:
-        return EncryptedFileKeyring(path, "passphrase", cost).get_password("sealyard", "w1")
+        return EncryptedFileKeyring(path, "passphrase", LOW_COST).get_password("sealyard", "w1")
 
     return Reader((path.read_bytes(),), read_file(path, get_password))
 

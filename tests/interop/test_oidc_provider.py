@@ -27,13 +27,13 @@ from sealyard.client.oauth.session import load_token_source
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.keys import file_keyring
-from sealyard.keys.file_keyring import Argon2Params
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.login import METADATA_PATH
 from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
 from sealyard_tui.session.connections import ServerConnection
 from tests.support.cli_runner import PASSPHRASE, command, environment, sealyard, value_of
+from tests.support.key_holders import LOW_COST
 from tests.support.limits import TIMEOUT
 from tests.support.node import Node
 from tests.support.oidc_provider import AUDIENCE, OidcProvider, run_oidc_provider
@@ -97,7 +97,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, value)
     for name in ("SEALYARD_TOKEN", "SEALYARD_WORKSPACE", "SEALYARD_PROFILE", "BROWSER", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", LOW_COST)
     monkeypatch.setattr("sealyard.keys.master_key.os_keyring_available", lambda: False)
     return tmp_path
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keyring.backend
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keyring.errors import PasswordDeleteError
@@ -14,14 +16,14 @@ from keyring.errors import PasswordDeleteError
 from sealyard.keys import file_keyring
 from sealyard.keys.file_keyring import Argon2Params, EncryptedFileKeyring
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError
+from tests.support.key_holders import LOW_COST
 
-CHEAP = Argon2Params(iterations=1, lanes=1, memory_kib=8)
 PASSPHRASE = "a canary among passphrases"
 SECRET = "a canary among secrets"
 
 
 def open_keyring(path: Path, passphrase: str = PASSPHRASE) -> EncryptedFileKeyring:
-    return EncryptedFileKeyring(path, passphrase, CHEAP)
+    return EncryptedFileKeyring(path, passphrase, LOW_COST)
 
 
 @pytest.fixture
@@ -113,12 +115,33 @@ def test_file_contains_no_plaintext(path: Path) -> None:
         assert secret.encode() not in text
 
 
-def test_each_write_uses_new_salt_and_nonce(path: Path) -> None:
+def test_each_write_uses_new_nonce(path: Path) -> None:
     first = msgspec.json.decode(path.read_bytes())
     open_keyring(path).set_password("service", "user", SECRET)
     second = msgspec.json.decode(path.read_bytes())
-    assert first["salt"] != second["salt"]
     assert first["nonce"] != second["nonce"]
+
+
+def test_each_file_has_its_own_salt(path: Path, tmp_path: Path) -> None:
+    another = tmp_path / "another.json"
+    open_keyring(another).set_password("service", "user", SECRET)
+    assert msgspec.json.decode(path.read_bytes())["salt"] != msgspec.json.decode(another.read_bytes())["salt"]
+
+
+def test_key_is_derived_once_per_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    salts: list[bytes] = []
+
+    def record_salt(*, salt: bytes, **options: Any) -> Argon2id:
+        salts.append(salt)
+        return Argon2id(salt=salt, **options)
+
+    monkeypatch.setattr(file_keyring, "Argon2id", record_salt)
+    keyring_file = EncryptedFileKeyring(path, PASSPHRASE)
+    keyring_file.set_password("service", "another", "second")
+    keyring_file.delete_password("service", "another")
+    assert keyring_file.get_password("service", "user") == SECRET
+    stored = msgspec.json.decode(path.read_bytes(), type=file_keyring._EncryptedFile)
+    assert (salts, stored.cost) == ([stored.salt], LOW_COST)
 
 
 def test_file_is_private(path: Path) -> None:

@@ -15,9 +15,9 @@ from keyring.errors import KeyringLocked
 
 from sealyard.keys import file_keyring
 from sealyard.keys import master_key as master_key_module
-from sealyard.keys.file_keyring import Argon2Params
 from sealyard.keys.master_key import open_master_key, os_keyring_available
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError, UsageError
+from tests.support.key_holders import LOW_COST
 
 WORKSPACE = "5a0f"
 PASSPHRASE = "a canary among passphrases"
@@ -46,7 +46,7 @@ class MemoryKeyring(KeyringBackend):
 
 @pytest.fixture(autouse=True)
 def low_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", LOW_COST)
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ from sealyard.model.worker_messages import (
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.worker.key_service import KeyService
+from tests.support.key_holders import create_keyring_file
 from tests.support.limits import TIMEOUT
 from tests.support.worker_state import read_intents
 from tests.support.zone_engine import ZoneEngine
@@ -185,6 +186,7 @@ class WorkerWorkspace:
 def create_test_workspace(root: Path) -> dict[str, KeyInfo]:
     """Create a key store with ``KEYS`` in ``root`` and return the key information by name."""
     (root / "keys").mkdir(parents=True)
+    create_keyring_file(root / "keys" / KEYRING_FILE, PASSPHRASE)
     master_key = open_master_key(KeyStore.PASSPHRASE, root / "keys", "w1", PASSPHRASE, create=True)
     key_service = KeyService(OpenKeys(workspace=str(root), workspace_id="w1", master_key=master_key))
 

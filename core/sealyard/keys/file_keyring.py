@@ -66,7 +66,8 @@ class _EncryptedFile(FrozenStruct, frozen=True, kw_only=True):
 class EncryptedFileKeyring(KeyringBackend):
     """Stores passwords by service and user name in a file, encrypted with AES-256-GCM.
 
-    The encryption key is derived from ``passphrase`` (NFC-normalized, UTF-8) with Argon2id.
+    The encryption key is derived from ``passphrase`` (NFC-normalized, UTF-8) with Argon2id. A file keeps the salt and
+    the cost with which it was created, so that a process derives the key once, however often it writes.
 
     All methods raise :class:`KeyStoreLockedError` if the passphrase is wrong, and :class:`KeyStoreCorruptedError` if
     the file is damaged.
@@ -119,13 +120,7 @@ class EncryptedFileKeyring(KeyringBackend):
         return encrypted_file
 
     def _write_passwords(self, passwords: dict[str, dict[str, str]]) -> None:
-        header = _EncryptedFile(
-            format=_FORMAT,
-            cost=self._cost,
-            salt=secrets.token_bytes(_SALT_LENGTH),
-            nonce=secrets.token_bytes(_NONCE_LENGTH),
-            ciphertext=b"",
-        )
+        header = self._build_header()
         plaintext = msgspec.json.encode(passwords)
         ciphertext = AESGCM(self._derive_key(header)).encrypt(header.nonce, plaintext, header.associated_data())
         encrypted_file = msgspec.structs.replace(header, ciphertext=ciphertext)
@@ -135,6 +130,13 @@ class EncryptedFileKeyring(KeyringBackend):
             write_atomic(self._path, msgspec.json.encode(encrypted_file))
         except OSError as error:
             raise storage_error(error, "writing the key store") from error
+
+    def _build_header(self) -> _EncryptedFile:
+        nonce = secrets.token_bytes(_NONCE_LENGTH)
+        if self._path.exists():
+            return msgspec.structs.replace(self._load_file(), nonce=nonce, ciphertext=b"")
+        salt = secrets.token_bytes(_SALT_LENGTH)
+        return _EncryptedFile(format=_FORMAT, cost=self._cost, salt=salt, nonce=nonce, ciphertext=b"")
 
     def _derive_key(self, encrypted_file: _EncryptedFile) -> bytes:
         parameters = encrypted_file.associated_data()

@@ -16,9 +16,9 @@ from sealyard.client.config.servers import is_secure_url, parse_server_url
 from sealyard.client.http.connect import connect_to_server
 from sealyard.keys import file_keyring
 from sealyard.keys import master_key as master
-from sealyard.keys.file_keyring import Argon2Params
 from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, UsageError
 from tests.support.factories.key_stores import FakeKeyring
+from tests.support.key_holders import LOW_COST
 
 TOKEN = "sy_0123abcd_a-canary-among-tokens"
 PASSPHRASE = {"SEALYARD_PASSPHRASE": "a canary among passphrases"}
@@ -81,7 +81,7 @@ class MemoryKeyring(FakeKeyring, KeyringBackend):
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", LOW_COST)
 
 
 @pytest.fixture

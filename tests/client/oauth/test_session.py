@@ -19,10 +19,10 @@ from sealyard.client.oauth import session
 from sealyard.client.oauth.issuer import OAuthError
 from sealyard.client.oauth.session import RETRY_SECONDS, LoginSession, load_token_source
 from sealyard.keys import file_keyring
-from sealyard.keys.file_keyring import Argon2Params
 from sealyard.model.errors import AuthenticationError, IssuerUnreachableError, ServerUnreachableError, StorageError
 from sealyard.model.hints import HintCode
 from tests.support.clock import FakeClock
+from tests.support.key_holders import LOW_COST
 from tests.support.scripted_issuer import ScriptedIssuer, login_tokens
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +42,7 @@ def clock() -> FakeClock:
 def open_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> OpenSession:
     """Stores tokens, and opens a session with a scripted issuer."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", LOW_COST)
     monkeypatch.setattr("sealyard.keys.master_key.os_keyring_available", lambda: False)
 
     def open_session(
