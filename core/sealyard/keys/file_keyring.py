@@ -12,8 +12,6 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from keyring.backend import KeyringBackend
-from keyring.errors import PasswordDeleteError
 from msgspec import Meta
 
 from sealyard.fs.atomic import storage_error, write_atomic
@@ -63,7 +61,7 @@ class _EncryptedFile(FrozenStruct, frozen=True, kw_only=True):
         return canonical_json({"format": self.format, "cost": self.cost, "salt": self.salt})
 
 
-class EncryptedFileKeyring(KeyringBackend):
+class EncryptedFileKeyring:
     """Stores passwords by service and user name in a file, encrypted with AES-256-GCM.
 
     The encryption key is derived from ``passphrase`` (NFC-normalized, UTF-8) with Argon2id. A file keeps the salt and
@@ -73,11 +71,7 @@ class EncryptedFileKeyring(KeyringBackend):
     the file is damaged.
     """
 
-    # Negative, so that the keyring package never selects this backend itself: keyring has no passphrase to pass to it.
-    priority = -1
-
     def __init__(self, path: Path, passphrase: str, cost: Argon2Params | None = None) -> None:
-        # The constructor of the base class is not called, because it reads settings from environment variables.
         self._path = path
         self._passphrase = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogateescape")
         self._cost = cost or DEFAULT_COST
@@ -93,10 +87,10 @@ class EncryptedFileKeyring(KeyringBackend):
         self._write_passwords(passwords)
 
     def delete_password(self, service: str, username: str) -> None:
+        """Delete a password, if the file contains it."""
         passwords = self._read_passwords()
-        if passwords.get(service, {}).pop(username, None) is None:
-            raise PasswordDeleteError("The password does not exist.")
-        self._write_passwords(passwords)
+        if passwords.get(service, {}).pop(username, None) is not None:
+            self._write_passwords(passwords)
 
     def _read_passwords(self) -> dict[str, dict[str, str]]:
         if not self._path.exists():

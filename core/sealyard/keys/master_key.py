@@ -11,16 +11,13 @@ import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from sealyard.fs.atomic import storage_error, write_atomic
 from sealyard.model.base import JSON_ERRORS, FrozenStruct
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError, SealyardError, UsageError
-
-if TYPE_CHECKING:
-    from keyring.backend import KeyringBackend
 
 OS_KEYRING = "os-keyring"
 PASSPHRASE = "passphrase"  # noqa: S105
@@ -37,7 +34,16 @@ TRUSTED_BACKENDS = frozenset(
 _KEYRING_TIMEOUT = 5.0
 _T = TypeVar("_T")
 
-KeyringCall = Callable[[Callable[["KeyringBackend"], Any]], Any]
+
+class Keyring(Protocol):
+    """What is used of a keyring: the OS keyring, or an encrypted file."""
+
+    def get_password(self, service: str, username: str) -> str | None: ...
+    def set_password(self, service: str, username: str, password: str) -> None: ...
+    def delete_password(self, service: str, username: str) -> None: ...
+
+
+KeyringCall = Callable[[Callable[[Keyring], Any]], Any]
 """Calls a function with the keyring that stores the master key, and returns its result."""
 
 
@@ -117,7 +123,7 @@ def os_keyring_available() -> bool:
     return True
 
 
-def call_os_keyring(operation: Callable[[KeyringBackend], _T]) -> _T:
+def call_os_keyring(operation: Callable[[Keyring], _T]) -> _T:
     """Call ``operation`` with the OS keyring, and return its result.
 
     Raises :class:`KeyStoreLockedError` if there is no trusted keyring, or if the keyring fails or does not respond in
@@ -139,7 +145,7 @@ def _select_keyring(kind: str, folder: Path, passphrase: str | None) -> KeyringC
     return lambda operation: operation(keyring)
 
 
-def _load_master_key(keyring: KeyringBackend, workspace_id: str, create: bool) -> bytes:
+def _load_master_key(keyring: Keyring, workspace_id: str, create: bool) -> bytes:
     username = f"workspace {workspace_id}"
     encoded_key = keyring.get_password(SERVICE, username)
     if encoded_key is not None:
@@ -164,12 +170,12 @@ def _decode_master_key(encoded_key: str) -> bytes:
     return master_key
 
 
-def _find_os_keyring() -> KeyringBackend:
+def _find_os_keyring() -> Keyring:
     import keyring
     from keyring.backends.chainer import ChainerBackend
 
     default_keyring = keyring.get_keyring()
-    backends: list[KeyringBackend] = (
+    backends: list[Keyring] = (
         list(default_keyring.backends) if isinstance(default_keyring, ChainerBackend) else [default_keyring]
     )
     for backend in backends:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sealyard.keys.master_key import KeyringCall, OpenedKeyStore
+from sealyard.keys.master_key import OpenedKeyStore
 
 MASTER_KEY = b"a canary among keys".ljust(32, b".")
 WORKSPACE_ID = "w1"
@@ -26,5 +26,4 @@ class FakeKeyring:
 
 def make_key_store(master_key: bytes = MASTER_KEY) -> OpenedKeyStore:
     keyring = FakeKeyring()
-    call: KeyringCall = lambda operation: operation(keyring)  # type: ignore[arg-type]  # noqa: E731
-    return OpenedKeyStore(call, WORKSPACE_ID, master_key)
+    return OpenedKeyStore(lambda operation: operation(keyring), WORKSPACE_ID, master_key)

@@ -23,7 +23,7 @@ from sealyard.model.login import LoginMethod
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
-    from keyring.backend import KeyringBackend
+    from sealyard.keys.master_key import Keyring
 
 KEYRING_SERVICE = "sealyard"
 
@@ -174,7 +174,7 @@ def _load_stored_token(keyring_user: str, environ: Mapping[str, str], prompt: Pa
     return token
 
 
-def _open_token_file(environ: Mapping[str, str], prompt: PassphrasePrompt) -> KeyringBackend:
+def _open_token_file(environ: Mapping[str, str], prompt: PassphrasePrompt) -> Keyring:
     from sealyard.keys.file_keyring import EncryptedFileKeyring
 
     passphrase = find_passphrase(environ, prompt)
@@ -182,7 +182,7 @@ def _open_token_file(environ: Mapping[str, str], prompt: PassphrasePrompt) -> Ke
     return EncryptedFileKeyring(tokens_file(), passphrase)
 
 
-def _delete_password(keyring: KeyringBackend, keyring_user: str) -> None:
+def _delete_password(keyring: Keyring, keyring_user: str) -> None:
     if keyring.get_password(KEYRING_SERVICE, keyring_user) is not None:
         keyring.delete_password(KEYRING_SERVICE, keyring_user)
 
