@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,6 +145,8 @@ class WorkerStateAccess:
 
     def _verify_note(self, note: str) -> Checkpoint:
         """Return the checkpoint, after verifying it with the audit key of the key store."""
+        import asyncio
+
         checkpoint = asyncio.run(_verify_with_audit_key(note, self._paths.root, self._key_store.master_key))
         if checkpoint.origin != f"sealyard/{self._location.workspace_id}":
             raise AuditVerificationError(f"The last checkpoint of the audit log is of {checkpoint.origin}.")
