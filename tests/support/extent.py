@@ -6,8 +6,12 @@ A normal run makes a share of them. With ``SEALYARD_FULL=1``, the tests run in f
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
+
+T = TypeVar("T")
 
 IS_FULL = os.environ.get("SEALYARD_FULL") == "1"
 FULL_EXAMPLES = 20
@@ -20,6 +24,13 @@ NORMAL_DIVISOR = 2
 def choose_count(*, share: int, full: int) -> int:
     """Return how many kills, schedules or rounds a test makes."""
     return full if IS_FULL else share
+
+
+def choose_cases(cases: Sequence[T], *, share: int) -> list[T]:
+    """Return the cases of a matrix that a test tries: ``share`` of them, evenly spread, or all in full."""
+    if IS_FULL or share >= len(cases):
+        return list(cases)
+    return [cases[number * len(cases) // share] for number in range(share)]
 
 
 def scale_examples(count: int) -> int:
