@@ -23,7 +23,7 @@ class CryptoHostProcess(SupervisedProcess):
         super().launch()
 
     def _start_process(self, log_fd: int) -> subprocess.Popen[bytes]:
-        return start_agent(self._host.folder, log_fd, self._environment)
+        return start_agent(self._host.folder, log_fd, self._environment, self._host.command_prefix)
 
     async def _is_listening(self) -> bool:
         # Names are unique for each start of an agent.

@@ -32,7 +32,7 @@ from tests.crash.cluster_storm import listen_for_database, run_storm, supervise,
 from tests.crash.crypto_host_process import CryptoHostProcess
 from tests.crash.invariants import InvariantCheck, load_tasks
 from tests.crash.workspace_process import PASSPHRASE
-from tests.crash.zone_storm import ZoneConnections, ZoneStorm
+from tests.crash.zone_storm import ZoneConnections, ZoneStorm, move_to_small_disk
 from tests.support.bus_database import BUS_AGENT, BUS_ENGINE, BusDatabase, create_bus_database
 from tests.support.cluster import SERVICE, ClusterFiles
 from tests.support.cuttable_proxy import CuttableProxy
@@ -116,7 +116,8 @@ async def _run_servers(
             host.set_bus(f"host={folders[2]} dbname={zone.bus.name} user={BUS_AGENT}")
             hosts.append(CryptoHostProcess(host))
         connections = ZoneConnections(zone.bus, bus_proxies, object_store)
-        storm = ZoneStorm(servers, store_proxies, database, hosts, connections)
+        host_disk = stack.enter_context(move_to_small_disk(zone.hosts[-1]))
+        storm = ZoneStorm(servers, store_proxies, database, hosts, connections, host_disk)
         await stack.enter_async_context(supervise(storm.processes))
         yield storm
 

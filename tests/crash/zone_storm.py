@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,12 +29,16 @@ from tests.support.bus_database import BUS_AGENT, BUS_ENGINE, BusDatabase
 from tests.support.cuttable_proxy import CuttableProxy
 from tests.support.postgres import TestDatabase
 from tests.support.processes import descendants_of
+from tests.support.small_disk import SmallDisk, mount_small_disk
+from tests.support.zone_harness import CryptoHost
 
 MAX_LOSS_SECONDS = 10.0
 """How long a crypto host is suspended or cut off, at most: after 8 seconds, the engine gives its jobs to another."""
 
 SHORT_LOSS_SECONDS = 2.0
 LONG_LOSS_PROBABILITY = 0.2
+HOST_DISK_SIZE = 96 * 1024 * 1024
+MAX_FULL_SECONDS = 2.0
 
 
 class ZoneConnections(NamedTuple):
@@ -63,6 +70,7 @@ class ZoneStorm(ClusterStorm):
         "cut bus": 4,
         "kill bus": 1,
         "cut object store": 3,
+        "fill disk": 3,
     }
     events_per_task = 8
 
@@ -73,10 +81,13 @@ class ZoneStorm(ClusterStorm):
         database: TestDatabase,
         hosts: list[CryptoHostProcess],
         connections: ZoneConnections,
+        host_disk: SmallDisk,
     ) -> None:
+        """Prepare a storm. ``host_disk``: the disk of one of the hosts."""
         super().__init__(servers, proxies, database)
         self.hosts = hosts
         self._connections = connections
+        self._host_disk = host_disk
 
     @property
     def processes(self) -> Sequence[SupervisedProcess]:
@@ -95,6 +106,8 @@ class ZoneStorm(ClusterStorm):
                 return await self._lose_host(cut(random.choice(bus_proxies), _choose_loss(random)), workload)
             case "cut object store":
                 await cut(object_store, _choose_loss(random))
+            case "fill disk":
+                await self._fill_disk(random.uniform(0.1, MAX_FULL_SECONDS))
             case "suspend agent" if host.is_running:
                 return await self._lose_host(suspend([host.pid], _choose_loss(random)), workload)
             case "suspend host" if host.is_running:
@@ -113,6 +126,11 @@ class ZoneStorm(ClusterStorm):
                 return False
         return True
 
+    async def _fill_disk(self, seconds: float) -> None:
+        await asyncio.to_thread(self._host_disk.fill)
+        await asyncio.sleep(seconds)
+        self._host_disk.free()
+
     async def _lose_host(self, loss: Coroutine[Any, Any, None], workload: ClientWorkload) -> bool:
         """Let a host be lost, if no task fails by that."""
         if not may_lose_worker(workload):
@@ -121,6 +139,18 @@ class ZoneStorm(ClusterStorm):
         count_lost_worker(workload)
         await loss
         return True
+
+
+@contextmanager
+def move_to_small_disk(host: CryptoHost) -> Iterator[SmallDisk]:
+    """Let the agent of a host run on a small disk, and move the folder of the host back at the end."""
+    with mount_small_disk(host.folder, HOST_DISK_SIZE) as disk:
+        shutil.copytree(host.folder, disk.view, dirs_exist_ok=True)
+        host.command_prefix = disk.command_prefix
+        yield disk
+        content = Path(shutil.copytree(disk.view, host.folder.with_name(f"{host.folder.name}-disk")))
+    shutil.rmtree(host.folder)
+    content.rename(host.folder)
 
 
 def _choose_loss(random: Random) -> float:

@@ -76,7 +76,7 @@ class ArtifactTransfer:
             raise DiskFullError(
                 f"Not enough disk space on the crypto host: {format_count(size, 'byte')} needed, {free_bytes:,}"
                 " available.",
-                "Free some space on the crypto host, and submit the request again.",
+                "Free some space on the crypto host; the task then continues.",
             )
 
     async def download(self, grant: InputGrant, renew: RenewInput) -> None:
