@@ -235,6 +235,7 @@ class ZoneBus:
 
     async def zone_status(self) -> ZoneStatus | None:
         self._ensure_started()
+        await self._inbox.wait_tried(CONNECT_SECONDS)
         return ZoneStatus(
             name=self._settings.name,
             reachable=self._inbox.is_readable,

@@ -75,15 +75,18 @@ class ReportInbox:
         self._old_reports: set[int] = set()
         self._progress: dict[tuple[str, int], tuple[int, int, float]] = {}
         self._has_read = asyncio.Event()
+        self._has_tried = asyncio.Event()
         self._warned_hosts: set[str] = set()
 
     # ---- for the bus
 
     async def wait_read(self, seconds: float) -> None:
         """Wait until the bus database was read for the first time, but at most ``seconds``."""
-        waiter = asyncio.ensure_future(self._has_read.wait())
-        await asyncio.wait({waiter}, timeout=seconds)
-        waiter.cancel()
+        await _wait_for_event(self._has_read, seconds)
+
+    async def wait_tried(self, seconds: float) -> None:
+        """Wait until ``is_readable`` is known: until the first attempt to read, but at most ``seconds``."""
+        await _wait_for_event(self._has_tried, seconds)
 
     def find_number(self, report: Report) -> int | None:
         """Return the number of a report that was received, and forget it; None if the bus itself has reported it."""
@@ -185,6 +188,7 @@ class ReportInbox:
 
     def on_read(self, readable_seconds: float) -> None:
         self._has_read.set()
+        self._has_tried.set()
         now = asyncio.get_running_loop().time()
         for job in list(self.jobs.values()):
             if not job.is_started:
@@ -200,6 +204,7 @@ class ReportInbox:
 
     def on_unreadable(self) -> None:
         self.is_readable = False
+        self._has_tried.set()
 
     # ---- reports
 
@@ -298,3 +303,9 @@ class ReportInbox:
 
 def _escape(text: str) -> str:
     return escape_text(text, 200)
+
+
+async def _wait_for_event(event: asyncio.Event, seconds: float) -> None:
+    waiter = asyncio.ensure_future(event.wait())
+    await asyncio.wait({waiter}, timeout=seconds)
+    waiter.cancel()
