@@ -8,7 +8,6 @@ from pathlib import Path
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.credentials import IssuerAccount, TokenRequest
-from sealyard.server.app import build_app
 from sealyard.server.auth.authentication import Authenticator
 from sealyard.server.auth.rate_limit import TokenBucketLimiter
 from sealyard.server.auth.tenants import TenantRegistry
@@ -16,6 +15,7 @@ from sealyard.server.http.listeners import UvicornListener, bind, network_listen
 from tests.support.cli_runner import PASSPHRASE
 from tests.support.key_holders import unlock
 from tests.support.ports import ReservedPort
+from tests.support.server_app import create_app
 
 ADMIN = "USER:admin"
 
@@ -62,7 +62,7 @@ class ServedWorkspace:
     async def _start(self) -> None:
         self._engine = await EngineHandle.open(self._folder, purpose="test", key_holder=unlock(PASSPHRASE))
         tenants = TenantRegistry({"factory": self._engine})
-        app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
+        app = create_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
         self._listener = network_listener(app, certificate=None, proxies="")
         sock = bind("127.0.0.1", self._port.number)
         self._serve_task = asyncio.create_task(self._listener.serve([sock]))

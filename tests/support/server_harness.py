@@ -18,7 +18,6 @@ from sealyard.model.clock import Clock
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.workspace import KeyStore, WorkspacePaths
-from sealyard.server.app import build_app
 from sealyard.server.auth.authentication import Authenticator, VerifyToken
 from sealyard.server.auth.rate_limit import TokenBucketLimiter
 from sealyard.server.auth.tenants import TenantRegistry
@@ -26,6 +25,7 @@ from sealyard.server.http.listeners import bind, network_listener
 from sealyard.server.settings import S3Settings
 from tests.support.key_holders import unlock
 from tests.support.limits import TIMEOUT
+from tests.support.server_app import create_app
 
 PASSPHRASE = "a canary among passphrases"
 ADMIN, DEV, OWNER, SECOND, AUDITOR, CI = (
@@ -104,7 +104,8 @@ class ServerHarness:
         return self.anonymous_client(headers if tenant is None else {**headers, "X-SE-TENANT": tenant})
 
     def anonymous_client(self, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
-        client = httpx.AsyncClient(base_url=self.base, headers=headers, timeout=TIMEOUT)
+        # Without TLS, loading the root certificates is most of the cost of a client.
+        client = httpx.AsyncClient(base_url=self.base, headers=headers, timeout=TIMEOUT, verify=False)
         self._clients.append(client)
         return client
 
@@ -130,7 +131,7 @@ async def run_server(
     }
     harness = ServerHarness(engines)
     harness.identity = Authenticator(harness.tenants, TokenBucketLimiter(requests_per_minute), verify, largest_upload)
-    listener = network_listener(build_app(harness.tenants, harness.identity, s3=s3), certificate=None, proxies=proxies)
+    listener = network_listener(create_app(harness.tenants, harness.identity, s3), certificate=None, proxies=proxies)
     sock = bind("127.0.0.1", 0)
     harness.base = f"http://127.0.0.1:{sock.getsockname()[1]}"
     serve_task = asyncio.create_task(listener.serve([sock]))
