@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.server_fixtures import anyio_backend, folder, workspace_template
+from tests.support.server_fixtures import anyio_backend, folder, shared_folder, workspace_template
 
-__all__ = ["anyio_backend", "folder", "workspace_template"]
+__all__ = ["anyio_backend", "folder", "shared_folder", "workspace_template"]

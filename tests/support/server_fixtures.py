@@ -10,7 +10,7 @@ from tests.support.server_harness import create_test_workspace
 from tests.support.workspace_copies import copy_workspace, create_template
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 
@@ -23,3 +23,9 @@ def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(workspace_template: Path, tmp_path: Path) -> Path:
     return copy_workspace(workspace_template, tmp_path / "workspace")
+
+
+@pytest.fixture(scope="module")
+def shared_folder(workspace_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy for a server that all tests of a module use. They do not rely on what the workspace contains."""
+    return copy_workspace(workspace_template, tmp_path_factory.mktemp("shared") / "workspace")

@@ -25,13 +25,13 @@ MESSAGE = base64.b64encode(b"hello").decode()
 IDEMPOTENT = {"Idempotency-Key": "same-key"}
 
 
-@pytest.fixture
-async def harness(folder: Path) -> AsyncIterator[ServerHarness]:
-    async with run_server({"one": folder}) as harness:
+@pytest.fixture(scope="module")
+async def harness(shared_folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": shared_folder}) as harness:
         yield harness
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def http(harness: ServerHarness) -> httpx.AsyncClient:
     return await harness.http_client(DEV)
 
@@ -61,23 +61,25 @@ async def test_packaging_form_creates_task_with_ordered_files(http: httpx.AsyncC
 
 
 async def test_checksum_mismatch_creates_no_task(http: httpx.AsyncClient) -> None:
+    tasks = (await http.get("/api/v1/task")).json()
     response = await post_form(
         http, "encryptionTask", Field("inputFile", b"x", "x.bin"), Field("sha256checksum", b"0" * 64)
     )
     assert (response.status_code, response.json()["code"]) == (400, "input-mismatch")
-    assert (await http.get("/api/v1/task")).json() == []
+    assert (await http.get("/api/v1/task")).json() == tasks
 
 
 async def test_idempotency_key_with_other_form_conflicts(
     http: httpx.AsyncClient,
 ) -> None:
-    responses = [await post_form(http, "packagingTask", FIRST, META, **IDEMPOTENT) for _ in range(2)]
+    count, key = len((await http.get("/api/v1/task")).json()), {"Idempotency-Key": "same-form"}
+    responses = [await post_form(http, "packagingTask", FIRST, META, **key) for _ in range(2)]
     assert [each.status_code for each in responses] == [201, 201]
     assert len({each.json()["id"] for each in responses}) == 1
     for other in ((SECOND, META), (FIRST,), (FIRST, META, Field("name", b"another"))):
-        response = await post_form(http, "packagingTask", *other, **IDEMPOTENT)
+        response = await post_form(http, "packagingTask", *other, **key)
         assert (response.status_code, response.json()["code"]) == (409, "conflict")
-    assert len((await http.get("/api/v1/task")).json()) == 1
+    assert len((await http.get("/api/v1/task")).json()) == count + 1
 
 
 async def test_idempotency_key_applies_per_subject(harness: ServerHarness, http: httpx.AsyncClient) -> None:
@@ -135,6 +137,7 @@ async def test_malformed_request_is_rejected(http: httpx.AsyncClient) -> None:
 
 
 async def test_overlong_text_is_rejected_without_audit_entry(harness: ServerHarness, http: httpx.AsyncClient) -> None:
+    await harness.engine.wait_idle()  # jobs of other tests would add entries
     size_before = (await harness.engine.client(ADMIN).workspace()).audit_size
     long_text = "\x1b" * (512 * 1024)
     for member in ("deviceConfigId", "name", "contentType", "fileName"):

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from sealyard.model.audit import AuditAction, AuditFilter, AuditResourceType
-from sealyard.model.requests import SigningRequest
+from sealyard.model.requests import SigningRequest, TaskFilter
+from sealyard.model.tasks import TaskKind
 from tests.support.authenticator import Authenticator
 from tests.support.client_kinds import OffsetClock
 from tests.support.multipart_builder import FORM_TYPE, Field, build_form
@@ -24,18 +25,13 @@ pytestmark = pytest.mark.anyio
 API = "/api/v1"
 
 
-@pytest.fixture
-def clock() -> OffsetClock:
-    return OffsetClock()
-
-
-@pytest.fixture
-async def harness(folder: Path, clock: OffsetClock) -> AsyncIterator[ServerHarness]:
-    async with run_server({"one": folder}, clock=clock) as harness:
+@pytest.fixture(scope="module")
+async def harness(shared_folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": shared_folder}) as harness:
         yield harness
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def developer(harness: ServerHarness) -> httpx.AsyncClient:
     return await harness.http_client(DEV)
 
@@ -52,18 +48,36 @@ async def create_package(client: httpx.AsyncClient) -> dict[str, Any]:
     return task
 
 
-async def test_task_list_returns_all_tasks(harness: ServerHarness, developer: httpx.AsyncClient) -> None:
+@pytest.fixture(scope="module")
+async def task_ids(harness: ServerHarness) -> set[str]:
+    """Create more tasks than the engine returns in a page, and return the IDs of all signing tasks of the workspace."""
     client = harness.engine.client(DEV)
-    requests = (SigningRequest(config=GATEWAY, message=b"x", name=f"message {number}") for number in range(1_100))
-    ids = {task.id for task in await asyncio.gather(*(client.create_signing(request) for request in requests))}
+    requests = (SigningRequest(config=GATEWAY, message=b"x", name=f"message {number}") for number in range(1_010))
+    await asyncio.gather(*(client.create_signing(request) for request in requests))
+    ids, after = set[str](), None
+    while True:
+        page = await client.tasks(TaskFilter(kind=TaskKind.SIGNING), after=after, limit=1_000)
+        ids |= {task.id for task in page.tasks}
+        if (after := page.next) is None:
+            return ids
+
+
+async def test_task_list_returns_all_tasks(developer: httpx.AsyncClient, task_ids: set[str]) -> None:
     response = await developer.get(f"{API}/signingTask")
-    assert {task["id"] for task in response.json()} == ids
+    assert {task["id"] for task in response.json()} == task_ids
     assert "x-se-cursor" not in response.headers
-    first_page = await developer.get(f"{API}/signingTask", params={"size": 1_050})
-    assert len(first_page.json()) == 1_050
+    first_page = await developer.get(f"{API}/signingTask", params={"size": 1_005})
+    assert len(first_page.json()) == 1_005
     second_page = await developer.get(first_page.links["next"]["url"])
-    assert {task["id"] for task in (*first_page.json(), *second_page.json())} == ids
+    assert {task["id"] for task in (*first_page.json(), *second_page.json())} == task_ids
     assert len((await developer.get(f"{API}/task")).json()) == 100
+
+
+async def test_audit_list_above_engine_page_is_complete(harness: ServerHarness, task_ids: set[str]) -> None:
+    admin = await harness.http_client(ADMIN)
+    entries = (await admin.get(f"{API}/auditlog", params={"size": 10_000})).json()
+    assert len(entries) > len(task_ids) > 1_000
+    assert [entry["seq"] for entry in entries] == list(range(len(entries)))[::-1]
 
 
 async def test_page_size_above_limit_is_rejected(developer: httpx.AsyncClient) -> None:
@@ -140,16 +154,6 @@ async def test_acl_auditlog_lists_all_entries(harness: ServerHarness) -> None:
     assert f"{API}/acl/auditlog" in response.links["next"]["url"]
 
 
-async def test_audit_list_above_engine_page_is_complete(harness: ServerHarness) -> None:
-    client = harness.engine.client(DEV)
-    requests = (SigningRequest(config=GATEWAY, message=b"x") for _ in range(600))
-    await asyncio.gather(*(client.create_signing(request) for request in requests))
-    admin = await harness.http_client(ADMIN)
-    entries = (await admin.get(f"{API}/auditlog", params={"size": 10_000})).json()
-    assert len(entries) > 1_000
-    assert [entry["seq"] for entry in entries] == list(range(len(entries)))[::-1]
-
-
 @pytest.mark.parametrize("resource_type", ["task", "RESOURCE_TYPE", *AuditResourceType])
 async def test_known_audit_resource_type_is_accepted(harness: ServerHarness, resource_type: str) -> None:
     admin = await harness.http_client(ADMIN)
@@ -178,9 +182,21 @@ async def test_audited_resource_types_are_known(harness: ServerHarness, develope
 
 
 @pytest.fixture
-async def authenticator(harness: ServerHarness, clock: OffsetClock) -> Authenticator:
+def clock() -> OffsetClock:
+    return OffsetClock()
+
+
+@pytest.fixture
+async def otp_harness(folder: Path, clock: OffsetClock) -> AsyncIterator[ServerHarness]:
+    """A server whose clock and policy other tests do not see."""
+    async with run_server({"one": folder}, clock=clock) as harness:
+        yield harness
+
+
+@pytest.fixture
+async def authenticator(otp_harness: ServerHarness, clock: OffsetClock) -> Authenticator:
     """Require a one-time password, and enroll an authenticator of the owner."""
-    admin, owner = await harness.http_client(ADMIN), await harness.http_client(OWNER)
+    admin, owner = await otp_harness.http_client(ADMIN), await otp_harness.http_client(OWNER)
     policy = (await admin.get(f"{API}/policy")).json()
     assert (await admin.put(f"{API}/policy", json=policy | {"requireOtp": True})).status_code == 200
     authenticator = Authenticator((await owner.post(f"{API}/oneTimePassword", json={})).json()["uri"])
@@ -197,24 +213,25 @@ async def decide(client: httpx.AsyncClient, developer: httpx.AsyncClient, **body
 
 
 async def test_one_time_password_is_enough_to_approve(
-    harness: ServerHarness, clock: OffsetClock, developer: httpx.AsyncClient, authenticator: Authenticator
+    otp_harness: ServerHarness, clock: OffsetClock, authenticator: Authenticator
 ) -> None:
-    owner = await harness.http_client(OWNER)
+    owner, developer = await otp_harness.http_client(OWNER), await otp_harness.http_client(DEV)
     assert await decide(owner, developer) == (403, "not-allowed")
     assert await decide(owner, developer, oneTimePassword="000000") == (403, "one-time-password")
     assert await decide(owner, developer, oneTimePassword=authenticator.code(clock.now())) == (202, "")
 
 
 async def test_machine_with_one_time_password_cannot_approve(
-    harness: ServerHarness, clock: OffsetClock, developer: httpx.AsyncClient, authenticator: Authenticator
+    otp_harness: ServerHarness, clock: OffsetClock, authenticator: Authenticator
 ) -> None:
+    developer = await otp_harness.http_client(DEV)
     code = authenticator.code(clock.now())
-    machine = await harness.http_client(OWNER, machine=True)
-    client = await harness.http_client(CI)
+    machine = await otp_harness.http_client(OWNER, machine=True)
+    client = await otp_harness.http_client(CI)
     for body in ({}, {"origin": "terminal"}, {"origin": "machine"}):
         assert await decide(machine, developer, oneTimePassword=code, **body) == (403, "not-allowed")
         assert await decide(client, developer, oneTimePassword=code, **body) == (403, "not-allowed")
-    owner = await harness.http_client(OWNER)
+    owner = await otp_harness.http_client(OWNER)
     assert await decide(owner, developer, oneTimePassword=code, origin="machine") == (403, "not-allowed")
 
 

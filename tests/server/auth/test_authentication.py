@@ -11,21 +11,21 @@ import pytest
 
 from sealyard.model.credentials import TokenRequest
 from tests.support.client_kinds import OffsetClock
-from tests.support.server_harness import ADMIN, DEV, OWNER, ServerHarness, run_server
+from tests.support.server_harness import ADMIN, DEV, OWNER, SECOND, ServerHarness, run_server
 
 pytestmark = pytest.mark.anyio
 
 WORKSPACE_URL = "/api/v1/workspace"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def clock() -> OffsetClock:
     return OffsetClock()
 
 
-@pytest.fixture
-async def harness(folder: Path, clock: OffsetClock) -> AsyncIterator[ServerHarness]:
-    async with run_server({"one": folder}, clock=clock) as harness:
+@pytest.fixture(scope="module")
+async def harness(shared_folder: Path, clock: OffsetClock) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": shared_folder}, clock=clock) as harness:
         yield harness
 
 
@@ -88,14 +88,14 @@ async def test_expired_or_revoked_token_is_rejected(harness: ServerHarness, cloc
 
 
 async def test_created_token_cannot_outlive_its_creator(harness: ServerHarness) -> None:
-    short = await harness.engine.client(DEV).create_token(TokenRequest(name="short", seconds=3600))
+    short = await harness.engine.client(SECOND).create_token(TokenRequest(name="short", seconds=3600))
     http = harness.anonymous_client({"Authorization": f"Bearer {short.secret}"})
     longer = await http.post("/api/v1/token", json={"name": "longer", "seconds": 7200})
     assert (longer.status_code, longer.json()["code"]) == (403, "not-allowed")
     assert f"{short.token.expires_at:%Y-%m-%d %H:%M:%S}" in longer.json()["detail"]
     default = await http.post("/api/v1/token", json={"name": "usual"})
     assert default.status_code == 201
-    assert {each.expires_at for each in await harness.engine.client(DEV).tokens()} == {short.token.expires_at}
+    assert {each.expires_at for each in await harness.engine.client(SECOND).tokens()} == {short.token.expires_at}
 
 
 async def test_administrator_token_may_create_longer_token(harness: ServerHarness) -> None:

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.anyio
 UPLOAD_ID = "slow-upload-0000001"
 
 
-@pytest.fixture
-async def harness(folder: Path) -> AsyncIterator[ServerHarness]:
-    async with run_server({"one": folder}) as harness:
+@pytest.fixture(scope="module")
+async def harness(shared_folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": shared_folder}) as harness:
         yield harness
 
 
@@ -45,8 +45,8 @@ async def open_request(harness: ServerHarness, path: str, *headers: str) -> RawC
         ("POST /api/v1/signingTask HTTP/1.1", "Content-Type: application/json", "Content-Length: 100"),
         ("POST /api/v1/packagingTask HTTP/1.1", "Content-Type: application/json", "Content-Length: 100"),
         ("POST /api/v1/packagingTask HTTP/1.1", "Content-Type: multipart/form-data; boundary=b", "Content-Length: 100"),
-        (f"PUT /api/v1/upload/{UPLOAD_ID} HTTP/1.1", "Content-Length: 5000000"),
-        (f"PUT /api/v1/upload/{UPLOAD_ID}?size=9 HTTP/1.1", "Transfer-Encoding: chunked"),
+        (f"PUT /api/v1/upload/{UPLOAD_ID}-1 HTTP/1.1", "Content-Length: 5000000"),
+        (f"PUT /api/v1/upload/{UPLOAD_ID}-2?size=9 HTTP/1.1", "Transfer-Encoding: chunked"),
     ],
 )
 async def test_stalled_body_is_answered_and_closed(
@@ -60,20 +60,20 @@ async def test_stalled_body_is_answered_and_closed(
 
 
 async def test_stalled_upload_keeps_received_bytes(harness: ServerHarness, short_timeout: None) -> None:
-    connection = await open_request(harness, f"PUT /api/v1/upload/{UPLOAD_ID} HTTP/1.1", "Content-Length: 1000")
+    connection = await open_request(harness, f"PUT /api/v1/upload/{UPLOAD_ID}-3 HTTP/1.1", "Content-Length: 1000")
     await connection.send(b"x" * 10)
     assert (await connection.answer())[0] == 408
     client = await harness.http_client(DEV)
-    assert (await client.get(f"/api/v1/upload/{UPLOAD_ID}")).json()["offset"] == 10
+    assert (await client.get(f"/api/v1/upload/{UPLOAD_ID}-3")).json()["offset"] == 10
 
 
 async def test_body_at_minimum_rate_is_received(
     harness: ServerHarness, short_timeout: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "MIN_BODY_RATE", 1)
-    connection = await open_request(harness, f"PUT /api/v1/upload/{UPLOAD_ID} HTTP/1.1", "Content-Length: 20")
+    connection = await open_request(harness, f"PUT /api/v1/upload/{UPLOAD_ID}-4 HTTP/1.1", "Content-Length: 20")
     await connection.send(b"x" * 10)  # extends the time by 10 seconds
-    stalled = await open_request(harness, f"PUT /api/v1/upload/{UPLOAD_ID}-2 HTTP/1.1", "Content-Length: 20")
+    stalled = await open_request(harness, f"PUT /api/v1/upload/{UPLOAD_ID}-5 HTTP/1.1", "Content-Length: 20")
     assert (await stalled.answer())[0] == 408
     await connection.send(b"x" * 10)
     assert (await connection.answer())[0] == 201
@@ -81,9 +81,9 @@ async def test_body_at_minimum_rate_is_received(
 
 async def test_time_of_response_is_not_limited(harness: ServerHarness, short_timeout: None) -> None:
     client = await harness.http_client(DEV)
-    stalled = await open_request(harness, f"PUT /api/v1/upload/{UPLOAD_ID} HTTP/1.1", "Content-Length: 20")
+    stalled = await open_request(harness, f"PUT /api/v1/upload/{UPLOAD_ID}-6 HTTP/1.1", "Content-Length: 20")
     async with client.stream("GET", "/api/v1/events") as response:
         assert (await stalled.answer())[0] == 408  # more time than the limit has passed
-        upload = await client.put(f"/api/v1/upload/{UPLOAD_ID}-2", content=b"x")
+        upload = await client.put(f"/api/v1/upload/{UPLOAD_ID}-7", content=b"x")
         assert upload.status_code == 201
         assert not response.is_closed

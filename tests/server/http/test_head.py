@@ -18,9 +18,9 @@ pytestmark = pytest.mark.anyio
 CONTENT = bytes(range(256)) * 64
 
 
-@pytest.fixture
-async def harness(folder: Path) -> AsyncIterator[ServerHarness]:
-    async with run_server({"one": folder}) as harness:
+@pytest.fixture(scope="module")
+async def harness(shared_folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": shared_folder}) as harness:
         yield harness
 
 
