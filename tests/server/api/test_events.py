@@ -29,9 +29,9 @@ from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER, STRANGER, S
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def harness(folder: Path) -> AsyncIterator[ServerHarness]:
-    async with run_server({"one": folder}) as harness:
+@pytest.fixture(scope="module")
+async def harness(shared_folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": shared_folder}) as harness:
         yield harness
 
 
@@ -171,9 +171,11 @@ async def test_stream_ends_at_once_when_subject_leaves(
     harness: ServerHarness, monkeypatch: pytest.MonkeyPatch, state: SubjectState
 ) -> None:
     monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 1000.0)
-    http, admin = await harness.http_client(DEV), harness.engine.client(ADMIN)
+    admin = harness.engine.client(ADMIN)
+    subject = (await admin.add_subject(f"USER:{state.lower()}")).id
+    http = await harness.http_client(subject)
     async with open_stream(http) as stream:
-        await admin.set_subject_state(DEV, state, "left the company", confirmed=True)
+        await admin.set_subject_state(subject, state, "left the company", confirmed=True)
         assert await stream.read_all() == []
     assert (await http.get("/api/v1/events")).status_code == 401
 

@@ -36,6 +36,18 @@ async def http(harness: ServerHarness) -> httpx.AsyncClient:
     return await harness.http_client(DEV)
 
 
+@pytest.fixture(scope="module")
+async def shared_harness(shared_folder: Path) -> AsyncIterator[ServerHarness]:
+    """A server for the tests of rejected forms, which leave nothing in its workspace."""
+    async with run_server({"one": shared_folder}, largest_upload=MAX_UPLOAD_BYTES) as harness:
+        yield harness
+
+
+@pytest.fixture(scope="module")
+async def shared_http(shared_harness: ServerHarness) -> httpx.AsyncClient:
+    return await shared_harness.http_client(DEV)
+
+
 async def post_form(http: httpx.AsyncClient, path: str, *fields: Field, **headers: str) -> httpx.Response:
     return await http.post(path, headers={"Content-Type": FORM_TYPE, **headers}, content=build_form(fields))
 
@@ -137,32 +149,32 @@ FIRMWARE = file_field("inputFiles", b"firmware")
     ],
 )
 async def test_rejected_form_leaves_no_files(
-    http: httpx.AsyncClient, folder: Path, fields: list[Field], status: int, message: str
+    shared_http: httpx.AsyncClient, shared_folder: Path, fields: list[Field], status: int, message: str
 ) -> None:
-    response = await post_form(http, PACKAGES, *fields)
+    response = await post_form(shared_http, PACKAGES, *fields)
     assert (response.status_code, message in response.json()["detail"]) == (status, True), response.text
-    assert (list_inputs(folder), list_uploads(folder)) == (set(), [])
+    assert (list_inputs(shared_folder), list_uploads(shared_folder)) == (set(), [])
 
 
-async def test_encryption_requires_exactly_one_file(http: httpx.AsyncClient, folder: Path) -> None:
+async def test_encryption_requires_exactly_one_file(shared_http: httpx.AsyncClient, shared_folder: Path) -> None:
     for fields in ([], [file_field("inputFile", b"a"), file_field("inputFile", b"b")]):
-        response = await post_form(http, ENCRYPTIONS, CONFIG, *fields)
+        response = await post_form(shared_http, ENCRYPTIONS, CONFIG, *fields)
         assert (response.status_code, response.json()["code"]) == (400, "input")
-    assert list_inputs(folder) == set()
+    assert list_inputs(shared_folder) == set()
 
 
-async def test_unauthorized_form_leaves_no_files(harness: ServerHarness, folder: Path) -> None:
+async def test_unauthorized_form_leaves_no_files(shared_harness: ServerHarness, shared_folder: Path) -> None:
     for subject in (OWNER, STRANGER):
-        response = await post_form(await harness.http_client(subject), PACKAGES, CONFIG, FIRMWARE)
+        response = await post_form(await shared_harness.http_client(subject), PACKAGES, CONFIG, FIRMWARE)
         assert response.status_code in (403, 404)
-    assert (list_inputs(folder), list_uploads(folder)) == (set(), [])
+    assert (list_inputs(shared_folder), list_uploads(shared_folder)) == (set(), [])
 
 
-async def test_truncated_form_leaves_no_files(harness: ServerHarness, http: httpx.AsyncClient, folder: Path) -> None:
+async def test_truncated_form_leaves_no_files(shared_http: httpx.AsyncClient, shared_folder: Path) -> None:
     whole = build_form([CONFIG, FIRMWARE, file_field("inputFiles", bytes(3_000_000))])
-    response = await http.post(PACKAGES, headers={"Content-Type": FORM_TYPE}, content=whole[:-2_000_000])
+    response = await shared_http.post(PACKAGES, headers={"Content-Type": FORM_TYPE}, content=whole[:-2_000_000])
     assert (response.status_code, response.json()["code"]) == (400, "input-mismatch")
-    assert (list_inputs(folder), list_uploads(folder)) == (set(), [])
+    assert (list_inputs(shared_folder), list_uploads(shared_folder)) == (set(), [])
 
 
 async def test_upload_of_other_subject_is_not_found(harness: ServerHarness, http: httpx.AsyncClient) -> None:
@@ -207,7 +219,7 @@ async def test_idempotency_key_outlives_finished_task(
 
 
 async def test_large_form_uses_constant_memory(http: httpx.AsyncClient, folder: Path) -> None:
-    chunk, count = bytes(1 << 16), 900
+    chunk, count = bytes(1 << 16), 400
     head, _, tail = build_form([CONFIG, file_field("inputFiles", b"CONTENT")]).partition(b"CONTENT")
 
     async def iter_body() -> AsyncIterator[bytes]:
@@ -241,9 +253,9 @@ async def test_large_form_uses_constant_memory(http: httpx.AsyncClient, folder: 
     ],
 )
 async def test_unexpected_form_field_names_expected_ones(
-    harness: ServerHarness, kind: str, field: Field, hint: str
+    shared_harness: ServerHarness, kind: str, field: Field, hint: str
 ) -> None:
-    client = await harness.http_client(DEV)
+    client = await shared_harness.http_client(DEV)
     content = build_form([Field("deviceConfigId", GATEWAY.encode()), field])
     response = await client.post(f"/api/v1/{kind}", headers={"Content-Type": FORM_TYPE}, content=content)
     assert (response.status_code, response.json()["hint"]) == (400, hint)

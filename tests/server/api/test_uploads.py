@@ -26,15 +26,26 @@ MAX_UPLOAD_BYTES = 1 << 20
 TUS = {"Tus-Resumable": "1.0.0"}
 
 
-@pytest.fixture
-async def harness(folder: Path) -> AsyncIterator[ServerHarness]:
-    async with run_server({"one": folder}, largest_upload=MAX_UPLOAD_BYTES) as harness:
+@pytest.fixture(scope="module")
+async def harness(shared_folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": shared_folder}, largest_upload=MAX_UPLOAD_BYTES) as harness:
         yield harness
 
 
 @pytest.fixture
-async def http(harness: ServerHarness) -> httpx.AsyncClient:
-    return await harness.http_client(DEV)
+async def http(harness: ServerHarness) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of dev. Its uploads are deleted afterwards, because the tests share the server."""
+    client = await harness.http_client(DEV)
+    locations = {URL}
+
+    async def add_location(response: httpx.Response) -> None:
+        if "location" in response.headers:
+            locations.add(response.headers["location"])
+
+    client.event_hooks = {"response": [add_location]}
+    yield client
+    for location in locations:
+        await client.delete(location)
 
 
 def list_inputs(folder: Path) -> list[str]:
@@ -60,7 +71,7 @@ async def create_tus_upload(http: httpx.AsyncClient, length: int = len(CONTENT),
     return response.headers["location"]
 
 
-async def test_put_stores_whole_file(http: httpx.AsyncClient, folder: Path) -> None:
+async def test_put_stores_whole_file(http: httpx.AsyncClient, shared_folder: Path) -> None:
     response = await http.put(URL, params={"name": "düne.bin", "sha256": SHA256}, content=CONTENT)
     assert response.status_code == 201
     expected = {
@@ -73,10 +84,10 @@ async def test_put_stores_whole_file(http: httpx.AsyncClient, folder: Path) -> N
     }
     assert response.json() == expected
     assert (await http.get(URL)).json() == expected
-    assert list_inputs(folder) == [SHA256]
+    assert list_inputs(shared_folder) == [SHA256]
 
 
-async def test_tus_patches_store_file(http: httpx.AsyncClient, folder: Path) -> None:
+async def test_tus_patches_store_file(http: httpx.AsyncClient, shared_folder: Path) -> None:
     location = await create_tus_upload(http, filename="firmware.bin", sha256=SHA256)
     assert location.startswith("/api/v1/upload/")
     for offset in range(0, len(CONTENT), 100_000):
@@ -93,7 +104,7 @@ async def test_tus_patches_store_file(http: httpx.AsyncClient, folder: Path) -> 
         assert response.status_code == 204
         assert response.headers["upload-offset"] == str(min(offset + 100_000, len(CONTENT)))
     assert (await http.get(location)).json()["sha256"] == SHA256
-    assert list_inputs(folder) == [SHA256]
+    assert list_inputs(shared_folder) == [SHA256]
 
 
 async def test_put_with_offset_resumes_upload(http: httpx.AsyncClient) -> None:
@@ -177,13 +188,14 @@ async def test_upload_of_other_subject_is_not_found(harness: ServerHarness, http
     assert {each.status_code for each in responses} == {404}
     assert (await other_http.put(URL, content=b"their own")).json()["size"] == 9
     assert (await http.get(URL)).json()["offset"] == 10
+    assert (await other_http.delete(URL)).status_code == 204
 
 
-async def test_deleted_upload_is_not_found(http: httpx.AsyncClient, folder: Path) -> None:
+async def test_deleted_upload_is_not_found(http: httpx.AsyncClient, shared_folder: Path) -> None:
     await http.put(URL, content=CONTENT)
     assert (await http.delete(URL)).status_code == 204
     assert (await http.delete(URL)).status_code == 404
-    assert (list_inputs(folder), list_uploads(folder)) == ([], [])
+    assert (list_inputs(shared_folder), list_uploads(shared_folder)) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -198,22 +210,25 @@ async def test_deleted_upload_is_not_found(http: httpx.AsyncClient, folder: Path
 async def test_rejected_file_leaves_at_most_an_audit_entry(
     harness: ServerHarness,
     http: httpx.AsyncClient,
-    folder: Path,
+    shared_folder: Path,
     params: dict[str, str],
     content: bytes,
     code: str,
     message: str,
 ) -> None:
+    filters = AuditFilter(author=DEV, resource="INPUT")
+    earlier_entries = (await harness.engine.client(ADMIN).audit(filters)).entries
     response = await http.put(URL, params=params, content=content)
     assert (response.status_code, response.json()["code"]) == (400, code)
     assert message in response.json()["detail"]
-    assert (list_inputs(folder), list_uploads(folder)) == ([], [])
+    assert (list_inputs(shared_folder), list_uploads(shared_folder)) == ([], [])
     assert (await http.get(URL)).status_code == 404
-    page = await harness.engine.client(ADMIN).audit(AuditFilter(author=DEV, resource="INPUT"))
-    assert [message in each.message for each in page.entries] == ([True] if code == "input-mismatch" else [])
+    entries = (await harness.engine.client(ADMIN).audit(filters)).entries
+    new_entries = entries[: len(entries) - len(earlier_entries)]
+    assert [message in each.message for each in new_entries] == ([True] if code == "input-mismatch" else [])
 
 
-async def test_oversized_upload_is_rejected_immediately(http: httpx.AsyncClient, folder: Path) -> None:
+async def test_oversized_upload_is_rejected_immediately(http: httpx.AsyncClient, shared_folder: Path) -> None:
     location = await create_tus_upload(http)
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     responses = [
@@ -225,7 +240,7 @@ async def test_oversized_upload_is_rejected_immediately(http: httpx.AsyncClient,
     ]
     assert {(each.status_code, each.json()["code"]) for each in responses} == {(413, "too-large")}
     assert (await http.head(location)).headers["upload-offset"] == "0"
-    assert list_inputs(folder) == []
+    assert list_inputs(shared_folder) == []
 
 
 @pytest.mark.parametrize(
