@@ -159,15 +159,36 @@ class ClientHarness:
             await engine.close()
 
 
+class SharedHarness(ClientHarness):
+    """A copy of a prepared workspace that stays open for the tests of a module, which leave nothing others rely on."""
+
+    def __init__(self, kind: ClientKind, template: Path, folder: Path) -> None:
+        super().__init__(kind, template, folder)
+        self._runner = asyncio.Runner()
+        self._opening = self.open()
+        self._subjects = self._runner.run(self._opening.__aenter__())
+
+    def run(self, test: Callable[[ContractSubjects], Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            async with asyncio.timeout(120):
+                await test(self._subjects)
+
+        self._runner.run(run())
+
+    def close(self) -> None:
+        with self._runner:
+            self._runner.run(self._opening.__aexit__(None, None, None))
+
+
 async def _start_server(subjects: ContractSubjects) -> Callable[[], Awaitable[None]]:
-    from sealyard.server.app import build_app
     from sealyard.server.auth.authentication import Authenticator
     from sealyard.server.auth.rate_limit import TokenBucketLimiter
     from sealyard.server.auth.tenants import TenantRegistry
     from sealyard.server.http.listeners import bind, network_listener
+    from tests.support.server_app import create_app
 
     tenants = TenantRegistry({"factory": subjects.engine})
-    app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
+    app = create_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
     listener = network_listener(app, certificate=None, proxies="")
     sock = bind("127.0.0.1", 0)
     subjects.url = f"http://127.0.0.1:{sock.getsockname()[1]}"

@@ -104,13 +104,15 @@ async def export_key_without_confirmation(subjects: ContractSubjects) -> None:
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_hint_reaches_the_client_with_its_code(harness: ClientHarness, request_something: Request, hint: Hint) -> None:
+def test_hint_reaches_the_client_with_its_code(
+    shared_harness: ClientHarness, request_something: Request, hint: Hint
+) -> None:
     async def test(subjects: ContractSubjects) -> None:
         with pytest.raises(SealyardError) as caught:
             await request_something(subjects)
         assert caught.value.structured_hint == hint
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
 def test_decision_and_renewal_hints_name_the_task(harness: ClientHarness) -> None:
