@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sealyard.model.errors import OneTimePasswordError
 from tests.support.authenticator import Authenticator
 from tests.support.engine_harness import EngineHarness
-from tests.support.extent import scale_examples
+from tests.support.extent import choose_count
 from tests.support.otp import confirm_enrollment, start_enrollment, use_code
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +63,11 @@ class OtpModel:
             self._failures, self._locked_until = 0, now + LOCK_DURATION
 
 
-@settings(max_examples=scale_examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=choose_count(share=40, full=3000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(events=EVENTS)
 @example(events=[("wait", 90), ("wrong", 4), ("shown", 0), ("wrong", 4), ("wait", 90), ("shown", 0)])
 @example(events=[("wait", 90), ("wrong", 5), ("wait", 899), ("shown", 0), ("wait", 1), ("shown", 0)])

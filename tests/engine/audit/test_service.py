@@ -14,7 +14,7 @@ from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness
 
 pytestmark = pytest.mark.anyio
 
-MEBIBYTE = 1024 * 1024
+LONG = 256 * 1024
 
 
 class UniterableStr(str):
@@ -25,16 +25,16 @@ class UniterableStr(str):
 
 
 async def test_long_message_and_resource_are_truncated(harness: EngineHarness) -> None:
-    error = IntegrityError("\x1b" * MEBIBYTE)
-    await harness.engine.audit.record_refusal(DEV, "DEVICE_CONFIG:" + "\u202e" * MEBIBYTE, error)
+    error = IntegrityError("\x1b" * LONG)
+    await harness.engine.audit.record_refusal(DEV, "DEVICE_CONFIG:" + "\u202e" * LONG, error)
     (entry,) = await harness.audit_entries(AuditAction.FAILED)
     assert entry.resource.startswith("DEVICE_CONFIG:\\u202e")
     assert (len(entry.resource), len(entry.message)) == (MAX_RESOURCE_LENGTH, MAX_MESSAGE_LENGTH)
 
 
 async def test_long_text_is_not_read_completely(harness: EngineHarness) -> None:
-    error = IntegrityError(UniterableStr("x" * MEBIBYTE))
-    await harness.engine.audit.record_refusal(DEV, UniterableStr("TASK:" + "x" * MEBIBYTE), error)
+    error = IntegrityError(UniterableStr("x" * LONG))
+    await harness.engine.audit.record_refusal(DEV, UniterableStr("TASK:" + "x" * LONG), error)
     assert len(await harness.audit_entries(AuditAction.FAILED)) == 1
 
 
@@ -57,5 +57,5 @@ CALLS: dict[str, Callable[[EngineHarness, str], Awaitable[object]]] = {
 @pytest.mark.parametrize("call", CALLS)
 async def test_error_message_truncates_long_name(harness: EngineHarness, call: str) -> None:
     with pytest.raises(SealyardError) as exc_info:
-        await CALLS[call](harness, "\x1b" * MEBIBYTE)
+        await CALLS[call](harness, "\x1b" * LONG)
     assert len(str(exc_info.value)) < 1000

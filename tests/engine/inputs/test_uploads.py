@@ -26,7 +26,7 @@ from sealyard.model.requests import UploadStatus
 from sealyard.model.tasks import InputFile
 from sealyard.storage.artifacts import FileArtifacts
 from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness, sha256
-from tests.support.extent import scale_examples
+from tests.support.extent import choose_count, scale_examples
 from tests.support.limits import TIMEOUT
 from tests.support.uploads import CONTENT, ID, chunks, remaining_files, stored_inputs, upload
 
@@ -263,7 +263,7 @@ async def test_write_runs_on_another_event_loop(harness: EngineHarness) -> None:
 
 async def test_write_uses_constant_memory(harness: EngineHarness) -> None:
     chunk = bytes(1 << 16)
-    size = 256 << 20
+    size = choose_count(share=64, full=256) << 20
 
     async def stream_zeros() -> AsyncIterator[bytes]:
         for _ in range(size // len(chunk)):
