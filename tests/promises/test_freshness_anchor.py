@@ -6,6 +6,7 @@ E8: put the whole folder back to an older state, so that what was signed since c
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 
@@ -31,26 +32,35 @@ from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.documents import TinyDocumentStore
 from sealyard.storage.frame_chain import StoreCredentials
 from sealyard.storage.opening import StoreOpening
+from tests.support.extent import choose_count
 from tests.support.key_holders import open_key_holder
-from tests.support.recovery import create_request, load_recoveries, load_tasks, plan, recover, sign, start
+from tests.support.recovery import create_request, plan, recover, sign, sign_with, start, use_recovered
 from tests.support.worker_state import read_intents, read_records
 from tests.support.workspace_files import (
     ADMIN,
     DEVELOPER,
     OWNER,
     PASSPHRASE,
+    create_empty_workspace,
     create_workspace_with_device,
     open_engine,
 )
 
+REFUSED_STARTS = choose_count(share=1, full=2)
+"""How often a refused start is repeated. One shows the same as two if it changes no file."""
+
 
 class Anchored:
-    """A workspace with a finished and a waiting signing task, and the folder with its anchor."""
+    """A workspace with a finished and a waiting signing task, and the folder with its anchor.
+
+    ``older``: where the fixture has kept a copy of the workspace from before its last signature.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.paths = WorkspacePaths(root / "workspace")
         self.anchors = root / "anchors"
+        self.older = WorkspacePaths(root / "older")
 
     @property
     def anchor(self) -> Path:
@@ -77,43 +87,76 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def _create(folder: Path) -> None:
     await create_workspace_with_device(folder)
-    await sign(folder, b"first message")
     async with open_engine(folder) as engine:
+        await sign_with(engine, b"first message")
         await engine.client(DEVELOPER).create_signing(create_request(b"waiting message"))
+
+
+@pytest.fixture(scope="module")
+def signed_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a copy of the template in which a second message was signed."""
+    root = tmp_path_factory.mktemp("signed")
+    anchored = copy_template(template, root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEALYARD_ANCHORS", str(anchored.anchors))
+        assert asyncio.run(sign(anchored.paths.root, b"second message")).status is TaskStatus.DONE
+    anchored.anchors.rename(root / "kept")
+    return root
+
+
+def copy_template(template: Path, root: Path) -> Anchored:
+    anchored = Anchored(root)
+    shutil.copytree(template / "workspace", anchored.paths.root)
+    shutil.copytree(template / "kept", anchored.anchors)
+    return anchored
 
 
 @pytest.fixture
 def workspace(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Anchored:
-    shutil.copytree(template / "workspace", tmp_path / "workspace")
-    shutil.copytree(template / "kept", tmp_path / "anchors")
-    anchored = Anchored(tmp_path)
+    anchored = copy_template(template, tmp_path)
     monkeypatch.setenv("SEALYARD_ANCHORS", str(anchored.anchors))
     return anchored
 
 
+@pytest.fixture
+def signed_workspace(
+    template: Path, signed_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Anchored:
+    """Return a workspace in which a second message was signed after the copy in ``older``."""
+    anchored = copy_template(signed_template, tmp_path)
+    shutil.copytree(template / "workspace", anchored.older.root)
+    monkeypatch.setenv("SEALYARD_ANCHORS", str(anchored.anchors))
+    return anchored
+
+
+def read_files(*folders: Path) -> dict[Path, bytes]:
+    """Return the contents of all files in the folders, except those that each start writes: logs and the lock."""
+    paths = [path for folder in folders for path in folder.rglob("*")]
+    return {path: path.read_bytes() for path in paths if path.is_file() and path.suffix != ".log"}
+
+
 def require_refused(folder: Path, match: str) -> None:
-    """Check that no engine starts, repeatedly, and that the attempts sign nothing."""
-    records = read_records(folder)
-    for _ in range(2):
+    """Check that no engine starts, and that the attempts sign nothing and change nothing a later start depends on."""
+    anchors = Path(os.environ["SEALYARD_ANCHORS"])
+    records, files = read_records(folder), read_files(folder, anchors)
+    for _ in range(REFUSED_STARTS):
         with pytest.raises(AnchorError, match=match) as caught:
             asyncio.run(start(folder))
         assert caught.value.structured_hint.code in (HintCode.ADOPT_WORKSPACE, HintCode.RECOVER_WORKSPACE)
     assert read_records(folder) == records
+    assert read_files(folder, anchors) == files
 
 
 # ---- attacks
 
 
 def test_untouched_workspace_starts(workspace: Anchored) -> None:
-    asyncio.run(start(workspace.paths.root))
     assert asyncio.run(sign(workspace.paths.root, b"message")).status is TaskStatus.DONE
 
 
-def test_e8_older_whole_folder_put_back(workspace: Anchored, tmp_path: Path) -> None:
-    older = workspace.copy_to(tmp_path / "older")
-    assert asyncio.run(sign(workspace.paths.root, b"second message")).status is TaskStatus.DONE
-    workspace.put_back(older)
-    require_refused(workspace.paths.root, "An older copy of the workspace was put back")
+def test_e8_older_whole_folder_put_back(signed_workspace: Anchored) -> None:
+    signed_workspace.put_back(signed_workspace.older)
+    require_refused(signed_workspace.paths.root, "An older copy of the workspace was put back")
 
 
 def test_e8_older_folder_after_a_rejection(workspace: Anchored, tmp_path: Path) -> None:
@@ -144,7 +187,7 @@ def test_removed_anchor(workspace: Anchored) -> None:
 
 
 def test_anchor_of_another_workspace(workspace: Anchored, tmp_path: Path) -> None:
-    asyncio.run(create_workspace_with_device(tmp_path / "other"))
+    asyncio.run(create_empty_workspace(tmp_path / "other"))
     other_id = load_metadata(WorkspacePaths(tmp_path / "other")).id
     shutil.copyfile(workspace.anchors / other_id, workspace.anchor)
     require_refused(workspace.paths.root, "belongs to another workspace")
@@ -201,11 +244,10 @@ def test_unwritable_anchor_folder_is_refused(workspace: Anchored) -> None:
 # ---- recovery
 
 
-def test_recovery_of_older_folder(workspace: Anchored, tmp_path: Path) -> None:
-    older = workspace.copy_to(tmp_path / "older")
-    asyncio.run(sign(workspace.paths.root, b"second message"))
+def test_recovery_of_older_folder(signed_workspace: Anchored) -> None:
+    workspace = signed_workspace
     newest = read_records(workspace.paths.root)
-    workspace.put_back(older)
+    workspace.put_back(workspace.older)
     intents = read_intents(workspace.paths.root)
     found = plan(workspace.paths.root)
     assert found.worker_state.problem is AnchorProblem.AHEAD
@@ -216,28 +258,27 @@ def test_recovery_of_older_folder(workspace: Anchored, tmp_path: Path) -> None:
 
     assert recover(workspace.paths.root) == found
     assert read_intents(workspace.paths.root)[: len(intents)] == intents
-    tasks = asyncio.run(load_tasks(workspace.paths.root))
-    assert tasks["first message"].status is TaskStatus.DONE
-    waiting = tasks["waiting message"]
+    recovered = asyncio.run(use_recovered(workspace.paths.root))
+    assert recovered.tasks["first message"].status is TaskStatus.DONE
+    waiting = recovered.tasks["waiting message"]
     assert (waiting.status, waiting.reason_code) == (TaskStatus.CANCELLED, "workspace-recovered")
-    [entry] = asyncio.run(load_recoveries(workspace.paths.root))
+    [entry] = recovered.recoveries
     assert entry.new_value is not None
     assert entry.new_value["problem"] == "ahead"
     assert entry.new_value["oldAnchor"]["auditSize"] == found.worker_state.anchor.audit_size
     assert entry.new_value["oldAnchor"]["auditRoot"] == found.worker_state.anchor.audit_root
     assert entry.new_value["auditRoot"] == found.audit_root
-    assert asyncio.run(sign(workspace.paths.root, b"after the recovery")).status is TaskStatus.DONE
+    assert recovered.signed.status is TaskStatus.DONE
+    asyncio.run(start(workspace.paths.root))
 
 
-def test_newer_folder_is_refused_after_recovery(workspace: Anchored, tmp_path: Path) -> None:
-    older = workspace.copy_to(tmp_path / "older")
-    asyncio.run(sign(workspace.paths.root, b"second message"))
-    newer = workspace.copy_to(tmp_path / "newer")
-    workspace.put_back(older)
-    recover(workspace.paths.root)
-    workspace.put_back(newer)
+def test_newer_folder_is_refused_after_recovery(signed_workspace: Anchored, tmp_path: Path) -> None:
+    newer = signed_workspace.copy_to(tmp_path / "newer")
+    signed_workspace.put_back(signed_workspace.older)
+    recover(signed_workspace.paths.root)
+    signed_workspace.put_back(newer)
     with pytest.raises(AnchorError):
-        asyncio.run(start(workspace.paths.root))
+        asyncio.run(start(signed_workspace.paths.root))
 
 
 def test_adoption_of_copied_folder(workspace: Anchored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,8 +289,9 @@ def test_adoption_of_copied_folder(workspace: Anchored, tmp_path: Path, monkeypa
         recover(copy.root)
     assert recover(copy.root, adopt=True).worker_state.problem is AnchorProblem.MISSING
     assert (tmp_path / "other machine" / load_metadata(copy).id).exists()
-    assert len(asyncio.run(load_recoveries(copy.root))) == 1
-    assert asyncio.run(sign(copy.root, b"after the adoption")).status is TaskStatus.DONE
+    recovered = asyncio.run(use_recovered(copy.root))
+    assert len(recovered.recoveries) == 1
+    assert recovered.signed.status is TaskStatus.DONE
 
 
 def test_forged_anchor_can_be_replaced_only_by_adoption(workspace: Anchored) -> None:
@@ -271,8 +313,7 @@ def test_nothing_to_recover(workspace: Anchored, adopt: bool) -> None:
 def test_recovery_of_older_audit_log(workspace: Anchored, tmp_path: Path) -> None:
     """Entries are missing that the store does not contain any more: the log continues without them."""
     older = workspace.copy_to(tmp_path / "older")
-    for number in range(3):
-        asyncio.run(sign(workspace.paths.root, f"message {number}".encode()))
+    asyncio.run(sign_messages(workspace.paths.root))
     shutil.rmtree(workspace.paths.audit)
     shutil.copytree(older.audit, workspace.paths.audit)
     asyncio.run(compact(workspace.paths))
@@ -281,10 +322,17 @@ def test_recovery_of_older_audit_log(workspace: Anchored, tmp_path: Path) -> Non
     found = recover(workspace.paths.root)
     assert found.worker_state.problem is None
     assert found.audit_size < found.worker_state.state.audit_size
-    [entry] = asyncio.run(load_recoveries(workspace.paths.root))
+    recovered = asyncio.run(use_recovered(workspace.paths.root))
+    [entry] = recovered.recoveries
     assert entry.new_value is not None
     assert entry.new_value["oldState"]["auditRoot"] == found.worker_state.state.audit_root
-    assert asyncio.run(sign(workspace.paths.root, b"after the recovery")).status is TaskStatus.DONE
+    assert recovered.signed.status is TaskStatus.DONE
+
+
+async def sign_messages(folder: Path) -> None:
+    async with open_engine(folder) as engine:
+        for number in range(3):
+            await sign_with(engine, f"message {number}".encode())
 
 
 async def compact(paths: WorkspacePaths) -> None:
@@ -299,18 +347,17 @@ async def compact(paths: WorkspacePaths) -> None:
         store.close()
 
 
-def test_recovery_of_older_store(workspace: Anchored, tmp_path: Path) -> None:
-    older = workspace.copy_to(tmp_path / "older")
-    asyncio.run(sign(workspace.paths.root, b"second message"))
-    shutil.rmtree(workspace.paths.store)
-    shutil.copytree(older.store, workspace.paths.store)
+def test_recovery_of_older_store(signed_workspace: Anchored) -> None:
+    paths = signed_workspace.paths
+    shutil.rmtree(paths.store)
+    shutil.copytree(signed_workspace.older.store, paths.store)
     with pytest.raises(AuditVerificationError, match="store is older"):
-        asyncio.run(start(workspace.paths.root))
-    recover(workspace.paths.root)
-    tasks = asyncio.run(load_tasks(workspace.paths.root))
-    assert "second message" not in tasks
-    assert tasks["waiting message"].status is TaskStatus.CANCELLED
-    assert asyncio.run(sign(workspace.paths.root, b"after the recovery")).status is TaskStatus.DONE
+        asyncio.run(start(paths.root))
+    recover(paths.root)
+    recovered = asyncio.run(use_recovered(paths.root))
+    assert "second message" not in recovered.tasks
+    assert recovered.tasks["waiting message"].status is TaskStatus.CANCELLED
+    assert recovered.signed.status is TaskStatus.DONE
 
 
 def test_forged_state_is_not_recovered(workspace: Anchored) -> None:

@@ -17,6 +17,7 @@ import pytest
 from sealyard.engine.audit import checkpointing
 from sealyard.engine.recover_workspace import plan_recovery, recover_workspace
 from sealyard.engine.workspace import load_metadata, save_metadata
+from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import (
     AnchorError,
     AuditVerificationError,
@@ -31,15 +32,19 @@ from sealyard.model.hints import HintCode
 from sealyard.model.key_holder_messages import AnchorProblem
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.workspace import WorkspacePaths
+from tests.support.extent import choose_count
 from tests.support.key_holders import open_key_holder
 from tests.support.limits import TIMEOUT
 from tests.support.postgres import PostgresServer, TestDatabase
 from tests.support.postgres_fixtures import postgres_server
-from tests.support.recovery import create_request, load_recoveries, load_tasks, plan, recover, sign, start
+from tests.support.recovery import create_request, plan, recover, sign, sign_with, start, use_recovered
 from tests.support.worker_state import read_intents, read_records
 from tests.support.workspace_files import DEVELOPER, OWNER, PASSPHRASE, create_workspace_with_device, open_engine
 
 __all__ = ["postgres_server"]
+
+REFUSED_STARTS = choose_count(share=1, full=2)
+"""How often a refused start is repeated. The recovery after it is a further one."""
 
 
 class Backup:
@@ -95,9 +100,43 @@ def template(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres
 
 async def _create(folder: Path, database: TestDatabase) -> None:
     await create_workspace_with_device(folder, database.connection_string)
-    await sign(folder, b"first message")
     async with open_engine(folder) as engine:
+        await sign_with(engine, b"first message")
         await engine.client(DEVELOPER).create_signing(create_request(b"waiting message"))
+
+
+@pytest.fixture(scope="module")
+def signed_template(
+    template: tuple[Path, TestDatabase], tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
+) -> tuple[Path, TestDatabase]:
+    """Return the folder and the database of a copy of the template in which a second message was signed."""
+    root = tmp_path_factory.mktemp("signed")
+    with pytest.MonkeyPatch.context() as patch:
+        restorable = copy_template(template, root, postgres_server, patch, prefix="kept")
+        assert asyncio.run(sign(restorable.folder, b"second message")).status is TaskStatus.DONE
+    (root / "anchors").rename(root / "kept")
+    return root, restorable.database
+
+
+def copy_template(
+    template: tuple[Path, TestDatabase],
+    root: Path,
+    postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+    prefix: str = "test",
+) -> Restorable:
+    """Copy a folder, its anchors and its database, and use the copied anchors."""
+    template_root, template_database = template
+    shutil.copytree(template_root / "workspace", root / "workspace")
+    shutil.copytree(template_root / "kept", root / "anchors")
+    monkeypatch.setenv("SEALYARD_ANCHORS", str(root / "anchors"))
+    restorable = Restorable(root, postgres_server.create_database(template_database.name, prefix=prefix))
+    use_database(restorable.paths, restorable.database)
+    return restorable
+
+
+def use_database(paths: WorkspacePaths, database: TestDatabase) -> None:
+    save_metadata(paths, msgspec.structs.replace(load_metadata(paths), database=database.connection_string))
 
 
 @pytest.fixture
@@ -107,22 +146,31 @@ def workspace(
     postgres_server: PostgresServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Restorable]:
-    root, template_database = template
-    shutil.copytree(root / "workspace", tmp_path / "workspace")
-    shutil.copytree(root / "kept", tmp_path / "anchors")
-    monkeypatch.setenv("SEALYARD_ANCHORS", str(tmp_path / "anchors"))
-    restorable = Restorable(tmp_path, postgres_server.create_database(template_database.name))
-    metadata = load_metadata(restorable.paths)
-    connection_string = restorable.database.connection_string
-    save_metadata(restorable.paths, msgspec.structs.replace(metadata, database=connection_string))
-    yield restorable
+    yield copy_template(template, tmp_path, postgres_server, monkeypatch)
+    postgres_server.drop_databases()
+
+
+@pytest.fixture
+def signed_workspace(
+    template: tuple[Path, TestDatabase],
+    signed_template: tuple[Path, TestDatabase],
+    tmp_path: Path,
+    postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[tuple[Restorable, Backup]]:
+    """Yield a workspace in which a second message was signed, and a backup from before."""
+    restorable = copy_template(signed_template, tmp_path, postgres_server, monkeypatch)
+    root, database = template
+    backup = Backup(Path(shutil.copytree(root / "workspace", tmp_path / "backup")), database.copy())
+    use_database(WorkspacePaths(backup.folder), restorable.database)
+    yield restorable, backup
     postgres_server.drop_databases()
 
 
 def require_refused(workspace: Restorable, error_type: type[SealyardError], match: str) -> None:
     """Check that no engine starts, repeatedly, and that the attempts sign nothing."""
     records = read_signing_records(workspace)
-    for _ in range(2):
+    for _ in range(REFUSED_STARTS):
         with pytest.raises(error_type, match=match) as caught:
             asyncio.run(start(workspace.folder))
         assert caught.value.structured_hint.code == HintCode.RECOVER_WORKSPACE
@@ -134,23 +182,23 @@ def read_signing_records(workspace: Restorable) -> list[dict[str, Any]]:
     return [record for record in read_records(workspace.folder) if record["type"] not in ("store", "anchor")]
 
 
-def require_continued(workspace: Restorable, task_names: set[str]) -> None:
-    """Check the tasks after a recovery, and that the workspace can be used."""
-    tasks = asyncio.run(load_tasks(workspace.folder))
-    assert set(tasks) == task_names
-    assert tasks["first message"].status is TaskStatus.DONE
-    waiting = tasks["waiting message"]
+def require_continued(workspace: Restorable, task_names: set[str]) -> AuditEntry:
+    """Check the tasks after a recovery, and that the workspace can be used; return the audit entry of the recovery."""
+    recovered = asyncio.run(use_recovered(workspace.folder))
+    assert set(recovered.tasks) == task_names
+    assert recovered.tasks["first message"].status is TaskStatus.DONE
+    waiting = recovered.tasks["waiting message"]
     assert (waiting.status, waiting.reason_code) == (TaskStatus.CANCELLED, "workspace-recovered")
-    assert len(asyncio.run(load_recoveries(workspace.folder))) == 1
-    assert asyncio.run(sign(workspace.folder, b"after the recovery")).status is TaskStatus.DONE
+    assert recovered.signed.status is TaskStatus.DONE
+    [entry] = recovered.recoveries
+    return entry
 
 
 # ---- recovery
 
 
-def test_database_of_an_older_start(workspace: Restorable) -> None:
-    backup = workspace.back_up()
-    asyncio.run(sign(workspace.folder, b"second message"))
+def test_database_of_an_older_start(signed_workspace: tuple[Restorable, Backup]) -> None:
+    workspace, backup = signed_workspace
     intents = read_intents(workspace.folder)
     workspace.restore_database(backup)
     require_refused(workspace, StoreCorruptedError, "older state")
@@ -162,8 +210,7 @@ def test_database_of_an_older_start(workspace: Restorable) -> None:
     assert found.worker_state.newer_intents == 1
     assert recover(workspace.folder) == found
     assert read_intents(workspace.folder) == intents
-    require_continued(workspace, {"first message", "waiting message"})
-    [entry] = asyncio.run(load_recoveries(workspace.folder))
+    entry = require_continued(workspace, {"first message", "waiting message"})
     assert entry.new_value is not None
     assert entry.new_value["generation"]["number"] == found.generation
     assert entry.new_value["oldGeneration"]["number"] == found.generation + 1
@@ -220,9 +267,8 @@ def test_database_that_lost_a_signed_task_before_the_next_checkpoint(
     require_continued(workspace, {"first message", "waiting message"})
 
 
-def test_folder_and_database_of_one_backup(workspace: Restorable) -> None:
-    backup = workspace.back_up()
-    asyncio.run(sign(workspace.folder, b"second message"))
+def test_folder_and_database_of_one_backup(signed_workspace: tuple[Restorable, Backup]) -> None:
+    workspace, backup = signed_workspace
     workspace.restore_folder(backup)
     workspace.restore_database(backup)
     require_refused(workspace, AnchorError, "older copy")
@@ -233,10 +279,9 @@ def test_folder_and_database_of_one_backup(workspace: Restorable) -> None:
     require_continued(workspace, {"first message", "waiting message"})
 
 
-def test_folder_older_than_the_database(workspace: Restorable) -> None:
+def test_folder_older_than_the_database(signed_workspace: tuple[Restorable, Backup]) -> None:
     """The intents since are lost, but all tasks that they belong to have ended."""
-    backup = workspace.back_up()
-    asyncio.run(sign(workspace.folder, b"second message"))
+    workspace, backup = signed_workspace
     workspace.restore_folder(backup)
     require_refused(workspace, AnchorError, "older copy")
     found = recover(workspace.folder)
@@ -254,9 +299,8 @@ def test_copied_folder_and_database_require_adoption(workspace: Restorable) -> N
     require_continued(workspace, {"first message", "waiting message"})
 
 
-def test_newer_database_is_refused_after_recovery(workspace: Restorable) -> None:
-    older = workspace.back_up()
-    asyncio.run(sign(workspace.folder, b"second message"))
+def test_newer_database_is_refused_after_recovery(signed_workspace: tuple[Restorable, Backup]) -> None:
+    workspace, older = signed_workspace
     newer = workspace.back_up()
     workspace.restore_database(older)
     recover(workspace.folder)
@@ -264,9 +308,8 @@ def test_newer_database_is_refused_after_recovery(workspace: Restorable) -> None
     require_refused(workspace, StoreCorruptedError, "was replaced")
 
 
-def test_interrupted_recovery_is_completed_by_the_next_start(workspace: Restorable) -> None:
-    backup = workspace.back_up()
-    asyncio.run(sign(workspace.folder, b"second message"))
+def test_interrupted_recovery_is_completed_by_the_next_start(signed_workspace: tuple[Restorable, Backup]) -> None:
+    workspace, backup = signed_workspace
     workspace.restore_database(backup)
     with (
         pytest.MonkeyPatch.context() as patch,

@@ -27,9 +27,21 @@ from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.frame_format import split_line
+from tests.support.extent import choose_count
 from tests.support.legacy_store import write_legacy_store
 from tests.support.worker_state import read_records
-from tests.support.workspace_files import ADMIN, DEVELOPER, DEVICE, OWNER, create_workspace_with_device, open_engine
+from tests.support.workspace_files import (
+    ADMIN,
+    DEVELOPER,
+    DEVICE,
+    OWNER,
+    create_empty_workspace,
+    create_workspace_with_device,
+    open_engine,
+)
+
+REFUSED_STARTS = choose_count(share=1, full=2)
+"""How often a refused start is repeated. One shows the same as two if it changes no file."""
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +85,19 @@ async def start(folder: Path) -> None:
         pass
 
 
+def read_files(paths: WorkspacePaths) -> dict[Path, bytes]:
+    """Return the contents of the files that determine whether an engine starts."""
+    files = [*paths.store.iterdir(), *paths.audit.iterdir(), paths.worker_state, paths.file]
+    return {path: path.read_bytes() for path in files}
+
+
 def require_refused(paths: WorkspacePaths, match: str = "The store was changed: .* at byte .*MAC of frame") -> None:
-    files = {path: path.read_bytes() for path in paths.store.iterdir()}
-    for _ in range(2):
+    files = read_files(paths)
+    for _ in range(REFUSED_STARTS):
         with pytest.raises(StoreCorruptedError, match=match) as caught:
             asyncio.run(start(paths.root))
         assert "backup" in caught.value.hint
-    assert {path: path.read_bytes() for path in paths.store.iterdir()} == files
+    assert read_files(paths) == files
 
 
 def journal_path(paths: WorkspacePaths) -> Path:
@@ -195,7 +213,7 @@ def test_s2_store_without_macs_is_refused(paths: WorkspacePaths) -> None:
 
 
 def test_s2_store_of_another_workspace_is_refused(paths: WorkspacePaths, tmp_path: Path) -> None:
-    asyncio.run(create_workspace_with_device(tmp_path / "other"))
+    asyncio.run(create_empty_workspace(tmp_path / "other"))
     shutil.rmtree(paths.store)
     shutil.copytree(tmp_path / "other" / "store", paths.store)
     require_refused(paths)

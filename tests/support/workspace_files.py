@@ -22,7 +22,7 @@ PASSPHRASE = "a canary among passphrases"
 DEVICE = "door"
 
 
-async def create_workspace_with_device(folder: Path, database: str | None = None) -> None:
+async def create_empty_workspace(folder: Path, database: str | None = None) -> None:
     """Create the workspace. ``database``: connection string of the database of its store; by default it has none."""
     await create_workspace(
         WorkspacePaths(folder),
@@ -32,6 +32,11 @@ async def create_workspace_with_device(folder: Path, database: str | None = None
         key_holder=unlock(PASSPHRASE),
         database=database,
     )
+
+
+async def create_workspace_with_device(folder: Path, database: str | None = None) -> None:
+    """Create a workspace with subjects and a device configuration."""
+    await create_empty_workspace(folder, database)
     async with open_engine(folder) as engine:
         admin = engine.client(ADMIN)
         for subject in (DEVELOPER, OWNER):
