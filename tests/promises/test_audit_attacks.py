@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -54,8 +55,18 @@ def forge_checkpoint(folder: Path) -> None:
     (folder / "audit" / NOTES).write_text("".join((*notes, forged_note)))
 
 
+@asynccontextmanager
+async def open_engine(folder: Path) -> AsyncIterator[EngineHandle]:
+    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
 async def start(folder: Path) -> None:
-    await (await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)).close()
+    async with open_engine(folder):
+        pass
 
 
 async def verify(folder: Path) -> None:
@@ -135,23 +146,21 @@ def test_e9_entries_added_after_the_last_checkpoint_are_refused(folder: Path) ->
 
 
 async def add_subject(folder: Path) -> None:
-    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
-    try:
+    async with open_engine(folder) as engine:
         await engine.client(ADMIN).add_subject("USER:later")
-    finally:
-        await engine.close()
 
 
 async def compact(folder: Path) -> None:
-    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
-    try:
-        loop = engine.engine._checkpoint_loop
-        assert loop is not None
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("sealyard.storage.group_commit.GroupCommitter.needs_compaction", True)
-            await engine.run(loop.checkpoint())
-    finally:
-        await engine.close()
+    async with open_engine(folder) as engine:
+        await compact_store(engine)
+
+
+async def compact_store(engine: EngineHandle) -> None:
+    loop = engine.engine._checkpoint_loop
+    assert loop is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sealyard.storage.group_commit.GroupCommitter.needs_compaction", True)
+        await engine.run(loop.checkpoint())
 
 
 def restore_older_store(folder: Path, prepare: Callable[[Path], None] = lambda _: None) -> None:
@@ -176,20 +185,17 @@ def test_e14_older_store_is_refused_after_compaction(folder: Path) -> None:
 def test_e14_older_log_with_compacted_store_is_refused(folder: Path) -> None:
     backup = folder.with_name("audit-backup")
     shutil.copytree(folder / "audit", backup)
-    asyncio.run(add_subject(folder))
-    asyncio.run(add_subject_again_and_compact(folder))
+    asyncio.run(add_subjects_and_compact(folder))
     shutil.rmtree(folder / "audit")
     backup.rename(folder / "audit")
     require_refusal(folder, r"Entry .* is missing: the audit log ends after")
 
 
-async def add_subject_again_and_compact(folder: Path) -> None:
-    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
-    try:
-        await engine.client(ADMIN).add_subject("USER:last")
-    finally:
-        await engine.close()
-    await compact(folder)
+async def add_subjects_and_compact(folder: Path) -> None:
+    async with open_engine(folder) as engine:
+        for subject in ("USER:later", "USER:last"):
+            await engine.client(ADMIN).add_subject(subject)
+        await compact_store(engine)
 
 
 def test_e14_store_of_another_history_is_refused(folder: Path) -> None:
