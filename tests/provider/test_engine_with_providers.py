@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -75,12 +76,20 @@ class Token:
         (self.folder / "unavailable").touch() if value else (self.folder / "unavailable").unlink()
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a workspace without a key provider. Tests get copies of it."""
+    folder = tmp_path_factory.mktemp("template") / "workspace"
+    asyncio.run(create_workspace_with_device(folder))
+    return folder
+
+
 @pytest.fixture
-async def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Token:
+def token(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Token:
     monkeypatch.setenv("PYTHONPATH", BACKEND_PYTHONPATH)
     monkeypatch.delenv("SEALYARD_WORKER_SETTINGS", raising=False)
     token = Token(tmp_path)
-    await create_workspace_with_device(token.workspace)
+    shutil.copytree(template, token.workspace)
     (token.workspace / "worker.toml").write_text(token.settings)
     return token
 

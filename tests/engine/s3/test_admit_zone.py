@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,7 +24,8 @@ from sealyard.model.zone_codes import compute_fingerprint
 from sealyard.model.zones import ZonePublicKeys
 from tests.support.engine_harness import ADMIN
 from tests.support.key_holders import open_key_holder, unlock
-from tests.support.object_store import TestBucket
+from tests.support.ministack import MiniStack
+from tests.support.object_store import TestBucket, use_credentials
 
 pytestmark = pytest.mark.anyio
 
@@ -47,11 +50,20 @@ async def create(
     )
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, ministack: MiniStack) -> Path:
+    """Return the folder of a workspace with a zone whose bus database cannot be reached. Tests get copies of it."""
+    folder = tmp_path_factory.mktemp("template") / "yard"
+    with pytest.MonkeyPatch.context() as patch:
+        use_credentials(patch)
+        asyncio.run(create(WorkspacePaths(folder), artifacts=TestBucket(ministack).url))
+    return folder
+
+
 @pytest.fixture
-async def paths(tmp_path: Path, bucket: TestBucket) -> WorkspacePaths:
-    """Return a new workspace with a zone whose bus database cannot be reached."""
-    paths = WorkspacePaths(tmp_path / "yard")
-    await create(paths, artifacts=bucket.url)
+def paths(template: Path, tmp_path: Path, bucket: TestBucket) -> WorkspacePaths:
+    paths = WorkspacePaths(Path(shutil.copytree(template, tmp_path / "yard")))
+    save_metadata(paths, msgspec.structs.replace(load_metadata(paths), artifacts=bucket.url))
     return paths
 
 
