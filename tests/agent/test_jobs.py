@@ -47,14 +47,21 @@ def files_of(host: RunningHost) -> list[str]:
     return [path.name for path in host.paths.artifacts.rglob("*") if path.is_file()]
 
 
-async def test_package_job_uploads_its_result(engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost) -> None:
+async def test_signing_job_needs_no_upload_and_package_job_uploads_its_result(
+    engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost
+) -> None:
+    report = await engine.run(jobs.signing(b"message"))
+    assert isinstance(report, JobFinished), report
+    assert report.signature
+    assert not [each for _, each in engine.reports if isinstance(each, GrantsRequested)]
+
     job = jobs.package(FIRMWARE)
     report = await engine.run(job)
     assert isinstance(report, JobFinished), report
     content = jobs.artifacts.open_result(ResultId(job.task.id, 1)).read()
     assert len(content) == report.size
     await wait_until(lambda: not files_of(host))
-    assert engine.execute("SELECT task, sha256 FROM bus.intent", {})[0][0] == job.task.id
+    assert job.task.id in [task for (task,) in engine.execute("SELECT task FROM bus.intent", {})]
 
 
 async def test_jobs_share_an_input_until_the_last_ends(
@@ -69,13 +76,6 @@ async def test_jobs_share_an_input_until_the_last_ends(
     await wait_until(lambda: not files_of(host))
 
 
-async def test_signing_job_needs_no_upload(engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost) -> None:
-    report = await engine.run(jobs.signing(b"message"))
-    assert isinstance(report, JobFinished), report
-    assert report.signature
-    assert not [each for _, each in engine.reports if isinstance(each, GrantsRequested)]
-
-
 async def test_refused_grants_are_renewed(engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost) -> None:
     job = jobs.package(FIRMWARE)
     name = await engine.claim(job)
@@ -88,17 +88,23 @@ async def test_refused_grants_are_renewed(engine: ScriptedEngine, jobs: WorkerWo
     assert [each.inputs for each in requests] == [(grant.sha256,), ()]
 
 
-async def test_start_of_an_unclaimed_job_is_answered(
+async def test_unclaimed_job_and_order_of_another_task_are_abandoned(
     engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost
 ) -> None:
-    name = await engine.claim(jobs.signing(b"claimed"))
+    job, other = jobs.encryption(FIRMWARE), jobs.encryption(b"other")
+    name = await engine.claim(job)
     unclaimed = jobs.signing(b"unclaimed")
     engine.start(name, unclaimed)
     _, report = await engine.receive(JobAbandoned)
     assert (report.task_id, report.fencing_token) == (unclaimed.task.id, unclaimed.task.fencing_token)
 
+    await engine.claim(other)
+    engine.start(name, other, task_id=job.task.id)
+    _, report = await engine.receive(JobAbandoned)
+    assert (report.task_id, report.error.code) == (job.task.id, "integrity")
 
-async def test_abort_releases_a_claim_without_a_report(
+
+async def test_abort_releases_a_claim_without_a_report_and_stops_a_running_job(
     engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost
 ) -> None:
     job = jobs.package(FIRMWARE)
@@ -109,15 +115,13 @@ async def test_abort_releases_a_claim_without_a_report(
     assert isinstance(await engine.run(with_token(job, 2)), JobFinished)
     assert not [each for _, each in engine.reports if isinstance(each, JobAbandoned)]
 
-
-async def test_abort_stops_a_running_job(engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost) -> None:
-    job = jobs.package(FIRMWARE)
-    name = await engine.claim(job)
-    engine.start(name, job)
-    await engine.receive(BuildSecretCreated)
-    engine.send(name, AbortJob(task_id=job.task.id, fencing_token=1))
+    running = jobs.package(b"another " + FIRMWARE)
+    name = await engine.claim(running)
+    engine.start(name, running)
+    await engine.receive(BuildSecretCreated, lambda each: each.task_id == running.task.id)
+    engine.send(name, AbortJob(task_id=running.task.id, fencing_token=1))
     _, report = await engine.receive(JobStopped)
-    assert report.task_id == job.task.id
+    assert report.task_id == running.task.id
     await wait_until(lambda: not files_of(host))
 
 
@@ -139,17 +143,6 @@ async def test_forged_and_repeated_instructions_start_nothing(
     assert isinstance(await engine.run(jobs.encryption(b"another")), JobFinished)
     finished = [each for _, each in engine.reports if isinstance(each, JobFinished)]
     assert len(finished) == 2
-
-
-async def test_order_of_another_task_is_abandoned(
-    engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost
-) -> None:
-    job, other = jobs.encryption(FIRMWARE), jobs.encryption(b"other")
-    name = await engine.claim(job)
-    await engine.claim(other)
-    engine.start(name, other, task_id=job.task.id)
-    _, report = await engine.receive(JobAbandoned)
-    assert (report.task_id, report.error.code) == (job.task.id, "integrity")
 
 
 async def test_killed_worker_abandons_its_job(engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost) -> None:
