@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 
 from sealyard.model.provider_settings import Secrets
@@ -67,11 +72,35 @@ class TestBucket:
 
 
 def use_credentials(monkeypatch: pytest.MonkeyPatch, secrets: Secrets = ROOT) -> None:
-    """Let the AWS SDK use these credentials, and no others."""
+    """Let the AWS SDK use these credentials, and no others. Buckets share its sessions, which parse large files."""
+    monkeypatch.setattr(
+        "sealyard.storage.s3.bucket.boto3", SimpleNamespace(session=SimpleNamespace(Session=_share_session))
+    )
     for name, value in build_environment(secrets).items():
         monkeypatch.setenv(name, value)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
+
+
+class SharedSession:
+    """A session of the AWS SDK from which several threads may create clients."""
+
+    def __init__(self, region_name: str | None) -> None:
+        self._session = boto3.session.Session(region_name=region_name)
+        self._lock = threading.Lock()
+
+    def client(self, *arguments: Any, **options: Any) -> Any:
+        with self._lock:
+            return self._session.client(*arguments, **options)
+
+
+_create_session = functools.cache(lambda region_name, _: SharedSession(region_name))
+"""Creates a session by region and environment."""
+
+
+def _share_session(region_name: str | None) -> SharedSession:
+    environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    return _create_session(region_name, environment)
 
 
 def build_environment(secrets: Secrets = ROOT) -> Mapping[str, str]:

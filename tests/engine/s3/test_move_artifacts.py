@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 
 from sealyard.audit.verify import verify_log
@@ -50,22 +47,7 @@ from tests.support.postgres import TestDatabase
 pytestmark = pytest.mark.anyio
 
 ARTIFACT_STEPS: list[MoveStep] = [step for step in MoveStep if step not in (MoveStep.COPIED, MoveStep.VERIFIED)]
-SESSIONS = functools.cache(lambda region_name, _: boto3.session.Session(region_name=region_name))
-"""By region and access key."""
-
 TOTAL = len(FIRMWARE) + len(RESULT) + len(UPLOADED)
-
-
-@pytest.fixture(autouse=True)
-def shared_sdk_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let buckets share the sessions of the AWS SDK, each of which parses large files."""
-
-    def create_session(region_name: str | None) -> boto3.session.Session:
-        return SESSIONS(region_name, os.environ["AWS_ACCESS_KEY_ID"])
-
-    monkeypatch.setattr(
-        "sealyard.storage.s3.bucket.boto3", SimpleNamespace(session=SimpleNamespace(Session=create_session))
-    )
 
 
 def input_key(content: bytes) -> str:
