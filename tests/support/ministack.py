@@ -29,6 +29,7 @@ from tests.support.ports import ReservedPort
 from tests.support.programs import require_module, skip_missing
 
 REGION = "eu-central-1"
+POLL_SECONDS = 0.05
 ACCOUNT = "000000000000"
 ROOT = Secrets(values={"access_key_id": b"test", "secret_access_key": b"test"})
 """The credentials of the root user of the emulator."""
@@ -75,9 +76,11 @@ class MiniStack:
                 [str(require_ministack())], stdout=log, stderr=log, env=environment, cwd=self._folder
             )
         deadline = time.monotonic() + TIMEOUT
-        while not self._is_ready():
-            assert self._process.poll() is None, (self._folder / "log").read_text()
-            assert time.monotonic() < deadline, "MiniStack did not start"
+        with httpx.Client(trust_env=False, timeout=TIMEOUT) as client:
+            while not self._is_ready(client):
+                assert self._process.poll() is None, (self._folder / "log").read_text()
+                assert time.monotonic() < deadline, "MiniStack did not start"
+                time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
         """Stop the server, which saves its state."""
@@ -111,9 +114,9 @@ class MiniStack:
             name="cloud", provider="awskms", options={"region": REGION, "endpoint": self.url, **options}
         )
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self, client: httpx.Client) -> bool:
         try:
-            return httpx.get(f"{self.url}/_ministack/health", trust_env=False, timeout=TIMEOUT).is_success
+            return client.get(f"{self.url}/_ministack/health").is_success
         except httpx.TransportError:
             return False
 
