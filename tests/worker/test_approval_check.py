@@ -7,7 +7,6 @@ import hashlib
 import shutil
 
 import msgspec
-import pytest
 
 from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.certificates import load_certificate
@@ -31,22 +30,21 @@ def run_rejected_job(worker: WorkerProcess, job: Job, code: str) -> str:
     return end.error.message
 
 
-@pytest.mark.parametrize(
-    "approvers",
-    [
-        pytest.param((), id="no approver"),
-        pytest.param((REQUESTER,), id="the requester alone"),
-        pytest.param((REQUESTER, APPROVER), id="one user and the requester"),
-        pytest.param((APPROVER, APPROVER), id="one user twice"),
-        pytest.param((APPROVER, "CLIENT:ci"), id="a user and a machine client"),
-    ],
-)
-def test_too_few_approvals_are_rejected(
-    workspace: WorkerWorkspace, worker: WorkerProcess, approvers: tuple[str, ...]
-) -> None:
-    job = with_approvals(workspace.package(b"firmware", approvals_required=2), *approvers)
+TOO_FEW_APPROVERS: dict[str, tuple[str, ...]] = {
+    "no approver": (),
+    "the requester alone": (REQUESTER,),
+    "one user and the requester": (REQUESTER, APPROVER),
+    "one user twice": (APPROVER, APPROVER),
+    "a user and a machine client": (APPROVER, "CLIENT:ci"),
+}
+
+
+def test_too_few_approvals_are_rejected(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
     shutil.rmtree(workspace.paths.keys / "local")
-    assert "not have enough approvals" in run_rejected_job(worker, job, PermissionDeniedError.code)
+    for name, approvers in TOO_FEW_APPROVERS.items():
+        job = with_approvals(workspace.package(b"firmware", approvals_required=2), *approvers)
+        message = run_rejected_job(worker, job, PermissionDeniedError.code)
+        assert "not have enough approvals" in message, name
     assert not list((workspace.paths.artifacts / "work").iterdir())
 
 

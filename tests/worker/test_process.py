@@ -193,7 +193,7 @@ def test_library_output_goes_to_the_log(workspace: WorkerWorkspace, start_worker
 
 
 def test_heartbeats_are_limited_and_complete(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
-    job = workspace.package(LARGE, LARGE[: 32 * 1024 * 1024 + 5])
+    job = workspace.package(LARGE[: 64 * 1024 * 1024], LARGE[: 16 * 1024 * 1024 + 5])
     started_at = time.monotonic()
     assert isinstance(worker.wait_for_end(job), JobFinished)
     heartbeats = worker.messages_of(Heartbeat)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -21,7 +23,7 @@ from sealyard.model.worker_messages import (
     RunJob,
     SigningPermissionRequested,
 )
-from tests.support.extent import IS_FULL
+from tests.support.extent import choose_cases
 from tests.support.worker_harness import Records, WorkerProcess, WorkerWorkspace, as_retry, permit
 from tests.worker.attacks import Attack
 
@@ -38,12 +40,16 @@ MODIFICATIONS = {
     "longer": lambda data: data * 2,
 }
 
-SWAPS = MODIFICATIONS if IS_FULL else {"equal size": MODIFICATIONS["equal size"]}
-"""The swaps during a run: in a normal run, only the one that changes no size."""
-
 PACKAGING_STEPS = ("_encrypt_segment", "_build_header", "_check_contents", "_write_signature")
 SIGNED_STEPS = ("_write_signature",)
 """Steps that run after all contents were verified and signed, when a swap has no effect on the signature."""
+
+RUNNING_SWAPS = choose_cases(
+    list(product(MODIFICATIONS, ("firmware", "metadata"), PACKAGING_STEPS, ("before", "after"))), share=11
+)
+"""The swaps during a run; those of a normal run have each modification, file, step and moment."""
+
+SWAPS_AFTER_CRASH = choose_cases(list(product(("firmware", "metadata"), PACKAGING_STEPS)), share=5)
 
 
 @pytest.fixture
@@ -67,6 +73,15 @@ def require_rejected(end: JobFinished | JobFailed | object, name: str) -> None:
     assert end.error.hint
 
 
+@contextmanager
+def swapped(path: Path, modify: Callable[[bytes], bytes]) -> Iterator[None]:
+    """Replace the content of a file until the end of the block."""
+    approved = path.read_bytes()
+    path.write_bytes(modify(approved))
+    yield
+    path.write_bytes(approved)
+
+
 def write(path: Path, content: bytes) -> str:
     """Return a statement that overwrites a file in place."""
     return f"Path({str(path)!r}).write_bytes({content!r})"
@@ -75,79 +90,74 @@ def write(path: Path, content: bytes) -> str:
 # ---- swapped before the run
 
 
-@pytest.mark.parametrize("modify", MODIFICATIONS.values(), ids=MODIFICATIONS)
-@pytest.mark.parametrize("file", ["firmware", "metadata"])
 def test_package_input_swapped_before_run_rejected(
-    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, file: str, modify: Callable[[bytes], bytes]
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack
 ) -> None:
-    job = package(workspace)
-    target = job.task.inputs[1] if file == "firmware" else job.task.metadata[0]
-    path = input_path(workspace, target)
-    path.write_bytes(modify(path.read_bytes()))
-    require_rejected(start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(job), target.name)
-    assert attack.signed_inputs == []
-    assert workspace.intents == []
-    attack.require_only_approved(job, FIRMWARE, (METADATA,))
+    worker = start_worker("-c", attack.script()).open_key_store(workspace)
+    for file, modify in product(("firmware", "metadata"), MODIFICATIONS.values()):
+        job = package(workspace)
+        target = job.task.inputs[1] if file == "firmware" else job.task.metadata[0]
+        with swapped(input_path(workspace, target), modify):
+            require_rejected(worker.wait_for_end(job), target.name)
+        assert attack.signed_inputs == []
+        assert workspace.intents == []
+        attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
 
-@pytest.mark.parametrize("modify", MODIFICATIONS.values(), ids=MODIFICATIONS)
 def test_stored_message_swapped_before_run_rejected(
-    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, modify: Callable[[bytes], bytes]
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack
 ) -> None:
-    job = workspace.signing_of_file(MESSAGE)
-    path = input_path(workspace, job.task.inputs[0])
-    path.write_bytes(modify(MESSAGE))
-    require_rejected(start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(job), "message.bin")
-    attack.require_no_signature_of(job, modify(MESSAGE))
-    assert attack.signed_inputs == []
+    worker = start_worker("-c", attack.script()).open_key_store(workspace)
+    for modify in MODIFICATIONS.values():
+        job = workspace.signing_of_file(MESSAGE)
+        with swapped(input_path(workspace, job.task.inputs[0]), modify):
+            require_rejected(worker.wait_for_end(job), "message.bin")
+        attack.require_no_signature_of(job, modify(MESSAGE))
+        assert attack.signed_inputs == []
 
 
-@pytest.mark.parametrize("modify", MODIFICATIONS.values(), ids=MODIFICATIONS)
 def test_inline_message_swapped_in_job_rejected(
-    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, modify: Callable[[bytes], bytes]
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack
 ) -> None:
-    job = workspace.signing(b"approved message")
-    swapped = modify(b"approved message")
-    job = with_input(job, inline=base64.b64encode(swapped).decode())
-    require_rejected(start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(job), "message")
-    attack.require_no_signature_of(job, swapped)
-    assert attack.signed_inputs == []
+    worker = start_worker("-c", attack.script()).open_key_store(workspace)
+    for modify in MODIFICATIONS.values():
+        swapped_message = modify(b"approved message")
+        job = workspace.signing(b"approved message")
+        job = with_input(job, inline=base64.b64encode(swapped_message).decode())
+        require_rejected(worker.wait_for_end(job), "message")
+        attack.require_no_signature_of(job, swapped_message)
+        assert attack.signed_inputs == []
 
 
 def test_inline_message_not_base64_rejected(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
     require_rejected(worker.wait_for_end(with_input(workspace.signing(b"message"), inline="???")), "message")
 
 
-@pytest.mark.parametrize("modify", MODIFICATIONS.values(), ids=MODIFICATIONS)
-def test_encryption_of_swapped_file_is_rejected(
-    workspace: WorkerWorkspace, worker: WorkerProcess, modify: Callable[[bytes], bytes]
-) -> None:
-    job = workspace.encryption(FIRMWARE[0])
-    input_path(workspace, job.task.inputs[0]).write_bytes(modify(FIRMWARE[0]))
-    require_rejected(worker.wait_for_end(job), "firmware.bin")
-    assert not list((workspace.paths.artifacts / "results").iterdir())
+def test_encryption_of_swapped_file_is_rejected(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    for modify in MODIFICATIONS.values():
+        job = workspace.encryption(FIRMWARE[0])
+        with swapped(input_path(workspace, job.task.inputs[0]), modify):
+            require_rejected(worker.wait_for_end(job), "firmware.bin")
+        assert not list((workspace.paths.artifacts / "results").iterdir())
 
 
 # ---- swapped during the run
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("step", PACKAGING_STEPS)
-@pytest.mark.parametrize("modify", SWAPS.values(), ids=SWAPS)
-@pytest.mark.parametrize("file", ["firmware", "metadata"])
+@pytest.mark.parametrize(("modification", "file", "step", "moment"), RUNNING_SWAPS)
 def test_input_swapped_during_packaging_never_signed(
     workspace: WorkerWorkspace,
     start_worker: Start,
     attack: Attack,
+    modification: str,
     file: str,
-    modify: Callable[[bytes], bytes],
     step: str,
     moment: str,
 ) -> None:
     job = package(workspace)
     target = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
     path = input_path(workspace, target)
-    unapproved = modify(path.read_bytes())
+    unapproved = MODIFICATIONS[modification](path.read_bytes())
     swap = write(path, unapproved)
     before, after = (swap, "pass") if moment == "before" else ("pass", swap)
     worker = start_worker("-c", attack.script(f"package.{step}", before=before, after=after)).open_key_store(workspace)
@@ -204,8 +214,7 @@ def test_message_swapped_during_permission_is_ignored(
 # ---- swapped after a crash
 
 
-@pytest.mark.parametrize("step", PACKAGING_STEPS)
-@pytest.mark.parametrize("file", ["firmware", "metadata"])
+@pytest.mark.parametrize(("file", "step"), SWAPS_AFTER_CRASH)
 def test_input_swapped_after_crash_never_signed(
     workspace: WorkerWorkspace, start_worker: Start, attack: Attack, file: str, step: str
 ) -> None:
@@ -243,24 +252,21 @@ def test_recorded_header_of_other_metadata_rejected(
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
 
-@pytest.mark.parametrize("header", [b"", b"any bytes at all", b"Bosch_SE"])
 def test_recorded_header_of_arbitrary_bytes_rejected(
-    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, header: bytes
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack
 ) -> None:
     job = package(workspace)
     records = run_until_intent(start_worker().open_key_store(workspace), job)
     intent = records.intent
     assert intent is not None
-    forged_intent = msgspec.structs.replace(
-        intent, header=base64.b64encode(header).decode(), sha256=hashlib.sha256(header).hexdigest()
-    )
-    end = (
-        start_worker("-c", attack.script())
-        .open_key_store(workspace)
-        .wait_for_end(as_retry(job, records._replace(intent=forged_intent)))
-    )
-    require_rejected(end, "recorded header")
-    assert attack.signed_inputs == []
+    worker = start_worker("-c", attack.script()).open_key_store(workspace)
+    for header in (b"", b"any bytes at all", b"Bosch_SE"):
+        forged_intent = msgspec.structs.replace(
+            intent, header=base64.b64encode(header).decode(), sha256=hashlib.sha256(header).hexdigest()
+        )
+        end = worker.wait_for_end(as_retry(job, records._replace(intent=forged_intent)))
+        require_rejected(end, "recorded header")
+        assert attack.signed_inputs == []
 
 
 @pytest.mark.parametrize("claims_approved", [False, True], ids=["own digest", "approved digest"])
@@ -272,10 +278,11 @@ def test_recorded_segments_of_other_firmware_rejected(
     job = package(workspace)
     unapproved = tuple(content.swapcase() for content in FIRMWARE)
     other = workspace.package(*unapproved, metadata=job.task.metadata)
-    records = run_until_intent(start_worker().open_key_store(workspace), other)
+    worker = start_worker().open_key_store(workspace)
+    records = worker.run_until_intent(other)
     if own_secret:
-        secret = run_until_intent(start_worker().open_key_store(workspace), job).secret
-        records = records._replace(secret=secret)
+        records = records._replace(secret=worker.run_until_intent(job).secret)
+    worker.kill()
     workspace.work_file(job.task, "container").write_bytes(workspace.work_file(other.task, "container").read_bytes())
     segments = tuple(with_approved_digest(job, each) if claims_approved else each for each in records.segments)
     retry = as_retry(job, Records(records.secret, segments))
@@ -288,7 +295,7 @@ def test_recorded_segments_of_other_firmware_rejected(
 # ---- links
 
 
-@pytest.mark.parametrize("step", PACKAGING_STEPS)
+@pytest.mark.parametrize("step", choose_cases(PACKAGING_STEPS[::-1], share=2))
 def test_hard_link_to_container_is_rejected(
     workspace: WorkerWorkspace, start_worker: Start, attack: Attack, step: str
 ) -> None:
@@ -307,20 +314,21 @@ def test_hard_link_to_container_is_rejected(
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
 
-@pytest.mark.parametrize("name", ["container", "lock"])
 def test_symlink_in_work_folder_not_followed(
-    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, tmp_path: Path, name: str
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, tmp_path: Path
 ) -> None:
-    job = package(workspace)
     outside = tmp_path / "outside.txt"
     outside.write_bytes(b"foreign")
-    workspace.work_file(job.task, name).symlink_to(outside)
-    end = start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(job)
-    assert isinstance(end, JobFailed)
-    assert end.error.code == IntegrityError.code
-    assert "symbolic link" in end.error.message
-    assert outside.read_bytes() == b"foreign"
-    assert attack.signed_inputs == []
+    worker = start_worker("-c", attack.script()).open_key_store(workspace)
+    for name in ("container", "lock"):
+        job = package(workspace)
+        workspace.work_file(job.task, name).symlink_to(outside)
+        end = worker.wait_for_end(job)
+        assert isinstance(end, JobFailed)
+        assert end.error.code == IntegrityError.code
+        assert "symbolic link" in end.error.message
+        assert outside.read_bytes() == b"foreign"
+        assert attack.signed_inputs == []
 
 
 def test_symlink_as_work_folder_is_rejected(workspace: WorkerWorkspace, worker: WorkerProcess, tmp_path: Path) -> None:
@@ -335,26 +343,23 @@ def test_symlink_as_work_folder_is_rejected(workspace: WorkerWorkspace, worker: 
     assert list(outside.iterdir()) == []
 
 
-@pytest.mark.parametrize("make_link", [os.symlink, os.link])
-@pytest.mark.parametrize("file", ["firmware", "metadata"])
 def test_link_as_input_is_rejected(
-    workspace: WorkerWorkspace,
-    start_worker: Start,
-    attack: Attack,
-    tmp_path: Path,
-    file: str,
-    make_link: Callable[[Path, Path], None],
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, tmp_path: Path
 ) -> None:
     """A link is rejected even if its target has the approved bytes, because the target can change between two reads."""
-    job = package(workspace)
-    path = input_path(workspace, job.task.inputs[0] if file == "firmware" else job.task.metadata[0])
+    worker = start_worker("-c", attack.script()).open_key_store(workspace)
     target = tmp_path / "target"
-    path.rename(target)
-    make_link(target, path)
-    end = start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(job)
-    assert isinstance(end, JobFailed)
-    assert end.error.code == IntegrityError.code
-    assert attack.signed_inputs == []
+    for file, make_link in product(("firmware", "metadata"), (os.symlink, os.link)):
+        job = package(workspace)
+        path = input_path(workspace, job.task.inputs[0] if file == "firmware" else job.task.metadata[0])
+        path.rename(target)
+        make_link(target, path)
+        end = worker.wait_for_end(job)
+        assert isinstance(end, JobFailed)
+        assert end.error.code == IntegrityError.code
+        assert attack.signed_inputs == []
+        path.unlink()
+        target.rename(path)
 
 
 def test_fifo_as_input_is_rejected(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
