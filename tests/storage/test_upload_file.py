@@ -206,10 +206,11 @@ def test_digest_mismatch_deletes_upload(harness: UploadHarness, size: int | None
     assert harness.list_files() == []
 
 
-@pytest.mark.parametrize("batch", [1, len(CONTENT)])
-def test_excess_bytes_delete_upload(harness: UploadHarness, batch: int) -> None:
+@pytest.mark.parametrize(("start", "batch"), [(len(CONTENT) - 100, 1), (0, len(CONTENT))])
+def test_excess_bytes_delete_upload(harness: UploadHarness, start: int, batch: int) -> None:
     file = harness.create(len(CONTENT) - 1)
     turn = file.begin(0)
+    file.write(turn, CONTENT[:start])
     with pytest.raises(InvalidInputError, match=r"longer than the declared 10,239 bytes"):
         _write(file, turn, batch)
     file.abort(turn)

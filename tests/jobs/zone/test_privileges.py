@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import psycopg
 import pytest
 
@@ -130,6 +132,35 @@ key. All hosts of the zone have that key, so that grants in the instructions to 
 """
 
 
+class AttackedDatabase:
+    """A database that no attempt may change, and a session that checks this after each."""
+
+    def __init__(self, database: BusDatabase) -> None:
+        self.database = database
+        self._session = psycopg.connect(database.server.connection_string(database.name, "postgres"), autocommit=True)
+        self._rows = self._describe()
+
+    def require_refused(self, connection_string: str, statement: str) -> None:
+        with pytest.raises(psycopg.Error) as caught:
+            execute_as(connection_string, statement)
+        assert caught.value.sqlstate in REFUSED, caught.value
+        assert self._describe() == self._rows
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _describe(self) -> list[tuple[str, str]]:
+        query = " UNION ALL ".join(f"SELECT '{table}', t::text FROM {table} t" for table in TABLES)
+        return self._session.execute(query.encode()).fetchall()
+
+
+@pytest.fixture(scope="module")
+def attacked(filled: BusDatabase) -> Iterator[AttackedDatabase]:
+    attacked = AttackedDatabase(filled)
+    yield attacked
+    attacked.close()
+
+
 @pytest.fixture(scope="module")
 def filled(postgres_server: PostgresServer) -> BusDatabase:
     """A database with a row in each table."""
@@ -153,31 +184,19 @@ def fill(database: BusDatabase) -> None:
     """)
 
 
-def describe(database: BusDatabase) -> list[object]:
-    return database.execute(" UNION ALL ".join(f"SELECT '{table}', t::text FROM {table} t" for table in TABLES))
-
-
 def execute_as(connection_string: str, statement: str) -> None:
     with psycopg.connect(connection_string, autocommit=True) as connection:
         connection.execute(statement.encode())
 
 
-def require_refused(database: BusDatabase, connection_string: str, statement: str) -> None:
-    before = describe(database)
-    with pytest.raises(psycopg.Error) as caught:
-        execute_as(connection_string, statement)
-    assert caught.value.sqlstate in REFUSED, caught.value
-    assert describe(database) == before
-
-
 @pytest.mark.parametrize("name", AGENT_ATTEMPTS)
-def test_agent_is_refused(filled: BusDatabase, name: str) -> None:
-    require_refused(filled, filled.agent, AGENT_ATTEMPTS[name])
+def test_agent_is_refused(attacked: AttackedDatabase, name: str) -> None:
+    attacked.require_refused(attacked.database.agent, AGENT_ATTEMPTS[name])
 
 
 @pytest.mark.parametrize("name", ENGINE_ATTEMPTS)
-def test_engine_is_refused(filled: BusDatabase, name: str) -> None:
-    require_refused(filled, filled.engine, ENGINE_ATTEMPTS[name])
+def test_engine_is_refused(attacked: AttackedDatabase, name: str) -> None:
+    attacked.require_refused(attacked.database.engine, ENGINE_ATTEMPTS[name])
 
 
 def test_agent_can_delay_other_hosts(database: BusDatabase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -159,6 +160,31 @@ HARMLESS = {
 """What PostgreSQL permits or skips with a warning. It has no effect on the store, and the README names it."""
 
 
+class AttackedDatabase:
+    """A database that no attempt may change, and a session that checks this after each."""
+
+    def __init__(self, database: TestDatabase) -> None:
+        self.database = database
+        self._session = psycopg.connect(database.server.connection_string(database.name, "postgres"), autocommit=True)
+        self._content = describe(self._session)
+
+    def require_refused(self, role: str, statement: str) -> None:
+        with pytest.raises(psycopg.Error) as caught:
+            execute_as(role, self.database, statement)
+        assert caught.value.sqlstate in REFUSED, caught.value
+        assert describe(self._session) == self._content
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@pytest.fixture(scope="module")
+def attacked(filled: TestDatabase) -> Iterator[AttackedDatabase]:
+    attacked = AttackedDatabase(filled)
+    yield attacked
+    attacked.close()
+
+
 @pytest.fixture(scope="module")
 def filled(postgres_server: PostgresServer) -> TestDatabase:
     """A database with a row in each table, which no attempt may change, and a schema of another application."""
@@ -175,17 +201,15 @@ def filled(postgres_server: PostgresServer) -> TestDatabase:
     return database
 
 
-def describe(database: TestDatabase) -> list[object]:
+def describe(session: psycopg.Connection[Any]) -> list[object]:
     """Return all rows, and the objects in the schema with their privileges."""
-    rows: list[object] = [database.execute(f"SELECT t::text FROM {table} t") for table in TABLES]
-    rows.append(
-        database.execute("""
-            SELECT relname, relowner, relacl, relhastriggers, relrowsecurity, relpersistence
-            FROM pg_class WHERE relnamespace = 'sealyard'::regnamespace ORDER BY oid""")
-    )
-    rows.append(database.execute("SELECT proname FROM pg_proc WHERE pronamespace = 'sealyard'::regnamespace"))
-    rows.append(database.execute("SELECT rolname, rolsuper, rolreplication FROM pg_roles ORDER BY oid"))
-    return rows
+    queries = [f"SELECT t::text FROM {table} t" for table in TABLES]
+    queries.append("""
+        SELECT relname, relowner, relacl, relhastriggers, relrowsecurity, relpersistence
+        FROM pg_class WHERE relnamespace = 'sealyard'::regnamespace ORDER BY oid""")
+    queries.append("SELECT proname FROM pg_proc WHERE pronamespace = 'sealyard'::regnamespace")
+    queries.append("SELECT rolname, rolsuper, rolreplication FROM pg_roles ORDER BY oid")
+    return [session.execute(query.encode()).fetchall() for query in queries]
 
 
 def execute_as(role: str, database: TestDatabase, statement: str) -> None:
@@ -195,24 +219,16 @@ def execute_as(role: str, database: TestDatabase, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-def require_refused(database: TestDatabase, role: str, statement: str) -> None:
-    before = describe(database)
-    with pytest.raises(psycopg.Error) as caught:
-        execute_as(role, database, statement)
-    assert caught.value.sqlstate in REFUSED, caught.value
-    assert describe(database) == before
-
-
 @pytest.mark.parametrize("name", SCHEMA_ATTEMPTS | SERVER_ATTEMPTS | AUDIT_ATTEMPTS | ENGINE_ATTEMPTS)
-def test_engine_is_refused(filled: TestDatabase, name: str) -> None:
+def test_engine_is_refused(attacked: AttackedDatabase, name: str) -> None:
     attempts = SCHEMA_ATTEMPTS | SERVER_ATTEMPTS | AUDIT_ATTEMPTS | ENGINE_ATTEMPTS
-    require_refused(filled, ENGINE, attempts[name])
+    attacked.require_refused(ENGINE, attempts[name])
 
 
 @pytest.mark.parametrize("name", SCHEMA_ATTEMPTS | SERVER_ATTEMPTS | AUDIT_ATTEMPTS | AUDITOR_ATTEMPTS)
-def test_auditor_is_refused(filled: TestDatabase, name: str) -> None:
+def test_auditor_is_refused(attacked: AttackedDatabase, name: str) -> None:
     attempts = SCHEMA_ATTEMPTS | SERVER_ATTEMPTS | AUDIT_ATTEMPTS | AUDITOR_ATTEMPTS
-    require_refused(filled, AUDITOR, attempts[name])
+    attacked.require_refused(AUDITOR, attempts[name])
 
 
 @pytest.mark.parametrize("role", [ENGINE, AUDITOR])
@@ -235,11 +251,12 @@ def restored_roles(database: TestDatabase) -> Iterator[None]:
 def test_permitted_attempt_has_no_effect(
     store: TinyDocumentStore, open_store: OpenPgStore, database: TestDatabase, name: str
 ) -> None:
-    before = describe(database)[1:]  # the lease is renewed meanwhile
-    with psycopg.connect(database.connection_string, autocommit=True) as connection:
+    administrator = psycopg.connect(database.server.connection_string(database.name, "postgres"), autocommit=True)
+    with administrator, psycopg.connect(database.connection_string, autocommit=True) as connection:
+        before = describe(administrator)[1:]  # the lease is renewed meanwhile
         for statement in HARMLESS[name].split("; ") if "$$" not in HARMLESS[name] else [HARMLESS[name]]:
             connection.execute(statement.encode())
-        assert describe(database)[1:] == before
+        assert describe(administrator)[1:] == before
         store.submit(WriteBatch(puts=(("tasks", "a", {"n": 1}),))).result()
         store.close()
         assert read_documents(open_store(recorded=store.generation)) == {"tasks": {"a": {"n": 1}}}
