@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,10 @@ from tests.support.workspace_files import (
 )
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> WorkspacePaths:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace as an earlier version has left it."""
-    paths = WorkspacePaths(tmp_path / "workspace")
+    paths = WorkspacePaths(tmp_path_factory.mktemp("template") / "workspace")
     asyncio.run(create_workspace_with_device(paths.root))
     asyncio.run(sign(paths.root))
     intents = [
@@ -44,7 +45,13 @@ def paths(tmp_path: Path) -> WorkspacePaths:
     paths.worker_state.unlink()
     keyring = EncryptedFileKeyring(paths.keys / KEYRING_FILE, PASSPHRASE)
     keyring.delete_password(SERVICE, f"workspace {load_metadata(paths).id} state")
-    return paths
+    return paths.root
+
+
+@pytest.fixture
+def paths(template: Path, tmp_path: Path) -> WorkspacePaths:
+    shutil.copytree(template, tmp_path / "workspace")
+    return WorkspacePaths(tmp_path / "workspace")
 
 
 async def sign(folder: Path) -> TaskStatus:
@@ -57,7 +64,7 @@ async def sign(folder: Path) -> TaskStatus:
 
 
 async def load_migration_messages(folder: Path) -> list[str]:
-    async with open_engine(folder) as engine:
+    async with open_engine(folder, work=False) as engine:
         page = await engine.client(ADMIN).audit(AuditFilter(change=AuditAction.UPDATED))
         return [entry.message for entry in page.entries if "worker state" in entry.message]
 
