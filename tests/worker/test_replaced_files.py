@@ -34,7 +34,7 @@ METADATA = b'{"version": "1.0.0"}'
 MESSAGE = b"approved message" * 500
 """Too long for the task, so that it is stored as a file."""
 
-MODIFICATIONS = {
+MODIFICATIONS: dict[str, Callable[[bytes], bytes]] = {
     "equal size": lambda data: data.swapcase(),
     "shorter": lambda data: data[:-1],
     "longer": lambda data: data * 2,
@@ -349,7 +349,8 @@ def test_link_as_input_is_rejected(
     """A link is rejected even if its target has the approved bytes, because the target can change between two reads."""
     worker = start_worker("-c", attack.script()).open_key_store(workspace)
     target = tmp_path / "target"
-    for file, make_link in product(("firmware", "metadata"), (os.symlink, os.link)):
+    make_links: tuple[Callable[[Path, Path], None], ...] = (os.symlink, os.link)
+    for file, make_link in product(("firmware", "metadata"), make_links):
         job = package(workspace)
         path = input_path(workspace, job.task.inputs[0] if file == "firmware" else job.task.metadata[0])
         path.rename(target)

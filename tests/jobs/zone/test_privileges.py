@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -149,7 +150,7 @@ class AttackedDatabase:
     def close(self) -> None:
         self._session.close()
 
-    def _describe(self) -> list[tuple[str, str]]:
+    def _describe(self) -> list[Any]:
         query = " UNION ALL ".join(f"SELECT '{table}', t::text FROM {table} t" for table in TABLES)
         return self._session.execute(query.encode()).fetchall()
 
