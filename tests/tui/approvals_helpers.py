@@ -31,12 +31,11 @@ PREVIOUS_FIRMWARE = {
 }
 
 
-async def add_pending_tasks(workspace: TuiWorkspace, disk: FailingDisk) -> None:
+async def add_pending_tasks(workspace: TuiWorkspace) -> None:
     """Add five tasks that wait for approval, to an empty workspace seven days before :data:`NOW`.
 
     The owner can decide on ``FIRST``, ``SECOND`` and ``SENSOR``, which needs two approvals. ``OWN`` is the owner's own
-    task. The approval period of ``LATE`` has just ended, but a disk error has kept the engine from cancelling it: it
-    tries again five seconds later. A finished package precedes the others. No worker is free for approved tasks.
+    task. The approval period of ``LATE`` ends two minutes later. A finished package precedes the others.
     """
     await _add_second_approver(workspace)
     await workspace.add_task(LATE, name="too late")
@@ -54,6 +53,13 @@ async def add_pending_tasks(workspace: TuiWorkspace, disk: FailingDisk) -> None:
     await workspace.add_task(SECOND, name="gateway 1.5.1", firmware=FIRMWARE, metadata=METADATA)
     workspace.clock.move_to(NOW - timedelta(minutes=2))
     await workspace.add_task(FIRST, name="gateway 1.5.0", firmware=FIRMWARE, metadata=METADATA)
+
+
+async def expire_late_task(workspace: TuiWorkspace, disk: FailingDisk) -> None:
+    """Let the approval period of ``LATE`` end while a disk error keeps the engine from cancelling the task.
+
+    The engine tries again five seconds later. No worker is free for approved tasks.
+    """
     await expire_on_failing_disk(workspace, disk, minutes=2)
     workspace.bus.small_slots = 0
 

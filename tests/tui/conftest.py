@@ -16,7 +16,7 @@ import textual.pilot
 from sealyard.model.tasks import Task
 from sealyard_tui.dialogs.reason import ReasonDialog
 from tests.support.failing_disk import FailingDisk
-from tests.tui.approvals_helpers import add_pending_tasks
+from tests.tui.approvals_helpers import add_pending_tasks, expire_late_task
 from tests.tui.pilot_helpers import IDLE_WINDOW, record_thread_work, wait_idle
 from tests.tui.workspace import NOW, FakeIds, TuiWorkspace, WorkspaceTemplate, make_repeatable
 
@@ -106,10 +106,11 @@ async def empty_workspace(
 async def pending_workspace(
     workspace_folder: Path, template: WorkspaceTemplate, ids: FakeIds, disk: FailingDisk
 ) -> AsyncIterator[TuiWorkspace]:
-    """A workspace with tasks that wait for approval; see :func:`add_pending_tasks`."""
-    copy = template.copy("empty", workspace_folder / "pending", ids, NOW - timedelta(days=7))
+    """A workspace with tasks that wait for approval; see :func:`add_pending_tasks` and :func:`expire_late_task`."""
+    await template.extend("pending", "empty", add_pending_tasks, NOW - timedelta(days=7))
+    copy = template.copy("pending", workspace_folder / "pending", ids, NOW - timedelta(minutes=2))
     async with open_workspace(copy) as workspace:
-        await add_pending_tasks(workspace, disk)
+        await expire_late_task(workspace, disk)
         yield workspace
 
 

@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import select
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sealyard.client.config.key_holder import KeyHolder
@@ -132,14 +134,28 @@ def test_quit_at_first_start_creates_nothing(terminal: Terminal) -> None:
     assert not user_profiles_path().exists()
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    folder = tmp_path / "yard"
-    asyncio.run(
-        create_workspace(
-            folder, name="yard", administrator="olga", key_store=KeyStore.PASSPHRASE, key_holder=unlock(PASSPHRASE)
+@pytest.fixture(scope="module")
+def template_profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    """The profile of a workspace to copy."""
+    root = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(root / "config"))
+        return asyncio.run(
+            create_workspace(
+                root / "yard",
+                name="yard",
+                administrator="olga",
+                key_store=KeyStore.PASSPHRASE,
+                key_holder=unlock(PASSPHRASE),
+            )
         )
-    )
+
+
+@pytest.fixture
+def workspace(template_profile: Profile, tmp_path: Path) -> Path:
+    folder = tmp_path / "yard"
+    shutil.copytree(template_profile.workspace, folder)
+    add_profile(user_profiles_path(), msgspec.structs.replace(template_profile, workspace=str(folder)), current=True)
     return folder
 
 

@@ -150,21 +150,22 @@ async def fill_upload_form(app: SealyardApp, pilot: Pilot[None], folder: Path) -
 # ---- screens
 
 
-Workspaces = dict[str, TuiWorkspace]
-
-
 @pytest.fixture
-def workspaces(workspace: TuiWorkspace, pending_workspace: TuiWorkspace) -> Workspaces:
-    """The workspace that the picture of each screen shows."""
-    return {name: pending_workspace if name == "approvals" else workspace for name in SCREENS}
+def shown_workspace(request: pytest.FixtureRequest) -> TuiWorkspace:
+    """The workspace that the picture of a screen, or of a dialog on it, shows."""
+    params = request.node.callspec.params
+    screen_name = params["screen_name"] if "screen_name" in params else DIALOGS[params["dialog"]][0]
+    workspace: TuiWorkspace = request.getfixturevalue(
+        "pending_workspace" if screen_name == "approvals" else "workspace"
+    )
+    return workspace
 
 
 @asynccontextmanager
 async def open_screen(
-    workspaces: Workspaces, screen_name: str, firmware: Path, theme: str = "sealyard-dark"
+    workspace: TuiWorkspace, screen_name: str, firmware: Path, theme: str = "sealyard-dark"
 ) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
     """Run the application on a screen that is completely loaded, at 80x24."""
-    workspace = workspaces[screen_name]
     if screen_name == "audit":
         await add_key_use_and_refusal(workspace)
     app = make_app(workspace, SCREEN_PROFILES[screen_name], start_screen=screen_name, theme=theme)
@@ -204,9 +205,9 @@ async def resize_terminal(app: SealyardApp, pilot: Pilot[None], size: str) -> No
 
 @pytest.mark.parametrize("screen_name", SCREENS)
 async def test_screen_matches_picture(
-    workspaces: Workspaces, screen_name: str, firmware: Path, screenshot: SnapshotAssertion
+    shown_workspace: TuiWorkspace, screen_name: str, firmware: Path, screenshot: SnapshotAssertion
 ) -> None:
-    async with open_screen(workspaces, screen_name, firmware) as (app, pilot):
+    async with open_screen(shown_workspace, screen_name, firmware) as (app, pilot):
         for size in SCREEN_SIZES:
             texts = (SCREEN_TEXTS if size in SIZES else SMALLEST_SCREEN_TEXTS)[screen_name]
             await resize_terminal(app, pilot, size)
@@ -221,14 +222,14 @@ async def test_screen_matches_picture(
 
 @pytest.mark.parametrize("screen_name", SCREENS)
 async def test_screen_without_colour_matches_picture(
-    workspaces: Workspaces,
+    shown_workspace: TuiWorkspace,
     screen_name: str,
     firmware: Path,
     screenshot: SnapshotAssertion,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    async with open_screen(workspaces, screen_name, firmware) as (app, pilot):
+    async with open_screen(shown_workspace, screen_name, firmware) as (app, pilot):
         for size in SIZES:
             await resize_terminal(app, pilot, size)
             await wait_for_text(pilot, *SCREEN_TEXTS[screen_name])
@@ -358,11 +359,15 @@ def _is_laid_out(review: ReviewPane) -> Callable[[], bool]:
 
 @pytest.mark.parametrize("dialog", DIALOGS)
 async def test_dialog_matches_picture(
-    workspaces: Workspaces, dialog: str, firmware: Path, screenshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
+    shown_workspace: TuiWorkspace,
+    dialog: str,
+    firmware: Path,
+    screenshot: SnapshotAssertion,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(firmware)
     screen_name, opener = DIALOGS[dialog]
-    async with open_screen(workspaces, screen_name, firmware) as (app, pilot):
+    async with open_screen(shown_workspace, screen_name, firmware) as (app, pilot):
         await opener(app, pilot)
         for size in SIZES:
             await resize_terminal(app, pilot, size)

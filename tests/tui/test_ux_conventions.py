@@ -42,6 +42,7 @@ from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.too_small import TooSmall
 from sealyard_tui.widgets.virtual_table import VirtualTable
+from tests.tui.conftest import open_workspace
 from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import (
     PROFILES,
@@ -53,7 +54,7 @@ from tests.tui.pilot_helpers import (
     wait_until,
 )
 from tests.tui.task_factories import result
-from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, NOW, OWNER, TuiWorkspace
+from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, NOW, OWNER, FakeIds, TuiWorkspace, WorkspaceTemplate
 
 LIST_SCREENS = ("dashboard", "approvals", "audit", "devices", "access")
 """Screens with a list."""
@@ -73,15 +74,29 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*?(?<![0-9])(3[0-8]|4[0-8]|9[0-7]|10[0-7])(?![
 @pytest.fixture
 async def workspace(workspace: TuiWorkspace) -> TuiWorkspace:
     """A workspace in which the administrator may do everything, so that one application can show all screens."""
-    for config in ("gateway", "sensor"):
-        for action in (Action.USE, Action.APPROVE):
-            await workspace.add_rule(ADMINISTRATOR, f"DEVICE_CONFIG:{config}", action)
+    await permit_everything(workspace)
     return workspace
 
 
 @pytest.fixture
-async def full_workspace(workspace: TuiWorkspace) -> TuiWorkspace:
-    """A workspace in which every list is longer than the screen."""
+async def full_workspace(
+    workspace_folder: Path, template: WorkspaceTemplate, ids: FakeIds
+) -> AsyncIterator[TuiWorkspace]:
+    """As ``workspace``, but every list is longer than the screen."""
+    await template.extend("full", "usual", fill_lists)
+    async with open_workspace(template.copy("full", workspace_folder / "full", ids)) as workspace:
+        await workspace.start_running_task()
+        yield workspace
+
+
+async def permit_everything(workspace: TuiWorkspace) -> None:
+    for config in ("gateway", "sensor"):
+        for action in (Action.USE, Action.APPROVE):
+            await workspace.add_rule(ADMINISTRATOR, f"DEVICE_CONFIG:{config}", action)
+
+
+async def fill_lists(workspace: TuiWorkspace) -> None:
+    await permit_everything(workspace)
     await workspace.add_tasks(ROW_COUNT)
     for number in range(ROW_COUNT):
         await workspace.add_subject(f"USER:p{number}")
@@ -94,7 +109,6 @@ async def full_workspace(workspace: TuiWorkspace) -> TuiWorkspace:
             use=(ADMINISTRATOR,),
             approve=(OWNER,),
         )
-    return workspace
 
 
 @asynccontextmanager
@@ -267,14 +281,15 @@ async def test_quit_asks_while_tasks_run(workspace: TuiWorkspace) -> None:
         await wait_until(pilot, lambda: not app.is_running)
 
 
-@pytest.mark.parametrize(("key", "answer"), [("y", True), ("enter", True), ("n", False), ("escape", False)])
-async def test_confirmation_accepts_letters_enter_and_escape(workspace: TuiWorkspace, key: str, answer: bool) -> None:
+async def test_confirmation_accepts_letters_enter_and_escape(workspace: TuiWorkspace) -> None:
     async with open_screen(workspace, "audit") as (app, pilot):
         answers: list[bool | None] = []
-        app.push_screen(ConfirmDialog("Sure", "Really?"), answers.append)
-        await wait_until(pilot, lambda: app.screen.is_modal)
-        await pilot.press(key)
-        await wait_until(pilot, lambda: answers == [answer])
+        for key in ("y", "enter", "n", "escape"):
+            app.push_screen(ConfirmDialog("Sure", "Really?"), answers.append)
+            await wait_until(pilot, lambda: app.screen.is_modal)
+            await pilot.press(key)
+            await wait_until(pilot, lambda: not app.screen.is_modal)
+        assert answers == [True, True, False, False]
 
 
 async def test_approval_is_not_confirmed_by_enter(workspace: TuiWorkspace) -> None:

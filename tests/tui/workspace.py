@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
@@ -268,6 +268,20 @@ class WorkspaceTemplate:
         await _add_usual_tasks(usual)
         await usual.close()
         self._shelves["usual"] = usual.shelf
+
+    async def extend(
+        self, name: str, base: str, change: Callable[[TuiWorkspace], Awaitable[None]], now: datetime = NOW
+    ) -> None:
+        """Add the template ``name``, a copy of ``base`` after ``change``, unless there is one."""
+        if name in self._shelves:
+            return
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            make_repeatable(ids := FakeIds(name[0]), monkeypatch)
+            workspace = self.copy(base, self._root / name, ids, now)
+            await workspace.open()
+            await change(workspace)
+            await workspace.close()
+        self._shelves[name] = workspace.shelf
 
     def copy(self, name: str, root: Path, ids: FakeIds, now: datetime = NOW) -> TuiWorkspace:
         """Return a copy of the template ``name`` in the folder ``root``, not yet opened."""
