@@ -125,7 +125,7 @@ def test_demo_command_matches_readme() -> None:
 
 def test_approved_package_is_downloaded_and_verified(demo: TmuxTerminal, tmp_path: Path) -> None:
     bootloader = create_file(tmp_path / "fw" / "bootloader.bin", 300_000)
-    application = create_file(tmp_path / "fw" / "application.bin", 5_000_000)
+    application = create_file(tmp_path / "fw" / "application.bin", 700_000)
     notes = tmp_path / "fw" / "release.json"
     notes.write_text('{"version": "2.0.0", "notes": "fixes the watchdog"}')
     task = create_package(demo, bootloader, application, notes, metadata=1)
@@ -145,12 +145,12 @@ def test_approved_package_is_downloaded_and_verified(demo: TmuxTerminal, tmp_pat
     demo.press("1")
     demo.wait_for("Downloaded bootloader and 1 more", "signature and digest")
     container = next((tmp_path / "home").rglob(f"*{task}*.se-1"))
-    assert container.stat().st_size > 5_300_000
+    assert container.stat().st_size > 1_000_000
     demo.quit()
     assert demo.exit_code() == 0
 
 
-def test_review_shows_metadata_and_changes(demo: TmuxTerminal) -> None:
+def test_owner_reviews_changes_and_rejects_with_reason_from_editor(demo: TmuxTerminal) -> None:
     switch_user(demo, "USER:owner")
     demo.press("3")
     demo.wait_for("✓ approve")
@@ -162,12 +162,6 @@ def test_review_shows_metadata_and_changes(demo: TmuxTerminal) -> None:
         screen += demo.settle()
     for text in ("Since the last released package", "gateway-1.4.0.bin → gateway-1.5.0.bin", '"version"'):
         assert text in screen, f"{text} is not in the review:\n{screen}"
-
-
-def test_rejection_reason_from_editor_reaches_requester(demo: TmuxTerminal) -> None:
-    switch_user(demo, "USER:owner")
-    demo.press("3")
-    demo.wait_for("✓ approve")
     demo.press("x")
     demo.wait_for("The requester sees the reason")
     demo.settle()
@@ -245,15 +239,11 @@ def fits_into_rows(rows: int, screen: str) -> bool:
     return len(screen.rstrip("\n").split("\n")) <= rows
 
 
-def test_resized_terminal_is_redrawn(demo: TmuxTerminal) -> None:
+def test_resized_terminal_is_redrawn_and_receives_copied_text(demo: TmuxTerminal) -> None:
     for columns, rows in ((80, 24), (60, 18), (40, 10), (120, 40)):
         demo.resize(columns, rows)
         demo.wait_until(partial(fits_into_rows, rows), f"{columns}x{rows}")
     demo.wait_for("1 Dashboard", "gateway 1.5.0", "● ready", "Detail")
-
-
-def test_copied_text_reaches_terminal_clipboard(demo: TmuxTerminal) -> None:
-    demo.wait_for("gateway 1.5.0")
     demo.press("y")
     demo.wait_for("[Cc]opied")
     assert re.fullmatch(r"\w{10}", demo.clipboard.strip())

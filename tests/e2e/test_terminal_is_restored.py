@@ -9,23 +9,31 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import PASSPHRASE
 from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
 
 RESTORED_MODES = (False, False, True)
+READY_TEXTS = (r"USER:dev \(", "● ready")
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[TmuxTerminal]:
-    with terminal([SEALYARD, "demo"], environment(tmp_path / "home")) as app:
-        app.wait_for("● ready", "demo-gateway")
+def variables(workspace_folder: Path) -> dict[str, str]:
+    """Environment variables with which the application opens a workspace."""
+    return {"SEALYARD_WORKSPACE": str(workspace_folder), "SEALYARD_PASSPHRASE": PASSPHRASE}
+
+
+@pytest.fixture
+def application(tmp_path: Path, variables: dict[str, str]) -> Iterator[TmuxTerminal]:
+    with terminal([SEALYARD, "--profile", "dev"], environment(tmp_path / "home", **variables)) as app:
+        app.wait_for(*READY_TEXTS)
         yield app
 
 
-def test_quit_restores_terminal_and_exits_0(demo: TmuxTerminal) -> None:
-    assert demo.modes[0]
-    demo.quit()
-    assert demo.exit_code() == 0
-    assert demo.modes == RESTORED_MODES
+def test_quit_restores_terminal_and_exits_0(application: TmuxTerminal) -> None:
+    assert application.modes[0]
+    application.quit()
+    assert application.exit_code() == 0
+    assert application.modes == RESTORED_MODES
 
 
 @pytest.mark.parametrize(
@@ -33,11 +41,11 @@ def test_quit_restores_terminal_and_exits_0(demo: TmuxTerminal) -> None:
     [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131)],
 )
 def test_signal_restores_terminal_and_sets_exit_code(
-    demo: TmuxTerminal, signal_number: signal.Signals, code: int
+    application: TmuxTerminal, signal_number: signal.Signals, code: int
 ) -> None:
-    os.kill(demo.pid_of("sealyard demo"), signal_number)
-    assert demo.exit_code() == code
-    assert demo.modes == RESTORED_MODES
+    os.kill(application.pid_of("sealyard --profile"), signal_number)
+    assert application.exit_code() == code
+    assert application.modes == RESTORED_MODES
 
 
 def test_application_runs_in_unwritable_home(tmp_path: Path) -> None:
@@ -50,7 +58,7 @@ def test_application_runs_in_unwritable_home(tmp_path: Path) -> None:
         assert found.exit_code() == 0
 
 
-def test_crash_restores_terminal_without_showing_secrets(tmp_path: Path) -> None:
+def test_crash_restores_terminal_without_showing_secrets(tmp_path: Path, variables: dict[str, str]) -> None:
     """Inject a fault into the application: the audit screen cannot be imported."""
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -63,9 +71,9 @@ def test_crash_restores_terminal_without_showing_secrets(tmp_path: Path) -> None
         "            raise ZeroDivisionError('the fault')\n"
         "sys.meta_path.insert(0, Broken())\n"
     )
-    environ = environment(tmp_path / "home", PYTHONPATH=str(broken))
-    with terminal([SEALYARD, "demo"], environ) as app:
-        app.wait_for("● ready", "demo-gateway")
+    environ = environment(tmp_path / "home", PYTHONPATH=str(broken), **variables)
+    with terminal([SEALYARD, "--profile", "dev"], environ) as app:
+        app.wait_for(*READY_TEXTS)
         app.press("4")
         assert app.exit_code() == 1
         assert app.modes == RESTORED_MODES
@@ -74,20 +82,20 @@ def test_crash_restores_terminal_without_showing_secrets(tmp_path: Path) -> None
         assert "a-secret-that-must-not-be-seen" not in screen
 
 
-def test_suspended_application_resumes_on_fg(tmp_path: Path) -> None:
+def test_suspended_application_resumes_on_fg(tmp_path: Path, variables: dict[str, str]) -> None:
     """Run the application under a shell with job control."""
-    environ = environment(tmp_path / "home", PS1="prompt> ")
+    environ = environment(tmp_path / "home", PS1="prompt> ", **variables)
     with terminal(["bash", "--norc", "--noprofile", "-i"], environ) as app:
         app.wait_for("prompt>")
-        app.type(f"{SEALYARD} demo")
+        app.type(f"{SEALYARD} --profile dev")
         app.press("Enter")
-        app.wait_for("● ready", "demo-gateway")
+        app.wait_for(*READY_TEXTS)
         app.press("C-z")
         app.wait_for("prompt>", "Stopped")
         assert not app.modes[0]
         app.type("fg")
         app.press("Enter")
-        app.wait_for("● ready", "demo-gateway")
+        app.wait_for(*READY_TEXTS)
         app.quit("prompt>")
         app.wait_until(lambda text: text.rstrip().endswith("prompt>"), "the prompt")
         assert app.modes == RESTORED_MODES

@@ -17,8 +17,8 @@ from tests.support.limits import TIMEOUT
 from tests.support.processes import command_line, descendants_of, kill_all, wait_for_exit
 from tests.support.programs import require
 
-POLL_INTERVAL = 0.05
-STABLE_SCREENS = 6
+POLL_INTERVAL = 0.1
+STABLE_SCREENS = 4
 """Number of equal screens that count as settled. They span several frames, but less than the second after which the
 displayed ages change."""
 SEALYARD = str(Path(sys.executable).parent / "sealyard")
