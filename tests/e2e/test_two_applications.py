@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import PASSPHRASE
 from tests.e2e.test_story import approve, create_file, create_package
 from tests.support.limits import TIMEOUT
 from tests.support.ports import ReservedPort
@@ -21,21 +22,13 @@ from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, ter
 
 
 class Workspace:
-    """A workspace with a developer, an owner and one device configuration; runs commands and opens terminals."""
+    """The workspace in the folder ``root``; runs commands and opens terminals."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.environ = self.home_environment(
-            "", SEALYARD_WORKSPACE=str(root / "workspace"), SEALYARD_PASSPHRASE="a canary among passphrases"
+            "", SEALYARD_WORKSPACE=str(root / "workspace"), SEALYARD_PASSPHRASE=PASSPHRASE
         )
-        self.command("init", "--name", "acme", "--admin", "USER:olga", "--key-store", "passphrase")
-        for name in ("dev", "owner"):
-            self.command("subject", "add", f"USER:{name}")
-            self.command("profile", "add", name, "--identity", f"USER:{name}")
-        self.command(
-            "device", "create", "gateway", "--encryption", "AES128_CTR_NO_PAD", "--signing", "ED25519",
-            "--use", "USER:dev", "--approve", "USER:owner",
-        )  # fmt: skip
 
     def home_environment(self, name: str, **variables: str) -> dict[str, str]:
         """Return an environment with the home directory of one user."""
@@ -64,8 +57,8 @@ class Workspace:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path)
+def workspace(workspace_folder: Path) -> Workspace:
+    return Workspace(workspace_folder.parent)
 
 
 def test_second_application_connects_and_takes_over(workspace: Workspace, tmp_path: Path) -> None:
