@@ -86,11 +86,12 @@ def test_session_without_secret_passes(folder: Path) -> None:
 def run_session(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_leak.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-p", "tests.support.secrets_canary", "-p", "no:cacheprovider", "-rN"]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
-        [*command, f"--rootdir={folder}", f"--basetemp={folder / 'temporary'}", *options, str(folder)],
+        [*command, "-p", "xdist", f"--rootdir={folder}", f"--basetemp={folder / 'temporary'}", *options, str(folder)],
         capture_output=True,
         text=True,
         check=False,
         cwd=Path(__file__).parents[1],
-        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        env={**environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # their imports take most of the time
     )

@@ -29,8 +29,8 @@ def test_pytest_called_with_ignored_signals_resets_them_for_child_processes(work
     name = f"{__file__}::{test_child_process_ignores_no_tested_signal.__name__}"
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", f"{workers}", name],
-        env=environ,
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "xdist", "-n", f"{workers}", name],
+        env={**environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # the imports of plugins take most of the time
         preexec_fn=ignore,  # pytest runs one thread here
         capture_output=True,
         text=True,
