@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, PackageRequest, SigningKeyRequest
 from sealyard.model.tasks import Verdict
 from sealyard.model.workspace import KeyStore, WorkspacePaths
-from tests.support.cli_runner import FIRMWARE, PASSPHRASE, PEOPLE, CliWorkspace, environment
+from tests.support.cli_runner import FIRMWARE, PASSPHRASE, PEOPLE, CliWorkspace, environment, run_engine
 from tests.support.key_holders import unlock
 
 
@@ -86,9 +87,50 @@ async def _create_template(root: Path) -> CliWorkspace:
 
 @pytest.fixture
 def workspace(workspace_template: CliWorkspace, tmp_path: Path) -> CliWorkspace:
-    folder = tmp_path / "workspace"
-    shutil.copytree(workspace_template.folder, folder)
-    return CliWorkspace(folder, done=workspace_template.done, waiting=workspace_template.waiting)
+    return _copy_workspace(workspace_template, tmp_path)
+
+
+@pytest.fixture
+def running_workspace(workspace: CliWorkspace) -> Iterator[CliWorkspace]:
+    """Return a workspace whose engine is open during the test. Commands attach to it."""
+    with run_engine(workspace.folder):
+        yield workspace
+
+
+@pytest.fixture
+def idle_workspace(workspace: CliWorkspace) -> Iterator[CliWorkspace]:
+    """Like ``running_workspace``, but tasks are not executed."""
+    with run_engine(workspace.folder, work=False):
+        yield workspace
+
+
+@pytest.fixture(scope="session")
+def shared_workspace(
+    workspace_template: CliWorkspace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CliWorkspace]:
+    """Return a workspace whose engine is open during the session. Commands attach to it.
+
+    A test may create tasks, subjects, keys and configurations of its own here, but must change none that others use.
+    """
+    workspace = _copy_workspace(workspace_template, tmp_path_factory.mktemp("shared"))
+    with run_engine(workspace.folder):
+        yield workspace
+
+
+@pytest.fixture(scope="module")
+def module_workspace(
+    workspace_template: CliWorkspace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CliWorkspace]:
+    """Like ``shared_workspace``, but for the tests of one module, and tasks are not executed."""
+    workspace = _copy_workspace(workspace_template, tmp_path_factory.mktemp("module"))
+    with run_engine(workspace.folder, work=False):
+        yield workspace
+
+
+def _copy_workspace(template: CliWorkspace, parent: Path) -> CliWorkspace:
+    folder = parent / "workspace"
+    shutil.copytree(template.folder, folder)
+    return CliWorkspace(folder, done=template.done, waiting=template.waiting)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -15,6 +16,10 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from sealyard.cli.main import main
+from sealyard.client.engine_handle import EngineHandle
+from sealyard.client.sharing.local_server import LocalServer, load_local_server
+from sealyard.concurrency.loop_thread import LoopThread
+from tests.support.key_holders import unlock
 from tests.support.limits import TIMEOUT
 
 PASSPHRASE = "a canary among passphrases"
@@ -71,11 +76,11 @@ def start_process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool], interval: float = 0.05) -> None:
     deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true"
-        time.sleep(0.05)
+        time.sleep(interval)
 
 
 class CliWorkspace:
@@ -102,6 +107,34 @@ class CliWorkspace:
     def files(self) -> set[str]:
         """Return the paths of all stored inputs and results."""
         return {str(each) for each in (self.folder / "artifacts").rglob("*") if each.is_file()}
+
+
+@contextlib.contextmanager
+def run_engine(folder: Path, *, work: bool = True) -> Iterator[EngineHandle]:
+    """Keep the engine of the workspace open. Commands attach to it, which is faster than if each opens its own.
+
+    ``work``: whether the engine gives tasks to workers.
+    """
+    thread = LoopThread("running-workspace")
+    engine, server = asyncio.run(thread.call(_start_engine(folder, work)))
+    try:
+        yield engine
+    finally:
+        asyncio.run(thread.call(_stop_engine(engine, server)))
+        thread.stop()
+
+
+async def _start_engine(folder: Path, work: bool) -> tuple[EngineHandle, LocalServer]:
+    engine = await EngineHandle.open(folder, purpose="run", key_holder=unlock(PASSPHRASE), work=work)
+    server = load_local_server(engine, "", allow_private_webhooks=False)
+    await server.start()
+    return engine, server
+
+
+async def _stop_engine(engine: EngineHandle, server: LocalServer) -> None:
+    await engine.drain(0)
+    await server.stop()
+    await engine.close()
 
 
 def environment(home: Path) -> dict[str, str]:
