@@ -25,14 +25,9 @@ class Installation:
         self.root = root
         self._command = command
 
-    def run(self, *arguments: str) -> Any:
-        """Run a command that must succeed with ``--json``, and return its value, or None if it prints nothing."""
-        output = self.run_text(*arguments, "--json")
-        return json.loads(output) if output.strip() else None
-
-    def run_text(self, *arguments: str) -> str:
-        """Run a command that must succeed, and return its output. Raises :class:`CommandError` if it fails."""
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.root),
             "XDG_CONFIG_HOME": str(self.root / "config"),
@@ -42,8 +37,21 @@ class Installation:
             "SEALYARD_WORKSPACE": str(self.root / "workspace"),
             "SEALYARD_PASSPHRASE": PASSPHRASE,
         }
+
+    def run(self, *arguments: str) -> Any:
+        """Run a command that must succeed with ``--json``, and return its value, or None if it prints nothing."""
+        output = self.run_text(*arguments, "--json")
+        return json.loads(output) if output.strip() else None
+
+    def run_text(self, *arguments: str) -> str:
+        """Run a command that must succeed, and return its output. Raises :class:`CommandError` if it fails."""
         result = subprocess.run(
-            [self._command, *arguments], capture_output=True, text=True, timeout=TIMEOUT, check=False, env=environment
+            [self._command, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+            env=self.environment,
         )
         if result.returncode:
             raise CommandError(f"`sealyard {shlex.join(arguments)}` exited with {result.returncode}: {result.stderr}")

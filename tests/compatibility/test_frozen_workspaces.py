@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import tarfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from sealyard.client.config.profiles import Profile, ProfileFile, write_profiles
+from sealyard.model.workspace import WorkspacePaths
 from tests.compatibility.freeze import FROZEN, INPUTS
-from tests.compatibility.installation import Installation
+from tests.compatibility.installation import CommandError, Installation
+from tests.support.cli_runner import sealyard
 
 ARCHIVES = sorted(FROZEN.glob("*.tar.gz"))
 SEALYARD = Path(sys.executable).parent / "sealyard"
@@ -26,16 +31,30 @@ class FrozenInstallation(Installation):
         with tarfile.open(archive) as tar:
             tar.extractall(root, filter="data")
         self.record: dict[str, Any] = json.loads((root / "record.json").read_text())
-        for user in ("admin", "dev", "owner"):
-            self.run("profile", "add", user, "--identity", f"USER:{user}")
+        profiles = tuple(Profile(name=user, identity=f"USER:{user}") for user in ("admin", "dev", "owner"))
+        write_profiles(WorkspacePaths(root / "workspace").profiles, ProfileFile(profiles=profiles))
+
+    def run_text(self, *arguments: str) -> str:
+        """Run a command of this version in this process."""
+        with patch.dict(os.environ, self.environment, clear=True):
+            result = sealyard(*arguments)
+        if result.code:
+            raise CommandError(f"`sealyard {' '.join(arguments)}` exited with {result.code}: {result.err}")
+        return result.out
 
     def statuses(self) -> dict[str, str]:
         return {task["id"]: task["status"] for task in self.run("--profile", "admin", "tasks")}
 
 
-@pytest.fixture(params=ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.gz"))
-def frozen(request: pytest.FixtureRequest, tmp_path: Path) -> FrozenInstallation:
-    return FrozenInstallation(tmp_path, request.param)
+@pytest.fixture(scope="module", params=ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.gz"))
+def archive(request: pytest.FixtureRequest) -> Path:
+    return Path(request.param)
+
+
+@pytest.fixture(scope="module")
+def frozen(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> FrozenInstallation:
+    """Return an installation that several tests use, which change no task."""
+    return FrozenInstallation(tmp_path_factory.mktemp("frozen"), archive)
 
 
 def test_archives_cover_all_storage_formats() -> None:
@@ -69,8 +88,9 @@ def test_frozen_results_can_be_downloaded(frozen: FrozenInstallation) -> None:
     assert digests.items() >= frozen.record["downloads"].items()
 
 
-def test_frozen_workspace_continues(frozen: FrozenInstallation) -> None:
+def test_frozen_workspace_continues(archive: Path, tmp_path: Path) -> None:
     """The waiting task is approved and packaged with the old keys; the container holds the old files."""
+    frozen = FrozenInstallation(tmp_path, archive)
     task = frozen.record["waiting"]
     frozen.run("--profile", "owner", "approve", task)
     assert frozen.statuses()[task] == "DONE"
