@@ -48,9 +48,9 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_command_prints_one_json_value(workspace: CliWorkspace, arguments: tuple[str, ...]) -> None:
+def test_command_prints_one_json_value(module_workspace: CliWorkspace, arguments: tuple[str, ...]) -> None:
     profile, *command = arguments
-    result = workspace.run(profile, *command, "--json")
+    result = module_workspace.run(profile, *command, "--json")
     assert result.code == 0, result
     assert json.loads(result.out) is not None
     assert result.out.isascii()
@@ -92,15 +92,17 @@ def test_global_options_work_in_any_position(workspace: CliWorkspace, position: 
         ("input", ("encrypt", "--device", "gateway", "/nowhere/at/all")),
     ],
 )
-def test_error_is_one_json_value(workspace: CliWorkspace, code: str, arguments: tuple[str, ...]) -> None:
-    result: CliResult = workspace.run("developer", *arguments, "--json")
+def test_error_is_one_json_value(module_workspace: CliWorkspace, code: str, arguments: tuple[str, ...]) -> None:
+    result: CliResult = module_workspace.run("developer", *arguments, "--json")
     assert result.code != 0
     assert set(result.value["error"]) == {"code", "message", "hint", "hintCode", "hintArgs"}
     assert result.value["error"]["code"] == code
 
 
-def test_downloads_report_individual_results(workspace: CliWorkspace, tmp_path: Path) -> None:
-    result = workspace.run("developer", "download", workspace.done, "nowhere", "--out", tmp_path / "down", "--json")
+def test_downloads_report_individual_results(module_workspace: CliWorkspace, tmp_path: Path) -> None:
+    result = module_workspace.run(
+        "developer", "download", module_workspace.done, "nowhere", "--out", tmp_path / "down", "--json"
+    )
     assert result.code == 4
     assert [each["downloaded"] is not None for each in result.value] == [True, False]
     assert result.value[1]["error"]["code"] == "not-found"
