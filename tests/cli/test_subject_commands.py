@@ -13,22 +13,22 @@ def states(workspace: CliWorkspace, *options: str) -> dict[str, str]:
     return {each["id"]: each["state"] for each in workspace.value("admin", "subject", "list", *options)}
 
 
-def test_disabled_subject_is_refused_until_enabled(workspace: CliWorkspace) -> None:
-    result = workspace.run("admin", "subject", "disable", "auditor", "--reason", "on leave")
+def test_disabled_subject_is_refused_until_enabled(idle_workspace: CliWorkspace) -> None:
+    result = idle_workspace.run("admin", "subject", "disable", "auditor", "--reason", "on leave")
     assert (result.code, result.out) == (
         0,
         "Disabled USER:auditor. Enable it again with `sealyard subject enable`.\n",
     )
-    assert states(workspace)["USER:auditor"] == "DISABLED"
-    rows = [line.split() for line in workspace.run("admin", "subject", "list").out.splitlines()]
+    assert states(idle_workspace)["USER:auditor"] == "DISABLED"
+    rows = [line.split() for line in idle_workspace.run("admin", "subject", "list").out.splitlines()]
     assert ["USER:auditor", "disabled"] in rows
-    refused = workspace.run("auditor", "audit", "list")
+    refused = idle_workspace.run("auditor", "audit", "list")
     assert refused.code == 3
     assert "USER:auditor is disabled in this workspace." in refused.err
     assert "sealyard subject enable USER:auditor" in refused.err
-    value = workspace.value("admin", "subject", "enable", "USER:auditor")
+    value = idle_workspace.value("admin", "subject", "enable", "USER:auditor")
     assert (value["state"], value["stateChangedBy"]) == ("ACTIVE", "USER:admin")
-    assert workspace.run("auditor", "audit", "list").code == 0
+    assert idle_workspace.run("auditor", "audit", "list").code == 0
 
 
 @pytest.mark.parametrize(
@@ -41,31 +41,31 @@ def test_help_describes_confirmation_of_each_command(workspace: CliWorkspace, co
     assert ("removal" in words) is (command == "remove")
 
 
-def test_removal_names_its_effects_and_needs_confirmation(workspace: CliWorkspace) -> None:
-    workspace.value("admin", "token", "create", "laptop", "--subject", "USER:auditor")
-    result = workspace.run("admin", "subject", "remove", "USER:auditor", *LEFT)
+def test_removal_names_its_effects_and_needs_confirmation(idle_workspace: CliWorkspace) -> None:
+    idle_workspace.value("admin", "token", "create", "laptop", "--subject", "USER:auditor")
+    result = idle_workspace.run("admin", "subject", "remove", "USER:auditor", *LEFT)
     assert result.code == 2
     assert "This removes USER:auditor, and deletes 1 rule and 1 access token." in result.err
     assert "Confirm it with --yes." in result.err
-    assert states(workspace)["USER:auditor"] == "ACTIVE"
-    removed = workspace.value("admin", "subject", "remove", "USER:auditor", *LEFT, "--yes")
+    assert states(idle_workspace)["USER:auditor"] == "ACTIVE"
+    removed = idle_workspace.value("admin", "subject", "remove", "USER:auditor", *LEFT, "--yes")
     assert (removed["state"], removed["stateReason"]) == ("REMOVED", "left the company")
-    assert "USER:auditor" not in states(workspace)
-    assert states(workspace, "--removed") == {"USER:auditor": "REMOVED"}
-    assert all(each["subject"] != "USER:auditor" for each in workspace.value("admin", "acl", "list"))
-    assert all(each["subject"] != "USER:auditor" for each in workspace.value("admin", "token", "list"))
-    page = workspace.value("admin", "audit", "list", "--resource", "SUBJECT:USER:auditor", "--change", "DELETED")
+    assert "USER:auditor" not in states(idle_workspace)
+    assert states(idle_workspace, "--removed") == {"USER:auditor": "REMOVED"}
+    assert all(each["subject"] != "USER:auditor" for each in idle_workspace.value("admin", "acl", "list"))
+    assert all(each["subject"] != "USER:auditor" for each in idle_workspace.value("admin", "token", "list"))
+    page = idle_workspace.value("admin", "audit", "list", "--resource", "SUBJECT:USER:auditor", "--change", "DELETED")
     assert page["entries"][0]["message"] == "USER:auditor removed: left the company"
 
 
-def test_added_again_only_explicitly(workspace: CliWorkspace) -> None:
-    workspace.value("admin", "subject", "remove", "USER:auditor", *LEFT, "--yes")
-    result = workspace.run("admin", "subject", "add", "auditor")
+def test_added_again_only_explicitly(idle_workspace: CliWorkspace) -> None:
+    idle_workspace.value("admin", "subject", "remove", "USER:auditor", *LEFT, "--yes")
+    result = idle_workspace.run("admin", "subject", "add", "auditor")
     assert result.code == 1
     assert "USER:auditor was removed." in result.err
     assert "sealyard subject enable USER:auditor" in result.err
-    assert workspace.run("admin", "subject", "enable", "auditor", "--reason", "hired again").code == 0
-    assert workspace.run("auditor", "audit", "list").code == 3
+    assert idle_workspace.run("admin", "subject", "enable", "auditor", "--reason", "hired again").code == 0
+    assert idle_workspace.run("auditor", "audit", "list").code == 3
 
 
 def test_task_of_removed_requester_shows_the_name(workspace: CliWorkspace) -> None:
@@ -76,16 +76,18 @@ def test_task_of_removed_requester_shows_the_name(workspace: CliWorkspace) -> No
     assert "USER:developer (removed)" in workspace.run("owner", "tasks").out
 
 
-def test_revoked_approval_is_shown(workspace: CliWorkspace) -> None:
-    workspace.value("admin", "acl", "add", "auditor", "DEVICE_CONFIG:gateway", "APPROVE")
-    workspace.value("admin", "device", "update", "gateway", "--approvals", "2")
-    task = workspace.value("developer", "sign", "--device", "gateway", "--file", workspace.folder / "workspace.json")
-    workspace.value("auditor", "approve", task["id"])
-    result = workspace.run("admin", "subject", "disable", "auditor", *LEFT)
+def test_revoked_approval_is_shown(idle_workspace: CliWorkspace) -> None:
+    idle_workspace.value("admin", "acl", "add", "auditor", "DEVICE_CONFIG:gateway", "APPROVE")
+    idle_workspace.value("admin", "device", "update", "gateway", "--approvals", "2")
+    task = idle_workspace.value(
+        "developer", "sign", "--device", "gateway", "--file", idle_workspace.folder / "workspace.json"
+    )
+    idle_workspace.value("auditor", "approve", task["id"])
+    result = idle_workspace.run("admin", "subject", "disable", "auditor", *LEFT)
     assert result.code == 2
     assert "1 approval of waiting tasks would no longer count." in result.err
-    assert workspace.run("admin", "subject", "disable", "auditor", *LEFT, "--yes").code == 0
-    shown = workspace.run("owner", "show", task["id"]).out
+    assert idle_workspace.run("admin", "subject", "disable", "auditor", *LEFT, "--yes").code == 0
+    shown = idle_workspace.run("owner", "show", task["id"]).out
     assert "approvals         0 of 2" in shown
     assert "(no longer counts: The approver no longer has permission to approve.)" in shown
 
@@ -100,8 +102,8 @@ def test_revoked_approval_is_shown(workspace: CliWorkspace) -> None:
     ],
 )
 def test_invalid_change_is_rejected(
-    workspace: CliWorkspace, arguments: tuple[str, ...], code: int, message: str
+    shared_workspace: CliWorkspace, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    result = workspace.run("admin", "subject", *arguments)
+    result = shared_workspace.run("admin", "subject", *arguments)
     assert result.code == code
     assert message in result.err
