@@ -89,6 +89,8 @@ def test_package_is_approved_downloaded_and_verified(harness: ClientHarness) -> 
         (changes,) = review.metadata_changes
         assert changes.fields == (FieldChange(path="version", old="1", new="2"),)
 
+    harness.run(test)
+
 
 def test_warnings_about_files_are_in_the_task(harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
@@ -105,8 +107,6 @@ def test_warnings_about_files_are_in_the_task(harness: ClientHarness) -> None:
         review = await owner.review(task.id)
         assert expected_warnings <= set(review.task.warnings)
         assert review.warnings == ()
-
-    harness.run(test)
 
     harness.run(test)
 
