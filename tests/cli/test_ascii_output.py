@@ -13,36 +13,32 @@ from tests.support.cli_runner import CliWorkspace
 from tests.support.pty_session import run_interactive
 
 
-@pytest.mark.parametrize(
-    ("locale", "symbols", "arrow"),
-    [
+def test_signs_follow_the_locale_and_the_setting(idle_workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    idle_workspace.value("admin", "policy", "set", "--approval-timeout", "1h")
+    idle_workspace.value("admin", "policy", "set", "--approval-timeout", "2h")
+    seq = idle_workspace.value("auditor", "audit", "list", "--type", "POLICY")["entries"][0]["seq"]
+    for locale, symbols, arrow in (
         ("C.UTF-8", "", "→"),
         ("C", "", ">"),
         ("de_DE.ISO-8859-1", "", ">"),
         ("C", "unicode", "→"),
         ("C.UTF-8", "ascii", ">"),
-    ],
-)
-def test_signs_follow_the_locale_and_the_setting(
-    workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch, locale: str, symbols: str, arrow: str
-) -> None:
-    workspace.value("admin", "policy", "set", "--approval-timeout", "1h")
-    workspace.value("admin", "policy", "set", "--approval-timeout", "2h")
-    seq = workspace.value("auditor", "audit", "list", "--type", "POLICY")["entries"][0]["seq"]
-    monkeypatch.setenv("LC_ALL", locale)
-    if symbols:
-        monkeypatch.setenv("SEALYARD_SYMBOLS", symbols)
-    assert f"  approvalTimeout: 3600 {arrow} 7200" in workspace.run("auditor", "audit", "show", seq).out.splitlines()
+    ):
+        monkeypatch.setenv("LC_ALL", locale)
+        if symbols:
+            monkeypatch.setenv("SEALYARD_SYMBOLS", symbols)
+        lines = idle_workspace.run("auditor", "audit", "show", seq).out.splitlines()
+        assert f"  approvalTimeout: 3600 {arrow} 7200" in lines, (locale, symbols)
 
 
 def test_letters_and_json_stay_unchanged(
-    workspace: CliWorkspace, firmware: Path, monkeypatch: pytest.MonkeyPatch
+    shared_workspace: CliWorkspace, firmware: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "Büro → Werk"
-    task = workspace.package(firmware, "--name", name)
+    task = shared_workspace.package(firmware, "--name", name)
     monkeypatch.setenv("LC_ALL", "C")
-    assert "Büro > Werk" in workspace.run("developer", "show", task["id"]).out
-    assert workspace.value("developer", "show", task["id"])["name"] == name
+    assert "Büro > Werk" in shared_workspace.run("developer", "show", task["id"]).out
+    assert shared_workspace.value("developer", "show", task["id"])["name"] == name
 
 
 def test_progress_is_ascii() -> None:

@@ -53,7 +53,7 @@ def test_json_output_describes_task(workspace: CliWorkspace, firmware: Path) -> 
     ]
 
 
-def test_exit_codes_match_real_run(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
+def test_exit_codes_match_real_run(idle_workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
     empty_file = tmp_path / "empty.bin"
     empty_file.touch()
     package = ("package", "--device", "gateway", "--firmware")
@@ -71,7 +71,10 @@ def test_exit_codes_match_real_run(workspace: CliWorkspace, firmware: Path, tmp_
         ("developer", ("sign", "--device", "gateway", "--file", tmp_path / "missing.bin")),
     )
     for profile, arguments in cases:
-        dry_run, real_run = workspace.run(profile, *arguments, "--dry-run"), workspace.run(profile, *arguments)
+        dry_run, real_run = (
+            idle_workspace.run(profile, *arguments, "--dry-run"),
+            idle_workspace.run(profile, *arguments),
+        )
         assert dry_run.code == real_run.code != 0, (dry_run, real_run)
         assert dry_run.err == real_run.err
 

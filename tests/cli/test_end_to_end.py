@@ -61,20 +61,21 @@ def test_approved_package_extracts_to_original_files(workspace: CliWorkspace, fi
     assert report["size"] == report["checkpointedSize"] > 10
 
 
-def test_self_approval_is_denied(workspace: CliWorkspace) -> None:
-    result = workspace.run("developer", "approve", workspace.waiting)
+def test_self_approval_is_denied(shared_workspace: CliWorkspace) -> None:
+    result = shared_workspace.run("developer", "approve", shared_workspace.waiting)
     assert result.code == 3
     assert "own" in result.err
-    assert workspace.value("developer", "show", workspace.waiting)["status"] == "WAITING"
-    page = workspace.value("auditor", "audit", "list", "--change", "REFUSED")
+    assert shared_workspace.value("developer", "show", shared_workspace.waiting)["status"] == "WAITING"
+    page = shared_workspace.value("auditor", "audit", "list", "--change", "REFUSED")
     assert page["entries"][0]["author"] == "USER:developer"
 
 
-def test_approve_digest_mismatch_is_rejected(workspace: CliWorkspace) -> None:
-    digest = workspace.value("developer", "show", workspace.waiting)["approvalDigest"]
-    assert workspace.run("owner", "approve", workspace.waiting, "--digest", "0" * 64).code != 0
-    assert workspace.value("owner", "show", workspace.waiting)["status"] == "WAITING"
-    assert workspace.value("owner", "approve", workspace.waiting, "--digest", digest)["status"] == "DONE"
+def test_approve_digest_mismatch_is_rejected(shared_workspace: CliWorkspace, firmware: Path) -> None:
+    task = shared_workspace.package(firmware)
+    assert shared_workspace.run("owner", "approve", task["id"], "--digest", "0" * 64).code != 0
+    assert shared_workspace.value("owner", "show", task["id"])["status"] == "WAITING"
+    approved = shared_workspace.value("owner", "approve", task["id"], "--digest", task["approvalDigest"])
+    assert approved["status"] == "DONE"
 
 
 def test_show_prints_all_review_data(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
@@ -91,14 +92,16 @@ def test_show_prints_all_review_data(workspace: CliWorkspace, firmware: Path, tm
     assert workspace.value("developer", "show", task["id"])["blockedReason"] != ""
 
 
-def test_show_prints_changed_fields_since_last_release(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
+def test_show_prints_changed_fields_since_last_release(
+    running_workspace: CliWorkspace, firmware: Path, tmp_path: Path
+) -> None:
     metadata = tmp_path / "info.json"
     metadata.write_text('{"version": "0.9.2", "old": 1}')
-    first = workspace.package(firmware, "--metadata", metadata, "--name", "0.9.2")
-    workspace.value("owner", "approve", first["id"])
+    first = running_workspace.package(firmware, "--metadata", metadata, "--name", "0.9.2")
+    running_workspace.value("owner", "approve", first["id"])
     metadata.write_text('{"version": "0.9.4"}')
-    second = workspace.package(firmware, "--metadata", metadata)
-    output = workspace.run("owner", "show", second["id"]).out
+    second = running_workspace.package(firmware, "--metadata", metadata)
+    output = running_workspace.run("owner", "show", second["id"]).out
     for line in (
         f"since the last released package: {first['id']} 0.9.2, ",
         "  ~ changed info.json",
@@ -106,7 +109,7 @@ def test_show_prints_changed_fields_since_last_release(workspace: CliWorkspace, 
         "    - old: 1",
     ):
         assert line in output, line
-    (changes,) = workspace.value("owner", "show", second["id"])["metadataChanges"]
+    (changes,) = running_workspace.value("owner", "show", second["id"])["metadataChanges"]
     assert changes["fields"] == [
         {"path": "version", "old": '"0.9.2"', "new": '"0.9.4"'},
         {"path": "old", "old": "1", "new": None},
@@ -114,11 +117,11 @@ def test_show_prints_changed_fields_since_last_release(workspace: CliWorkspace, 
 
 
 def test_package_warns_about_invalid_metadata_and_repeated_content(
-    workspace: CliWorkspace, firmware: Path, tmp_path: Path
+    idle_workspace: CliWorkspace, firmware: Path, tmp_path: Path
 ) -> None:
     metadata = tmp_path / "bad.json"
     metadata.write_text("{bad")
-    result = workspace.run(
+    result = idle_workspace.run(
         "developer", "package", "--device", "gateway", "--firmware", firmware, firmware, "--metadata", metadata
     )
     assert result.code == 0
@@ -127,9 +130,9 @@ def test_package_warns_about_invalid_metadata_and_repeated_content(
         "warning: Same content in 2 files: firmware.bin, firmware.bin.",
     )
     assert [warning for warning in expected_warnings if warning not in result.out] == []
-    misplaced = workspace.run("developer", "package", "--device", "gateway", "--firmware", metadata)
+    misplaced = idle_workspace.run("developer", "package", "--device", "gateway", "--firmware", metadata)
     assert "bad.json looks like metadata; --metadata packs a file as metadata." in misplaced.err
-    repeated = workspace.run("developer", "package", "--device", "gateway", "--firmware", firmware)
+    repeated = idle_workspace.run("developer", "package", "--device", "gateway", "--firmware", firmware)
     assert "warning: Same files and keys as the last released package: finished, " in repeated.out
 
 
@@ -148,20 +151,20 @@ def test_approve_no_wait_leaves_task_scheduled(workspace: CliWorkspace) -> None:
     assert workspace.value("developer", "show", workspace.waiting)["result"]["state"] == "AVAILABLE"
 
 
-def test_signing_result_contains_signature(workspace: CliWorkspace, tmp_path: Path) -> None:
+def test_signing_result_contains_signature(shared_workspace: CliWorkspace, tmp_path: Path) -> None:
     message = tmp_path / "message"
     message.write_text("sign me")
-    task = workspace.value("developer", "sign", "--device", "gateway", "--file", message)
+    task = shared_workspace.value("developer", "sign", "--device", "gateway", "--file", message)
     assert (task["status"], task["kind"]) == ("WAITING", "signing")
-    done = workspace.value("owner", "approve", task["id"])
+    done = shared_workspace.value("owner", "approve", task["id"])
     assert base64.b64decode(done["result"]["signature"])[0] == 0x30
 
 
-def test_same_client_token_returns_existing_task(workspace: CliWorkspace, firmware: Path) -> None:
-    first = workspace.package(firmware, "--client-token", "build-17")
-    stored = workspace.files()
-    assert workspace.package(firmware, "--client-token", "build-17")["id"] == first["id"]
-    assert workspace.files() == stored
+def test_same_client_token_returns_existing_task(idle_workspace: CliWorkspace, firmware: Path) -> None:
+    first = idle_workspace.package(firmware, "--client-token", "build-17")
+    stored = idle_workspace.files()
+    assert idle_workspace.package(firmware, "--client-token", "build-17")["id"] == first["id"]
+    assert idle_workspace.files() == stored
 
 
 @pytest.mark.parametrize(
@@ -224,17 +227,17 @@ def test_application_receives_workspace_and_profile(home: Path, monkeypatch: pyt
     assert [key_holder is not None for key_holder in key_holders] == [False, True]
 
 
-def test_audit_show_prints_old_and_new_values(workspace: CliWorkspace) -> None:
-    workspace.value("admin", "policy", "set", "--approval-timeout", "1h")
-    workspace.value("admin", "policy", "set", "--approval-timeout", "2h")
-    seq = workspace.value("auditor", "audit", "list", "--type", "POLICY")["entries"][0]["seq"]
-    value = workspace.value("auditor", "audit", "show", seq)
+def test_audit_show_prints_old_and_new_values(idle_workspace: CliWorkspace) -> None:
+    idle_workspace.value("admin", "policy", "set", "--approval-timeout", "1h")
+    idle_workspace.value("admin", "policy", "set", "--approval-timeout", "2h")
+    seq = idle_workspace.value("auditor", "audit", "list", "--type", "POLICY")["entries"][0]["seq"]
+    value = idle_workspace.value("auditor", "audit", "show", seq)
     assert value["changes"] == [{"path": "approvalTimeout", "old": 3600, "new": 7200}]
-    lines = workspace.run("auditor", "audit", "show", seq).out.splitlines()
+    lines = idle_workspace.run("auditor", "audit", "show", seq).out.splitlines()
     assert "  approvalTimeout: 3600 → 7200" in lines
     assert "  approvalTimeout: 7200" in lines
     for number in (-1, seq + 1000):
-        assert workspace.run("auditor", "audit", "show", "--", number).code == 4
+        assert idle_workspace.run("auditor", "audit", "show", "--", number).code == 4
 
 
 def test_times_are_in_the_time_zone_of_the_settings(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,13 +318,15 @@ def test_proof_request_is_an_entry_or_two_sizes(workspace: CliWorkspace, argumen
     assert workspace.run("auditor", "audit", "prove", *arguments).code == 2
 
 
-def test_json_value_describes_downloaded_file(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
-    encrypted = workspace.value("developer", "encrypt", "--device", "gateway", firmware, "--out", tmp_path / "one")
-    waited = workspace.value("developer", "wait", workspace.done, "--out", tmp_path / "two")
-    (downloaded,) = workspace.value("developer", "download", encrypted["id"], "--out", tmp_path / "three")
+def test_json_value_describes_downloaded_file(shared_workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
+    encrypted = shared_workspace.value(
+        "developer", "encrypt", "--device", "gateway", firmware, "--out", tmp_path / "one"
+    )
+    waited = shared_workspace.value("developer", "wait", shared_workspace.done, "--out", tmp_path / "two")
+    (downloaded,) = shared_workspace.value("developer", "download", encrypted["id"], "--out", tmp_path / "three")
     for value in (encrypted, waited, downloaded):
         content = Path(value["downloaded"]["path"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == value["downloaded"]["sha256"]
         assert value["downloadUrl"] is None
-    task = workspace.package(firmware, "--out", tmp_path / "four")
+    task = shared_workspace.package(firmware, "--out", tmp_path / "four")
     assert (task["status"], task["downloaded"]) == ("WAITING", None)

@@ -64,10 +64,10 @@ def test_invalid_arguments_exit_with_2(workspace: CliWorkspace, arguments: tuple
     assert "Traceback" not in result.err
 
 
-def test_missing_permission_exits_with_3(workspace: CliWorkspace) -> None:
-    assert workspace.run("developer", "audit", "list").code == 3
-    assert workspace.run("auditor", "approve", workspace.waiting).code == 4  # hidden from the auditor
-    assert workspace.run("admin", "--profile", "owner", "key", "list").code == 3
+def test_missing_permission_exits_with_3(shared_workspace: CliWorkspace) -> None:
+    assert shared_workspace.run("developer", "audit", "list").code == 3
+    assert shared_workspace.run("auditor", "approve", shared_workspace.waiting).code == 4  # hidden from the auditor
+    assert shared_workspace.run("admin", "--profile", "owner", "key", "list").code == 3
 
 
 def test_unknown_object_exits_with_4(workspace: CliWorkspace, tmp_path: Path) -> None:
@@ -92,32 +92,36 @@ def test_wrong_or_missing_passphrase_exits_with_7(workspace: CliWorkspace, monke
     assert not (workspace.folder.parent / "new").exists()
 
 
-def test_expired_result_exits_with_8_then_9(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
-    workspace.value("admin", "device", "update", "gateway", "--link-ttl", "1s", "--retention", "8s")
-    task = workspace.value("developer", "encrypt", "--device", "gateway", firmware)["id"]
-    wait_until(lambda: workspace.value("developer", "show", task)["result"]["state"] == "EXPIRED")
-    result = workspace.run("developer", "download", task, "--out", tmp_path / "down")
+def test_expired_result_exits_with_8_then_9(running_workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
+    running_workspace.value("admin", "device", "update", "gateway", "--link-ttl", "1s", "--retention", "8s")
+    task = running_workspace.value("developer", "encrypt", "--device", "gateway", firmware)["id"]
+    wait_until(lambda: running_workspace.value("developer", "show", task)["result"]["state"] == "EXPIRED")
+    result = running_workspace.run("developer", "download", task, "--out", tmp_path / "down")
     assert result.code == 8
     assert "renew" in result.err
-    assert workspace.value("developer", "renew", task)["result"]["state"] == "AVAILABLE"
-    wait_until(lambda: workspace.value("developer", "show", task)["result"]["state"] == "GONE")
-    assert workspace.run("developer", "download", task, "--out", tmp_path / "down").code == 9
-    assert workspace.run("developer", "renew", task).code == 9
-    assert not any(task in each for each in workspace.files())
+    assert running_workspace.value("developer", "renew", task)["result"]["state"] == "AVAILABLE"
+    wait_until(lambda: running_workspace.value("developer", "show", task)["result"]["state"] == "GONE", interval=0.5)
+    assert running_workspace.run("developer", "download", task, "--out", tmp_path / "down").code == 9
+    assert running_workspace.run("developer", "renew", task).code == 9
+    wait_until(lambda: not any(task in each for each in running_workspace.files()))
 
 
-def test_rejected_task_exits_with_11(workspace: CliWorkspace) -> None:
-    workspace.value("owner", "reject", workspace.waiting, "--reason", "wrong version")
-    result = workspace.run("developer", "wait", workspace.waiting, "--json")
+def test_rejected_task_exits_with_11(shared_workspace: CliWorkspace, firmware: Path) -> None:
+    task = shared_workspace.package(firmware)["id"]
+    shared_workspace.value("owner", "reject", task, "--reason", "wrong version")
+    result = shared_workspace.run("developer", "wait", task, "--json")
     assert (result.code, result.value["status"]) == (11, "CANCELLED")
     assert "wrong version" in result.value["reason"]
 
 
 @pytest.mark.parametrize("command", [("withdraw", "--reason", "wrong version"), ("cancel",)])
-def test_withdrawn_or_cancelled_task_exits_with_12(workspace: CliWorkspace, command: tuple[str, ...]) -> None:
+def test_withdrawn_or_cancelled_task_exits_with_12(
+    shared_workspace: CliWorkspace, firmware: Path, command: tuple[str, ...]
+) -> None:
     name, *options = command
-    workspace.value("developer", name, workspace.waiting, *options)
-    assert workspace.run("developer", "wait", workspace.waiting).code == 12
+    task = shared_workspace.package(firmware)["id"]
+    shared_workspace.value("developer", name, task, *options)
+    assert shared_workspace.run("developer", "wait", task).code == 12
 
 
 def test_unexpected_error_is_logged_without_traceback(

@@ -29,14 +29,16 @@ from tests.support.cli_runner import CliWorkspace, sealyard
         ("admin", ("otp", "confirm", "123456"), "Enroll an authenticator first: sealyard otp enroll"),
     ],
 )
-def test_hint_names_a_command(workspace: CliWorkspace, user: str, arguments: tuple[str, ...], hint: str) -> None:
-    ran = workspace.run(user, *arguments)
+def test_hint_names_a_command(shared_workspace: CliWorkspace, user: str, arguments: tuple[str, ...], hint: str) -> None:
+    ran = shared_workspace.run(user, *arguments)
     assert ran.code != 0
     assert hint in ran.err.splitlines()[-1]
 
 
-def test_json_has_the_code_and_arguments(workspace: CliWorkspace) -> None:
-    error = workspace.run("admin", "acl", "add", "USER:new", "RESOURCE_TYPE:KEY", "VIEW", "--json").value["error"]
+def test_json_has_the_code_and_arguments(shared_workspace: CliWorkspace) -> None:
+    error = shared_workspace.run("admin", "acl", "add", "USER:new", "RESOURCE_TYPE:KEY", "VIEW", "--json").value[
+        "error"
+    ]
     assert error["hint"] == "Add USER:new first."
     assert (error["hintCode"], error["hintArgs"]) == ("add-subject", {"subject": "USER:new"})
 

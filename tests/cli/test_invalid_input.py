@@ -119,23 +119,23 @@ def test_unexpanded_pattern_is_explained(
     assert "no file matches '../*.json'" in result.err
 
 
-def test_name_that_looks_like_a_pattern_is_a_path(workspace: CliWorkspace, tmp_path: Path) -> None:
+def test_name_that_looks_like_a_pattern_is_a_path(shared_workspace: CliWorkspace, tmp_path: Path) -> None:
     path = tmp_path / "[beta]*.bin"
     path.write_bytes(b"small")
-    assert workspace.package(path)["inputs"][0]["name"] == path.name
+    assert shared_workspace.package(path)["inputs"][0]["name"] == path.name
 
 
-def test_format_limit_error_names_format(workspace: CliWorkspace, tmp_path: Path) -> None:
-    result = workspace.run("developer", "package", "--device", "gateway", *_too_many_files(tmp_path), "--json")
+def test_format_limit_error_names_format(module_workspace: CliWorkspace, tmp_path: Path) -> None:
+    result = module_workspace.run("developer", "package", "--device", "gateway", *_too_many_files(tmp_path), "--json")
     assert result.value["error"]["code"] == "format-limit"
     assert "limit of the se-1 format" in result.err
 
 
-def test_unknown_configuration_stores_no_upload(workspace: CliWorkspace, firmware: Path) -> None:
-    before = workspace.files()
+def test_unknown_configuration_stores_no_upload(module_workspace: CliWorkspace, firmware: Path) -> None:
+    before = module_workspace.files()
     for arguments in (("package", "--firmware", firmware), ("encrypt", firmware)):
-        assert workspace.run("developer", *arguments, "--device", "nowhere").code == 4
-    assert workspace.files() == before
+        assert module_workspace.run("developer", *arguments, "--device", "nowhere").code == 4
+    assert module_workspace.files() == before
 
 
 def test_full_disk_stores_no_partial_files(workspace: CliWorkspace, tmp_path: Path) -> None:
@@ -202,13 +202,13 @@ def test_verify_invalid_container_exits_with_1(workspace: CliWorkspace, firmware
         assert "Traceback" not in result.err
 
 
-def test_extract_wrong_key_length_writes_nothing(workspace: CliWorkspace, tmp_path: Path) -> None:
+def test_extract_wrong_key_length_writes_nothing(shared_workspace: CliWorkspace, tmp_path: Path) -> None:
     down, certificate, key = tmp_path / "down", tmp_path / "c.pem", tmp_path / "key"
-    workspace.value("developer", "download", workspace.done, "--out", down)
-    certificate.write_text(workspace.run("admin", "device", "certificates", "gateway").out)
+    shared_workspace.value("developer", "download", shared_workspace.done, "--out", down)
+    certificate.write_text(shared_workspace.run("admin", "device", "certificates", "gateway").out)
     key.write_bytes(b"short")
     container = next(down.iterdir())
-    result = workspace.run(
+    result = shared_workspace.run(
         "developer", "extract", container, "--certificate", certificate, "--key", key, "--out", tmp_path / "out"
     )
     assert result.code == 1
@@ -225,10 +225,10 @@ def test_damaged_profiles_file_is_reported(workspace: CliWorkspace, home: Path) 
 
 
 @pytest.mark.parametrize("spelling", ["{}", "sha256:{}", "SHA256:{}"])
-def test_expected_digest_may_have_prefix(workspace: CliWorkspace, firmware: Path, spelling: str) -> None:
+def test_expected_digest_may_have_prefix(shared_workspace: CliWorkspace, firmware: Path, spelling: str) -> None:
     digest = spelling.format(hashlib.sha256(firmware.read_bytes()).hexdigest())
     for arguments in (("package", "--firmware", firmware), ("encrypt", firmware)):
-        result = workspace.run("developer", *arguments, "--device", "gateway", "--sha256", digest)
+        result = shared_workspace.run("developer", *arguments, "--device", "gateway", "--sha256", digest)
         assert result.code == 0, result
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from sealyard.cli.context import SENDING_NOTE
 from sealyard.client.engine_handle import EngineHandle
-from tests.support.cli_runner import PASSPHRASE, CliWorkspace
+from tests.support.cli_runner import PASSPHRASE, CliWorkspace, run_engine
 from tests.support.key_holders import unlock
 from tests.support.mail_server import Mailbox, run_mail_server
 
@@ -42,18 +42,18 @@ def test_channel_address_is_read_from_standard_input_and_not_shown(
     assert "TIiajkdnlazkcOXrIdevi7FQ" not in result.out + result.err + shown.out + shown.err
 
 
-def test_settings_are_changed_step_by_step(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_changed_step_by_step(idle_workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALYARD_MAIL_PASSWORD", "the password")
     settings = ("notification", "settings")
     options = ("--mail-host", "mail.example.org", "--mail-from", "seal@example.org", "--mail-user", "seal")
-    assert workspace.value("admin", *settings, *options)["mailServer"]["port"] == 587
-    changed = workspace.value("admin", *settings, "--escalate-at", "80", "--show-names", "yes")
+    assert idle_workspace.value("admin", *settings, *options)["mailServer"]["port"] == 587
+    changed = idle_workspace.value("admin", *settings, "--escalate-at", "80", "--show-names", "yes")
     assert (changed["escalationPercent"], changed["showNames"]) == (80, True)
     assert changed["mailServer"]["host"] == "mail.example.org"
-    output = workspace.run("admin", *settings).out
+    output = idle_workspace.run("admin", *settings).out
     assert "mail.example.org:587 (starttls)" in output
     assert "the password" not in output
-    assert workspace.value("admin", *settings, "--no-mail")["mailServer"] is None
+    assert idle_workspace.value("admin", *settings, "--no-mail")["mailServer"] is None
 
 
 def test_failed_notification_is_listed_and_retried(workspace: CliWorkspace, firmware: Path) -> None:
@@ -90,9 +90,9 @@ async def _give_up(folder: Path, target_id: str) -> None:
         await engine.close()
 
 
-def test_test_message_reports_the_error(workspace: CliWorkspace) -> None:
-    target_id = workspace.value("owner", "notification", "add", "owner@example.org")["id"]
-    result = workspace.run("owner", "notification", "test", target_id)
+def test_test_message_reports_the_error(idle_workspace: CliWorkspace) -> None:
+    target_id = idle_workspace.value("owner", "notification", "add", "owner@example.org")["id"]
+    result = idle_workspace.run("owner", "notification", "test", target_id)
     assert result.code != 0
     assert "No mail server is set." in result.err
 
@@ -107,11 +107,13 @@ async def test_setting_allows_private_mail_server(
 
 def _send_to_private_mail_server(workspace: CliWorkspace, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ("--mail-host", "127.0.0.1", "--mail-port", mailbox.port, "--mail-from", "seal@example.org")
-    workspace.value("admin", "notification", "settings", *options)
-    # Test messages to one target are limited, so each message has its own.
-    first, second = (
-        workspace.value("owner", "notification", "add", address)["id"] for address in ("a@example.org", "b@example.org")
-    )
+    with run_engine(workspace.folder, work=False):
+        workspace.value("admin", "notification", "settings", *options)
+        # Test messages to one target are limited, so each message has its own.
+        first, second = (
+            workspace.value("owner", "notification", "add", address)["id"]
+            for address in ("a@example.org", "b@example.org")
+        )
     refused = workspace.run("owner", "notification", "test", first)
     assert refused.code != 0
     assert "The setting allow_private_webhooks allows such addresses." in refused.err
@@ -120,12 +122,12 @@ def _send_to_private_mail_server(workspace: CliWorkspace, mailbox: Mailbox, monk
     assert mailbox.recipients == ["b@example.org"]
 
 
-def test_invalid_requests_are_rejected(workspace: CliWorkspace) -> None:
-    assert workspace.run("owner", "notification", "add", "file:///etc/passwd").code == 2
-    assert workspace.run("owner", "notification", "add", "owner@example.org", "--event", "lunch").code == 2
-    assert workspace.run("owner", "notification", "add", "owner@example.org", "--user", "USER:admin").code == 3
-    assert workspace.run("owner", "notification", "settings", "--escalate-at", "80").code == 3
-    assert workspace.run("admin", "notification", "settings", "--escalate-at", "10").code == 2
-    assert workspace.run("admin", "notification", "settings", "--mail-host", "mail.example.org").code == 2
-    assert workspace.run("owner", "notification", "remove", "nothing").code == 4
-    assert workspace.run("owner", "notification", "retry", "nothing").code == 4
+def test_invalid_requests_are_rejected(shared_workspace: CliWorkspace) -> None:
+    assert shared_workspace.run("owner", "notification", "add", "file:///etc/passwd").code == 2
+    assert shared_workspace.run("owner", "notification", "add", "owner@example.org", "--event", "lunch").code == 2
+    assert shared_workspace.run("owner", "notification", "add", "owner@example.org", "--user", "USER:admin").code == 3
+    assert shared_workspace.run("owner", "notification", "settings", "--escalate-at", "80").code == 3
+    assert shared_workspace.run("admin", "notification", "settings", "--escalate-at", "10").code == 2
+    assert shared_workspace.run("admin", "notification", "settings", "--mail-host", "mail.example.org").code == 2
+    assert shared_workspace.run("owner", "notification", "remove", "nothing").code == 4
+    assert shared_workspace.run("owner", "notification", "retry", "nothing").code == 4

@@ -37,6 +37,12 @@ def enroll(workspace: CliWorkspace, user: str = "owner", *, required: bool = Fal
     return asyncio.run(_enroll(workspace, user, required))
 
 
+def enroll_by_command(workspace: CliWorkspace, user: str = "owner") -> Authenticator:
+    app = Authenticator(workspace.value(user, "otp", "enroll")["uri"])
+    workspace.value(user, "otp", "confirm", app.code(datetime.now(UTC)))
+    return app
+
+
 def next_code(app: Authenticator) -> Callable[[str], str]:
     """Return the next code: the current one was used to confirm, and a skew of one time step is valid."""
     return lambda _: app.code(datetime.now(UTC), steps_off=1)
@@ -45,33 +51,33 @@ def next_code(app: Authenticator) -> Callable[[str], str]:
 # ---- enrollment
 
 
-def test_enroll_without_terminal_takes_two_commands(workspace: CliWorkspace) -> None:
-    assert "Not enrolled" in workspace.run("owner", "otp", "status").out
-    app = Authenticator(workspace.value("owner", "otp", "enroll")["uri"])
-    assert workspace.run("owner", "otp", "confirm", app.code(datetime.now(UTC))).code == 0
-    assert "Enrolled" in workspace.run("owner", "otp", "status").out
-    status = workspace.value("owner", "otp", "status")
+def test_enroll_without_terminal_takes_two_commands(idle_workspace: CliWorkspace) -> None:
+    assert "Not enrolled" in idle_workspace.run("owner", "otp", "status").out
+    app = Authenticator(idle_workspace.value("owner", "otp", "enroll")["uri"])
+    assert idle_workspace.run("owner", "otp", "confirm", app.code(datetime.now(UTC))).code == 0
+    assert "Enrolled" in idle_workspace.run("owner", "otp", "status").out
+    status = idle_workspace.value("owner", "otp", "status")
     assert (status["subject"], status["enrolled"], status["lockedUntil"]) == ("USER:owner", True, None)
 
 
-def test_wrong_confirmation_code_is_rejected(workspace: CliWorkspace) -> None:
-    app = Authenticator(workspace.value("owner", "otp", "enroll")["uri"])
-    assert workspace.run("owner", "otp", "confirm", app.invalid_code(datetime.now(UTC))).code == 3
-    assert not workspace.value("owner", "otp", "status")["enrolled"]
+def test_wrong_confirmation_code_is_rejected(idle_workspace: CliWorkspace) -> None:
+    app = Authenticator(idle_workspace.value("owner", "otp", "enroll")["uri"])
+    assert idle_workspace.run("owner", "otp", "confirm", app.invalid_code(datetime.now(UTC))).code == 3
+    assert not idle_workspace.value("owner", "otp", "status")["enrolled"]
 
 
-def test_new_authenticator_requires_current_code(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = enroll(workspace)
-    assert workspace.run("owner", "otp", "enroll").code == 3
+def test_new_authenticator_requires_current_code(idle_workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = enroll_by_command(idle_workspace)
+    assert idle_workspace.run("owner", "otp", "enroll").code == 3
     monkeypatch.setenv("SEALYARD_OTP", next_code(app)(""))
-    assert workspace.value("owner", "otp", "enroll")["uri"]
+    assert idle_workspace.value("owner", "otp", "enroll")["uri"]
 
 
-def test_reset_requires_administrator(workspace: CliWorkspace) -> None:
-    enroll(workspace)
-    assert workspace.run("owner", "otp", "reset", "owner").code == 3
-    assert workspace.run("admin", "otp", "reset", "owner").code == 0
-    assert not workspace.value("owner", "otp", "status")["enrolled"]
+def test_reset_requires_administrator(idle_workspace: CliWorkspace) -> None:
+    enroll_by_command(idle_workspace)
+    assert idle_workspace.run("owner", "otp", "reset", "owner").code == 3
+    assert idle_workspace.run("admin", "otp", "reset", "owner").code == 0
+    assert not idle_workspace.value("owner", "otp", "status")["enrolled"]
 
 
 def test_enroll_at_terminal_shows_qr_code(workspace: CliWorkspace) -> None:
@@ -124,16 +130,16 @@ def test_new_enrollment_prompts_for_current_code(workspace: CliWorkspace) -> Non
 # ---- approval
 
 
-def test_require_otp_warns_about_unenrolled_approvers(workspace: CliWorkspace) -> None:
-    result = workspace.run("admin", "policy", "set", "--require-otp", "on")
+def test_require_otp_warns_about_unenrolled_approvers(idle_workspace: CliWorkspace) -> None:
+    result = idle_workspace.run("admin", "policy", "set", "--require-otp", "on")
     assert result.code == 0
     assert "required for each approval" in result.out
     assert "gateway" in result.err
     assert "sealyard otp enroll" in result.err
-    assert "sealyard otp enroll" not in workspace.run("admin", "policy", "set", "--require-otp", "off").err
-    enroll(workspace)
-    enroll(workspace, "developer")
-    assert "gateway" not in workspace.run("admin", "policy", "set", "--require-otp", "on").err
+    assert "sealyard otp enroll" not in idle_workspace.run("admin", "policy", "set", "--require-otp", "off").err
+    enroll_by_command(idle_workspace)
+    enroll_by_command(idle_workspace, "developer")
+    assert "gateway" not in idle_workspace.run("admin", "policy", "set", "--require-otp", "on").err
 
 
 def test_required_otp_rejects_machine_approval(workspace: CliWorkspace) -> None:

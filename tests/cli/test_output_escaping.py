@@ -14,25 +14,25 @@ def _is_harmless(text: str) -> bool:
     return not any(each in text for each in DANGEROUS)
 
 
-def test_hostile_file_name_is_escaped(workspace: CliWorkspace, tmp_path: Path) -> None:
+def test_hostile_file_name_is_escaped(idle_workspace: CliWorkspace, tmp_path: Path) -> None:
     firmware, metadata = tmp_path / HOSTILE, tmp_path / f"{HOSTILE}.json"
     firmware.write_bytes(b"firmware" * 100)
     metadata.write_text("\x1b[31mred\u202e\nsecond line\n")
-    submission = workspace.run(
+    submission = idle_workspace.run(
         "developer", "package", "--device", "gateway", "--firmware", firmware, "--metadata", metadata
     )
     assert submission.code == 0
-    task = workspace.value("developer", "tasks", "--mine", "--limit", "1")[0]
+    task = idle_workspace.value("developer", "tasks", "--mine", "--limit", "1")[0]
     assert task["inputs"][0]["name"] == HOSTILE
     outputs = [
         submission,
-        workspace.run("owner", "tasks"),
-        workspace.run("owner", "tasks", "--json"),
-        workspace.run("owner", "show", task["id"]),
-        workspace.run("owner", "show", task["id"], "--json"),
-        workspace.run("owner", "reject", task["id"], "--reason", f"no {HOSTILE}"),
-        workspace.run("auditor", "audit", "list"),
-        workspace.run("auditor", "audit", "list", "--json"),
+        idle_workspace.run("owner", "tasks"),
+        idle_workspace.run("owner", "tasks", "--json"),
+        idle_workspace.run("owner", "show", task["id"]),
+        idle_workspace.run("owner", "show", task["id"], "--json"),
+        idle_workspace.run("owner", "reject", task["id"], "--reason", f"no {HOSTILE}"),
+        idle_workspace.run("auditor", "audit", "list"),
+        idle_workspace.run("auditor", "audit", "list", "--json"),
     ]
     for result in outputs:
         assert result.code == 0
@@ -41,16 +41,16 @@ def test_hostile_file_name_is_escaped(workspace: CliWorkspace, tmp_path: Path) -
     assert "  | second line" in outputs[3].out.splitlines()
 
 
-def test_hostile_arguments_are_escaped(workspace: CliWorkspace, tmp_path: Path) -> None:
+def test_hostile_arguments_are_escaped(shared_workspace: CliWorkspace, tmp_path: Path) -> None:
     for arguments in (
         (HOSTILE,),
         ("--workspace", tmp_path / HOSTILE, "tasks"),
         ("--profile", HOSTILE, "tasks"),
-        workspace.as_user("admin", "show", HOSTILE),
-        workspace.as_user("admin", "subject", "add", HOSTILE),
-        workspace.as_user("admin", "tasks", "--status", HOSTILE),
-        workspace.as_user("developer", "encrypt", "--device", "gateway", tmp_path / HOSTILE),
-        workspace.as_user("developer", "encrypt", "--device", HOSTILE, tmp_path),
+        shared_workspace.as_user("admin", "show", HOSTILE),
+        shared_workspace.as_user("admin", "subject", "add", HOSTILE),
+        shared_workspace.as_user("admin", "tasks", "--status", HOSTILE),
+        shared_workspace.as_user("developer", "encrypt", "--device", "gateway", tmp_path / HOSTILE),
+        shared_workspace.as_user("developer", "encrypt", "--device", HOSTILE, tmp_path),
         ("verify", tmp_path / HOSTILE, "--certificate", "c"),
     ):
         result = sealyard(*arguments, "--json")

@@ -95,7 +95,7 @@ def test_locked_workspace_allows_only_reads(workspace: CliWorkspace) -> None:
         for profile, *arguments in READ_COMMANDS:
             assert workspace.run(profile, *arguments).code == 0, arguments
         for command in (("subject", "add", "anna"), ("run",), ("serve", *ALLOW_ROOT, "--listen", "127.0.0.1:0")):
-            result = run_process(*workspace.as_user("admin", *command))
+            result = workspace.run("admin", *command)
             assert result.code == 6
             assert f"process {os.getpid()} " in result.err
             assert "a long import" in result.err

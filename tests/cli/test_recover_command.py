@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
 import pytest
 
+from sealyard.model.tasks import Verdict
 from sealyard.model.workspace import WorkspacePaths
-from tests.support.cli_runner import CliWorkspace, sealyard
+from tests.support.cli_runner import CliWorkspace, run_engine, sealyard
 
 
 @pytest.fixture
@@ -19,16 +21,35 @@ def anchors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def older_workspace(workspace: CliWorkspace, anchors: Path, tmp_path: Path) -> CliWorkspace:
-    """A workspace whose folder was put back to the state before a rejection."""
-    assert workspace.run("admin", "subject", "add", "USER:first").code == 0
+@pytest.fixture(scope="module")
+def older_template(workspace_template: CliWorkspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of a workspace and its anchor.
+
+    The workspace was put back to the state before a rejection.
+    """
+    root = tmp_path_factory.mktemp("older")
+    workspace, current, anchors = root / "workspace", root / "current", root / "anchors"
+    shutil.copytree(workspace_template.folder, workspace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEALYARD_ANCHORS", str(anchors))
+        with run_engine(workspace, work=False):
+            pass
+        shutil.copytree(workspace, current)
+        with run_engine(current, work=False) as engine:
+            asyncio.run(engine.client("USER:owner").decide(workspace_template.waiting, Verdict.REJECTED, "wrong"))
     assert [path.is_file() for path in anchors.iterdir()] == [True]
-    shutil.copytree(workspace.folder, tmp_path / "older")
-    assert workspace.run("owner", "reject", workspace.waiting, "--reason", "wrong version").code == 0
-    shutil.rmtree(workspace.folder)
-    shutil.copytree(tmp_path / "older", workspace.folder)
-    return workspace
+    return root
+
+
+@pytest.fixture
+def older_workspace(
+    older_template: Path, workspace_template: CliWorkspace, anchors: Path, tmp_path: Path
+) -> CliWorkspace:
+    """A workspace whose folder was put back to the state before a rejection."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(older_template / "workspace", folder)
+    shutil.copytree(older_template / "anchors", anchors)
+    return CliWorkspace(folder, done=workspace_template.done, waiting=workspace_template.waiting)
 
 
 def recover(workspace: CliWorkspace, *options: str) -> tuple[int, str, str]:

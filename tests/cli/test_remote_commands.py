@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +24,44 @@ from tests.support.served_workspace import ServedWorkspace
 @pytest.fixture
 def server(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedWorkspace]:
     """Serve the workspace, and log every user in under a profile of the same name."""
-    monkeypatch.setattr(file_keyring, "DEFAULT_COST", LOW_COST)
-    monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
+    with _serve(workspace) as running:
+        _log_in(running, monkeypatch)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def module_server(
+    workspace_template: CliWorkspace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedWorkspace]:
+    folder = tmp_path_factory.mktemp("served") / "workspace"
+    shutil.copytree(workspace_template.folder, folder)
+    with _serve(CliWorkspace(folder, done=workspace_template.done, waiting=workspace_template.waiting)) as running:
+        yield running
+
+
+@pytest.fixture
+def shared_server(module_server: ServedWorkspace, monkeypatch: pytest.MonkeyPatch) -> ServedWorkspace:
+    """Like ``server``, for tests that change none of the existing tasks and rules."""
+    _log_in(module_server, monkeypatch)
+    return module_server
+
+
+@contextmanager
+def _serve(workspace: CliWorkspace) -> Iterator[ServedWorkspace]:
     running = ServedWorkspace(workspace.folder)
     try:
         running.start()
-        for name in PEOPLE:
-            monkeypatch.setattr("sys.stdin", io.StringIO(running.token(f"USER:{name}")))
-            value_of("login", running.url, "--name", name)
         yield running
     finally:
         running.close()
+
+
+def _log_in(running: ServedWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_keyring, "DEFAULT_COST", LOW_COST)
+    monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
+    for name in PEOPLE:
+        monkeypatch.setattr("sys.stdin", io.StringIO(running.token(f"USER:{name}")))
+        value_of("login", running.url, "--name", name)
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -43,7 +72,7 @@ def _run_as(profile: str, *arguments: object) -> Any:
     return value_of("--profile", profile, *arguments)
 
 
-def test_package_is_approved_and_downloaded(server: ServedWorkspace, firmware: Path, tmp_path: Path) -> None:
+def test_package_is_approved_and_downloaded(shared_server: ServedWorkspace, firmware: Path, tmp_path: Path) -> None:
     task = _run_as("developer", "package", "--device", "gateway", "--firmware", firmware, "--name", "over the wire")
     assert task["status"] == "WAITING"
     assert task["id"] in [each["id"] for each in _run_as("owner", "tasks", "--awaiting-approval")]
@@ -62,7 +91,7 @@ def test_package_is_approved_and_downloaded(server: ServedWorkspace, firmware: P
     assert (tmp_path / "opened" / "segment-0.bin").read_bytes() == FIRMWARE
 
 
-def test_encryption_result_is_downloaded(server: ServedWorkspace, firmware: Path, tmp_path: Path) -> None:
+def test_encryption_result_is_downloaded(shared_server: ServedWorkspace, firmware: Path, tmp_path: Path) -> None:
     done = _run_as("developer", "encrypt", firmware, "--device", "gateway", "--out", tmp_path / "out")
     assert done["status"] == "DONE"
     assert [each.stat().st_size for each in _list_files(tmp_path / "out")] == [done["result"]["size"]]
@@ -80,7 +109,7 @@ def test_decisions_change_task_status(server: ServedWorkspace, workspace: CliWor
     assert _run_as("developer", "renew", workspace.done)["result"]["state"] == "AVAILABLE"
 
 
-def test_audit_log_is_verified_and_exported(server: ServedWorkspace, tmp_path: Path) -> None:
+def test_audit_log_is_verified_and_exported(shared_server: ServedWorkspace, tmp_path: Path) -> None:
     assert _run_as("auditor", "audit", "list", "--limit", "2")["next"] is not None
     assert _run_as("auditor", "audit", "verify")["size"] > 10
     _run_as("auditor", "audit", "export", "--format", "csv", "--out", tmp_path / "log.csv")
@@ -97,24 +126,24 @@ def test_subjects_rules_and_policy_are_editable(server: ServedWorkspace) -> None
     assert sealyard("--profile", "owner", "subject", "list").code == 3
 
 
-def test_unlink_removes_issuer_account(server: ServedWorkspace) -> None:
-    server.sign_in("USER:auditor", "a1")
+def test_unlink_removes_issuer_account(shared_server: ServedWorkspace) -> None:
+    shared_server.sign_in("USER:auditor", "a1")
     assert sealyard("--profile", "developer", "subject", "unlink", "auditor").code == 3
     assert _run_as("admin", "subject", "unlink", "auditor") == {"unlinked": "USER:auditor"}
     assert sealyard("--profile", "admin", "subject", "unlink", "auditor").code == 4
-    server.sign_in("USER:auditor", "a2")
+    shared_server.sign_in("USER:auditor", "a2")
 
 
-def test_wait_survives_server_restarts(server: ServedWorkspace, firmware: Path, tmp_path: Path) -> None:
+def test_wait_survives_server_restarts(shared_server: ServedWorkspace, firmware: Path, tmp_path: Path) -> None:
     arguments = ("package", "--device", "gateway", "--firmware", firmware, "--name", "patient", "--wait")
     with start_process("--profile", "developer", *arguments, "--out", tmp_path / "out", "--json") as process:
         wait_until(lambda: _find_waiting("patient") is not None)
-        server.stop()
-        server.start()
+        shared_server.stop()
+        shared_server.start()
         task = _find_waiting("patient")
         assert task is not None
-        server.stop()
-        server.start()
+        shared_server.stop()
+        shared_server.start()
         _run_as("owner", "approve", task["id"], "--no-wait")
         out, err = process.communicate(timeout=TIMEOUT)
         assert process.returncode == 0, err
@@ -132,7 +161,7 @@ def test_wait_exits_with_task_result(
     on_server: bool, workspace: CliWorkspace, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     if on_server:
-        request.getfixturevalue("server")
+        request.getfixturevalue("shared_server")
     options = ("--profile", "developer") if on_server else ("--workspace", workspace.folder, "--profile", "developer")
     assert value_of(*options, "wait", workspace.done, "--out", tmp_path / "out")["status"] == "DONE"
     assert len(_list_files(tmp_path / "out")) == 1
@@ -154,7 +183,7 @@ def test_dry_run_stores_nothing_on_server(server: ServedWorkspace, workspace: Cl
     assert sealyard("--profile", "owner", *package).code == 3
 
 
-def test_download_url_needs_no_token(server: ServedWorkspace, workspace: CliWorkspace, tmp_path: Path) -> None:
+def test_download_url_needs_no_token(shared_server: ServedWorkspace, workspace: CliWorkspace, tmp_path: Path) -> None:
     (downloaded,) = _run_as("developer", "download", workspace.done, "--out", tmp_path / "one")
     waited = _run_as("developer", "wait", workspace.done, "--out", tmp_path / "two")
     for value in (downloaded, waited):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cli_runner import sealyard, value_of
+from tests.support.cli_runner import run_engine, sealyard, value_of
 
 if os.environ.get("SEALYARD_REQUIRE_INTEROP") != "1":
     pytest.importorskip("boto3")
@@ -35,11 +35,11 @@ class S3Workspace:
         self.prefix = f"yard/{metadata['id']}/"
         for name in ("admin", "developer", "owner"):
             value_of("profile", "add", name, "--workspace", folder, "--identity", f"USER:{name}")
-        for name in ("developer", "owner"):
-            self.value("admin", "subject", "add", f"USER:{name}")
-        self.value(
-            "admin", "device", "create", "gateway", *ALGORITHMS, "--use", "USER:developer", "--approve", "USER:owner"
-        )
+        people = ("--use", "USER:developer", "--approve", "USER:owner")
+        with run_engine(folder, work=False):
+            for name in ("developer", "owner"):
+                self.value("admin", "subject", "add", f"USER:{name}")
+            self.value("admin", "device", "create", "gateway", *ALGORITHMS, *people)
 
     def value(self, user: str, *arguments: object) -> Any:
         return value_of("--profile", user, *arguments)

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import socket
 import ssl
@@ -22,7 +23,7 @@ import pytest
 from sealyard.client.config.settings_loader import read_toml
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.server.settings import ServerSettings, load_server_settings
-from tests.support.cli_runner import PASSPHRASE, CliResult, CliWorkspace, command, run_process, wait_until
+from tests.support.cli_runner import PASSPHRASE, CliResult, CliWorkspace, command, environment, run_process, wait_until
 from tests.support.limits import TIMEOUT
 from tests.support.processes import is_running, kill_all
 from tests.support.root import ALLOW_ROOT
@@ -110,7 +111,8 @@ def test_signal_stops_server_cleanly(workspace: CliWorkspace, tmp_path: Path, st
 
 def test_second_signal_interrupts_running_tasks(workspace: CliWorkspace, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
-    large.write_bytes(os.urandom(1 << 20) * 300)
+    with large.open("wb") as file:
+        file.truncate(300 << 20)
     with run_server(workspace, tmp_path / "log", *ANY_PORT, "--shutdown-timeout", "1h") as server:
         task = workspace.value("developer", "encrypt", large, "--device", "gateway", "--no-wait")
         wait_until(lambda: workspace.value("developer", "show", task["id"])["status"] == "RUNNING")
@@ -140,13 +142,29 @@ def test_only_root_needs_permission_to_serve(
     assert expected in result.err
 
 
-def test_second_server_reports_lock_holder(workspace: CliWorkspace, tmp_path: Path) -> None:
-    with run_server(workspace, tmp_path / "log") as server:
-        result = run_process(*workspace.as_user("admin", "serve", *ALLOW_ROOT, *ANY_PORT))
-        assert result.code == 6
-        assert f"locked by process {server.process.pid} " in result.err
-        assert ": serve)" in result.err
-        assert httpx.get(f"{server.address}/healthz").status_code == 200
+@pytest.fixture(scope="module")
+def shared_server(
+    workspace_template: CliWorkspace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[CliWorkspace, ServerProcess]]:
+    """Return a workspace and its server, which must be able to stop after the tests that use it."""
+    root = tmp_path_factory.mktemp("shared")
+    shutil.copytree(workspace_template.folder, root / "workspace")
+    workspace = CliWorkspace(root / "workspace", done=workspace_template.done, waiting=workspace_template.waiting)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(root).items():
+            patch.setenv(name, value)
+        with run_server(workspace, root / "log") as server:
+            yield workspace, server
+            assert server.stop(signal.SIGTERM) == 0
+
+
+def test_second_server_reports_lock_holder(shared_server: tuple[CliWorkspace, ServerProcess]) -> None:
+    workspace, server = shared_server
+    result = run_process(*workspace.as_user("admin", "serve", *ALLOW_ROOT, *ANY_PORT))
+    assert result.code == 6
+    assert f"locked by process {server.process.pid} " in result.err
+    assert ": serve)" in result.err
+    assert httpx.get(f"{server.address}/healthz").status_code == 200
 
 
 def test_serve_address_file_holds_url_while_listening(workspace: CliWorkspace, tmp_path: Path) -> None:
@@ -291,12 +309,11 @@ def test_sighup_reloads_certificate(workspace: CliWorkspace, tmp_path: Path) -> 
         assert server.stop(signal.SIGTERM) == 0
 
 
-def test_sighup_without_certificate_keeps_server_running(workspace: CliWorkspace, tmp_path: Path) -> None:
-    with run_server(workspace, tmp_path / "log") as server:
-        server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "no certificate" in server.log)
-        assert httpx.get(f"{server.address}/healthz").status_code == 200
-        assert server.stop(signal.SIGTERM) == 0
+def test_sighup_without_certificate_keeps_server_running(shared_server: tuple[CliWorkspace, ServerProcess]) -> None:
+    _, server = shared_server
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "no certificate" in server.log)
+    assert httpx.get(f"{server.address}/healthz").status_code == 200
 
 
 def test_terminal_hangup_stops_server_cleanly(workspace: CliWorkspace) -> None:

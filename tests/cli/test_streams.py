@@ -11,10 +11,14 @@ import pytest
 
 from sealyard.client.sharing.socket import is_listening
 from tests.support.cli_runner import CliResult, CliWorkspace, command, wait_until
+from tests.support.extent import choose_cases
 from tests.support.limits import TIMEOUT
 from tests.support.root import ALLOW_ROOT
 
 CLOSED = {"stdin": "<&-", "stdout": ">&-", "stderr": "2>&-", "all streams": "<&- >&- 2>&-"}
+FULL_STDOUT_CASES: list[tuple[tuple[str, ...], str]] = [((), ""), ((), "1"), (("--json",), "1"), (("--json",), "")]
+"""Options of a command, and the value of PYTHONUNBUFFERED."""
+
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 
 
@@ -92,10 +96,9 @@ def test_service_runs_with_full_stdout(workspace: CliWorkspace) -> None:
 
 
 @FULL
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize(("options", "unbuffered"), choose_cases(FULL_STDOUT_CASES, share=2))
 def test_full_stdout_is_reported(
-    workspace: CliWorkspace,
+    shared_workspace: CliWorkspace,
     firmware: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -105,12 +108,12 @@ def test_full_stdout_is_reported(
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     name = f"full {tmp_path.name}"
     arguments = ("package", "--device", "gateway", "--firmware", firmware, "--name", name, *options)
-    result = run_redirected(">/dev/full", *workspace.as_user("developer", *arguments))
+    result = run_redirected(">/dev/full", *shared_workspace.as_user("developer", *arguments))
     assert result.code == 1
     assert result.err.startswith("sealyard: Cannot write to standard output (No space left on device).")
     assert "may have taken effect" in result.err
     assert len(result.err.splitlines()) == 2
-    assert len(workspace.value("developer", "tasks", "--search", name)) == 1
+    assert len(shared_workspace.value("developer", "tasks", "--search", name)) == 1
 
 
 @FULL

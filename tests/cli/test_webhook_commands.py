@@ -12,22 +12,22 @@ from tests.support.key_holders import unlock
 URL = "https://hooks.example.org/sealyard"
 
 
-def test_webhook_is_added_listed_and_removed(workspace: CliWorkspace) -> None:
-    created = workspace.value("admin", "webhook", "add", URL, "--event", "task.done", "--event", "task.failed")
+def test_webhook_is_added_listed_and_removed(idle_workspace: CliWorkspace) -> None:
+    created = idle_workspace.value("admin", "webhook", "add", URL, "--event", "task.done", "--event", "task.failed")
     assert created["secret"].startswith("whsec_")
     assert created["webhook"]["events"] == ["task.done", "task.failed"]
-    (listed,) = workspace.value("admin", "webhook", "list")
+    (listed,) = idle_workspace.value("admin", "webhook", "list")
     assert (listed["id"], listed["url"], listed["pendingCount"], listed["deadLetters"]) == (
         created["webhook"]["id"],
         URL,
         0,
         0,
     )
-    result = workspace.run("admin", "webhook", "list")
+    result = idle_workspace.run("admin", "webhook", "list")
     assert URL in result.out
     assert created["secret"] not in result.out
-    assert workspace.value("admin", "webhook", "remove", listed["id"]) == {"removed": listed["id"]}
-    assert workspace.value("admin", "webhook", "list") == []
+    assert idle_workspace.value("admin", "webhook", "remove", listed["id"]) == {"removed": listed["id"]}
+    assert idle_workspace.value("admin", "webhook", "list") == []
 
 
 def test_secret_is_printed_on_own_line(workspace: CliWorkspace) -> None:
@@ -65,10 +65,10 @@ async def _create_dead_letter(folder: Path, webhook_id: str) -> None:
         await engine.close()
 
 
-def test_errors_have_exit_codes(workspace: CliWorkspace) -> None:
-    assert workspace.run("developer", "webhook", "add", URL).code == 3
-    assert workspace.run("developer", "webhook", "list").code == 3
-    assert workspace.run("admin", "webhook", "add", "file:///etc/passwd").code == 2
-    assert workspace.run("admin", "webhook", "add", URL, "--event", "task.lost").code == 2
-    assert workspace.run("admin", "webhook", "remove", "nothing").code == 4
-    assert workspace.run("admin", "webhook", "redeliver", "nothing").code == 4
+def test_errors_have_exit_codes(shared_workspace: CliWorkspace) -> None:
+    assert shared_workspace.run("developer", "webhook", "add", URL).code == 3
+    assert shared_workspace.run("developer", "webhook", "list").code == 3
+    assert shared_workspace.run("admin", "webhook", "add", "file:///etc/passwd").code == 2
+    assert shared_workspace.run("admin", "webhook", "add", URL, "--event", "task.lost").code == 2
+    assert shared_workspace.run("admin", "webhook", "remove", "nothing").code == 4
+    assert shared_workspace.run("admin", "webhook", "redeliver", "nothing").code == 4

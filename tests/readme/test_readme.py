@@ -49,9 +49,14 @@ def find_documents() -> list[Path]:
 
 
 def server_start_script() -> str:
-    """Return the tour's first block and the one that starts the server."""
+    """Return the commands of the tour that create the workspace, and those that start the server."""
     setup, *others = find_blocks("tour")
-    return "\n".join((setup, *(block for block in others if START_SERVER in block)))
+    (start,) = (block for block in others if START_SERVER in block)
+    create, _, _ = setup.partition("sealyard subject add ")
+    start, is_cut, _ = start.partition("token() {")
+    assert "sealyard init " in create
+    assert is_cut
+    return create + start
 
 
 class Shell:
@@ -132,7 +137,7 @@ def test_tour_runs_and_leaves_no_process(shell: Shell) -> None:
 
 
 def test_failed_tour_stops_its_server(shell: Shell) -> None:
-    code = shell.start(f"{server_start_script()}\nfalse").wait(TOUR_TIMEOUT)
+    code = shell.start(f"{server_start_script()}false").wait(TOUR_TIMEOUT)
     assert code == 1, shell.output
     assert "Stopped." in (shell.folder / "serve.out").read_text()
     assert wait_for_exit(shell.processes(), EXIT_TIMEOUT) == set()
@@ -141,7 +146,7 @@ def test_failed_tour_stops_its_server(shell: Shell) -> None:
 @pytest.mark.parametrize("signal_number", [signal.SIGHUP, signal.SIGTERM])
 def test_tour_with_signalled_shell_stops_server(shell: Shell, signal_number: signal.Signals) -> None:
     """Only the shell gets the signal, so that nothing but the trap stops the server."""
-    bash = shell.start(f"{server_start_script()}\ntouch started\nwhile :; do sleep 0.1; done")
+    bash = shell.start(f"{server_start_script()}touch started\nwhile :; do sleep 0.1; done")
     wait_until((shell.folder / "started").exists, bash, shell)
     bash.send_signal(signal_number)
     assert bash.wait(EXIT_TIMEOUT) != 0, shell.output
@@ -154,7 +159,7 @@ def test_tour_interrupted_in_terminal_stops_server(shell: Shell) -> None:
 
     bash ignores it if its foreground command exits normally at that moment. So the command runs when it is sent.
     """
-    bash = shell.start(f"{server_start_script()}\nsleep 600")
+    bash = shell.start(f"{server_start_script()}sleep 600")
     wait_until(lambda: "sleep 600" in {command_line(pid) for pid in children_of(bash.pid)}, bash, shell)
     os.killpg(bash.pid, signal.SIGINT)
     assert bash.wait(EXIT_TIMEOUT) != 0, shell.output
