@@ -65,7 +65,7 @@ DOOR = DeviceRequest(
 )
 
 
-def test_workspace_info_names_subject_and_roles(harness: ClientHarness) -> None:
+def test_workspace_info_names_subject_and_roles(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         infos = [await each.workspace() for each in await subjects.all_clients()]
         assert [each.subject for each in infos] == [ADMIN, DEV, OWNER]
@@ -76,7 +76,7 @@ def test_workspace_info_names_subject_and_roles(harness: ClientHarness) -> None:
             (Role.PRODUCT_OWNER,),
         ]
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
 def test_device_is_created_updated_and_read(harness: ClientHarness) -> None:
@@ -378,7 +378,7 @@ def test_every_subject_reads_display_names(harness: ClientHarness) -> None:
     harness.run(test)
 
 
-def test_audit_entry_contains_old_and_new_values(harness: ClientHarness) -> None:
+def test_audit_entry_contains_old_and_new_values(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         admin = await subjects.client_for(ADMIN)
         await admin.set_policy(Policy(approval_timeout=3600))
@@ -390,7 +390,7 @@ def test_audit_entry_contains_old_and_new_values(harness: ClientHarness) -> None
         creation = (await admin.audit(AuditFilter(change=AuditAction.CREATED), limit=1)).entries[0]
         assert creation.changed_fields == ()
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
 def test_audit_log_is_paged_and_exported(harness: ClientHarness) -> None:
@@ -429,7 +429,7 @@ def test_audit_log_is_paged_and_exported(harness: ClientHarness) -> None:
     harness.run(test)
 
 
-def test_audit_proofs_convince_an_independent_verifier(harness: ClientHarness) -> None:
+def test_audit_proofs_convince_an_independent_verifier(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         auditor = await subjects.client_for(AUDITOR)
         key = (await auditor.audit_key()).encode()
@@ -455,10 +455,10 @@ def test_audit_proofs_convince_an_independent_verifier(harness: ClientHarness) -
             with pytest.raises(PermissionDeniedError):
                 await denied_call
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
-def test_unlink_removes_issuer_account(harness: ClientHarness) -> None:
+def test_unlink_removes_issuer_account(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         admin, dev, _ = await subjects.all_clients()
         account = IssuerAccount(issuer="https://issuer.example", sub="a1")
@@ -470,10 +470,10 @@ def test_unlink_removes_issuer_account(harness: ClientHarness) -> None:
             await admin.unlink_subject(OWNER)
         await subjects.engine.sign_in(AUDITOR, (), account)
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
-def test_tokens_are_created_listed_and_revoked(harness: ClientHarness) -> None:
+def test_tokens_are_created_listed_and_revoked(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         admin, dev, _ = await subjects.all_clients()
         issued = await dev.create_token(TokenRequest(name="laptop", seconds=3600))
@@ -486,7 +486,7 @@ def test_tokens_are_created_listed_and_revoked(harness: ClientHarness) -> None:
         with pytest.raises(PermissionDeniedError):
             await dev.create_token(TokenRequest(name="another's", subject=OWNER))
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
 def test_authenticator_is_enrolled_and_reset(harness: ClientHarness) -> None:
@@ -512,7 +512,7 @@ def _current_code(secret: str, subjects: ContractSubjects) -> str:
     return f"{(struct.unpack('>I', mac[start : start + 4])[0] & 0x7FFFFFFF) % 1_000_000:06d}"
 
 
-def test_webhooks_are_added_and_removed(harness: ClientHarness) -> None:
+def test_webhooks_are_added_and_removed(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         admin, dev, _ = await subjects.all_clients()
         request = WebhookRequest(url="https://192.0.2.7/hook", events=(WebhookEvent.TASK_DONE,))
@@ -529,10 +529,10 @@ def test_webhooks_are_added_and_removed(harness: ClientHarness) -> None:
         await admin.remove_webhook(created.webhook.id)
         assert await admin.webhooks() == ()
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
-def test_client_works_from_any_event_loop(harness: ClientHarness) -> None:
+def test_client_works_from_any_event_loop(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         dev = await subjects.client_for(DEV)
 
@@ -545,21 +545,21 @@ def test_client_works_from_any_event_loop(harness: ClientHarness) -> None:
         assert await asyncio.to_thread(run_in_new_loop) == DEV
         assert (await dev.workspace()).subject == DEV
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
-def test_trust_note_depends_on_client_kind(harness: ClientHarness) -> None:
+def test_trust_note_depends_on_client_kind(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         note = (await (await subjects.client_for(DEV)).workspace()).trust_note
-        assert note.startswith("on a server" if harness.way is ClientKind.SERVER else "embedded")
+        assert note.startswith("on a server" if shared_harness.way is ClientKind.SERVER else "embedded")
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
-def test_identities_are_all_users_only_on_this_machine(harness: ClientHarness) -> None:
+def test_identities_are_all_users_only_on_this_machine(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         _, dev, _ = await subjects.all_clients()
-        is_local = harness.way is ClientKind.EMBEDDED
+        is_local = shared_harness.way is ClientKind.EMBEDDED
         assert await dev.identities() == ((ADMIN, AUDITOR, DEV, OWNER) if is_local else (DEV,))
 
-    harness.run(test)
+    shared_harness.run(test)

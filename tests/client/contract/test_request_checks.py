@@ -45,7 +45,7 @@ def test_check_describes_task_and_creates_none(harness: ClientHarness) -> None:
     harness.run(test)
 
 
-def test_check_raises_error_of_real_request(harness: ClientHarness) -> None:
+def test_check_raises_error_of_real_request(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         _, dev, owner = await subjects.all_clients()
         file = InputFile(name="f.bin", size=8, sha256="0" * 64)
@@ -66,10 +66,10 @@ def test_check_raises_error_of_real_request(harness: ClientHarness) -> None:
         with pytest.raises(UsageError):
             await dev.check_signing(SigningRequest(config=GATEWAY, message=bytes(32), is_digest=True))
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
-def test_used_client_token_is_recognized(harness: ClientHarness) -> None:
+def test_used_client_token_is_recognized(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         _, dev, _ = await subjects.all_clients()
         task = await subjects.package(client_token="one")
@@ -79,4 +79,4 @@ def test_used_client_token_is_recognized(harness: ClientHarness) -> None:
         with pytest.raises(ConflictError):
             await dev.check_package(other_request)
 
-    harness.run(test)
+    shared_harness.run(test)

@@ -28,7 +28,7 @@ def test_justification_reaches_approver(harness: ClientHarness) -> None:
     harness.run(test)
 
 
-def test_rejected_package_is_resubmitted(harness: ClientHarness) -> None:
+def test_rejected_package_is_resubmitted(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         _, dev, owner = await subjects.all_clients()
         earlier = await subjects.package()
@@ -46,7 +46,7 @@ def test_rejected_package_is_resubmitted(harness: ClientHarness) -> None:
         file = await dev.upload(subjects.create_file())
         await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file,)))
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
 def test_detailed_status_is_filtered_and_reported(harness: ClientHarness) -> None:

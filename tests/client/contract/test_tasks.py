@@ -92,7 +92,7 @@ def test_package_is_approved_downloaded_and_verified(harness: ClientHarness) -> 
     harness.run(test)
 
 
-def test_warnings_about_files_are_in_the_task(harness: ClientHarness) -> None:
+def test_warnings_about_files_are_in_the_task(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         _, dev, owner = await subjects.all_clients()
         firmware = await dev.upload(subjects.create_file())
@@ -108,10 +108,10 @@ def test_warnings_about_files_are_in_the_task(harness: ClientHarness) -> None:
         assert expected_warnings <= set(review.task.warnings)
         assert review.warnings == ()
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
-def test_encryption_runs_without_approval(harness: ClientHarness) -> None:
+def test_encryption_runs_without_approval(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         dev = await subjects.client_for(DEV)
         file = await dev.upload(subjects.create_file())
@@ -120,10 +120,10 @@ def test_encryption_runs_without_approval(harness: ClientHarness) -> None:
         with pytest.raises(NotFoundError):
             await dev.certificate(task.id)
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
-def test_encryption_uses_named_key(harness: ClientHarness, tmp_path: Path) -> None:
+def test_encryption_uses_named_key(shared_harness: ClientHarness, tmp_path: Path) -> None:
     async def test(subjects: ContractSubjects) -> None:
         admin, dev, _ = await subjects.all_clients()
         algorithm = EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD
@@ -151,10 +151,10 @@ def test_encryption_uses_named_key(harness: ClientHarness, tmp_path: Path) -> No
         plaintext = decryptor.update(ciphertext) + decryptor.finalize()
         assert plaintext[: file.size] == CONTENT
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
-def test_signing_returns_signature(harness: ClientHarness) -> None:
+def test_signing_returns_signature(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         _, dev, owner = await subjects.all_clients()
         task = await dev.create_signing(SigningRequest(config=GATEWAY, message=b"\0\xff", file_name="m.bin"))
@@ -166,7 +166,7 @@ def test_signing_returns_signature(harness: ClientHarness) -> None:
         with pytest.raises(ConflictError):
             _ = [each async for each in dev.download(task.id)]
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
 def test_same_client_token_returns_same_task(harness: ClientHarness) -> None:
@@ -185,7 +185,7 @@ def test_same_client_token_returns_same_task(harness: ClientHarness) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "empty", "folder"])
-def test_invalid_file_has_same_error_message(harness: ClientHarness, name: str, tmp_path: Path) -> None:
+def test_invalid_file_has_same_error_message(shared_harness: ClientHarness, name: str, tmp_path: Path) -> None:
     messages = {
         "missing": "missing not found. Check the name and the folder.",
         "empty": "empty is empty. Choose a file with content.",
@@ -202,7 +202,7 @@ def test_invalid_file_has_same_error_message(harness: ClientHarness, name: str, 
         with pytest.raises(InvalidInputError, match="SHA-256 mismatch"):
             await dev.upload(subjects.create_file(), expected_sha256="0" * 64)
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
 def test_discarded_upload_is_rejected(harness: ClientHarness) -> None:
@@ -216,14 +216,14 @@ def test_discarded_upload_is_rejected(harness: ClientHarness) -> None:
     harness.run(test)
 
 
-def test_identical_files_are_all_packed(harness: ClientHarness) -> None:
+def test_identical_files_are_all_packed(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         dev = await subjects.client_for(DEV)
         files = [await dev.upload(subjects.create_file(name)) for name in ("a.bin", "b.bin", "a.bin")]
         task = await dev.create_package(PackageRequest(config=GATEWAY, firmware=tuple(files)))
         assert [each.name for each in task.inputs] == ["a.bin", "b.bin", "a.bin"]
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
 async def _catch_error(work: object) -> SealyardError:
@@ -233,7 +233,7 @@ async def _catch_error(work: object) -> SealyardError:
     return caught.value
 
 
-def test_four_eyes_violations_raise_same_errors(harness: ClientHarness) -> None:
+def test_four_eyes_violations_raise_same_errors(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         _, dev, owner = await subjects.all_clients()
         task = await subjects.package()
@@ -248,10 +248,10 @@ def test_four_eyes_violations_raise_same_errors(harness: ClientHarness) -> None:
         assert isinstance(await _catch_error(dev.cancel(task.id)), InvalidTransitionError)
         assert isinstance(await _catch_error(dev.task("no-such-task")), NotFoundError)
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
-def test_rejected_and_cancelled_tasks_are_final(harness: ClientHarness) -> None:
+def test_rejected_and_cancelled_tasks_are_final(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         _, dev, owner = await subjects.all_clients()
         first, second = await subjects.package(), await subjects.package()
@@ -259,7 +259,7 @@ def test_rejected_and_cancelled_tasks_are_final(harness: ClientHarness) -> None:
         assert (await dev.cancel(second.id)).status is TaskStatus.CANCELLED
         assert (await dev.wait(first.id, within=TIMEOUT)).reason.endswith("too old")
 
-    harness.run(test)
+    shared_harness.run(test)
 
 
 def test_task_lists_are_paged_and_filtered(harness: ClientHarness) -> None:
@@ -349,7 +349,7 @@ def test_events_after_cursor_are_delivered(harness: ClientHarness) -> None:
     harness.run(test)
 
 
-def test_wait_raises_after_timeout(harness: ClientHarness) -> None:
+def test_wait_raises_after_timeout(shared_harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         task = await subjects.package()
         dev = await subjects.client_for(DEV)
@@ -357,4 +357,4 @@ def test_wait_raises_after_timeout(harness: ClientHarness) -> None:
             await dev.wait(task.id, within=0.2)
         assert (await dev.wait(task.id, within=TIMEOUT, or_waiting=True)).status is TaskStatus.WAITING
 
-    harness.run(test)
+    shared_harness.run(test)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,10 +26,11 @@ from tests.support.server_harness import AUDITOR, DEV, GATEWAY, OWNER, STRANGER,
 if os.environ.get("SEALYARD_REQUIRE_INTEROP") != "1":
     pytest.importorskip("boto3")
 
-from tests.support.object_store import TestBucket
-from tests.support.object_store_fixtures import bucket, ministack
+from tests.support.ministack import MiniStack
+from tests.support.object_store import TestBucket, use_credentials
+from tests.support.object_store_fixtures import ministack
 
-__all__ = ["bucket", "ministack"]
+__all__ = ["ministack"]
 
 pytestmark = pytest.mark.anyio
 
@@ -55,10 +56,17 @@ class Download:
         return [entry.message for entry in page.entries]
 
 
-@pytest.fixture
-async def download(folder: Path, bucket: TestBucket) -> AsyncIterator[Download]:
-    use_bucket(folder, bucket.url)
-    async with run_server({"one": folder}, s3=S3Settings(redirect=True)) as harness:
+@pytest.fixture(scope="module")
+def bucket(ministack: MiniStack) -> Iterator[TestBucket]:
+    with pytest.MonkeyPatch.context() as patch:
+        use_credentials(patch)
+        yield TestBucket(ministack)
+
+
+@pytest.fixture(scope="module")
+async def download(shared_folder: Path, bucket: TestBucket) -> AsyncIterator[Download]:
+    use_bucket(shared_folder, bucket.url)
+    async with run_server({"one": shared_folder}, s3=S3Settings(redirect=True)) as harness:
         http = await harness.http_client(DEV)
         form = build_form((Field("deviceConfigId", GATEWAY.encode()), Field("inputFiles", CONTENT, "firmware.bin")))
         created = await http.post("/api/v1/packagingTask", headers={"Content-Type": FORM_TYPE}, content=form)
@@ -131,6 +139,7 @@ async def test_removed_result_is_reported_before_redirect(download: Download, bu
     (key,) = (key for key in keys if "/results/" in key)
     bucket.client.delete_object(Bucket=bucket.name, Key=key)
     response = await download.get()
+    bucket.client.put_object(Bucket=bucket.name, Key=key, Body=download.content)
     assert (response.status_code, response.json()["code"]) == (410, "result-gone")
 
 

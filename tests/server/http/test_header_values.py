@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sealyard.server.app import build_app
 from tests.support.extent import scale_examples
+from tests.support.server_app import create_app
 from tests.support.server_harness import ADMIN, run_server
 from tests.support.workspace_copies import copy_workspace
 
@@ -76,7 +76,7 @@ def send(workspace_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with asyncio.Runner() as runner:
         server = run_server({"one": folder})
         harness = runner.run(server.__aenter__())
-        app = build_app(harness.tenants, harness.identity)
+        app = create_app(harness.tenants, harness.identity)
         token = runner.run(harness.token(ADMIN))
 
         def send_request(method: str, path: str, name: str, value: bytes) -> tuple[int, bytes]:
