@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from sealyard.audit.verify import verify_log
 from sealyard.concurrency.threads import run_uncancellable
@@ -28,6 +29,7 @@ from sealyard.model.clock import Clock
 from sealyard.model.errors import ConflictError, WorkspaceLockedError
 from sealyard.model.events import DurableEvent
 from sealyard.model.moves import FOLDER, ArtifactsPlan, MovePlan, MoveRecord, MoveTarget, Places
+from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifact_copy import Artifact
 from sealyard.storage.content import WorkspaceContent, compute_digest, iter_documents, list_checkpoints
@@ -76,6 +78,7 @@ class SourceOpener:
         """
         metadata = load_metadata(self._paths)
         self._require_elsewhere(Places.of(metadata))
+        self._require_readable_for_hosts(metadata)
         async with AsyncExitStack() as resources:
             opening = await acquire_lease(metadata)
             if opening is not None:
@@ -100,6 +103,15 @@ class SourceOpener:
         else:
             message = "The workspace is already there."
         raise ConflictError(message, "Nothing was changed.")
+
+    def _require_readable_for_hosts(self, metadata: WorkspaceMetadata) -> None:
+        """Raise :class:`ConflictError` if the hosts of a crypto zone could not read inputs after the move."""
+        if metadata.zone is not UNSET and self._target.resolve(Places.of(metadata)).artifacts == FOLDER:
+            raise ConflictError(
+                f"The hosts of the crypto zone {escape_text(metadata.zone.name)} cannot read inputs in the folder of"
+                " the workspace.",
+                "Nothing was changed. Move inputs and results to another place in S3.",
+            )
 
     async def _complete_audit_log(self, state: OpenedState, metadata: WorkspaceMetadata) -> Repository:
         """Check the log against store and worker state, and sign a checkpoint of all entries, as an engine does.

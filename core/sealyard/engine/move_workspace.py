@@ -92,8 +92,9 @@ async def move_workspace(
 
     Raises :class:`WorkspaceLockedError` if another process has the workspace open, the error that shows that store or
     audit log are damaged, :class:`IntegrityError` if an input or result is, :class:`ConflictError` if the workspace is
-    in the target already, or if the target contains another copy of it, :class:`InvalidInputError` if the target cannot
-    contain a text, and :class:`StorageError` or :class:`WorkspaceError` if the target cannot be written.
+    in the target already, the target contains another copy of it, or crypto hosts could not read its inputs there,
+    :class:`InvalidInputError` if the target cannot contain a text, and :class:`StorageError` or :class:`WorkspaceError`
+    if the target cannot be written.
     """
     async with _open_bus(paths, key_holder) as bus:
         move = WorkspaceMove(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -14,11 +14,13 @@ from msgspec import UNSET
 from sealyard.crypto.signed_messages import MessageLabel, sign_message, verify_message
 from sealyard.engine.admit_zone import admit_zone, build_enrollment
 from sealyard.engine.create_workspace import create_workspace
+from sealyard.engine.move_workspace import move_workspace, plan_move
 from sealyard.engine.open_engine import open_engine, open_reader
 from sealyard.engine.workspace import load_metadata, save_metadata
 from sealyard.jobs.key_holder import KeyHolder
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
 from sealyard.model.errors import ConflictError, UsageError, WorkspaceError
+from sealyard.model.moves import FOLDER, MovePlan
 from sealyard.model.workspace import KeyStore, WorkspaceMetadata, WorkspacePaths
 from sealyard.model.zone_codes import compute_fingerprint
 from sealyard.model.zones import ZonePublicKeys
@@ -26,6 +28,7 @@ from tests.support.engine_harness import ADMIN
 from tests.support.key_holders import open_key_holder, unlock
 from tests.support.ministack import MiniStack
 from tests.support.object_store import TestBucket, use_credentials
+from tests.support.postgres import TestDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +103,25 @@ async def test_other_keys_are_replaced_explicitly(paths: WorkspacePaths, key_hol
     zone = load_metadata(paths).zone
     assert zone is not UNSET
     assert zone.keys == OTHER_KEYS
+
+
+async def test_zone_moves_with_its_workspace(
+    paths: WorkspacePaths, key_holder: KeyHolder, database: TestDatabase
+) -> None:
+    await admit_zone(paths, KEYS, key_holder)
+    before = load_metadata(paths)
+    await move_workspace(paths, key_holder, database.connection_string)
+    assert load_metadata(paths) == msgspec.structs.replace(before, database=database.connection_string)
+
+
+@pytest.mark.parametrize("move", [plan_move, move_workspace])
+async def test_inputs_are_not_moved_where_hosts_cannot_read(
+    paths: WorkspacePaths, key_holder: KeyHolder, move: Callable[..., Awaitable[MovePlan]]
+) -> None:
+    before = load_metadata(paths)
+    with pytest.raises(ConflictError, match="hosts of the crypto zone plant cannot read inputs in the folder"):
+        await move(paths, key_holder, None, artifacts=FOLDER)
+    assert load_metadata(paths) == before
 
 
 async def test_enrollment_verifies_orders(paths: WorkspacePaths, key_holder: KeyHolder) -> None:
