@@ -104,11 +104,11 @@ def idle_workspace(workspace: CliWorkspace) -> Iterator[CliWorkspace]:
         yield workspace
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_workspace(
     workspace_template: CliWorkspace, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CliWorkspace]:
-    """Return a workspace whose engine is open during the session. Commands attach to it.
+    """Return a workspace whose engine is open during all tests of the command line. Commands attach to it.
 
     A test may create tasks, subjects, keys and configurations of its own here, but must change none that others use.
     """

@@ -84,7 +84,11 @@ async def running_host(folder: Path, bus: str, options: AgentOptions | None = No
     paths = WorkspacePaths(folder)
     settings = msgspec.structs.replace(load_host(folder), bus=bus)
     key_holder = start_key_holder(build_host_location(paths, settings.enrollment))
-    agent = await Agent.open(paths, settings, key_holder, SystemClock(), options or AgentOptions())
+    try:
+        agent = await Agent.open(paths, settings, key_holder, SystemClock(), options or AgentOptions())
+    except BaseException:
+        key_holder.close()
+        raise
     host = RunningHost(paths, agent, key_holder)
     try:
         yield host
