@@ -58,6 +58,9 @@ async def test_drained_host_finishes_its_jobs_and_exits(
     engine.start(name, job)
     _, created = await engine.receive(BuildSecretCreated)
     engine.send(name, Drain())
+    async with asyncio.timeout(TIMEOUT):
+        while engine.execute("SELECT draining FROM bus.host", {}) != [(True,)]:
+            await asyncio.sleep(0.05)
     await engine.defer(jobs.package(b"next"))
     engine.answer(name, created)
     assert isinstance(await engine.follow(name, job), JobFinished)
