@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,10 @@ from sealyard.model.tasks import Task
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.support.key_holders import unlock
 from tests.support.limits import TIMEOUT
+from tests.support.workspace_files import open_engine
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
 PASSPHRASE = "a canary among passphrases"
-
-
-@asynccontextmanager
-async def open_engine(folder: Path) -> AsyncIterator[EngineHandle]:
-    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
-    try:
-        yield engine
-    finally:
-        await engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +42,7 @@ def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             key_store=KeyStore.PASSPHRASE,
             key_holder=unlock(PASSPHRASE),
         )
-        async with open_engine(folder) as engine:
+        async with open_engine(folder, work=False) as engine:
             admin = engine.client(ADMIN)
             for each in (DEVELOPER, OWNER, "GROUP:owners"):
                 await admin.add_subject(each)
@@ -77,7 +68,7 @@ def workspace(workspace_template: Path, tmp_path: Path) -> Path:
 
 def test_permissions_include_group_membership(workspace: Path) -> None:
     async def main() -> None:
-        async with open_engine(workspace) as engine:
+        async with open_engine(workspace, work=False) as engine:
             admin = engine.client(ADMIN)
             door = device_resource((await admin.device("door")).id)
             rights = {each: (await engine.client(each).workspace()).rights for each in (ADMIN, DEVELOPER, OWNER)}
@@ -94,7 +85,7 @@ def test_permissions_include_group_membership(workspace: Path) -> None:
 
 def test_closed_client_keeps_engine_open(workspace: Path) -> None:
     async def main() -> None:
-        async with open_engine(workspace) as engine:
+        async with open_engine(workspace, work=False) as engine:
             await engine.client(DEVELOPER).close()
             assert (await engine.client(ADMIN).workspace()).subject == ADMIN
             assert WorkspaceLock.holder(workspace / "lock") is not None
@@ -113,7 +104,7 @@ def test_events_are_transferred_in_batches(workspace: Path, monkeypatch: pytest.
         return await call(self, work)
 
     async def main() -> None:
-        async with open_engine(workspace) as engine:
+        async with open_engine(workspace, work=False) as engine:
             admin = engine.client(ADMIN)
             before = 0
             for number in range(20):
@@ -154,7 +145,7 @@ def test_cancelled_open_releases_lock_after_writing(workspace: Path, monkeypatch
             await opening
         assert WorkspaceLock.holder(workspace / "lock") is None
         monkeypatch.setattr(Recovery, "_load_unfinished", load_unfinished)
-        async with open_engine(workspace) as engine:
+        async with open_engine(workspace, work=False) as engine:
             assert (await engine.client(ADMIN).workspace()).name == "factory"
 
     asyncio.run(main())

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,8 +21,8 @@ from sealyard.audit.segment_files import read_notes
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.audit import GENESIS_HASH, AuditEntry
 from sealyard.model.errors import AuditVerificationError
-from tests.support.client_kinds import ADMIN, AUDITOR, PASSPHRASE
-from tests.support.key_holders import unlock
+from tests.support.client_kinds import ADMIN, AUDITOR
+from tests.support.workspace_files import open_engine
 
 SEGMENT, NOTES, KEY = "segment-000000.jsonl", "checkpoints.txt", "audit-key.pem"
 
@@ -55,17 +54,8 @@ def forge_checkpoint(folder: Path) -> None:
     (folder / "audit" / NOTES).write_text("".join((*notes, forged_note)))
 
 
-@asynccontextmanager
-async def open_engine(folder: Path) -> AsyncIterator[EngineHandle]:
-    engine = await EngineHandle.open(folder, purpose="test", key_holder=unlock(PASSPHRASE), work=False)
-    try:
-        yield engine
-    finally:
-        await engine.close()
-
-
 async def start(folder: Path) -> None:
-    async with open_engine(folder):
+    async with open_engine(folder, work=False):
         pass
 
 
@@ -146,12 +136,12 @@ def test_e9_entries_added_after_the_last_checkpoint_are_refused(folder: Path) ->
 
 
 async def add_subject(folder: Path) -> None:
-    async with open_engine(folder) as engine:
+    async with open_engine(folder, work=False) as engine:
         await engine.client(ADMIN).add_subject("USER:later")
 
 
 async def compact(folder: Path) -> None:
-    async with open_engine(folder) as engine:
+    async with open_engine(folder, work=False) as engine:
         await compact_store(engine)
 
 
@@ -192,7 +182,7 @@ def test_e14_older_log_with_compacted_store_is_refused(folder: Path) -> None:
 
 
 async def add_subjects_and_compact(folder: Path) -> None:
-    async with open_engine(folder) as engine:
+    async with open_engine(folder, work=False) as engine:
         for subject in ("USER:later", "USER:last"):
             await engine.client(ADMIN).add_subject(subject)
         await compact_store(engine)

@@ -239,7 +239,7 @@ async def test_abandoned_job_is_lost(zone: ZoneHarness) -> None:
         assert (await engine.next(WorkerLost)).worker == host.name
 
 
-async def test_full_disk_of_a_host_fails_the_job(zone: ZoneHarness) -> None:
+async def test_full_disk_of_a_host_is_reported(zone: ZoneHarness) -> None:
     async with zone.engine() as engine, zone.host() as host:
         await engine.start(make_task(), host)
         error = DiskFullError("The disk is full.").to_info()
