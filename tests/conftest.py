@@ -10,7 +10,7 @@ import pytest
 from tests.support.child_signals import default_child_signals
 from tests.support.extent import load_hypothesis_profile
 
-pytest_plugins = ("tests.support.secrets_canary",)
+pytest_plugins = ("tests.support.hang_guard", "tests.support.secrets_canary")
 
 load_hypothesis_profile()
 

@@ -38,7 +38,7 @@ def test_cancellation_waits_until_work_stops() -> None:
 
     async def main() -> None:
         call = asyncio.create_task(run_cancellable(work))
-        await asyncio.to_thread(started.wait)
+        assert await asyncio.to_thread(started.wait, TIMEOUT)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -57,7 +57,7 @@ def test_repeated_cancellation_waits_for_work() -> None:
 
     async def main() -> None:
         call = asyncio.create_task(run_cancellable(work))
-        await asyncio.to_thread(started.wait)
+        assert await asyncio.to_thread(started.wait, TIMEOUT)
         for _ in range(3):
             call.cancel()
             for _ in range(LOOP_ITERATIONS):
@@ -81,7 +81,7 @@ def test_cancelling_all_tasks_waits_for_work() -> None:
 
     async def main() -> None:
         call = asyncio.create_task(run_cancellable(work))
-        await asyncio.to_thread(started.wait)
+        assert await asyncio.to_thread(started.wait, TIMEOUT)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         for _ in range(LOOP_ITERATIONS):
@@ -104,7 +104,7 @@ def test_error_of_cancelled_work_is_not_logged(caplog: pytest.LogCaptureFixture)
 
     async def main() -> None:
         call = asyncio.create_task(run_cancellable(work))
-        await asyncio.to_thread(started.wait)
+        assert await asyncio.to_thread(started.wait, TIMEOUT)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call

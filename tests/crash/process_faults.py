@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from random import Random
 
-from tests.support.processes import descendants_of, find_key_holder, is_running
+from tests.support.processes import descendants_of, find_key_holder, is_running, suspend
 
 MAX_PAUSE = 1.5
 """Seconds of a suspension: less than after which a silent worker is replaced."""
@@ -51,7 +51,7 @@ class ProcessFaults:
         """Suspend the process ``owner``, its key holder or one of its workers for a short time."""
         pid = self._random.choice([owner, *descendants_of(owner)])
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
+            suspend(pid)
             time.sleep(self._random.uniform(0.1, MAX_PAUSE))
             os.kill(pid, signal.SIGCONT)
             self.pauses += 1

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import command_line, descendants_of
+from tests.support.processes import command_line, descendants_of, suspend
 from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
 
 COMMAND = ".venv/bin/sealyard demo"
@@ -183,7 +183,7 @@ def test_killed_workers_are_replaced(demo: TmuxTerminal, tmp_path: Path) -> None
     workers = worker_pids(demo)
     assert workers
     for pid in workers:
-        os.kill(pid, signal.SIGSTOP)
+        suspend(pid)
     approve(demo, "demo-gateway", "large.bin")
     demo.press("1")
     demo.wait_for("RUNNING +large.bin")

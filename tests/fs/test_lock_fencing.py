@@ -17,6 +17,7 @@ from sealyard.fs.lock_fencing import acquire_fenced_lock
 from sealyard.fs.workspace_lock import LockHolder, WorkspaceLock
 from sealyard.model.errors import WorkspaceLockedError
 from tests.support.limits import TIMEOUT
+from tests.support.processes import suspend
 
 HOLD = """
 import subprocess, sys
@@ -65,7 +66,7 @@ def test_suspended_holder_is_killed_with_its_descendants(
     path: Path, holder: tuple[subprocess.Popen[str], Path]
 ) -> None:
     process, child = holder
-    process.send_signal(signal.SIGSTOP)
+    suspend(process.pid)
     acquire_fenced_lock(path, "serve").release()
     assert process.wait(TIMEOUT) == -signal.SIGKILL
     assert not is_running(child)

@@ -33,6 +33,7 @@ from sealyard.model.worker_messages import (
 )
 from tests.support.bus_driver import BusDriver, drive_bus, is_alive, run_within
 from tests.support.limits import TIMEOUT
+from tests.support.processes import suspend
 from tests.support.worker_harness import PASSPHRASE, WorkerWorkspace
 
 SHORT_LEASE = 5
@@ -200,7 +201,7 @@ def test_silent_worker_is_killed_after_lease(workspace: WorkerWorkspace, monkeyp
             job = workspace.package(b"firmware")
             pid = await run_until_permission_request(bus, job)
             monkeypatch.setattr(worker_pool, "LEASE_SECONDS", 1.5)
-            os.kill(pid, signal.SIGSTOP)
+            suspend(pid)
             assert (await bus.next(WorkerLost)).task_id == job.task.id
             assert await wait_until_exited((pid,))
 
@@ -238,7 +239,7 @@ def test_new_jobs_do_not_extend_lease(workspace: WorkerWorkspace, monkeypatch: p
             assert bus.bus.reserve("large", LARGE_JOB_BYTES)
             pid = await run_until_permission_request(bus, workspace.package(b"firmware"))
             monkeypatch.setattr(worker_pool, "LEASE_SECONDS", 1.5)
-            os.kill(pid, signal.SIGSTOP)
+            suspend(pid)
             while is_alive(pid):
                 job = workspace.signing(b"message")
                 if bus.bus.reserve(job.task.id, 7):
@@ -294,7 +295,7 @@ def test_unsafe_request_is_not_retried(workspace: WorkerWorkspace) -> None:
         async with drive_bus(workspace) as bus:
             await bus.bus.request(AuditPublicKey())
             [pid] = bus.bus.pids
-            os.kill(pid, signal.SIGSTOP)
+            suspend(pid)
             request = asyncio.create_task(bus.bus.request(GENERATE_SLOW_KEY))
             await asyncio.sleep(0)
             os.kill(pid, signal.SIGKILL)
@@ -325,7 +326,7 @@ def test_worker_hanging_on_request_is_killed(workspace: WorkerWorkspace, monkeyp
             await bus.start_job(job)
             assert isinstance(await bus.wait_for_end(), JobFinished)
             [pid] = bus.bus.pids
-            os.kill(pid, signal.SIGSTOP)
+            suspend(pid)
             monkeypatch.setattr(worker_pool, "REQUEST_TIMEOUT", 0.5)
             with pytest.raises(WorkerError, match="did not respond"):
                 await bus.bus.request(AuditPublicKey())
@@ -450,7 +451,7 @@ def test_worker_ignoring_stop_is_killed(workspace: WorkerWorkspace, monkeypatch:
         async with drive_bus(workspace) as bus:
             job = workspace.package(b"firmware")
             pid = await run_until_permission_request(bus, job)
-            os.kill(pid, signal.SIGSTOP)
+            suspend(pid)
             await bus.bus.stop(job.task.id)
             assert (await bus.next(WorkerLost)).task_id == job.task.id
             assert await wait_until_exited((pid,))
@@ -481,7 +482,7 @@ def test_close_kills_hanging_worker(workspace: WorkerWorkspace, monkeypatch: pyt
     async def scenario() -> None:
         async with drive_bus(workspace) as bus:
             pid = await run_until_permission_request(bus, workspace.signing(b"message"))
-            os.kill(pid, signal.SIGSTOP)
+            suspend(pid)
             await bus.bus.close()
             assert not is_alive(pid)
 

@@ -24,6 +24,7 @@ from sealyard.model.workspace import KeyStore
 from tests.support.bus_driver import BusDriver, ConstantClock, drive_bus, is_alive, run_within
 from tests.support.key_holders import unlock
 from tests.support.limits import TIMEOUT
+from tests.support.processes import suspend
 from tests.support.worker_harness import PASSPHRASE, WorkerWorkspace
 
 VARIABLE = "SEALYARD_PASSPHRASE"
@@ -186,7 +187,7 @@ def test_suspended_worker_is_killed_after_key_holder(key_holder: KeyHolder, work
         await driver.start_job(workspace.package(b"firmware"))
         await driver.next(SigningPermissionRequested)
         [pid] = bus.pids
-        os.kill(pid, signal.SIGSTOP)
+        suspend(pid)
         os.kill(key_holder.pid, signal.SIGKILL)
         await wait_until_gone(key_holder.pid)
         assert not _is_zombie(pid)

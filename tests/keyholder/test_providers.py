@@ -24,6 +24,7 @@ from sealyard.model.provider_settings import ProcessSettings, ProviderSettings
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.worker.provider_client import ProviderClient
 from tests.support.limits import TIMEOUT
+from tests.support.processes import suspend
 from tests.support.provider_process import BACKEND_PYTHONPATH, PIN
 
 pytestmark = pytest.mark.anyio
@@ -293,7 +294,7 @@ async def test_closing_ends_a_stopped_process(providers: Providers) -> None:
     await client.probe()
     pid = providers.supervisor.pid
     assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
+    suspend(pid)
     providers.supervisor.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

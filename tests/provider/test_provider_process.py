@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import select
-import signal
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -39,6 +37,8 @@ from sealyard.worker import provider_client
 from sealyard.worker.provider_client import ProviderClient
 from tests.keys.backend_contract import BackendContract
 from tests.support.key_backends.file_key_backend import StoredKey
+from tests.support.limits import TIMEOUT
+from tests.support.processes import suspend
 from tests.support.provider_process import EXIT_TIMEOUT, PIN, ProviderProcess, file_backend_settings
 
 pytestmark = pytest.mark.anyio
@@ -160,7 +160,7 @@ async def test_next_process_takes_over_the_connection(
 
     _, key = await backend.generate("key", KeyType.ED25519)
     signature = await sign()
-    os.kill(process.process.pid, signal.SIGSTOP)
+    suspend(process.process.pid)
     request = asyncio.create_task(sign())
     await asyncio.to_thread(wait_until_readable, ends[1])
     process.process.kill()
@@ -174,7 +174,12 @@ async def test_next_process_takes_over_the_connection(
 
 
 def wait_until_readable(connection: socket.socket) -> None:
-    select.select([connection], [], [])
+    assert select.select([connection], [], [], TIMEOUT)[0], "nothing was sent"
+
+
+def read_packet(connection: socket.socket) -> bytes | None:
+    wait_until_readable(connection)
+    return PacketReader(connection.fileno()).read()
 
 
 async def test_request_without_answer_times_out(
@@ -191,7 +196,7 @@ async def test_closed_connection_fails_requests(ends: tuple[socket.socket, socke
     client = ProviderClient(ends[0].fileno(), "test")
     client.start()
     request = asyncio.create_task(client.probe())
-    await asyncio.to_thread(PacketReader(ends[1].fileno()).read)
+    await asyncio.to_thread(read_packet, ends[1])
     ends[1].close()
     for operation in (request, client.probe()):
         with pytest.raises(KeyProviderUnavailableError, match="has ended"):
@@ -202,7 +207,7 @@ async def test_response_without_result_is_an_error(ends: tuple[socket.socket, so
     client = ProviderClient(ends[0].fileno(), "test")
     client.start()
     request = asyncio.create_task(client.describe("a"))
-    await asyncio.to_thread(PacketReader(ends[1].fileno()).read)
+    await asyncio.to_thread(read_packet, ends[1])
     PacketWriter(ends[1].fileno()).send(msgspec.json.encode(ProviderResponse(request_id=1)))
     with pytest.raises(KeyProviderError, match="did not return a result"):
         await request
@@ -215,7 +220,7 @@ async def test_key_holder_error_fails_requests(ends: tuple[socket.socket, socket
     client = ProviderClient(ends[0].fileno(), "test")
     client.start()
     request = asyncio.create_task(client.probe())
-    await asyncio.to_thread(PacketReader(ends[1].fileno()).read)
+    await asyncio.to_thread(read_packet, ends[1])
     send(ProviderUnavailable(error=KeyProviderError("The PIN is wrong.", "Correct it.").to_info()))
     for operation in (request, client.probe(), client.list_keys()):
         with pytest.raises(KeyProviderError, match="The PIN is wrong"):
@@ -249,9 +254,9 @@ async def test_abandoned_requests_are_not_sent(
     monkeypatch.setattr(provider_client, "REQUEST_TIMEOUT", EXIT_TIMEOUT)
     request = asyncio.create_task(client.probe())
     await asyncio.sleep(0)
-    reader, received = PacketReader(ends[1].fileno()), list[int]()
+    received = list[int]()
     while 4 not in received:
-        message = await asyncio.to_thread(reader.read)
+        message = await asyncio.to_thread(read_packet, ends[1])
         received.append(msgspec.json.decode(message or b"", type=ProviderRequest).request_id)
     assert received == [1, 4]
     PacketWriter(ends[1].fileno()).send(msgspec.json.encode(ProviderResponse(request_id=4)))

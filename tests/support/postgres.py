@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.limits import TIMEOUT
+from tests.support.processes import suspend
 from tests.support.programs import require_module, skip_missing
 
 ENGINE, OWNER, AUDITOR = "engine", "owner", "auditor"
@@ -104,7 +105,7 @@ class PostgresServer:
         """Suspend all processes of the server until the end of the block, as if its machine hung."""
         pids = self._list_pids()
         for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+            suspend(pid)
         try:
             yield
         finally:

@@ -90,6 +90,19 @@ def wait_for_exit(pids: Iterable[int], within: float) -> set[int]:
     return running
 
 
+def suspend(pid: int) -> None:
+    """Stop a process with SIGSTOP, and wait until all its threads have stopped.
+
+    The kernel delivers the signal after ``kill`` has returned, so that a running thread can still read or write
+    meanwhile.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + TIMEOUT
+    while not _is_stopped(pid):
+        assert time.monotonic() < deadline, f"process {pid} has not stopped"
+        time.sleep(0.001)
+
+
 def kill_all(pids: Iterable[int]) -> None:
     """Kill the processes, including stopped ones, and wait for them to exit. Skips those that have exited."""
     pids = set(pids)
@@ -117,11 +130,24 @@ def _all_pids() -> list[int]:
     return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
 
 
+def _is_stopped(pid: int) -> bool:
+    """Return whether all threads of a process have stopped or ended (proc(5))."""
+    try:
+        threads = [each.read_text(errors="replace") for each in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:
+        return not is_running(pid)
+    return all(_parse_stat(text)[0] in "TZX" for text in threads)
+
+
 def _state(pid: int) -> tuple[str, int] | None:
     """Return the state letter and the parent of a process, or None if it does not exist."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+    return _parse_stat(text)
+
+
+def _parse_stat(text: str) -> tuple[str, int]:
     state, parent = text.rpartition(")")[2].split()[:2]
     return state, int(parent)

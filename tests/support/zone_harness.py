@@ -25,7 +25,7 @@ from tests.support.bus_database import ZONE, BusDatabase, create_bus_database
 from tests.support.key_holders import open_key_holder, unlock
 from tests.support.limits import TIMEOUT
 from tests.support.object_store import TestBucket
-from tests.support.processes import descendants_of, find_key_holder, find_workers, kill_all
+from tests.support.processes import descendants_of, find_key_holder, find_workers, kill_all, suspend
 from tests.support.root import ALLOW_ROOT
 from tests.support.server_harness import ADMIN, PASSPHRASE, wait_until
 
@@ -111,7 +111,7 @@ class CryptoHost:
         """Suspend the agent, its key holder and its workers, as if the machine hung."""
         self._suspended = [self.pid, *descendants_of(self.pid)]
         for pid in self._suspended:
-            os.kill(pid, signal.SIGSTOP)
+            suspend(pid)
 
     def resume(self) -> None:
         for pid in self._suspended:

@@ -38,6 +38,7 @@ from sealyard.model.tasks import Task, TaskStatus, Verdict
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, PASSPHRASE
 from tests.support.key_holders import open_key_holder
 from tests.support.limits import TIMEOUT
+from tests.support.processes import suspend
 from tests.support.sharing_process import start_sharing_processes
 from tests.support.workspace_copies import copy_workspace
 
@@ -383,10 +384,8 @@ async def test_hanging_holder_is_reported_until_resumed(folder: Path, monkeypatc
         )
         patient = connect_to_holder(folder, DEV)
         await patient.workspace()
-        holder.process.send_signal(signal.SIGSTOP)
+        suspend(holder.process.pid)
         try:
-            # The signal does not stop the process at once.
-            await wait_until(lambda: _as_awaitable(_is_stopped(holder.process.pid)))
             with pytest.raises(WorkspaceLockedError, match=rf"process {holder.process.pid} "):
                 await SharedWorkspace(folder, fail_on_prompt, purpose="another").open(within=0.0)
             with pytest.raises(ServerUnreachableError, match=r"in time.*hangs"):
@@ -399,12 +398,6 @@ async def test_hanging_holder_is_reported_until_resumed(folder: Path, monkeypatc
 
 
 # ---- helpers
-
-
-def _is_stopped(pid: int) -> bool:
-    """Return whether all threads of the process are stopped (proc(5))."""
-    states = [each.read_text().rpartition(")")[2].split()[0] for each in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return set(states) == {"T"}
 
 
 async def _as_awaitable(value: bool) -> bool:

@@ -18,7 +18,7 @@ from sealyard.model.requests import EncryptionRequest, SigningRequest, TaskFilte
 from sealyard.model.tasks import Task, TaskStatus
 from tests.support.cluster_harness import SHORT_LEASE_SECONDS, ClusterProcess, ClusterWorkspace, connect
 from tests.support.limits import TIMEOUT
-from tests.support.processes import is_running
+from tests.support.processes import is_running, suspend
 from tests.support.server_harness import GATEWAY, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -95,7 +95,7 @@ async def test_suspended_server_is_replaced(processes: list[ClusterProcess]) -> 
     client = connect(second)
     creator = Creator(client)
     await creator.wait_for_more(5)
-    first.process.send_signal(signal.SIGSTOP)
+    suspend(first.process.pid)
     await second.wait_ready("?active")
     await creator.wait_for_more(5)
     # It could not release the workspace folder.
@@ -106,8 +106,8 @@ async def test_suspended_server_is_replaced(processes: list[ClusterProcess]) -> 
 async def test_resumed_server_answers_no_request_itself(processes: list[ClusterProcess]) -> None:
     """A server that was suspended for longer than its lease, but not replaced yet, acts as a standby at once."""
     first, second = processes
-    second.process.send_signal(signal.SIGSTOP)
-    first.process.send_signal(signal.SIGSTOP)
+    suspend(second.process.pid)
+    suspend(first.process.pid)
     # The time must pass; no other server runs that could show when the lease has expired.
     await asyncio.sleep(SHORT_LEASE_SECONDS)
     first.process.send_signal(signal.SIGCONT)
