@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -92,6 +93,10 @@ async def wait_for_status(client: EmbeddedClient, task_id: str, status: TaskStat
 
     task: Task = await wait_until(find, f"task {task_id} is {status}")
     return task
+
+
+async def has_instruction(zone: ZoneHarness, task: Task) -> bool:
+    return bool(await asyncio.to_thread(zone.bus.execute, f"SELECT n FROM bus.instruction WHERE task = '{task.id}'"))
 
 
 async def check_package(client: EmbeddedClient, task: Task, firmware: Path, device_key: bytes) -> None:
@@ -185,6 +190,8 @@ async def test_restarted_engine_adopts_running_job(zone: ZoneHarness, device_key
     async with zone.run_engine() as engine:
         task = await create_package(engine, firmware, LARGE)
         running = await wait_for_status(engine.client(DEV), task.id, TaskStatus.RUNNING)
+        # An engine that closes earlier releases the claim of the host, and the next one starts the task again.
+        await wait_until(lambda: has_instruction(zone, task), "the host is instructed to start the job")
     # The package needs the engine before it can be signed.
     async with zone.run_engine() as engine:
         dev = engine.client(DEV)
