@@ -22,7 +22,16 @@ def _list_heavy_modules(code: str) -> str:
 
 
 def test_parser_imports_no_heavy_modules() -> None:
-    assert _list_heavy_modules("import sealyard.cli.main, sealyard.cli.parser") == "[]"
+    assert _list_heavy_modules("import sealyard.cli.main, sealyard.cli.parser as parser; parser.build_parser()") == "[]"
+
+
+def test_command_imports_no_other_command_module() -> None:
+    code = "from sealyard.cli.parser import parse_arguments; parse_arguments(['tasks'])"
+    print_modules = "print([each for each in sys.modules if each.startswith('sealyard.cli.commands.')])"
+    script = [sys.executable, "-c", f"import sys; {code}; {print_modules}"]
+    process = subprocess.run(script, capture_output=True, text=True, timeout=TIMEOUT, check=True)
+    assert "sealyard.cli.commands.tasks" in process.stdout
+    assert "sealyard.cli.commands.audit" not in process.stdout
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 
@@ -45,6 +46,7 @@ class CommandParser(argparse.ArgumentParser):
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 
 
+@cache
 def build_global_options() -> CommandParser:
     """Return a parent parser with the options that all commands accept.
 

@@ -77,9 +77,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         args, unknown_arguments = build_application_parser().parse_known_args(arguments)
         if not unknown_arguments:
             return args
-    from sealyard.cli.parser import build_parser
+    from sealyard.cli.parser import parse_arguments
 
-    return build_parser().parse_args(arguments)
+    return parse_arguments(arguments)
 
 
 def _load_display_zone(out: Output) -> tzinfo | None:

@@ -1,78 +1,69 @@
-"""The argument parser with all commands. This module is imported only if a command or help is requested."""
+"""The argument parsers of the commands. This module is imported only if a command or help is requested."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import contextlib
+import importlib
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 
 from sealyard.cli.app_launcher import build_application_parser
 from sealyard.cli.arguments import CommandParser
-from sealyard.cli.commands import (
-    access,
-    audit,
-    bus,
-    clock,
-    completion,
-    config,
-    containers,
-    credentials,
-    db,
-    decisions,
-    devices,
-    help_topics,
-    keys,
-    login,
-    move,
-    notifications,
-    profiles,
-    recover,
-    resubmit,
-    results,
-    s3,
-    serve,
-    tasks,
-    wait,
-    watch,
-    webhooks,
-    worker,
-    workspace,
-)
+from sealyard.cli.commands import completion
 from sealyard.cli.examples import format_examples
+from sealyard.model.errors import UsageError
 
-COMMAND_MODULES = (
-    workspace,
-    serve,
-    login,
-    profiles,
-    config,
-    access,
-    credentials,
-    devices,
-    keys,
-    tasks,
-    resubmit,
-    decisions,
-    wait,
-    results,
-    watch,
-    containers,
-    audit,
-    webhooks,
-    clock,
-    recover,
-    notifications,
-    db,
-    bus,
-    s3,
-    move,
-    worker,
-    help_topics,
-)
-"""Modules with commands, in the order in which the help lists them."""
+COMMANDS = {
+    "workspace": ("init", "run", "demo"),
+    "serve": ("serve",),
+    "login": ("login", "logout"),
+    "profiles": ("profile",),
+    "config": ("config",),
+    "access": ("subject", "group", "acl", "policy"),
+    "credentials": ("token", "otp"),
+    "devices": ("device",),
+    "keys": ("key",),
+    "tasks": ("package", "encrypt", "sign", "tasks", "show"),
+    "resubmit": ("resubmit",),
+    "decisions": ("approve", "reject", "withdraw", "cancel"),
+    "wait": ("wait",),
+    "results": ("download", "renew"),
+    "watch": ("watch",),
+    "containers": ("verify", "extract"),
+    "audit": ("audit",),
+    "webhooks": ("webhook",),
+    "clock": ("clock",),
+    "recover": ("recover",),
+    "notifications": ("notification",),
+    "db": ("db",),
+    "bus": ("bus",),
+    "s3": ("s3",),
+    "move": ("workspace",),
+    "worker": ("worker",),
+    "help_topics": ("help",),
+}
+"""Modules of :mod:`sealyard.cli.commands`, and the commands that each adds, in the order of the help."""
+
+ARGUMENTS_FOR_ALL = frozenset(("-h", "--help", "completion"))
+"""Arguments that need the parsers of all commands."""
 
 
-def build_parser() -> CommandParser:
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments of a command. Raises :class:`UsageError` if they are invalid.
+
+    Loads only the modules whose commands occur in the arguments, because the parsers of all commands take longer than
+    many commands. The texts of help and of errors list all of them.
+    """
+    modules = [module for module, commands in COMMANDS.items() if not set(commands).isdisjoint(arguments)]
+    if ARGUMENTS_FOR_ALL.isdisjoint(arguments):
+        with contextlib.suppress(UsageError):
+            return build_parser(modules).parse_args(arguments)
+    return build_parser().parse_args(arguments)
+
+
+def build_parser(modules: Iterable[str] = tuple(COMMANDS)) -> CommandParser:
+    """Return a parser with the commands of ``modules``, which are keys of :data:`COMMANDS`."""
     parser = CommandParser(
         prog="sealyard",
         description="Sign and encrypt firmware under dual control. Without a command, start the application.",
@@ -83,8 +74,8 @@ def build_parser() -> CommandParser:
         "--version", action="version", version=f"sealyard {version('sealyard')}", help="show the version"
     )
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for module in COMMAND_MODULES:
-        module.add_commands(commands)
+    for module in modules:
+        importlib.import_module(f"sealyard.cli.commands.{module}").add_commands(commands)
     completion.add_commands(commands, parser)
     for command, command_parser in iterate_parsers(parser):
         command_parser.epilog = "\n\n".join(filter(None, (format_examples(command), command_parser.epilog)))
