@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from sealyard.cli.examples import EXAMPLES
-from sealyard.cli.parser import build_parser, iterate_parsers
+from sealyard.cli.parser import build_parser, iterate_parsers, parse_arguments
 from tests.support.cli_runner import sealyard
 
 PARSERS = dict(iterate_parsers(build_parser()))
@@ -30,7 +30,7 @@ def test_examples_are_accepted_by_parser(command: str) -> None:
         program, *arguments = words[: _find_redirection(words)]
         assert program == "sealyard"
         assert arguments[: len(command.split())] == command.split()
-        build_parser().parse_args(arguments)
+        parse_arguments(arguments)
 
 
 def _find_redirection(words: list[str]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ from tests.engine.stepped_harness import (
 )
 from tests.support.audit_trail import require_path
 from tests.support.engine_harness import OWNER
-from tests.support.extent import choose_count
+from tests.support.extent import choose_count, choose_pairs
 
 pytestmark = pytest.mark.anyio
 
@@ -41,18 +41,22 @@ S = TaskStatus
 PAIRS = list(combinations_with_replacement(OPERATIONS, 2))
 
 
-@pytest.mark.parametrize("failures", [0, 1], ids=["durable", "one-failure"])
-@pytest.mark.parametrize("start", START_STATES)
-@pytest.mark.parametrize(
-    "operations", PAIRS, ids=lambda operations: "+".join(operation.name.replace(" ", "-") for operation in operations)
-)
+def name_case(value: tuple[tuple[Operation, Operation], str] | int) -> str:
+    """Return the part of a test's id for the operations and the start state, or for the number of failures."""
+    if isinstance(value, int):
+        return "one-failure" if value else "durable"
+    operations, start = value
+    return "+".join(operation.name.replace(" ", "-") for operation in operations) + f"-{start}"
+
+
+@pytest.mark.parametrize(("case", "failures"), choose_pairs(list(product(PAIRS, START_STATES)), (0, 1)), ids=name_case)
 async def test_concurrent_operations_keep_life_cycle(
     tmp_path: Path,
-    operations: tuple[Operation, Operation],
-    start: str,
+    case: tuple[tuple[Operation, Operation], str],
     failures: int,
     record_property: Callable[[str, object], None],
 ) -> None:
+    operations, start = case
     explored = 0
     async with open_stepped_harness(tmp_path / "workspace") as harness:
         resource = device_resource(harness.engine.repository.device("gateway").id)

@@ -17,6 +17,7 @@ from sealyard.keys.key_import import load_certificate_of
 from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.errors import InvalidKeyError
 from tests.support.cli_runner import environment
+from tests.support.extent import choose_cases
 from tests.support.openssl_ca import OpensslAuthority, verifies
 from tests.support.programs import require
 
@@ -72,7 +73,7 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("algorithm", VERIFY_OPTIONS)
+@pytest.mark.parametrize("algorithm", choose_cases(list(VERIFY_OPTIONS), share=1))
 def test_package_is_verified_with_the_chain(
     workspace: Path, authorities: Authorities, algorithm: SigningAlgorithm
 ) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import product
 from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 IS_FULL = os.environ.get("SEALYARD_FULL") == "1"
 FULL_EXAMPLES = 20
@@ -31,6 +33,14 @@ def choose_cases(cases: Sequence[T], *, share: int) -> list[T]:
     if IS_FULL or share >= len(cases):
         return list(cases)
     return [cases[number * len(cases) // share] for number in range(share)]
+
+
+def choose_pairs(rows: Sequence[T], columns: Sequence[U]) -> list[tuple[T, U]]:
+    """Return the cells of a matrix that a test tries: each row and each column at least once, or all in full."""
+    if IS_FULL:
+        return list(product(rows, columns))
+    count = max(len(rows), len(columns))
+    return [(rows[number % len(rows)], columns[number % len(columns)]) for number in range(count)]
 
 
 def scale_examples(count: int) -> int:

@@ -42,9 +42,13 @@ def all_options(parser: argparse.ArgumentParser) -> set[str]:
     return own.union(*(all_options(each) for each in subparsers(parser).values()))
 
 
+PARSER = build_parser()
+ALL_OPTIONS = all_options(PARSER)
+
+
 def find_command(words: str) -> argparse.ArgumentParser:
     """Return the parser of the command that ``words`` start with."""
-    parser: argparse.ArgumentParser = build_parser()
+    parser: argparse.ArgumentParser = PARSER
     for word in words.split():
         if word not in subparsers(parser):
             break
@@ -76,13 +80,13 @@ def test_commands_and_options_exist(text: str) -> None:
         parser = find_command(words)
         assert parser.prog != "sealyard"
         assert not subparsers(parser), f"'{words}' names a group of commands"
-    assert set(OPTION.findall(text)) <= all_options(build_parser())
+    assert set(OPTION.findall(text)) <= ALL_OPTIONS
 
 
 def test_check_of_commands_finds_an_unknown_one() -> None:
     assert find_command("fly away").prog == "sealyard"
     assert subparsers(find_command("subject"))
-    assert "--fly" not in all_options(build_parser())
+    assert "--fly" not in ALL_OPTIONS
 
 
 @pytest.mark.parametrize("text", wordings("api"))

@@ -12,6 +12,7 @@ import sealyard
 import sealyard_tui
 from sealyard.model.ascii_signs import ASCII_TABLE, has_unicode_locale
 from sealyard_tui.screens.base import SCREENS
+from tests.support.extent import choose_pairs
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text
 from tests.tui.workspace import TuiWorkspace
 
@@ -53,8 +54,7 @@ def test_every_sign_has_a_replacement(folder: Path) -> None:
     assert signs - {chr(code) for code in ASCII_TABLE} <= {"\ufffd"}
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-@pytest.mark.parametrize("profile", ["developer", "auditor"])
+@pytest.mark.parametrize(("screen", "profile"), choose_pairs(list(SCREENS), ["developer", "auditor"]))
 async def test_screens_are_ascii(workspace: TuiWorkspace, profile: str, screen: str) -> None:
     app = make_app(workspace, profile, start_screen=screen, symbols="ascii")
     async with run_app(app, size=(120, 40)):

@@ -16,6 +16,7 @@ from sealyard_tui.dialogs.help import HelpScreen
 from sealyard_tui.screens.base import SCREENS
 from sealyard_tui.screens.dashboard.downloads_dialog import DownloadsDialog
 from sealyard_tui.screens.upload.file_browser import FileBrowser
+from tests.support.extent import choose_pairs
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.workspace import TuiWorkspace
 
@@ -60,8 +61,7 @@ def test_check_finds_keys(text: str, keys: list[str]) -> None:
     assert find_unchanged_keys(text) == keys
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-@pytest.mark.parametrize("profile", ["developer", "administrator"])
+@pytest.mark.parametrize(("screen", "profile"), choose_pairs(list(SCREENS), ["developer", "administrator"]))
 async def test_screens_and_their_help_name_changed_keys(workspace: TuiWorkspace, profile: str, screen: str) -> None:
     app = app_with_keymap(workspace, profile, screen)
     async with run_app(app, size=(160, 60)) as pilot:
