@@ -19,6 +19,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     pytest-timeout raises an exception in the main thread. A test that then waits for a blocked thread, as
     `asyncio.Runner` does when it closes, would hang until the time of the whole run has passed.
     """
+    if not item.config.pluginmanager.hasplugin("timeout"):
+        return (yield)
     marker = item.get_closest_marker("timeout")
     timeout = float(marker.args[0] if marker else item.config.getini("timeout"))
     stderr = item.config.stash[fault_handler_stderr_fd_key]
