@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import entry_points
 from typing import cast
 
 from sealyard.containers.format import ContainerFormat
@@ -17,6 +16,8 @@ ENTRY_POINT_GROUP = "sealyard.containers"
 @cache
 def all_formats() -> tuple[ContainerFormat, ...]:
     """Return an instance of every installed format, sorted by entry point name. The result is cached."""
+    from importlib.metadata import entry_points
+
     format_entries = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
     return tuple(cast(ContainerFormat, entry.load()()) for entry in format_entries)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from sealyard.keys.backend import KeyBackendFactory
 from sealyard.model.errors import KeyProviderError
 
@@ -15,6 +13,8 @@ def load_backend(scheme: str) -> KeyBackendFactory:
 
     Raises :class:`KeyProviderError` if there is no such backend, or if its module cannot be imported.
     """
+    from importlib.metadata import entry_points
+
     backends = entry_points(group=ENTRY_POINT_GROUP)
     if scheme not in backends.names:
         names = ", ".join(sorted(backends.names)) or "none"

@@ -6,7 +6,6 @@ import it.
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Protocol
 
 from sealyard.client.engine_handle import EngineHandle
@@ -38,6 +37,8 @@ def load_local_server(engine: EngineHandle, os_group: str, *, allow_private_webh
     webhooks and notifications to all addresses and without encryption. Blocks while the server package is imported, so
     do not call it on an event loop. Raises :class:`NotFoundError` if no server is installed.
     """
+    from importlib.metadata import entry_points
+
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         create_server: LocalServerFactory = entry_point.load()
         return create_server(engine, os_group=os_group, allow_private_webhooks=allow_private_webhooks)
