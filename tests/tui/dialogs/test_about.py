@@ -50,6 +50,6 @@ async def test_missing_or_unreachable_zone_is_named(
 async def test_zone_is_hidden_without_permission(workspace: TuiWorkspace) -> None:
     workspace.bus.zone = ZONE
     text = await show(workspace, "developer")
-    assert "Crypto zone you may not view it" in text
+    assert "Crypto zone not shown; you do not have permission to view keys" in text
     assert "crypto-1" not in text
     assert not any("permission" in entry.message for entry in await workspace.audit_entries())

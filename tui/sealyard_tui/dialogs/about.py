@@ -18,6 +18,7 @@ from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
 
 _NAME_WIDTH = 14
+_NO_PERMISSION = "not shown; you do not have permission to view keys"
 
 
 async def show_about(app: App[Any], session: Session, state: SessionState) -> None:
@@ -40,7 +41,7 @@ def format_about(info: WorkspaceInfo, zone: ZoneStatus | None, *, may_view_zone:
         yield _format_field("Active server", info.server)
     yield _format_field("Key store", info.key_store)
     yield _format_field("Audit log", f"{entries}, {info.audit_checkpointed:,} checkpointed")
-    yield _format_field("Crypto zone", _format_zone(zone) if may_view_zone else "you may not view it")
+    yield _format_field("Crypto zone", _format_zone(zone) if may_view_zone else _NO_PERMISSION)
     if zone is not None:
         yield from _format_hosts(zone)
 
