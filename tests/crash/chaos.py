@@ -90,8 +90,13 @@ class ChaosRun:
     def kills(self) -> int:
         return self.faults.kills.total()
 
+    @property
+    def _has_effects(self) -> bool:
+        """Whether a stop was acknowledged or, on a small disk, a command refused; chance decides when."""
+        return bool(self.stopped) if self.disk is None else self.refusals > 0
+
     def run(self, kills: int) -> None:
-        while self.kills < kills:
+        while self.kills < kills or not self._has_effects:
             engine = self.engine or self._start_engine()
             self._create_missing_tasks(engine)
             faults = FAULTS if self.disk is None else DISK_FAULTS
@@ -129,13 +134,21 @@ class ChaosRun:
         self._set_clock(engine, 0)
         self._repeat_requests(engine)
         deadline = time.monotonic() + FINISH_TIMEOUT
-        while (unfinished := engine.request("unfinished")["unfinished"]) or self.pending_downloads:
-            assert time.monotonic() < deadline, f"unfinished: {unfinished} {self.pending_downloads}"
+        while pending := self._list_pending(engine):
+            assert time.monotonic() < deadline, f"unfinished: {pending}"
             self._handle_lines(engine, 0.1)
         self._close(engine)
         last_engine = self._open_engine()
         last_engine.wait_until_open()
         self._close(last_engine)
+
+    def _list_pending(self, engine: EngineDriver) -> set[str]:
+        """Return the tasks that are unfinished or not downloaded, and the tokens of those not acknowledged.
+
+        A task is approved only once its acknowledgement was received.
+        """
+        unacknowledged = self.open_tokens - self.accepted.keys()
+        return unacknowledged.union(engine.request("unfinished")["unfinished"], self.pending_downloads)
 
     def _close(self, engine: EngineDriver) -> None:
         for line in engine.close():
