@@ -32,7 +32,7 @@ from tests.support.extent import choose_count, choose_pairs
 
 pytestmark = pytest.mark.anyio
 
-LIMIT = choose_count(share=6, full=5000)
+LIMIT = choose_count(share=4, full=5000)
 """Schedules of one pair that are explored in order. If there are more, as many are chosen at random."""
 
 SEED = 20261129
