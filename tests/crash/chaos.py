@@ -96,6 +96,7 @@ class ChaosRun:
         return bool(self.stopped) if self.disk is None else self.refusals > 0
 
     def run(self, kills: int) -> None:
+        """Cause faults until there were so many kills, and the faults or stops had an effect."""
         while self.kills < kills or not self._has_effects:
             engine = self.engine or self._start_engine()
             self._create_missing_tasks(engine)

@@ -42,7 +42,6 @@ def test_killed_processes_lose_no_task_and_sign_once(tmp_path: Path) -> None:
     chaos = _prepare_chaos(paths.root, tmp_path)
     _run(chaos, KILLS)
     asyncio.run(_check_workspace(paths, chaos, InvariantCheck(paths, device_key)))
-    assert chaos.stopped, "no withdrawal, rejection or cancellation was acknowledged"
     assert chaos.downloads, "nothing was downloaded"
     assert list(paths.store.glob("snapshot-*.log")), "the store was not compacted"
     shutil.rmtree(tmp_path)
@@ -63,7 +62,6 @@ def test_full_disk_loses_no_task_and_signs_once(tmp_path: Path) -> None:
         _run(chaos, DISK_KILLS)
         shutil.copytree(disk.view / "workspace", checked_paths.root)
     asyncio.run(_check_workspace(checked_paths, chaos, InvariantCheck(checked_paths, device_key)))
-    assert chaos.refusals, "the full disk refused nothing"
     shutil.rmtree(tmp_path)
 
 
