@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-
 import pytest
 
 from sealyard.cli import parser
@@ -40,7 +38,7 @@ def test_parsers_of_other_commands_are_not_built(monkeypatch: pytest.MonkeyPatch
         return build_parser(modules)
 
     monkeypatch.setattr(parser, "build_parser", record)
-    assert isinstance(parse_arguments(["tasks"]), Namespace)
+    parse_arguments(["tasks"])
     assert built == [("tasks",)]
 
 

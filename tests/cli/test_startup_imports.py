@@ -15,10 +15,15 @@ HEAVY_MODULES = ("textual", "cryptography", "keyring", "httpx", "watchfiles", "s
 PRINT_MODULES = f"import sys; print([each for each in {HEAVY_MODULES!r} if each in sys.modules])"
 
 
-def _list_heavy_modules(code: str) -> str:
-    script = [sys.executable, "-c", f"{code}\n{PRINT_MODULES}"]
+def _run(code: str) -> str:
+    """Run ``code`` in a new process, and return the last line that it prints."""
+    script = [sys.executable, "-c", code]
     process = subprocess.run(script, capture_output=True, text=True, timeout=TIMEOUT, check=True)
     return process.stdout.splitlines()[-1]
+
+
+def _list_heavy_modules(code: str) -> str:
+    return _run(f"{code}\n{PRINT_MODULES}")
 
 
 def test_parser_imports_no_heavy_modules() -> None:
@@ -28,10 +33,9 @@ def test_parser_imports_no_heavy_modules() -> None:
 def test_command_imports_no_other_command_module() -> None:
     code = "from sealyard.cli.parser import parse_arguments; parse_arguments(['tasks'])"
     print_modules = "print([each for each in sys.modules if each.startswith('sealyard.cli.commands.')])"
-    script = [sys.executable, "-c", f"import sys; {code}; {print_modules}"]
-    process = subprocess.run(script, capture_output=True, text=True, timeout=TIMEOUT, check=True)
-    assert "sealyard.cli.commands.tasks" in process.stdout
-    assert "sealyard.cli.commands.audit" not in process.stdout
+    loaded = _run(f"import sys; {code}; {print_modules}")
+    assert "sealyard.cli.commands.tasks" in loaded
+    assert "sealyard.cli.commands.audit" not in loaded
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,4 @@ def test_missing_command_imports_no_command_module() -> None:
     print_modules = (
         "print([each for each in sys.modules if each in ('sealyard.cli.parser', 'sealyard.cli.commands.tasks')])"
     )
-    script = [sys.executable, "-c", f"import sys; {code}; {print_modules}"]
-    process = subprocess.run(script, capture_output=True, text=True, timeout=TIMEOUT, check=True)
-    assert process.stdout == "[]\n"
+    assert _run(f"import sys; {code}; {print_modules}") == "[]"

@@ -30,7 +30,7 @@ from sealyard.model.requests import (
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.model.worker_messages import KeyResponse
 from tests.support.limits import TIMEOUT
-from tests.support.processes import find_key_holder, find_providers, wait_for_exit
+from tests.support.processes import find_key_holder, find_providers, suspend, wait_for_exit
 from tests.support.provider_process import BACKEND_PYTHONPATH, PIN, store_file_key
 from tests.support.workspace_files import (
     ADMIN,
@@ -169,7 +169,10 @@ async def kill_provider(number: signal.Signals) -> int:
     async with asyncio.timeout(TIMEOUT):
         while (pid := find_provider()) is None:
             await asyncio.sleep(0.01)
-    os.kill(pid, number)
+    if number is signal.SIGSTOP:
+        suspend(pid)
+    else:
+        os.kill(pid, number)
     return pid
 
 
