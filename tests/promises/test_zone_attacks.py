@@ -14,15 +14,26 @@ from pathlib import Path
 
 import httpx
 from msgspec import UNSET, structs
+from msgspec.json import decode
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.workspace import load_metadata, save_metadata
+from sealyard.jobs.zone.codec import decode_agent_report
 from sealyard.model.algorithms import KeyType
 from sealyard.model.grants import ResultContent
 from sealyard.model.requests import EncryptionRequest, KeyImport, SigningRequest
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.model.worker_messages import JobFinished, SigningPermissionRequested
-from sealyard.model.zone_messages import ForwardOrder, GrantsRequested, IssueGrants
+from sealyard.model.zone_messages import (
+    AgentReport,
+    ForwardOrder,
+    GrantsRequested,
+    IssueGrants,
+    JobAbandoned,
+    SignedReport,
+    WorkerReport,
+)
+from tests.support.backend_access import wait_until
 from tests.support.breached_agent import BreachedAgent
 from tests.support.bus_archive import BusArchive
 from tests.support.object_store_fixtures import bucket, ministack
@@ -60,19 +71,28 @@ async def test_z3_instructions_are_sent_again(zone: ZoneHarness) -> None:
     first, second = zone.hosts[0], await zone.add_host()
     await first.start()
     async with zone.run_engine() as engine:
-        await finish(engine, await create_signing(engine))
+        done = await finish(engine, await create_signing(engine))
         recorded = archive.instructions
         assert recorded
         await second.start()
+        report_count = len(archive.reports)
         for host in (first, second):
             for instruction in recorded:
                 archive.send_again(instruction, host.name)
-        report_count = len(archive.reports)
+        await wait_until(lambda: len(archive.reports) > report_count)
         await first.stop()
         await finish(engine, await create_signing(engine, b"barrier"))
+        assert await engine.client(DEV).task(done.id) == done
     tasks = [intent["task"] for intent in read_intents(first.folder) + read_intents(second.folder)]
     assert len(tasks) == len(set(tasks)) == 2
-    assert not [body for body in archive.reports[report_count:] if recorded[0].task.encode() in body]
+    answers = [decode_agent_report(body) for body in archive.reports[report_count:]]
+    assert [type(each) for each in answers if _find_task_id(each) == done.id] == [JobAbandoned]
+
+
+def _find_task_id(report: AgentReport) -> str | None:
+    """Return the task of a report of an agent or of its worker."""
+    message = decode(report.report.body, type=WorkerReport).message if isinstance(report, SignedReport) else report
+    return getattr(message, "task_id", None)
 
 
 async def test_z4_forged_reports(zone: ZoneHarness) -> None:
