@@ -85,7 +85,7 @@ async def test_stopped_host_abandons_jobs_that_take_too_long(
             host.stopping.set()
             await host.task
         _, report = await engine.receive(JobAbandoned)
-        assert report.task_id == job.task.id
+        assert (report.task_id, report.is_interrupted) == (job.task.id, True)
 
 
 async def test_second_agent_in_one_folder_is_refused(engine: ScriptedEngine, host: RunningHost) -> None:

@@ -97,11 +97,12 @@ async def test_unclaimed_job_and_order_of_another_task_are_abandoned(
     engine.start(name, unclaimed)
     _, report = await engine.receive(JobAbandoned)
     assert (report.task_id, report.fencing_token) == (unclaimed.task.id, unclaimed.task.fencing_token)
+    assert report.is_interrupted
 
     await engine.claim(other)
     engine.start(name, other, task_id=job.task.id)
     _, report = await engine.receive(JobAbandoned)
-    assert (report.task_id, report.error.code) == (job.task.id, "integrity")
+    assert (report.task_id, report.error.code, report.is_interrupted) == (job.task.id, "integrity", False)
 
 
 async def test_abort_releases_a_claim_without_a_report_and_stops_a_running_job(
@@ -153,7 +154,7 @@ async def test_killed_worker_abandons_its_job(engine: ScriptedEngine, jobs: Work
     for pid in host.worker_pids:
         os.kill(pid, signal.SIGKILL)
     _, report = await engine.receive(JobAbandoned)
-    assert (report.task_id, report.error.code) == (job.task.id, "worker")
+    assert (report.task_id, report.error.code, report.is_interrupted) == (job.task.id, "worker", False)
     assert isinstance(await engine.run(with_token(job, 2)), JobFinished)
 
 

@@ -15,6 +15,7 @@ from sealyard.model.transitions import TRANSITIONS
 from sealyard.model.triggers import (
     ApprovalTimedOut,
     ApproversChanged,
+    AttemptInterrupted,
     CancellationConfirmed,
     Cancelled,
     Completed,
@@ -26,6 +27,7 @@ from sealyard.model.triggers import (
     IntentRecorded,
     KeyProviderLost,
     LeaseExpired,
+    ObjectStoreLost,
     PermissionRevoked,
     SegmentRecorded,
     TimeLimitExceeded,
@@ -105,8 +107,10 @@ CELLS: list[tuple[TaskStatus, str, TaskStatus]] = [
     (S.RUNNING, "cancellation confirmed", S.CANCELLED),
     (S.RUNNING, "permission revoked", S.CANCELLED),
     (S.RUNNING, "lease expired", S.SCHEDULED),
+    (S.RUNNING, "attempt interrupted", S.SCHEDULED),
     (S.RUNNING, "disk full", S.SCHEDULED),
     (S.RUNNING, "key provider lost", S.SCHEDULED),
+    (S.RUNNING, "object store lost", S.SCHEDULED),
     (S.RUNNING, "engine restarted", S.SCHEDULED),
     *((status, "workspace recovered", S.CANCELLED) for status in S if status not in FINAL_STATUSES),
 ]
@@ -130,8 +134,10 @@ def triggers(task: Task) -> dict[str, Trigger]:
         "segment recorded": SegmentRecorded(fencing_token=task.fencing_token, index=0),
         "intent recorded": IntentRecorded(fencing_token=task.fencing_token, sha256="cc" * 32),
         "lease expired": LeaseExpired(fencing_token=task.fencing_token),
+        "attempt interrupted": AttemptInterrupted(fencing_token=task.fencing_token),
         "disk full": DiskFull(fencing_token=task.fencing_token),
         "key provider lost": KeyProviderLost(fencing_token=task.fencing_token, reason="The token was removed."),
+        "object store lost": ObjectStoreLost(fencing_token=task.fencing_token, reason="It does not answer."),
         "engine restarted": EngineRestarted(time_limit_at=LATER),
         "completed": Completed(fencing_token=task.fencing_token, result=RESULT),
         "failed": Failed(fencing_token=task.fencing_token, reason="no", code="worker"),
@@ -314,6 +320,10 @@ def test_lease_with_wrong_token_is_rejected(fencing_token: int) -> None:
         SegmentRecorded(fencing_token=1, index=0),
         IntentRecorded(fencing_token=1, sha256="cc" * 32),
         LeaseExpired(fencing_token=1),
+        AttemptInterrupted(fencing_token=1),
+        DiskFull(fencing_token=1),
+        KeyProviderLost(fencing_token=1, reason="no"),
+        ObjectStoreLost(fencing_token=1, reason="no"),
         Completed(fencing_token=1, result=RESULT),
         Failed(fencing_token=1, reason="no", code="worker"),
     ],
@@ -326,15 +336,31 @@ def test_report_with_outdated_token_is_rejected(report: Trigger) -> None:
         apply_triggers(task, report)
 
 
-def test_third_lease_loss_fails_the_task() -> None:
+@pytest.mark.parametrize(
+    ("reason", "final_reason"),
+    [
+        ("", "The worker crashed 3 times while running this task."),
+        ("No key.", "The task failed 3 times on a crypto host. Last error: No key."),
+    ],
+)
+def test_third_lease_loss_fails_the_task(reason: str, final_reason: str) -> None:
     task = running()
     for losses in (1, 2):
         task = apply_triggers(task, LeaseExpired(fencing_token=task.fencing_token))
         assert (task.status, task.lease_losses) == (S.SCHEDULED, losses)
         task = apply_triggers(task, lease(task))
-    task = apply_triggers(task, LeaseExpired(fencing_token=task.fencing_token))
+    task = apply_triggers(task, LeaseExpired(fencing_token=task.fencing_token, reason=reason))
     assert task.status is S.FAILED
-    assert task.reason == "The worker crashed 3 times while running this task."
+    assert task.reason == final_reason
+
+
+@pytest.mark.parametrize("name", ["attempt interrupted", "disk full", "key provider lost", "object store lost"])
+def test_lost_resource_counts_no_lease_loss(name: str) -> None:
+    task = running()
+    for _ in range(5):
+        task = apply_triggers(task, triggers(task)[name])
+        assert (task.status, task.lease_losses, task.time_limit_at) == (S.SCHEDULED, 0, LATER)
+        task = apply_triggers(task, lease(task))
 
 
 def test_engine_restart_counts_no_lease_loss() -> None:

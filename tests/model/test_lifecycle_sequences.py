@@ -16,6 +16,7 @@ from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 from sealyard.model.triggers import (
     ApprovalTimedOut,
     ApproversChanged,
+    AttemptInterrupted,
     CancellationConfirmed,
     Cancelled,
     Completed,
@@ -25,6 +26,7 @@ from sealyard.model.triggers import (
     Failed,
     IntentRecorded,
     LeaseExpired,
+    ObjectStoreLost,
     PermissionRevoked,
     SegmentRecorded,
     TimeLimitExceeded,
@@ -129,6 +131,14 @@ class TaskLifecycle(RuleBasedStateMachine):
     @rule(age=token_age)
     def expire_lease(self, age: int) -> None:
         self.apply(LeaseExpired(fencing_token=self.task.fencing_token - age))
+
+    @rule(age=token_age)
+    def interrupt(self, age: int) -> None:
+        self.apply(AttemptInterrupted(fencing_token=self.task.fencing_token - age))
+
+    @rule(age=token_age)
+    def lose_object_store(self, age: int) -> None:
+        self.apply(ObjectStoreLost(fencing_token=self.task.fencing_token - age, reason="no answer"))
 
     @rule()
     def restart(self) -> None:

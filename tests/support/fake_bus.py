@@ -247,6 +247,14 @@ class FakeWorker:
     def stop(self) -> None:
         self._bus.report(JobStopped(task_id=self.id, fencing_token=self.fencing_token))
 
-    def crash(self) -> None:
-        report = WorkerLost(worker="worker-1", task_id=self.id, fencing_token=self.fencing_token, at=self._clock.now())
+    def crash(self, reason: str = "", *, is_interrupted: bool = False) -> None:
+        """Report that the worker is lost. See :class:`WorkerLost`."""
+        report = WorkerLost(
+            worker="worker-1",
+            task_id=self.id,
+            fencing_token=self.fencing_token,
+            at=self._clock.now(),
+            reason=reason,
+            is_interrupted=is_interrupted,
+        )
         self._bus.report(report)

@@ -67,7 +67,12 @@ class HostJobs:
         log.info("ignored an instruction for task %s, which has no such job here", message.task_id)
         if isinstance(message, StartJob):
             error = WorkerError("The crypto host no longer has the job.", "The job starts again.")
-            report = JobAbandoned(task_id=message.task_id, fencing_token=message.fencing_token, error=error.to_info())
+            report = JobAbandoned(
+                task_id=message.task_id,
+                fencing_token=message.fencing_token,
+                error=error.to_info(),
+                is_interrupted=True,
+            )
             self._services.outbox.send(self.host, report)
 
     async def receive_reports(self) -> None:
@@ -86,7 +91,7 @@ class HostJobs:
     def abandon_all(self, error: SealyardError) -> None:
         """Stop all jobs, so that the engine starts them on another host."""
         for job in self._jobs.values():
-            job.abandon(error)
+            job.abandon(error, is_interrupted=True)
             job.stop()
 
     async def wait_idle(self) -> None:

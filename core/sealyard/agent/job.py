@@ -140,12 +140,20 @@ class ZoneJob:
         else:
             self._stop_task = asyncio.create_task(self._services.pool.stop(self.claim.task_id))
 
-    def abandon(self, error: SealyardError) -> None:
-        """Report that this host cannot continue the job, unless the engine knows already how it ended."""
+    def abandon(self, error: SealyardError, *, is_interrupted: bool = False) -> None:
+        """Report that this host cannot continue the job, unless the engine knows already how it ended.
+
+        ``is_interrupted``: see :class:`JobAbandoned`.
+        """
         if self._start.done() and not self._start.cancelled():
             log.warning("abandoned task %s: %s", self.claim.task_id, error.message)
-            number = self.claim.number
-            self._send(JobAbandoned(task_id=self.claim.task_id, fencing_token=number, error=error.to_info()))
+            report = JobAbandoned(
+                task_id=self.claim.task_id,
+                fencing_token=self.claim.number,
+                error=error.to_info(),
+                is_interrupted=is_interrupted,
+            )
+            self._send(report)
         self.forget()
 
     def forget(self) -> None:

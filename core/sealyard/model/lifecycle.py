@@ -30,6 +30,7 @@ import msgspec
 
 from sealyard.model.approval import DecisionBlocker, decision_blocker, has_quorum
 from sealyard.model.errors import (
+    ArtifactStoreError,
     ConflictError,
     DiskFullError,
     InvalidTransitionError,
@@ -53,6 +54,7 @@ from sealyard.model.transitions import TRANSITIONS, VERBS
 from sealyard.model.triggers import (
     ApprovalTimedOut,
     ApproversChanged,
+    AttemptInterrupted,
     CancellationConfirmed,
     Cancelled,
     Completed,
@@ -65,6 +67,7 @@ from sealyard.model.triggers import (
     KeyProviderLost,
     Leased,
     LeaseExpired,
+    ObjectStoreLost,
     PermissionRevoked,
     Scheduled,
     SegmentRecorded,
@@ -82,6 +85,9 @@ DISK_FULL_NOTE = "waiting for disk space"
 
 KEY_PROVIDER_NOTE = "waiting for a key provider"
 """Note in the history of a task that could not be executed because a token or key service did not answer."""
+
+OBJECT_STORE_NOTE = "waiting for the object store"
+"""Note in the history of a task whose input or result a crypto host could not copy."""
 
 _S = TaskStatus
 
@@ -224,8 +230,15 @@ def _on_lease_expired(task: Task, trigger: LeaseExpired, now: datetime) -> Task:
     updated_task = msgspec.structs.replace(task, lease_losses=lease_losses)
     if lease_losses >= MAX_LEASE_LOSSES:
         reason = f"The worker crashed {lease_losses} times while running this task."
+        if trigger.reason:
+            reason = f"The task failed {lease_losses} times on a crypto host. Last error: {trigger.reason}"
         return _terminate(updated_task, _S.FAILED, now, reason, "worker")
     return _with_status(updated_task, _S.SCHEDULED, now, "worker lost", worker="")
+
+
+def _on_attempt_interrupted(task: Task, trigger: AttemptInterrupted, now: datetime) -> Task:
+    _check_fencing_token(task, trigger.fencing_token)
+    return _with_status(task, _S.SCHEDULED, now, "crypto host disconnected", worker="")
 
 
 def _on_disk_full(task: Task, trigger: DiskFull, now: datetime) -> Task:
@@ -240,6 +253,12 @@ def _on_key_provider_lost(task: Task, trigger: KeyProviderLost, now: datetime) -
     _check_fencing_token(task, trigger.fencing_token)
     reason, code = f"Waiting for a key provider: {trigger.reason}", KeyProviderUnavailableError.code
     return _with_status(task, _S.SCHEDULED, now, KEY_PROVIDER_NOTE, worker="", reason=reason, reason_code=code)
+
+
+def _on_object_store_lost(task: Task, trigger: ObjectStoreLost, now: datetime) -> Task:
+    _check_fencing_token(task, trigger.fencing_token)
+    reason, code = f"Waiting for the object store: {trigger.reason}", ArtifactStoreError.code
+    return _with_status(task, _S.SCHEDULED, now, OBJECT_STORE_NOTE, worker="", reason=reason, reason_code=code)
 
 
 def _on_engine_restarted(task: Task, trigger: EngineRestarted, now: datetime) -> Task:
@@ -297,8 +316,10 @@ _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
     SegmentRecorded: _on_segment_recorded,
     IntentRecorded: _on_intent_recorded,
     LeaseExpired: _on_lease_expired,
+    AttemptInterrupted: _on_attempt_interrupted,
     DiskFull: _on_disk_full,
     KeyProviderLost: _on_key_provider_lost,
+    ObjectStoreLost: _on_object_store_lost,
     EngineRestarted: _on_engine_restarted,
     Completed: _on_completed,
     Failed: _on_failed,

@@ -91,7 +91,14 @@ class IntentRecorded(FrozenStruct, frozen=True, kw_only=True):
 
 
 class LeaseExpired(FrozenStruct, frozen=True, kw_only=True):
-    """The worker died or stopped sending heartbeats."""
+    """The worker died or stopped sending heartbeats, or its host gave the job up. ``reason``: why the host did."""
+
+    fencing_token: int
+    reason: str = ""
+
+
+class AttemptInterrupted(FrozenStruct, frozen=True, kw_only=True):
+    """The attempt ended because its host was shut down or disconnected. It does not count as a lost lease."""
 
     fencing_token: int
 
@@ -104,6 +111,13 @@ class DiskFull(FrozenStruct, frozen=True, kw_only=True):
 
 class KeyProviderLost(FrozenStruct, frozen=True, kw_only=True):
     """A token or key service could not be used at the moment. The task waits for it. ``reason``: the error."""
+
+    fencing_token: int
+    reason: str
+
+
+class ObjectStoreLost(FrozenStruct, frozen=True, kw_only=True):
+    """A crypto host could not copy an input or a result. The task waits for the store. ``reason``: the error."""
 
     fencing_token: int
     reason: str
@@ -152,8 +166,10 @@ Trigger = (
     | SegmentRecorded
     | IntentRecorded
     | LeaseExpired
+    | AttemptInterrupted
     | DiskFull
     | KeyProviderLost
+    | ObjectStoreLost
     | EngineRestarted
     | Completed
     | Failed

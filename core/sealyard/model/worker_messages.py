@@ -242,12 +242,15 @@ FromWorker = (
 
 
 class WorkerLost(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Sent by the bus, not by a worker: the worker died or stopped sending heartbeats.
+    """Sent by the bus, not by a worker: the worker died or stopped sending heartbeats, or its host gave the job up.
 
-    ``task_id``: the task that the worker had leased.
+    ``task_id``: the task that the worker had leased. ``reason``: why the host gave the job up. ``is_interrupted``:
+    whether the host was shut down or disconnected, so that the job is not to blame.
     """
 
     worker: str
     task_id: str
     fencing_token: int
     at: datetime
+    reason: str = ""
+    is_interrupted: bool = False

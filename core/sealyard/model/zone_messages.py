@@ -164,11 +164,15 @@ class GrantsRequested(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class JobAbandoned(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The agent cannot continue a job: it cannot copy an input or a result, its disk is full, or it is ending."""
+    """The agent cannot continue a job: it cannot copy an input or a result, its disk is full, or it is ending.
+
+    ``is_interrupted``: whether the agent is ending or never started the job, so that the job is not to blame.
+    """
 
     task_id: str
     fencing_token: int
     error: ErrorInfo
+    is_interrupted: bool = False
 
 
 class CommandFailed(FrozenStruct, frozen=True, kw_only=True, tag=True):

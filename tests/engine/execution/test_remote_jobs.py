@@ -243,6 +243,27 @@ async def test_lost_job_starts_again(harness: RemoteHarness) -> None:
     assert (worker.fencing_token, harness.task(worker.id).lease_losses) == (2, 0)
 
 
+async def test_interrupted_attempts_do_not_fail_the_task(harness: RemoteHarness) -> None:
+    """For example, each crypto host is shut down in turn, or the bus database cannot be reached several times."""
+    task = await harness.approved_package()
+    for _ in range(4):
+        worker = await harness.wait_for_worker(task)
+        worker.crash("The crypto host is shutting down.", is_interrupted=True)
+    worker = await harness.wait_for_worker(task)
+    assert (worker.fencing_token, harness.task(task.id).lease_losses) == (5, 0)
+    done = await harness.finish(worker)
+    assert done.approvals == task.approvals
+
+
+async def test_reason_of_a_host_is_in_the_failed_task(harness: RemoteHarness) -> None:
+    task = await harness.encryption()
+    for _ in range(3):
+        (await harness.wait_for_worker(task)).crash("The order is invalid.")
+    failed = await harness.wait_until_final(task)
+    assert (failed.status, failed.reason_code) == (S.FAILED, "worker")
+    assert "The order is invalid." in failed.reason
+
+
 async def test_continued_job_can_be_cancelled(harness: RemoteHarness) -> None:
     worker = await harness.wait_for_worker(await harness.encryption())
     worker = await harness.restart(worker, Reattachment.RUNNING)

@@ -1,4 +1,4 @@
-"""Tests of tasks that wait for disk space or a key provider: with their approvals, within the time limit."""
+"""Tests of tasks that wait for a disk, a key provider or the object store: with approvals, within the time limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from typing import NamedTuple
 
 import pytest
 
-from sealyard.model.errors import DiskFullError, KeyProviderError, KeyProviderUnavailableError, SealyardError
+from sealyard.model.errors import (
+    ArtifactStoreError,
+    DiskFullError,
+    KeyProviderError,
+    KeyProviderUnavailableError,
+    SealyardError,
+)
 from sealyard.model.tasks import TaskStatus
 from tests.support.engine_harness import EngineHarness
 from tests.support.fake_bus import FakeWorker
@@ -27,10 +33,14 @@ class Cause(NamedTuple):
         await harness.wait_for_status(worker.id, TaskStatus.SCHEDULED)
 
 
-@pytest.fixture(params=["disk-full", "key-provider-unavailable"])
+@pytest.fixture(params=["disk-full", "key-provider-unavailable", "artifact-store"])
 def cause(request: pytest.FixtureRequest) -> Cause:
     if request.param == DiskFullError.code:
         return Cause(DiskFullError("The disk is full."), "Waiting for disk space", 2)
+    if request.param == ArtifactStoreError.code:
+        store_error = ArtifactStoreError("The object store s3.example cannot be reached.", "Check the network.")
+        reason = "Waiting for the object store: The object store s3.example cannot be reached. Check the network."
+        return Cause(store_error, reason, 2)
     error = KeyProviderUnavailableError("The token seal was removed.", "Insert it.")
     return Cause(error, "Waiting for a key provider: The token seal was removed. Insert it.", 1)
 

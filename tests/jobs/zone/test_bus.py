@@ -14,7 +14,14 @@ from sealyard.jobs.bus import LARGE_JOB_BYTES
 from sealyard.jobs.zone import bus as bus_module
 from sealyard.jobs.zone.hosts import MAX_SMALL_JOBS
 from sealyard.model.build_secrets import WrappedBuildSecret
-from sealyard.model.errors import DiskFullError, KeyStoreLockedError, WorkerError, ZoneUnavailableError
+from sealyard.model.errors import (
+    ArtifactStoreError,
+    DiskFullError,
+    KeyStoreLockedError,
+    SealyardError,
+    WorkerError,
+    ZoneUnavailableError,
+)
 from sealyard.model.grants import Grant, InputGrant, ResultContent, ResultGrant
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
@@ -221,28 +228,60 @@ async def test_silent_host_loses_its_jobs(zone: ZoneHarness) -> None:
     async with zone.engine() as engine, zone.host() as host, zone.host() as other:
         await engine.start(make_task("t1"), host)
         await engine.start(make_task("t2"), other)
+        await wait_until_known(engine)
         await host.die()
         lost = await engine.next(WorkerLost)
-        assert lost.task_id == "t1"
+        assert (lost.task_id, lost.is_interrupted) == ("t1", False)
         engine.bus.acknowledge(lost)
         await engine.wait_written()
         assert zone.database.execute("SELECT DISTINCT task FROM bus.instruction") == [("t2",)]
         assert zone.database.execute("SELECT args->>'task' FROM procrastinate_jobs") == [("t2",)]
 
 
-async def test_abandoned_job_is_lost(zone: ZoneHarness) -> None:
-    async with zone.engine() as engine, zone.host() as host, zone.host() as other:
-        await engine.start(make_task(), host)
-        abandoned = JobAbandoned(task_id="t1", fencing_token=1, error=WorkerError("The worker died.").to_info())
-        await other.send(abandoned)  # of a host that does not have the job
-        await host.send(abandoned)
-        assert (await engine.next(WorkerLost)).worker == host.name
-
-
-async def test_full_disk_of_a_host_is_reported(zone: ZoneHarness) -> None:
+@pytest.mark.usefixtures("short_lease")
+async def test_unreachable_database_interrupts_jobs(zone: ZoneHarness) -> None:
+    """The host has given its job up meanwhile, and has registered with another name."""
+    server = zone.database.server
     async with zone.engine() as engine, zone.host() as host:
         await engine.start(make_task(), host)
-        error = DiskFullError("The disk is full.").to_info()
+        await wait_until_known(engine)
+        await asyncio.to_thread(server.stop)
+        try:
+            await host.die()
+        finally:
+            server.start()  # in this thread, with which the server ends
+        async with zone.host():
+            lost = await engine.next(WorkerLost)
+            assert (lost.task_id, lost.is_interrupted) == ("t1", True)
+
+
+async def wait_until_known(engine: Engine) -> None:
+    """Wait until the engine has read a heartbeat of the host of each job."""
+
+    async def has_heartbeats() -> bool:
+        return all(job.has_host_reconnected for job in engine.bus._inbox.jobs.values())
+
+    await wait_until(has_heartbeats, "the heartbeats are read")
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+async def test_abandoned_job_is_lost(zone: ZoneHarness, is_interrupted: bool) -> None:
+    async with zone.engine() as engine, zone.host() as host, zone.host() as other:
+        await engine.start(make_task(), host)
+        error = WorkerError("The \x1b[31mworker died.", "x" * 10_000).to_info()
+        abandoned = JobAbandoned(task_id="t1", fencing_token=1, error=error, is_interrupted=is_interrupted)
+        await other.send(abandoned)  # of a host that does not have the job
+        await host.send(abandoned)
+        lost = await engine.next(WorkerLost)
+        assert (lost.worker, lost.is_interrupted) == (host.name, is_interrupted)
+        assert lost.reason == "The \\x1b[31mworker died. " + "x" * 499 + "…"
+
+
+@pytest.mark.parametrize("kind", [DiskFullError, ArtifactStoreError])
+async def test_lost_resource_of_a_host_is_reported(zone: ZoneHarness, kind: type[SealyardError]) -> None:
+    async with zone.engine() as engine, zone.host() as host:
+        await engine.start(make_task(), host)
+        error = kind("No space is left.", "Free some.").to_info()
         await host.send(JobAbandoned(task_id="t1", fencing_token=1, error=error))
         assert (await engine.next(JobFailed)).error == error
 

@@ -116,7 +116,8 @@ async def test_job_is_checked_once_the_database_is_back(zone: ZoneHarness, monke
                 assert await engine.bus.reattach(lost_task) is Reattachment.RUNNING
             finally:
                 server.start()  # in this thread, with which the server ends
-            assert (await engine.next(WorkerLost)).task_id == "t2"
+            lost = await engine.next(WorkerLost)
+            assert (lost.task_id, lost.is_interrupted) == ("t2", True)
             await host.progress(ClaimedJob("t1", 1), 1, 2)
             await host.report(FINISHED)
             assert await engine.next(JobFinished) == FINISHED

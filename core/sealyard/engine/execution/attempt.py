@@ -25,6 +25,7 @@ from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.jobs.bus import JobBus, Report
 from sealyard.model.deadlines import expired_deadline
 from sealyard.model.errors import (
+    ArtifactStoreError,
     DiskFullError,
     InvalidTransitionError,
     KeyProviderUnavailableError,
@@ -32,9 +33,18 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.grants import InputGrant
-from sealyard.model.lifecycle import DISK_FULL_NOTE, KEY_PROVIDER_NOTE
+from sealyard.model.lifecycle import DISK_FULL_NOTE, KEY_PROVIDER_NOTE, OBJECT_STORE_NOTE
 from sealyard.model.tasks import Task, TaskStatus
-from sealyard.model.triggers import DiskFull, Failed, KeyProviderLost, Leased, LeaseExpired, Trigger
+from sealyard.model.triggers import (
+    AttemptInterrupted,
+    DiskFull,
+    Failed,
+    KeyProviderLost,
+    Leased,
+    LeaseExpired,
+    ObjectStoreLost,
+    Trigger,
+)
 from sealyard.model.worker_messages import (
     BuildSecretCreated,
     JobFailed,
@@ -52,6 +62,9 @@ DISK_FULL_DELAYS = RetryDelays.exponential(2.0, 300.0)
 
 KEY_PROVIDER_DELAYS = RetryDelays.exponential(1.0, 60.0)
 """Seconds before the next attempt after attempts for which a key provider was unavailable."""
+
+OBJECT_STORE_DELAYS = RetryDelays.exponential(2.0, 60.0)
+"""Seconds before the next attempt after attempts for which a crypto host could not use the object store."""
 
 T = TypeVar("T")
 
@@ -250,18 +263,10 @@ class Attempt:
                 return True
             case JobFinished():
                 await self._on_finished(task, report)
-            case JobFailed() if report.error.code == DiskFullError.code:
-                await self._suspend(task, DiskFull(fencing_token=task.fencing_token), DISK_FULL_NOTE, DISK_FULL_DELAYS)
-            case JobFailed() if report.error.code == KeyProviderUnavailableError.code:
-                trigger = KeyProviderLost(fencing_token=task.fencing_token, reason=_format_failure_reason(report))
-                await self._suspend(task, trigger, KEY_PROVIDER_NOTE, KEY_PROVIDER_DELAYS)
             case JobFailed():
-                failure_trigger = Failed(
-                    fencing_token=task.fencing_token, reason=_format_failure_reason(report), code=report.error.code
-                )
-                await self._advance(self._stop_trigger or failure_trigger)
+                await self._on_failed(task, report)
             case JobStopped() | WorkerLost():
-                await self._advance(self._stop_trigger or LeaseExpired(fencing_token=task.fencing_token))
+                await self._advance(self._stop_trigger or _find_loss_trigger(task, report))
         return False
 
     async def _on_signing_request(self, report: SigningPermissionRequested) -> None:
@@ -322,6 +327,20 @@ class Attempt:
             trigger = Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code)
         await self._advance(trigger or self._stop_trigger or LeaseExpired(fencing_token=report.fencing_token))
 
+    async def _on_failed(self, task: Task, report: JobFailed) -> None:
+        """End the task, or reschedule it if it has to wait for a disk, a key provider or the object store."""
+        number, reason, code = task.fencing_token, _format_failure_reason(report), report.error.code
+        if code == DiskFullError.code:
+            await self._suspend(task, DiskFull(fencing_token=number), DISK_FULL_NOTE, DISK_FULL_DELAYS)
+        elif code == KeyProviderUnavailableError.code:
+            provider_lost = KeyProviderLost(fencing_token=number, reason=reason)
+            await self._suspend(task, provider_lost, KEY_PROVIDER_NOTE, KEY_PROVIDER_DELAYS)
+        elif code == ArtifactStoreError.code:
+            store_lost = ObjectStoreLost(fencing_token=number, reason=reason)
+            await self._suspend(task, store_lost, OBJECT_STORE_NOTE, OBJECT_STORE_DELAYS)
+        else:
+            await self._advance(self._stop_trigger or Failed(fencing_token=number, reason=reason, code=code))
+
     async def _suspend(self, task: Task, trigger: Trigger, note: str, delays: RetryDelays) -> None:
         """Reschedule the task. The delay of the next attempt grows with each attempt that ended with ``note``.
 
@@ -339,6 +358,15 @@ class Attempt:
 
     async def _advance(self, trigger: Trigger) -> None:
         await advance_when_possible(self._repository, self.task_id, trigger)
+
+
+def _find_loss_trigger(task: Task, report: JobStopped | WorkerLost) -> Trigger:
+    """Return the trigger for a job that ended without a result."""
+    if isinstance(report, JobStopped):
+        return LeaseExpired(fencing_token=task.fencing_token)
+    if report.is_interrupted:
+        return AttemptInterrupted(fencing_token=task.fencing_token)
+    return LeaseExpired(fencing_token=task.fencing_token, reason=report.reason)
 
 
 def _format_failure_reason(report: JobFailed) -> str:

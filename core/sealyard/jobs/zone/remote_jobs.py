@@ -28,6 +28,8 @@ class RemoteJob:
         """Time of the event loop until which the host has to stop the job."""
         self.is_unconfirmed = False
         """Whether the bus database could not be read when the job was reattached."""
+        self.has_host_reconnected = False
+        """Whether the host has sent a heartbeat since the bus database became readable."""
 
     @classmethod
     def attach(cls, task_id: str, size: int, number: int, claim: Claim, *, is_started: bool) -> RemoteJob:

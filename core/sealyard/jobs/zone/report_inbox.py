@@ -14,7 +14,8 @@ from sealyard.jobs.zone.hosts import HOST_LEASE_SECONDS, Capacity, compute_capac
 from sealyard.jobs.zone.remote_jobs import Claim, RemoteJob
 from sealyard.jobs.zone.writer import BusWriter
 from sealyard.model.clock import Clock
-from sealyard.model.errors import DiskFullError, IntegrityError, error_from_info
+from sealyard.model.error_base import ErrorInfo
+from sealyard.model.errors import ArtifactStoreError, DiskFullError, IntegrityError, error_from_info
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
 from sealyard.model.worker_messages import Heartbeat, JobFailed, JobFinished, JobStopped, WorkerLost
@@ -33,6 +34,7 @@ from sealyard.model.zone_status import CryptoHostStatus
 FinalReport = JobFinished | JobFailed | JobStopped | WorkerLost
 
 _MAX_WARNED_HOSTS = 1000
+_MAX_ERROR_LENGTH = 500
 
 log = logging.getLogger(__name__)
 
@@ -194,17 +196,21 @@ class ReportInbox:
             if not job.is_started:
                 continue
             host = self.hosts.get(job.host)
+            job.has_host_reconnected |= host is not None and host.silent_seconds < readable_seconds
             is_lost = (host is None or not is_alive(host)) and readable_seconds >= HOST_LEASE_SECONDS
             is_unknown = job.is_unconfirmed and (job.task_id, job.host) not in self._instructed
             is_overdue = job.stop_deadline is not None and now > job.stop_deadline
             if is_lost or is_unknown or is_overdue:
                 log.warning("the crypto host %s has lost task %s", escape_text(job.host, 100), job.task_id)
-                self._lose(job.task_id, job.number, job.host)
+                is_interrupted = is_unknown or (is_lost and not job.has_host_reconnected)
+                self._lose(job.task_id, job.number, job.host, is_interrupted=is_interrupted)
             job.is_unconfirmed = False
 
     def on_unreadable(self) -> None:
         self.is_readable = False
         self._has_tried.set()
+        for job in self.jobs.values():
+            job.has_host_reconnected = False
 
     # ---- reports
 
@@ -248,16 +254,17 @@ class ReportInbox:
         return is_early and n not in self._old_reports
 
     def _on_abandoned(self, n: int, host: str, abandoned: JobAbandoned) -> None:
-        task_id, fencing_token, error = abandoned.task_id, abandoned.fencing_token, abandoned.error
+        task_id, fencing_token, error = abandoned.task_id, abandoned.fencing_token, _bound(abandoned.error)
         job = self.jobs.get(task_id)
         if job is not None and job.number == fencing_token and job.host != host:
             self._discard(n)
             return
-        log.warning("the crypto host %s has abandoned task %s: %s", *map(_escape, (host, task_id, error.message)))
-        if error.code == DiskFullError.code:
+        log.warning("the crypto host %s has abandoned task %s: %s", _escape(host), _escape(task_id), error.message)
+        if error.code in (DiskFullError.code, ArtifactStoreError.code):
             self._emit(n, JobFailed(task_id=task_id, fencing_token=fencing_token, error=error))
         else:
-            self._lose(task_id, fencing_token, host, n)
+            reason = f"{error.message} {error.hint}".rstrip()
+            self._lose(task_id, fencing_token, host, n, reason=reason, is_interrupted=abandoned.is_interrupted)
 
     def _on_signed(self, n: int, signed: SignedReport) -> None:
         if self._report_key is None:
@@ -272,8 +279,24 @@ class ReportInbox:
         else:
             self._emit(n, report.message)
 
-    def _lose(self, task_id: str, fencing_token: int, host: str, n: int | None = None) -> None:
-        lost = WorkerLost(worker=host, task_id=task_id, fencing_token=fencing_token, at=self._clock.now())
+    def _lose(
+        self,
+        task_id: str,
+        fencing_token: int,
+        host: str,
+        n: int | None = None,
+        *,
+        reason: str = "",
+        is_interrupted: bool = False,
+    ) -> None:
+        lost = WorkerLost(
+            worker=host,
+            task_id=task_id,
+            fencing_token=fencing_token,
+            at=self._clock.now(),
+            reason=reason,
+            is_interrupted=is_interrupted,
+        )
         self._emit(n, lost)
 
     def _emit(self, n: int | None, report: Report) -> None:
@@ -299,6 +322,12 @@ class ReportInbox:
         if host not in self._warned_hosts and len(self._warned_hosts) < _MAX_WARNED_HOSTS:
             self._warned_hosts.add(host)
             log.warning("ignored a report of the crypto host %s: %s", _escape(host), error.message)
+
+
+def _bound(error: ErrorInfo) -> ErrorInfo:
+    """Return what is shown of an error. Agents do not sign their reports, so that it can be any text."""
+    message, hint = (escape_text(text, _MAX_ERROR_LENGTH) for text in (error.message, error.hint))
+    return ErrorInfo(code=error.code, message=message, hint=hint)
 
 
 def _escape(text: str) -> str:
