@@ -88,6 +88,19 @@ async def test_refused_grants_are_renewed(engine: ScriptedEngine, jobs: WorkerWo
     assert [each.inputs for each in requests] == [(grant.sha256,), ()]
 
 
+async def test_unusable_store_abandons_the_job(
+    engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost
+) -> None:
+    """The engine schedules the task again when it gets this code."""
+    job = jobs.package(FIRMWARE)
+    name = await engine.claim(job)
+    grant = engine.grant(job.task.inputs[0].sha256)
+    unsafe = msgspec.structs.replace(grant.grant, url="http://store.example/input")
+    engine.start(name, job, inputs=(msgspec.structs.replace(grant, grant=unsafe),))
+    _, report = await engine.receive(JobAbandoned)
+    assert (report.task_id, report.error.code, report.is_interrupted) == (job.task.id, "artifact-store", False)
+
+
 async def test_unclaimed_job_and_order_of_another_task_are_abandoned(
     engine: ScriptedEngine, jobs: WorkerWorkspace, host: RunningHost
 ) -> None:
