@@ -24,6 +24,7 @@ from sealyard.model.requests import EncryptionRequest, KeyGeneration, KeyImport,
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from tests.support.object_store_fixtures import bucket, ministack
 from tests.support.postgres_fixtures import postgres_server
+from tests.support.processes import suspend
 from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER, wait_until
 from tests.support.zone_fixtures import DEVICE_KEY, zone, zone_template
 from tests.support.zone_harness import ZoneHarness
@@ -179,6 +180,23 @@ async def test_second_host_continues_after_kill_of_first(zone: ZoneHarness, devi
         done = await dev.wait(task.id)
         assert done.status is TaskStatus.DONE, done.reason
         assert done.fencing_token > running.fencing_token
+        await check_package(dev, done, firmware, device_key)
+    check_no_leftovers(zone, done)
+
+
+async def test_shutdown_of_host_counts_no_lease_loss(zone: ZoneHarness, device_key: bytes) -> None:
+    (host,) = zone.hosts
+    async with run_zone(zone) as engine:
+        dev = engine.client(DEV)
+        firmware = zone.root / "firmware.bin"
+        task = await create_package(engine, firmware, LARGE)
+        await wait_until(lambda: has_instruction(zone, task), "the host is instructed to start the job")
+        for worker in host.workers:
+            suspend(worker)
+        assert await host.stop_at_once() == 0
+        await host.start()
+        done = await dev.wait(task.id)
+        assert (done.status, done.fencing_token, done.lease_losses) == (TaskStatus.DONE, 2, 0), done.reason
         await check_package(dev, done, firmware, device_key)
     check_no_leftovers(zone, done)
 

@@ -107,6 +107,18 @@ class CryptoHost:
         self._process.send_signal(signal.SIGTERM)
         return await asyncio.to_thread(self._process.wait, TIMEOUT)
 
+    async def stop_at_once(self) -> int:
+        """Stop the agent without waiting for its jobs; return its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+
+        async def is_draining() -> bool:
+            rows = self._bus.execute("SELECT draining FROM bus.host WHERE name = %s", (self.name,))
+            return rows == [(True,)]
+
+        await wait_until(is_draining, f"{self.folder.name} takes no more jobs")
+        return await self.stop()
+
     def suspend(self) -> None:
         """Suspend the agent, its key holder and its workers, as if the machine hung."""
         self._suspended = [self.pid, *descendants_of(self.pid)]
