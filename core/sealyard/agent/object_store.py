@@ -175,12 +175,12 @@ def _connection_error(error: Exception, host: str) -> ArtifactStoreError:
     if _is_caused_by_certificate(error):
         return ArtifactStoreError(
             f"The certificate of the object store {host} cannot be verified.",
-            "Add its CA to the trusted certificates of this machine, or name a file in SSL_CERT_FILE.",
+            "Add its CA to the trusted certificates of the crypto host, or name a file in SSL_CERT_FILE there.",
         )
     reason = "did not respond in time" if isinstance(error, httpcore.TimeoutException) else "closed the connection"
     if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
         reason = "cannot be reached"
-    return TransientError(f"The object store {host} {reason}.", "Check the network of this machine.")
+    return TransientError(f"The object store {host} {reason}.", "Check the network of the crypto host.")
 
 
 def _is_caused_by_certificate(error: BaseException | None) -> bool:
