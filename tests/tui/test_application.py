@@ -10,8 +10,9 @@ import pytest
 
 from sealyard.model.errors import StorageError
 from sealyard_tui.screens.base import BaseScreen
-from sealyard_tui.session.messages import EngineState, EngineUpdate
+from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
 from tests.tui.pilot_helpers import (
+    PROFILES,
     assert_visible,
     connection_of,
     make_app,
@@ -20,7 +21,7 @@ from tests.tui.pilot_helpers import (
     wait_for_workers,
     wait_until,
 )
-from tests.tui.workspace import OWNER, TuiWorkspace
+from tests.tui.workspace import AUDITOR, OWNER, TuiWorkspace
 
 
 async def test_all_screens_show_session_state(workspace: TuiWorkspace) -> None:
@@ -49,6 +50,28 @@ async def test_f2_switches_to_next_profile(workspace: TuiWorkspace) -> None:
         await pilot.press("f2")
         await wait_until(pilot, lambda: app.state.identity == OWNER and bool(app.state.roles))
         await assert_visible(pilot, "product owner")
+
+
+async def test_switch_ignores_work_of_earlier_identity(workspace: TuiWorkspace) -> None:
+    """Its permissions are not those of the next one, and neither downloads nor the watch folder continue with it."""
+    app = make_app(workspace, "owner")
+    async with run_app(app) as pilot:
+        earlier_rights, shown = app.state.rights, []
+        app.state_changed.subscribe(app.screen, lambda state: shown.append((state.identity, state.rights)))
+        workspace.faults.hold["policy"] = held = asyncio.Event()
+        app.post_message(EngineUpdate({}, {}, missed_events=True))
+        await wait_until(pilot, app._refresh_lock.locked)
+        app.post_message(ConnectionChanged(EngineState.READY, ConnectionMode.OWNER))
+        await wait_until(pilot, app._connect_lock.locked)
+        app.switch_profile(next(profile for profile in PROFILES if profile.name == "auditor"))
+        await wait_until(pilot, lambda: app.state.identity == AUDITOR and app.state.engine is EngineState.READY)
+        del workspace.faults.hold["policy"]
+        held.set()
+        await wait_until(pilot, lambda: app.state.has_permissions)
+        await wait_for_workers(pilot)
+        assert (AUDITOR, earlier_rights) not in shown
+        assert app.state.rights != earlier_rights
+        assert app.watch_folder._client is await app.session.client()
 
 
 async def test_engine_start_failure_shows_error(workspace: TuiWorkspace) -> None:

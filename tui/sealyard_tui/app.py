@@ -170,20 +170,22 @@ class SealyardApp(BaseApp):
             client = await self.session.client()
             self._reload_names = True
             await self._refresh_state(client)
-            await self.download_manager.start(client)
-            await self.watch_folder.start(client)
+            if self.session.is_current(client):
+                await self.download_manager.start(client)
+            if self.session.is_current(client):
+                await self.watch_folder.start(client)
 
     async def _refresh_state(self, client: Client) -> None:
+        """Load the data of the workspace into the state, unless the identity changes in the meantime."""
         async with self._refresh_lock:
-            identity = self.state.identity
             with_names, self._reload_names = self._reload_names, False
             try:
                 data = await load_workspace_data(client, with_names=with_names)
             except BaseException:
                 self._reload_names = self._reload_names or with_names
                 raise
-            # Other messages may have changed the state in the meantime.
-            if self.state.identity == identity:
+            if self.session.is_current(client):
+                # Other messages may have changed the state in the meantime.
                 self.set_state(data.apply_to(self.state, action_keys(self)))
 
     @on(EngineUpdate)

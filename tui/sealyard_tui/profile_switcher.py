@@ -72,9 +72,9 @@ class ProfileSwitcher:
 
     async def _switch_to(self, profile: Profile) -> None:
         app = self._app
-        await app.download_manager.stop()
-        await app.watch_folder.stop()
-        app.notifier.reset()
+        await app.session.switch_profile(profile)
+        # Without an await in between: work in the background must not see the state of one identity and the client of
+        # another. Services that the earlier identity is about to start queue up before they are stopped below.
         app.state = SessionState(
             profile=profile.name,
             identity=profile.identity,
@@ -84,6 +84,8 @@ class ProfileSwitcher:
             mode=app.state.mode,
             host=app.state.host,
         )
-        await app.session.switch_profile(profile)
+        app.notifier.reset()
         app.identity_changed.publish(app.state)
+        await app.download_manager.stop()
+        await app.watch_folder.stop()
         await app.session.start(app.post_message)

@@ -51,6 +51,13 @@ class Session:
         """Wait until the session is connected, and return the client. Raises the error if connecting failed."""
         return await asyncio.shield(self._client_future())
 
+    def is_current(self, client: Client) -> bool:
+        """Return whether this is the client of the current identity, not of an earlier one."""
+        future = self._client
+        if future is None or not future.done() or future.cancelled() or future.exception() is not None:
+            return False
+        return future.result() is client
+
     async def start(self, post: PostMessage) -> None:
         """Connect with the current profile, and post engine updates until :meth:`stop` is called.
 
