@@ -46,6 +46,9 @@ def create_file(path: Path, size: int) -> Path:
     return path
 
 
+UPLOAD_READY = "● ready.*\n(.*\n)*.*Submit.*● ready"
+"""The status bar and, below it, the readiness of the form on the upload screen."""
+
 DISPLAY_NAMES = {"developer": "Dana Developer", "owner": "Olga Owner", "auditor": "Aki Auditor"}
 
 
@@ -91,7 +94,7 @@ def create_package(app: TmuxTerminal, *paths: Path, metadata: int = 0, device: s
     app.press("d")
     app.wait_for("Choose a device configuration")
     app.press(device)
-    app.wait_for("● ready.*\n(.*\n)*.*Submit.*● ready")
+    app.wait_for(UPLOAD_READY)
     app.press("C-s")
     earlier_ids = set(created_task_ids(app.wait_for("Submit\\?")))
     app.press("y")
@@ -223,6 +226,7 @@ def test_hostile_file_names_are_escaped(demo: TmuxTerminal, tmp_path: Path) -> N
     demo.press("d")
     demo.wait_for("Choose a device configuration")
     demo.press("1")
+    demo.wait_for(UPLOAD_READY)
     demo.press("C-s")
     demo.wait_for("Submit\\?")
     demo.press("y")
