@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -21,6 +23,7 @@ from sealyard.concurrency.clock import SystemClock
 from sealyard.model.errors import ArtifactStoreError, DiskFullError, IntegrityError, SealyardError
 from sealyard.model.grants import Grant, InputGrant, ResultGrant
 from sealyard.storage.artifacts import FileArtifacts
+from tests.support.limits import TIMEOUT
 
 CONTENT = bytes(range(256)) * 20_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -229,6 +232,29 @@ async def test_nothing_is_logged_with_the_url(
     server.answers = [Answer(status=503, content=b""), Answer(status=403, content=b""), Answer()]
     await download(transfer, server)
     assert SECRET not in caplog.text
+
+
+async def test_download_cancelled_at_its_start_leaves_no_file(
+    transfer: ArtifactTransfer, server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that creates the file cannot be cancelled."""
+    has_begun, may_end = threading.Event(), threading.Event()
+    mkstemp = tempfile.mkstemp
+
+    def create_late(**arguments: Any) -> tuple[int, str]:
+        has_begun.set()
+        assert may_end.wait(TIMEOUT)
+        return mkstemp(**arguments)
+
+    monkeypatch.setattr(tempfile, "mkstemp", create_late)
+    work = asyncio.create_task(download(transfer, server))
+    assert await asyncio.to_thread(has_begun.wait, TIMEOUT)
+    work.cancel()
+    await asyncio.sleep(0)
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert not [path for path in transfer._folder.rglob("*") if path.is_file()]
 
 
 async def test_full_disk_is_reported_before_the_download(transfer: ArtifactTransfer) -> None:

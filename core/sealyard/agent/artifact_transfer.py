@@ -84,8 +84,9 @@ class ArtifactTransfer:
 
         Raises :class:`IntegrityError` if the object has another size or digest.
         """
-        file = await run_uncancellable(lambda: _IncomingFile(self._folder / "incoming", grant))
+        file = _IncomingFile(self._folder / "incoming", grant)
         try:
+            await run_uncancellable(file.create)
             attempts = _Attempts(self._clock, lambda: file.received)
             while not file.is_complete:
                 try:
@@ -160,16 +161,24 @@ class _Attempts:
 
 
 class _IncomingFile:
-    """A temporary file that receives an input. All methods block."""
+    """A temporary file that receives an input. All methods block.
+
+    :meth:`discard` must be called at the end, even if :meth:`create` was interrupted or has failed.
+    """
 
     def __init__(self, folder: Path, grant: InputGrant) -> None:
-        """Create the file. Raises :class:`StorageError` if that is not possible."""
+        self._folder = folder
         self._sha256 = grant.sha256
         self._size = grant.size
         self._hasher = hashlib.sha256()
         self.received = 0
+        self._fd = -1
+        self._path: Path | None = None
+
+    def create(self) -> None:
+        """Create the file. Raises :class:`StorageError` if that is not possible."""
         try:
-            self._fd, name = tempfile.mkstemp(dir=folder)
+            self._fd, name = tempfile.mkstemp(dir=self._folder)
         except OSError as error:
             raise atomic.storage_error(error, "writing an input") from error
         self._path = Path(name)
@@ -207,11 +216,14 @@ class _IncomingFile:
             atomic.sync(self._fd)
         except OSError as error:
             raise atomic.storage_error(error, "writing an input") from error
+        assert self._path is not None
         artifacts.move_in(self._path, self._sha256)
 
     def discard(self) -> None:
-        os.close(self._fd)
-        atomic.remove_quietly(self._path)
+        """Close the file, and remove it unless it was moved. Does nothing if it was not created."""
+        if self._path is not None:
+            os.close(self._fd)
+            atomic.remove_quietly(self._path)
 
 
 async def _join_blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

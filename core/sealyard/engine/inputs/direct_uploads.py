@@ -47,8 +47,8 @@ class DirectUploads:
         file = self._uploads.find_file(subject, upload_id)
         slot = file.record.slot
         if slot is None:
-            new_slot = await run_uncancellable(partial(store.begin, size))
-            slot = await run_uncancellable(partial(file.set_slot, new_slot))
+            # In one step: if the request is cancelled in between, the store would keep an upload that nothing knows.
+            slot = await run_uncancellable(lambda: file.set_slot(store.begin(size)))
         return DirectUpload(parts=slot.parts, part_size=slot.part_size)
 
     async def grant(self, subject: str, upload_id: str, part: int, sha256: str) -> UploadGrant:
