@@ -53,7 +53,7 @@ async def test_f2_switches_to_next_profile(workspace: TuiWorkspace) -> None:
 
 
 async def test_switch_ignores_work_of_earlier_identity(workspace: TuiWorkspace) -> None:
-    """Its permissions are not those of the next one, and neither downloads nor the watch folder continue with it."""
+    """Its permissions are not shown for the next one, and the watch folder does not continue with it."""
     app = make_app(workspace, "owner")
     async with run_app(app) as pilot:
         earlier_rights, shown = app.state.rights, []

@@ -91,7 +91,7 @@ class IntentRecorded(FrozenStruct, frozen=True, kw_only=True):
 
 
 class LeaseExpired(FrozenStruct, frozen=True, kw_only=True):
-    """The worker died or stopped sending heartbeats, or its host gave the job up. ``reason``: why the host did."""
+    """The worker died or stopped sending heartbeats, or its host abandoned the job. ``reason``: its error."""
 
     fencing_token: int
     reason: str = ""

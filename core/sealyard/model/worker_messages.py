@@ -242,10 +242,10 @@ FromWorker = (
 
 
 class WorkerLost(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Sent by the bus, not by a worker: the worker died or stopped sending heartbeats, or its host gave the job up.
+    """Sent by the bus, not by a worker: the worker died or stopped sending heartbeats, or its host abandoned the job.
 
-    ``task_id``: the task that the worker had leased. ``reason``: why the host gave the job up. ``is_interrupted``:
-    whether the host was shut down or disconnected, so that the job is not to blame.
+    ``task_id``: the task that the worker had leased. ``reason``: the error of the host. ``is_interrupted``: whether
+    the host was shut down or disconnected, which does not count as a lost lease.
     """
 
     worker: str

@@ -166,7 +166,7 @@ class GrantsRequested(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class JobAbandoned(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The agent cannot continue a job: it cannot copy an input or a result, its disk is full, or it is ending.
 
-    ``is_interrupted``: whether the agent is ending or never started the job, so that the job is not to blame.
+    ``is_interrupted``: whether the agent is ending or never started the job, which does not count as a lost lease.
     """
 
     task_id: str
